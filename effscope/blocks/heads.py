@@ -1,0 +1,72 @@
+"""Detection heads: towers per level and the anchor-free decoding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from effscope.spec.emit import Emitter, Value
+
+REG_MAX = 16
+"""Bins of the distribution each box side is read from (DFL)."""
+
+NOMINAL_SIZE = 640
+BOX_BIAS = 1.0
+
+Tower = Callable[[Emitter, Value, int, int, float], Value]
+
+
+def _standard(e: Emitter, x: Value, hidden: int, c_out: int, bias: float) -> Value:
+    y = e.conv(1, e.conv(0, x, hidden, 3), hidden, 3)
+    return e.conv2d(y, c_out, bias=True, bias_init=bias, name="2")
+
+
+def _light(e: Emitter, x: Value, hidden: int, c_out: int, bias: float) -> Value:
+    y = x
+    for i in range(2):
+        y = e.at(i).conv(1, e.at(i).depthwise(0, y, 3), hidden)
+    return e.conv2d(y, c_out, bias=True, bias_init=bias, name="2")
+
+
+CLASS_TOWERS: dict[str, Tower] = {"standard": _standard, "light": _light}
+"""Class tower of a head: two 3x3 convolutions, or two depthwise-separable ones (YOLOv10's light class head)."""
+
+
+def class_bias(nc: int, stride: int) -> float:
+    """Class logit bias that expects about 5 objects in a 640 px image."""
+    return math.log(5 / nc / (NOMINAL_SIZE / stride) ** 2)
+
+
+def _decode(e: Emitter, levels: Sequence[Value], nc: int, box_format: str) -> Value:
+    """Boxes in px over sigmoid scores, (B, 4 + nc, anchors): DFL expectation of each side, then distances to boxes."""
+    flat = [e.same("flatten", f"flat{i}", x, start=2, end=3) for i, x in enumerate(levels)]
+    joined = e.node("concat", "anchors", tuple(flat), levels[0].c, 1, dim=2)
+    box, logits = e.split("parts", joined, (4 * REG_MAX, nc))
+    bins = e.same("unflatten", "bins", box, dim=1, sizes=(4, REG_MAX))
+    bins = e.node("transpose", "bins_first", (bins,), REG_MAX, 1, dims=(1, 2))
+    bins = e.same("softmax", "probabilities", bins, dim=1)
+    sides = e.at("dfl").conv2d(bins, 1, init="arange")
+    sides = e.node("flatten", "sides", (sides,), 4, 1, start=1, end=2)
+    strides = tuple(x.stride for x in levels)
+    boxes = e.node("dist2box", "boxes", (sides, *levels), 4, 1, strides=strides, box_format=box_format)
+    scores = e.same("sigmoid", "scores", logits)
+    return e.node("concat", "decoded", (boxes, scores), 4 + nc, 1, dim=1)
+
+
+def detect(e: Emitter, xs: Sequence[Value], nc: int, class_tower: str = "standard") -> None:
+    """YOLOv8's anchor-free head: per level a box tower and a class tower. Sets the views `o2m` and `decoded`.
+
+    Raw levels are (B, 64 + nc, h, w), box bins first. Widths: box max(16, c0/4, 64), class max(c0, min(nc, 100)),
+    c0 the channels of the first level.
+    """
+    c0 = xs[0].c
+    c_box, c_cls = max(16, c0 // 4, 4 * REG_MAX), max(c0, min(nc, 100))
+    levels = []
+    for i, x in enumerate(xs):
+        box = _standard(e.at("cv2", i), x, c_box, 4 * REG_MAX, BOX_BIAS)
+        logits = CLASS_TOWERS[class_tower](e.at("cv3", i), x, c_cls, nc, class_bias(nc, x.stride))
+        levels.append(e.concat(f"level{i}", [box, logits]))
+    decoded = _decode(e, levels, nc, "xywh")
+    e.views["o2m"] = tuple(x.name for x in levels)
+    e.views["decoded"] = (decoded.name,)
+    e.info.update(nc=nc, strides=tuple(x.stride for x in xs), box_format="xywh")

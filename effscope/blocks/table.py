@@ -1,0 +1,43 @@
+"""Every block by the name layouts and Ultralytics' YAML use for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from effscope.blocks import convs, heads, stages
+
+
+@dataclass(frozen=True)
+class Block:
+    """How a layout line becomes nodes.
+
+    Attributes:
+        emit: the block function: emitter, input value (or the list of them), arguments.
+        arguments: names of the nominal arguments a layout gives, in order, without `n`.
+        scaled: the first argument is a nominal channel count.
+        repeats: the block takes `n`, its number of inner blocks.
+        many: it reads a list of inputs.
+        stage: a C2f-like block: the k-th of them in forward order is stage k.
+    """
+
+    emit: Callable[..., Any]
+    arguments: tuple[str, ...]
+    scaled: bool = True
+    repeats: bool = False
+    many: bool = False
+    stage: bool = False
+
+
+BLOCKS: dict[str, Block] = {
+    "Conv": Block(convs.conv, ("c_out", "k", "s")),
+    "SCDown": Block(convs.scdown, ("c_out", "k", "s")),
+    "Upsample": Block(convs.upsample, ("size", "scale", "mode"), scaled=False),
+    "Concat": Block(convs.concat, ("dim",), scaled=False, many=True),
+    "C2f": Block(stages.c2f, ("c_out", "shortcut"), repeats=True, stage=True),
+    "C2fCIB": Block(stages.c2f_cib, ("c_out", "shortcut", "large_kernel"), repeats=True, stage=True),
+    "SPPF": Block(stages.sppf, ("c_out", "k")),
+    "Detect": Block(heads.detect, ("nc", "class_tower"), scaled=False, many=True),
+}
+"""Block name -> Block. Adding a line here gives the block its cost, formula, torch module and tests."""

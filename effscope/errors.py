@@ -1,0 +1,28 @@
+"""The one error family of effscope: what is wrong, where, and what to do, in one line."""
+
+from __future__ import annotations
+
+
+class EffscopeError(Exception):
+    """Bad input. The command line prints the message and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class NegativeAnswer(EffscopeError):
+    """The question was well put and the answer is no, e.g. a base that has not learned."""
+
+    exit_code = 1
+
+
+def unknown(kind: str, value: object, choices: object) -> EffscopeError:
+    """An error that names the wrong value and lists the right ones."""
+    listed = ", ".join(str(c) for c in choices)  # type: ignore[attr-defined]
+    return EffscopeError(f"unknown {kind} '{value}': choose one of {listed}")
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> EffscopeError:
+    """An error for an optional dependency that is not installed."""
+    return EffscopeError(
+        f"{purpose} needs the package '{package}': install it with `pip install 'effscope[{extra}]'`"
+    )

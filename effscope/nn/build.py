@@ -1,0 +1,116 @@
+"""From a Graph to torch: one `torch.fx.GraphModule` per layer, every primitive a called module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from effscope.nn.primitives import BUILDERS
+from effscope.spec.graph import INPUT, Graph, Node
+
+Make = Callable[[Node], nn.Module]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What a layer reads and gives: node names of other layers, and of its own nodes that others need."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Network(nn.Module):
+    """A built graph. Call it on images (B, 3, H, W): view name -> tuple of tensors.
+
+    Layers are `network.model["8"]`, primitives `network.model["8"].cv2.conv`; state-dict keys are the `params` of
+    the graph's nodes. A layer called alone takes and returns the tensors its `wiring` names, in that order, the
+    outputs always as a tuple.
+
+    Attributes:
+        spec: the graph it was built from.
+        wiring: position of a layer -> Wiring.
+    """
+
+    def __init__(self, spec: Graph, layers: dict[str, fx.GraphModule], wiring: dict[str, Wiring]):
+        super().__init__()
+        self.spec, self.wiring = spec, wiring
+        self.model = nn.ModuleDict(layers)
+
+    @property
+    def nc(self) -> int:
+        """Number of classes of the detection head."""
+        return int(self.spec.info["nc"])
+
+    def forward(self, images: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        known = {INPUT: images}
+        for position, layer in self.model.items():
+            wires = self.wiring[position]
+            known.update(zip(wires.outputs, layer(*(known[name] for name in wires.inputs)), strict=True))
+        return {view: tuple(known[name] for name in names) for view, names in self.spec.views.items()}
+
+
+def _identifier(name: str) -> str:
+    return "v_" + "".join(ch if ch.isalnum() else "_" for ch in name)
+
+
+def _wire(graph: Graph, layer_id: str) -> Wiring:
+    own = {node.name for node in graph.in_layer(layer_id)}
+    outer = [node for node in graph.nodes if node.layer != layer_id]
+    needed = {name for node in outer for name in node.inputs} | {n for names in graph.views.values() for n in names}
+    inputs = [name for node in graph.in_layer(layer_id) for name in node.inputs if name not in own]
+    outputs = [node.name for node in graph.in_layer(layer_id) if node.name in needed]
+    return Wiring(tuple(dict.fromkeys(inputs)), tuple(outputs))
+
+
+def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+    *parents, leaf = path.split(".")
+    for name in parents:
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root.get_submodule(name)
+    root.add_module(leaf, module)
+
+
+def _layer_module(graph: Graph, layer_id: str, prefix: str, wiring: Wiring, make: Make) -> fx.GraphModule:
+    root, code = nn.Module(), fx.Graph()
+    values = {name: code.placeholder(_identifier(name)) for name in wiring.inputs}
+    placed: set[str] = set()
+    for node in graph.in_layer(layer_id):
+        path = node.module.removeprefix(prefix)
+        if path not in placed:
+            placed.add(path)
+            _place(root, path, make(node))
+        values[node.name] = code.call_module(path, tuple(values[name] for name in node.inputs))
+    code.output(tuple(values[name] for name in wiring.outputs))
+    return fx.GraphModule(root, code, class_name="Layer")
+
+
+def _assemble(graph: Graph, make: Make) -> Network:
+    layers: dict[str, fx.GraphModule] = {}
+    wiring: dict[str, Wiring] = {}
+    for n, layer_id in enumerate(graph.layers):
+        if graph.in_layer(layer_id):
+            wiring[str(n)] = _wire(graph, layer_id)
+            layers[str(n)] = _layer_module(graph, layer_id, f"model.{n}.", wiring[str(n)], make)
+    return Network(graph, layers, wiring)
+
+
+def build(graph: Graph, seed: int = 0) -> Network:
+    """A network with fresh weights (torch's defaults; head biases as in YOLOv8), in training mode.
+
+    Args:
+        graph: an expanded layout; all its views are computed at every call, `view` picks some.
+        seed: the weights depend on nothing else; the global random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _assemble(graph, lambda node: BUILDERS[node.op](node.args))
+
+
+def view(network: Network, *views: str) -> Network:
+    """A network that computes only these views and shares every primitive, so every weight, with the given one."""
+    shared = _assemble(network.spec.keep(*views), lambda node: network.get_submodule(node.module))
+    return shared.train(network.training)

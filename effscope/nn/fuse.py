@@ -1,0 +1,51 @@
+"""The deploy form of a network: one head, batch norms folded, parallel branches merged. The original is untouched."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from effscope.nn.build import Network, build
+from effscope.spec.graph import Graph
+from effscope.spec.rewrite import FoldBN, Step, deploy_form
+
+State = dict[str, Tensor]
+
+
+def folded_conv(conv: nn.Module, bn: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one convolution that equals `conv` followed by `bn` at inference, float64."""
+    weight, bias = conv.weight.detach().double(), conv.bias
+    scale = bn.weight.detach().double() / torch.sqrt(bn.running_var.double() + bn.eps)
+    shift = bn.bias.detach().double() - bn.running_mean.double() * scale
+    if bias is not None:
+        shift = shift + bias.detach().double() * scale
+    return weight * scale.view(-1, 1, 1, 1), shift
+
+
+def _apply(step: Step, network: Network, state: State) -> None:
+    if isinstance(step, FoldBN):
+        conv, bn = network.get_submodule(step.conv), network.get_submodule(step.bn)
+        state[f"{step.conv}.weight"], state[f"{step.conv}.bias"] = folded_conv(conv, bn)
+        return
+    large, small = state[f"{step.into}.weight"], state.pop(f"{step.other}.weight")
+    pad_h, pad_w = ((large.shape[d] - small.shape[d]) // 2 for d in (2, 3))
+    state[f"{step.into}.weight"] = large + F.pad(small, (pad_w, pad_w, pad_h, pad_h))
+    if f"{step.other}.bias" in state:
+        state[f"{step.into}.bias"] = state[f"{step.into}.bias"] + state.pop(f"{step.other}.bias")
+
+
+def _replayed(network: Network, graph: Graph, steps: tuple[Step, ...]) -> State:
+    state = {k: v.detach() for k, v in network.state_dict().items()}
+    for step in steps:
+        _apply(step, network, state)
+    return {key: state[key].float() for node in graph.nodes for _, key in node.params}
+
+
+def deploy(network: Network) -> Network:
+    """A float32 copy in deploy form, in eval mode, on the same device. Its only view is `decoded`."""
+    graph, steps = deploy_form(network.spec)
+    fused = build(graph)
+    fused.load_state_dict(_replayed(network, graph, steps))
+    device = next(network.parameters()).device
+    return fused.to(device).eval()

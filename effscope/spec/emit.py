@@ -1,0 +1,114 @@
+"""How a block writes primitive nodes: an emitter knows the module path it stands at and the layer it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from effscope.errors import EffscopeError
+from effscope.spec.graph import Node
+from effscope.spec.ops import OPS
+
+
+@dataclass(frozen=True)
+class Value:
+    """A feature map while a graph is written: the node that makes it, its channels, its stride from the image."""
+
+    name: str
+    c: int
+    stride: int = 1
+
+
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """An int as a (height, width) pair."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+class Emitter:
+    """Appends nodes below one module path. `at` gives an emitter one level deeper; all share the node list."""
+
+    def __init__(self, path: str, layer: str, nodes: list[Node], views: dict[str, tuple[str, ...]], info: dict[str, Any]):
+        self.path, self.layer, self.nodes, self.views, self.info = path, layer, nodes, views, info
+
+    def at(self, *names: object) -> Emitter:
+        """An emitter at `path.name...`."""
+        return Emitter(".".join([self.path, *map(str, names)]), self.layer, self.nodes, self.views, self.info)
+
+    def node(self, op: str, name: str, inputs: tuple[Value, ...], c: int, stride: int, /, **args: Any) -> Value:
+        """Append one node `path.name` and return its value. `args` are exactly the op's arguments."""
+        if set(args) != set(OPS[op].arguments):
+            raise TypeError(f"{op} takes {OPS[op].arguments}, got {tuple(args)}")
+        full = f"{self.path}.{name}"
+        roles = OPS[op].tensors(args)
+        params = tuple((role, f"{full}.{role}") for role in roles)
+        self.nodes.append(Node(full, op, tuple(v.name for v in inputs), args, self.layer, params))
+        return Value(full, c, stride)
+
+    def conv2d(  # noqa: PLR0913 - a convolution has that many arguments
+        self,
+        x: Value,
+        c_out: int,
+        k: int | tuple[int, int] = 1,
+        s: int | tuple[int, int] = 1,
+        *,
+        p: int | tuple[int, int] | None = None,
+        groups: int = 1,
+        bias: bool = False,
+        init: str = "default",
+        bias_init: float | None = None,
+        name: str = "conv",
+    ) -> Value:
+        """A bare convolution; padding k//2 unless given."""
+        k, s = pair(k), pair(s)
+        p = (k[0] // 2, k[1] // 2) if p is None else pair(p)
+        if x.c % groups or c_out % groups:
+            raise EffscopeError(f"{self.path}: {groups} groups do not divide {x.c} -> {c_out} channels")
+        return self.node(
+            "conv2d", name, (x,), c_out, x.stride * s[0],
+            c_in=x.c, c_out=c_out, k=k, s=s, p=p, d=(1, 1), groups=groups, bias=bias, init=init, bias_init=bias_init,
+        )  # fmt: skip
+
+    def unit(
+        self, x: Value, c_out: int, k: int | tuple[int, int] = 1, s: int = 1, *, groups: int = 1, act: bool = True
+    ) -> Value:
+        """Conv2d without bias, BatchNorm and SiLU (unless `act` is False) at this path."""
+        y = self.conv2d(x, c_out, k, s, groups=groups)
+        y = self.same("batchnorm", "bn", y, c=c_out)
+        return self.same("silu", "act", y) if act else y
+
+    def conv(
+        self,
+        name: object,
+        x: Value,
+        c_out: int,
+        k: int | tuple[int, int] = 1,
+        s: int = 1,
+        *,
+        groups: int = 1,
+        act: bool = True,
+    ) -> Value:
+        """A `unit` at `path.name`."""
+        return self.at(name).unit(x, c_out, k, s, groups=groups, act=act)
+
+    def depthwise(self, name: object, x: Value, k: int, s: int = 1, *, act: bool = True) -> Value:
+        """A conv unit with one filter per channel."""
+        return self.conv(name, x, x.c, k, s, groups=x.c, act=act)
+
+    def same(self, op: str, name: str, x: Value, **args: Any) -> Value:
+        """A node that keeps channels and stride."""
+        return self.node(op, name, (x,), x.c, x.stride, **args)
+
+    def add(self, name: str, a: Value, b: Value) -> Value:
+        """Elementwise sum of two equal shapes."""
+        return self.node("add", name, (a, b), a.c, a.stride)
+
+    def concat(self, name: str, xs: list[Value]) -> Value:
+        """Concatenation over channels. Raises EffscopeError when the strides differ."""
+        if len({x.stride for x in xs}) > 1:
+            raise EffscopeError(f"{self.path}: joins maps of strides {', '.join(str(x.stride) for x in xs)}")
+        return self.node("concat", name, tuple(xs), sum(x.c for x in xs), xs[0].stride, dim=1)
+
+    def split(self, name: str, x: Value, sizes: tuple[int, ...]) -> list[Value]:
+        """Split over channels into parts of the given sizes."""
+        whole = self.node("split", name, (x,), x.c, x.stride, dim=1, sizes=sizes)
+        return [self.node("item", f"{name}_{i}", (whole,), c, x.stride, index=i) for i, c in enumerate(sizes)]

@@ -1,0 +1,95 @@
+"""What machines count and run: primitive nodes joined by name. No torch; no height or width anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from effscope.errors import unknown
+
+INPUT = "image"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One primitive operation.
+
+    Attributes:
+        name: unique; for a node that owns tensors also its module path (`model.8.m.0.cv2.conv`).
+        op: key of OPS, LAWS and BUILDERS.
+        inputs: names of the nodes read.
+        args: arguments of the op, name -> value.
+        layer: id of the layout layer it came from.
+        params: tensors it owns, role -> state-dict key; two nodes with the same keys share them.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...] = ()
+    args: Mapping[str, Any] = field(default_factory=dict)
+    layer: str = ""
+    params: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def module(self) -> str:
+        """Module path: the name without the call counter of a second call."""
+        return self.name.split("@")[0]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in forward order with named output views.
+
+    Attributes:
+        nodes: every input of a node stands before it.
+        views: view name -> names of its output nodes. Detectors have `o2m` and, with a dual head, `o2o`: raw
+            logits per level; `decoded`: boxes and scores of the head used for inference.
+        layers: layer ids in forward order; position N is the N of `model.N`.
+        info: facts for readers of the outputs: `nc`, `strides`, `box_format`.
+    """
+
+    nodes: tuple[Node, ...]
+    views: Mapping[str, tuple[str, ...]]
+    layers: tuple[str, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def by_name(self) -> dict[str, Node]:
+        """Node name -> node."""
+        return {node.name: node for node in self.nodes}
+
+    def in_layer(self, layer_id: str) -> tuple[Node, ...]:
+        """The nodes of one layer, in forward order."""
+        return tuple(node for node in self.nodes if node.layer == layer_id)
+
+    def keep(self, *views: str) -> Graph:
+        """The graph pruned to what the views need. Raises EffscopeError for a view it does not have."""
+        for view in views:
+            if view not in self.views:
+                raise unknown("view", view, self.views)
+        wanted = {name for view in views for name in self.views[view]}
+        kept: list[Node] = []
+        for node in reversed(self.nodes):
+            if node.name in wanted or node.op == "input":
+                wanted.update(node.inputs)
+                kept.append(node)
+        return replace(self, nodes=tuple(reversed(kept)), views={v: self.views[v] for v in views})
+
+    def consumers(self) -> dict[str, list[str]]:
+        """Node name -> names of the nodes that read it."""
+        readers: dict[str, list[str]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                readers[name].append(node.name)
+        return readers
+
+
+def rewire(nodes: Iterable[Node], renamed: Mapping[str, str]) -> tuple[Node, ...]:
+    """The nodes with inputs renamed; chains of renames are followed to their end."""
+
+    def target(name: str) -> str:
+        while name in renamed:
+            name = renamed[name]
+        return name
+
+    return tuple(replace(node, inputs=tuple(target(i) for i in node.inputs)) for node in nodes)

@@ -1,0 +1,126 @@
+"""What people write and search over: an ordered list of layers with a scale and a class count. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from effscope.errors import EffscopeError, unknown
+
+IMAGE = "image"
+"""The source id that names the model's input."""
+
+CHANNEL_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Compound scale of a family: nominal repeats times `depth`, nominal channels (capped) times `width`."""
+
+    name: str = ""
+    depth: float = 1.0
+    width: float = 1.0
+    max_channels: int = 1 << 30
+
+    def channels(self, nominal: int) -> int:
+        """Channels of a nominal width: capped, scaled, rounded up to a multiple of 8."""
+        return math.ceil(min(nominal, self.max_channels) * self.width / CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE
+
+    def repeats(self, nominal: int) -> int:
+        """Repeats of a nominal depth; a single block stays single."""
+        return max(round(nominal * self.depth), 1) if nominal > 1 else nominal
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One line of a layout.
+
+    Attributes:
+        id: stable name, kept by every move; other layers name it in `sources`.
+        block: key of the block table.
+        args: nominal arguments in the order of the block function, channels first if the block has them.
+        sources: ids of the layers read, `image` for the input.
+        repeats: nominal number of inner blocks.
+        origin: id in the base layout this layer came from; None if the layer is new.
+    """
+
+    id: str
+    block: str
+    args: tuple[Any, ...] = ()
+    sources: tuple[str, ...] = ()
+    repeats: int = 1
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A model as people write it.
+
+    Attributes:
+        name: shown in tables, e.g. `yolov8n`.
+        layers: in forward order; a source always stands before its reader.
+        scale: how nominal numbers become real ones.
+        nc: number of classes.
+        n_backbone: how many of the first layers are the backbone (YAML keeps the two lists apart).
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    scale: Scale
+    nc: int
+    n_backbone: int
+
+    def __post_init__(self) -> None:
+        seen = {IMAGE}
+        for layer in self.layers:
+            missing = [s for s in layer.sources if s not in seen]
+            if missing:
+                raise EffscopeError(
+                    f"layout {self.name}: layer '{layer.id}' reads '{missing[0]}', which is no earlier layer"
+                )
+            if layer.id in seen:
+                raise EffscopeError(f"layout {self.name}: two layers have the id '{layer.id}'")
+            seen.add(layer.id)
+
+    def index(self, layer_id: str) -> int:
+        """Position N of a layer, the N of `model.N` in state dicts. Raises EffscopeError for an unknown id."""
+        for n, layer in enumerate(self.layers):
+            if layer.id == layer_id:
+                return n
+        raise unknown("layer", layer_id, [layer.id for layer in self.layers])
+
+    def layer(self, layer_id: str) -> Layer:
+        """The layer with that id. Raises EffscopeError for an unknown id."""
+        return self.layers[self.index(layer_id)]
+
+    def swap(self, new: Iterable[Layer]) -> Layout:
+        """The layout with each layer of `new` in the place of the one with the same id."""
+        by_id = {layer.id: layer for layer in new}
+        for layer_id in by_id:
+            self.index(layer_id)
+        return replace(self, layers=tuple(by_id.get(layer.id, layer) for layer in self.layers))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, the inverse of `from_dict`."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Layout:
+        """A layout from `to_dict`'s data, also after a trip through JSON. Raises EffscopeError if it is not one."""
+        try:
+            layers = tuple(
+                Layer(**{**row, "args": tuple(row["args"]), "sources": tuple(row["sources"])})
+                for row in data["layers"]
+            )
+            return Layout(**{**data, "layers": layers, "scale": Scale(**data["scale"])})
+        except (KeyError, TypeError) as e:
+            raise EffscopeError(f"this is not a layout of effscope: {e}") from None
+
+    def digest(self) -> str:
+        """Hash of everything that decides the model; the name does not."""
+        data = {**self.to_dict(), "name": ""}
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,86 @@
+"""Deploy form as two rewrites. Each returns the new graph and the weight steps that make its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from effscope.spec.graph import Graph, Node, rewire
+
+
+@dataclass(frozen=True)
+class FoldBN:
+    """Weight step: scale the filters of `conv` by the batch norm `bn`, the rest becomes its bias (module paths)."""
+
+    conv: str
+    bn: str
+
+
+@dataclass(frozen=True)
+class MergeBranches:
+    """Weight step: pad the smaller kernel of `other` and add it, with its bias, to `into` (module paths)."""
+
+    into: str
+    other: str
+
+
+Step = FoldBN | MergeBranches
+
+
+def _with_bias(conv: Node) -> Node:
+    params = tuple((role, f"{conv.module}.{role}") for role in ("weight", "bias"))
+    return replace(conv, args={**conv.args, "bias": True}, params=params)
+
+
+def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
+    """Fold every batch norm into the convolution before it, where nothing else reads that convolution."""
+    nodes, readers = graph.by_name(), graph.consumers()
+    outputs = {name for names in graph.views.values() for name in names}
+    folded = {
+        bn.name: bn.inputs[0]
+        for bn in graph.nodes
+        if bn.op == "batchnorm"
+        and nodes[bn.inputs[0]].op == "conv2d"
+        and readers[bn.inputs[0]] == [bn.name]
+        and bn.inputs[0] not in outputs
+    }
+    convs = set(folded.values())
+    kept = [_with_bias(n) if n.name in convs else n for n in graph.nodes if n.name not in folded]
+    steps = tuple(FoldBN(nodes[conv].module, nodes[bn].module) for bn, conv in folded.items())
+    views = {view: tuple(folded.get(n, n) for n in names) for view, names in graph.views.items()}
+    return replace(graph, nodes=rewire(kept, folded), views=views), tuple(dict.fromkeys(steps))
+
+
+def _mergeable(a: Node, b: Node) -> bool:
+    equal = ("c_in", "c_out", "s", "d", "groups", "bias")
+    centred = all(k % 2 == 1 and p == k // 2 for n in (a, b) for k, p in zip(n.args["k"], n.args["p"], strict=True))
+    return centred and a.inputs == b.inputs and all(a.args[key] == b.args[key] for key in equal)
+
+
+def merge_branches(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
+    """Merge sums of two parallel convolutions of one input (odd centred kernels) into the larger one.
+
+    Meant for folded graphs: a batch norm between convolution and sum hides the pattern.
+    """
+    nodes, readers = graph.by_name(), graph.consumers()
+    renamed: dict[str, str] = {}
+    gone: set[str] = set()
+    steps: list[Step] = []
+    for add in graph.nodes:
+        parts = [nodes[name] for name in add.inputs] if add.op == "add" else []
+        if len(parts) != 2 or any(p.op != "conv2d" or readers[p.name] != [add.name] for p in parts):  # noqa: PLR2004
+            continue
+        large, small = sorted(parts, key=lambda n: n.args["k"], reverse=True)
+        if _mergeable(large, small):
+            renamed[add.name] = large.name
+            gone |= {add.name, small.name}
+            steps.append(MergeBranches(large.module, small.module))
+    kept = rewire([n for n in graph.nodes if n.name not in gone], renamed)
+    views = {view: tuple(renamed.get(n, n) for n in names) for view, names in graph.views.items()}
+    return replace(graph, nodes=kept, views=views), tuple(steps)
+
+
+def deploy_form(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
+    """One head, batch norms folded, parallel branches merged: what runs on the device and what papers count."""
+    folded, fold_steps = fold_bn(graph.keep("decoded") if "decoded" in graph.views else graph)
+    merged, merge_steps = merge_branches(folded)
+    return merged, fold_steps + merge_steps
