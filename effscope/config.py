@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from effscope.errors import EffscopeError, unknown
 
 BUILTIN_SHAPES = "builtin:shapes"
 
@@ -39,13 +41,37 @@ class Recipe:
     translate: float = 0.1
     scale: float = 0.5
     flip_lr: float = 0.5
+    flip_ud: float = 0.0
     mosaic: float = 1.0
     close_mosaic_epochs: int = 10
 
 
+PROXY_RECIPE = Recipe(lr=1e-3, warmup_epochs=1.0, close_mosaic_epochs=5)
+"""The short training of a candidate: it starts from trained weights, so it steps less far and closes mosaic earlier."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Size of a proxy training: side in px, epochs of the base, epochs of the short training, batch."""
+
+    imgsz: int
+    base_epochs: int
+    epochs: int
+    batch: int = 16
+
+
+PROXIES = {"builtin": Proxy(imgsz=160, base_epochs=20, epochs=4), "data": Proxy(imgsz=256, base_epochs=60, epochs=10)}
+"""Defaults of the training flags: for `builtin:shapes` a search ends within ten minutes on two cores."""
+
+
+def proxy(data: str) -> Proxy:
+    """The defaults that fit a data set."""
+    return PROXIES["builtin" if data == BUILTIN_SHAPES else "data"]
+
+
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training. `imgsz`, `epochs` and `batch` have no default here: they depend on the data, see `PROXY`."""
+    """One training: data, size, length, seed, machine, recipe. The commands' defaults are in `PROXIES`."""
 
     data: str = BUILTIN_SHAPES
     imgsz: int = 256
@@ -55,6 +81,7 @@ class TrainConfig:
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     limit_train: int | None = None
     limit_val: int | None = None
+    eval_every: int = 0  # epochs between evaluations; 0: only after the last
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -70,9 +97,112 @@ class EvalConfig:
     device: str = "auto"
 
 
+@dataclass(frozen=True)
+class LayerCostConfig:
+    """`effscope cost --layer`: one convolution. `cout` 0 means 2 * cin at stride 2, else cin; `size` = input side."""
+
+    layer: str = "conv3x3"
+    cin: int = 256
+    cout: int = 0
+    stride: int = 2
+    size: int = 80
+    symbolic: bool = False
+
+
+@dataclass(frozen=True)
+class RankConfig:
+    """`effscope rank`: where the rank is taken and what counts as a singular value that matters."""
+
+    at: str = "stage"  # stage | block
+    threshold: float = 0.5  # fraction of the largest singular value
+    fold_bn: bool = True
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    """How a swapped stage is fitted to the one it replaces: training images seen, AdamW steps, one-cycle rates."""
+
+    images: int = 256
+    steps: int = 300
+    batch: int = 16
+    lr: float = 2e-3
+    peak_lr: float = 4e-3
+    max_bytes: int = 1 << 30  # of recorded inputs and outputs; fewer images are taken when it is reached
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The main job. Training fields are as in `TrainConfig`; `base_epochs` train the base, `epochs` each candidate."""
+
+    base: str = "yolov8n"
+    weights: str | None = None
+    data: str = BUILTIN_SHAPES
+    move: str = "cib"
+    head: str = "light"  # light | keep
+    rule: str = "margin"  # margin | paper
+    margin: float = 0.01
+    at: str = "stage"
+    threshold: float = 0.5
+    imgsz: int = 256
+    base_epochs: int = 60
+    epochs: int = 10
+    batch: int = 16
+    seed: int = 0
+    device: str = "auto"
+    limit_train: int | None = None
+    limit_val: int | None = None
+    learned_ap: float = 0.20  # a base below this judges nothing
+    distil: DistilConfig = field(default_factory=DistilConfig)
+    recipe: Recipe = field(default_factory=Recipe)
+    proxy_recipe: Recipe = field(default_factory=lambda: PROXY_RECIPE)
+
+
+CHOICES = {
+    "move": ("cib", "cib-lk"),
+    "head": ("light", "keep"),
+    "rule": ("margin", "paper"),
+    "at": ("stage", "block"),
+}
+"""Settings that are one of a few words."""
+
+AT_LEAST_ONE = ("imgsz", "base_epochs", "epochs", "batch", "limit_train", "limit_val", "limit", "cin", "stride", "size")
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raises EffscopeError for a number or a word that cannot be, naming the flag and the choices."""
+    for name, value in settings.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name in AT_LEAST_ONE and value is not None and value < 1:
+            raise EffscopeError(f"{flag} must be at least 1, got {value}")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise unknown(flag, value, CHOICES[name])
+        if name == "threshold" and not 0 < value < 1:
+            raise EffscopeError(f"{flag} must lie between 0 and 1, got {value}")
+        if name == "margin" and not 0 <= value < 1:
+            raise EffscopeError(f"{flag} is a fraction of AP, 0 to 1, got {value}")
+
+
+T = TypeVar("T", TrainConfig, SearchConfig)
+
+
+def settled(kind: type[T], settings: dict[str, Any]) -> T:
+    """A training or search config from what the user set; None means not set, sizes come from `PROXIES`.
+
+    Raises:
+        EffscopeError: a setting that does not exist or cannot be.
+    """
+    names = [f.name for f in fields(kind)]
+    for name in settings:
+        if name not in names:
+            raise unknown("setting", name, names)
+    given = {name: value for name, value in settings.items() if value is not None}
+    check(given)
+    sizes = asdict(proxy(given.get("data", BUILTIN_SHAPES)))
+    if kind is TrainConfig:
+        sizes["epochs"] = sizes["base_epochs"]
+    return kind(**{name: value for name, value in sizes.items() if name in names} | given)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain nested dict of a frozen config, ready for JSON."""
     return asdict(config)
-
-
-__all__ = ["BUILTIN_SHAPES", "EvalConfig", "Recipe", "TrainConfig", "replace", "to_dict"]

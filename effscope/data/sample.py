@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """An image and its ground truth.
 
@@ -19,12 +19,14 @@ class Sample:
         size: (width, height) in px.
         boxes: float32 (N, 4), xyxy in px, inside the image, positive area.
         labels: int64 (N,), index into the set's classes.
+        name: what to call it in messages and files, e.g. "BloodImage_00338.jpg".
     """
 
     image: Path | NDArray[np.uint8]
     size: tuple[int, int]
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,15 @@ class DataSet:
     faults: Counter[str] = field(default_factory=Counter)
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
+
+
+def relabelled(dataset: DataSet, classes: tuple[str, ...]) -> DataSet:
+    """The set with labels that index `classes`, matched by name; boxes of other classes are left out."""
+    index = {name: k for k, name in enumerate(classes)}
+    table = np.array([index.get(name, -1) for name in dataset.classes], dtype=np.int64)
+    samples = []
+    for sample in dataset.samples:
+        labels = table[sample.labels]
+        known = labels >= 0
+        samples.append(replace(sample, boxes=sample.boxes[known], labels=labels[known]))
+    return replace(dataset, classes=classes, samples=tuple(samples))

@@ -1,0 +1,50 @@
+"""`effscope` and `python -m effscope`: runs the command line and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 the answer is no, 2 bad input, 130 interrupted with everything kept."""
+    from typer import Abort  # noqa: PLC0415 - fast start
+
+    from effscope.errors import EffscopeError  # noqa: PLC0415
+
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        code = _run(arguments)
+    except EffscopeError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except (KeyboardInterrupt, Abort):
+        print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    from typer.main import get_command  # noqa: PLC0415
+
+    from effscope.cli import app  # noqa: PLC0415
+
+    try:
+        code = get_command(app).main(arguments, prog_name="effscope", standalone_mode=False)
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # typer's usage errors, whichever click it brings
+        if message is None:
+            raise
+        print(message() if not arguments else f"error: {message()}  (effscope --help)", file=sys.stderr)
+        return BAD_INPUT
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""What a checkpoint's pickle may contain, checked before anything of it is read.
+
+Safety does not rest on the list of refused names: a name that is not listed becomes an inert
+record (see `records`). The list is there because a checkpoint that names a code maker is either
+an attack or a dill file, and its user must hear so.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from typing import NamedTuple
+
+from effscope.errors import EffscopeError
+
+MAX_PICKLE_BYTES = 64 * 2**20
+MAX_OPCODES = 2_000_000
+MAX_MARKS = 2_000
+MAX_GLOBALS = 2_000
+MAX_KEY_WEIGHT = 8
+MAX_INT_KEY_BYTES = 9
+MAX_SHOWN = 80
+
+DATA_OPCODES = frozenset(
+    """PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE
+    BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_LIST EMPTY_DICT EMPTY_SET EMPTY_TUPLE
+    TUPLE TUPLE1 TUPLE2 TUPLE3 FROZENSET APPEND APPENDS SETITEM SETITEMS ADDITEMS
+    BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL
+    REDUCE NEWOBJ NEWOBJ_EX BUILD BINPERSID""".split()  # noqa: SIM905 - a table of words
+)
+
+DATA_BUILTINS = frozenset(
+    """set frozenset slice complex bytearray object list dict tuple int float str bool bytes
+    range""".split()  # noqa: SIM905 - a table of words
+)
+
+ALLOWED_NAMES = frozenset({"_codecs.encode", "types.SimpleNamespace"})
+
+REFUSED_PREFIXES = frozenset(
+    """os posix nt sys subprocess importlib imp _imp _frozen_importlib _frozen_importlib_external
+    zipimport pkgutil dill cloudpickle joblib types _types marshal runpy code codeop codecs _codecs
+    operator _operator functools _functools pickle _pickle shutil tempfile socket _socket ssl ctypes
+    _ctypes cffi multiprocessing _posixsubprocess asyncio threading _thread thread pty popen2 commands
+    webbrowser cPickle inspect gc atexit pdb bdb timeit cProfile pip setuptools pkg_resources
+    distutils ensurepip venv requests urllib urllib2 httplib ftplib smtplib xmlrpc io _io builtins __builtin__
+    numpy.f2py numpy.distutils numpy.testing numpy.load numpy.lib torch.hub torch.load torch.save torch.jit
+    torch.ops torch.classes torch.fx torch.package torch.serialization torch.multiprocessing
+    torch.distributed torch._dynamo torch._inductor torch._ops torch.compile torch.library
+    torch.storage._load_from_bytes torch.utils.cpp_extension torch.utils.data torch.utils.model_zoo
+    torch.utils._config_module torch.utils.bottleneck torch.utils.collect_env""".split()  # noqa: SIM905 - a table of words
+)
+
+
+class Slot(NamedTuple):
+    """What the check knows of a value on the pickle's stack.
+
+    Attributes:
+        weight: Cost of hashing it: values in it, counted once per reference, cut at 1000.
+        text: The value itself, if it is a string.
+    """
+
+    weight: int
+    text: str | None = None
+
+
+MARK = Slot(0)
+ONE = Slot(1)
+MAX_WEIGHT = 1000
+
+
+def shown(text: str) -> str:
+    """A string of the file, cut and escaped so that an error message stays one clean line."""
+    return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
+
+
+def check_global(module: str, name: str) -> str:
+    """Judge one global that a pickle names.
+
+    Args:
+        module: Module as the file spells it.
+        name: Name in the module, dotted for a nested class.
+
+    Returns:
+        The full dotted name.
+
+    Raises:
+        EffscopeError: It makes or runs code.
+    """
+    full = f"{module}.{name}"
+    if full in ALLOWED_NAMES:
+        return full
+    if module in ("builtins", "__builtin__") and name in DATA_BUILTINS:
+        return full
+    parts = full.split(".", 4)
+    if any(".".join(parts[:n]) in REFUSED_PREFIXES for n in range(1, len(parts) + 1)):
+        raise EffscopeError(
+            f"its pickle names {shown(full)}, which makes or runs code, so it was not opened: re-save it "
+            "with torch.save(model.state_dict(), 'weights.pt') on a machine you trust"
+        )
+    return full
+
+
+def check_pickle(raw: bytes) -> tuple[str, ...]:
+    """Go through a pickle without building any of its values.
+
+    Args:
+        raw: The whole pickle.
+
+    Returns:
+        The full names of its globals in order of appearance.
+
+    Raises:
+        EffscopeError: It is too large, is no data, or names what makes or runs code.
+        ValueError, LookupError: It is damaged; the caller words it.
+    """
+    if len(raw) > MAX_PICKLE_BYTES:
+        raise EffscopeError(
+            f"its pickle has {len(raw)} bytes, more than the {MAX_PICKLE_BYTES} a checkpoint needs: "
+            "re-save only the state dict"
+        )
+    scan = _Scan()
+    for n_seen, (opcode, arg, _) in enumerate(pickletools.genops(raw)):
+        if n_seen >= MAX_OPCODES:
+            raise EffscopeError(
+                f"its pickle has more than {MAX_OPCODES} steps, which no checkpoint needs: "
+                "re-save only the state dict"
+            )
+        if opcode.name not in DATA_OPCODES:
+            raise EffscopeError(
+                f"its pickle uses {opcode.name}, which torch.save never writes: "
+                "re-save it with torch.save of a state dict on a machine you trust"
+            )
+        scan.step(opcode, arg)
+    return tuple(scan.globals)
+
+
+class _Scan:
+    """The pickle machine with weights in the place of values."""
+
+    def __init__(self) -> None:
+        self.stack: list[Slot] = []
+        self.memo: dict[int, Slot] = {}
+        self.globals: dict[str, None] = {}
+        self._n_marks = 0
+
+    def step(self, opcode: pickletools.OpcodeInfo, arg: object) -> None:
+        """Follow one opcode."""
+        name = opcode.name
+        if name == "MARK":
+            self._mark()
+        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self._remember(arg)
+        elif name in ("BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[arg])  # type: ignore[index]
+        elif name == "DUP":
+            self.stack.append(self.stack[-1])
+        elif name == "POP" and self.stack[-1] is MARK:
+            self._pop_to_mark()
+        else:
+            first, items = self._pop(opcode)
+            _check_keys(name, first, items)
+            if opcode.stack_after:
+                self.stack.append(self._result(name, arg, first, items))
+
+    def _mark(self) -> None:
+        self._n_marks += 1
+        if self._n_marks > MAX_MARKS:
+            raise EffscopeError(
+                f"its pickle nests deeper than {MAX_MARKS}: re-save only the state dict"
+            )
+        self.stack.append(MARK)
+
+    def _remember(self, arg: object) -> None:
+        index = arg if isinstance(arg, int) else len(self.memo)
+        if index > MAX_OPCODES:
+            raise EffscopeError("its pickle numbers its values past all limits: do not use it")
+        self.memo[index] = self.stack[-1]
+
+    def _pop_to_mark(self) -> list[Slot]:
+        items: list[Slot] = []
+        while (slot := self.stack.pop()) is not MARK:
+            items.append(slot)
+        self._n_marks -= 1
+        return items[::-1]
+
+    def _pop(self, opcode: pickletools.OpcodeInfo) -> tuple[list[Slot], list[Slot]]:
+        """Take what the opcode takes: the values below its mark, and those above it."""
+        before = opcode.stack_before
+        items: list[Slot] = []
+        n_first = len(before)
+        if pickletools.markobject in before:
+            items = self._pop_to_mark()
+            n_first = before.index(pickletools.markobject)
+        first = [self.stack.pop() for _ in range(n_first)][::-1]
+        if any(slot is MARK for slot in first):
+            raise ValueError("a mark where a value should be")
+        return first, items
+
+    def _result(self, name: str, arg: object, first: list[Slot], items: list[Slot]) -> Slot:
+        """The value that the opcode leaves."""
+        if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"):
+            return first[0]
+        if name.startswith("TUPLE") or name == "FROZENSET":
+            return Slot(min(MAX_WEIGHT, 1 + sum(slot.weight for slot in first + items)))
+        if name == "LONG1" and isinstance(arg, int):
+            return ONE if arg.bit_length() < 8 * MAX_INT_KEY_BYTES else Slot(MAX_WEIGHT)
+        if name == "GLOBAL":
+            self._name(*str(arg).split(" ", 1))
+        elif name == "STACK_GLOBAL":
+            module, attribute = (slot.text for slot in first)
+            if module is None or attribute is None:
+                raise ValueError("a global whose name is not a string")
+            self._name(module, attribute)
+        return Slot(1, arg) if isinstance(arg, str) else ONE
+
+    def _name(self, module: str, name: str) -> None:
+        self.globals[check_global(module, name)] = None
+        if len(self.globals) > MAX_GLOBALS:
+            raise EffscopeError(
+                f"its pickle names more than {MAX_GLOBALS} classes: re-save only the state dict"
+            )
+
+
+def _check_keys(name: str, first: list[Slot], items: list[Slot]) -> None:
+    """Refuse dictionary keys and set members that are made to be slow to hash.
+
+    Raises:
+        EffscopeError: One is heavier than `MAX_KEY_WEIGHT`.
+    """
+    keys: list[Slot] = []
+    if name == "SETITEM":
+        keys = first[1:2]
+    elif name == "SETITEMS":
+        keys = items[::2]
+    elif name in ("ADDITEMS", "FROZENSET"):
+        keys = items
+    if any(slot.weight > MAX_KEY_WEIGHT for slot in keys):
+        raise EffscopeError(
+            "its pickle has dictionary keys built of many values, which no checkpoint has: "
+            "re-save it with torch.save of a state dict on a machine you trust"
+        )

@@ -1,0 +1,245 @@
+"""From records to samples: what is wrong is mended or dropped, counted, and never fatal while something is left."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effscope.data.read import SIDEWAYS, Header, read_header, read_image
+from effscope.data.record import ACTIONS, Fault, Ledger, Listing, Record, Unit
+from effscope.data.sample import DataSet, Sample
+from effscope.errors import EffscopeError
+
+NEAR_DUPLICATE_IOU = 0.9  # above it, two boxes of one class are probably one object drawn twice
+MIN_SIDE_PX = 0.01  # a thinner box has no area
+ROUNDING_PX = 0.5  # less than this outside the image is rounding of the label file: clipped but not counted
+
+Boxes = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, limit: int | None) -> DataSet:
+    """The usable samples of a listing, its faults and its digest.
+
+    Args:
+        source: what the user named.
+        split: the split the user asked for.
+        listing: records in their fixed order; only as many are read as `limit` needs.
+        ledger: holds what the format noted so far; gets what is found here.
+        limit: the first so many usable images; None = all.
+
+    Raises:
+        EffscopeError: no image, or no box, is left.
+    """
+    found = _samples(listing, ledger)
+    samples = tuple(islice(found, limit))
+    if not any(len(sample.boxes) for sample in samples):
+        raise EffscopeError(_nothing_left(source, split, len(samples), ledger, limit))
+    return DataSet(
+        source=source,
+        split=split,
+        classes=listing.classes,
+        samples=samples,
+        faults=Counter(ledger.counts),
+        examples={kind: tuple(shown) for kind, shown in ledger.examples.items()},
+        digest=digest_of(listing.classes, samples),
+    )
+
+
+def fault_lines(dataset: DataSet) -> list[str]:
+    """One line per kind of fault, in a fixed order: how many, what was done, examples. Empty if nothing is wrong."""
+    lines = []
+    for fault, action in ACTIONS.items():
+        if count := dataset.faults.get(fault.value, 0):
+            shown = "; ".join(dataset.examples.get(fault.value, ()))
+            lines.append(f"{fault.value}: {count}, {action} (e.g. {shown})" if shown else f"{fault.value}: {count}")
+    return lines
+
+
+def decodable(dataset: DataSet) -> DataSet:
+    """The same set without the images whose pixels cannot be decoded; those are counted as unreadable.
+
+    Loading reads headers only, so a truncated picture shows up here. Decodes every picture once.
+
+    Raises:
+        EffscopeError: no box is left.
+    """
+    ledger = Ledger(Counter(dataset.faults), {kind: list(shown) for kind, shown in dataset.examples.items()})
+    kept = []
+    for sample in dataset.samples:
+        try:
+            read_image(sample)
+        except EffscopeError as error:
+            ledger.note(Fault.UNREADABLE_IMAGE, str(error))
+        else:
+            kept.append(sample)
+    if not any(len(sample.boxes) for sample in kept):
+        raise EffscopeError(_nothing_left(dataset.source, dataset.split, len(kept), ledger, None))
+    return replace(
+        dataset,
+        samples=tuple(kept),
+        faults=ledger.counts,
+        examples={kind: tuple(shown) for kind, shown in ledger.examples.items()},
+        digest=digest_of(dataset.classes, tuple(kept)),
+    )
+
+
+def digest_of(classes: tuple[str, ...], samples: tuple[Sample, ...]) -> str:
+    """SHA-256 over class names and, per sample, name, size, boxes, labels, and the pixels if they are in memory."""
+    digest = hashlib.sha256("\0".join(classes).encode())
+    for sample in samples:
+        digest.update(f"\n{sample.name}\0{sample.size}\0{len(sample.boxes)}\0".encode())
+        digest.update(sample.boxes.astype("<f4").tobytes())
+        digest.update(sample.labels.astype("<i8").tobytes())
+        if not isinstance(sample.image, Path):
+            digest.update(np.ascontiguousarray(sample.image).data)
+    return digest.hexdigest()
+
+
+def _samples(listing: Listing, ledger: Ledger) -> Iterator[Sample]:
+    for record in listing.records:
+        header = _header(record, ledger)
+        if header is None:
+            continue
+        boxes, labels = _clean(_upright_px(record, header, ledger), record, header.size, listing.classes, ledger)
+        yield Sample(record.image, header.size, boxes.astype(np.float32), labels, record.name)
+
+
+def _header(record: Record, ledger: Ledger) -> Header | None:
+    """The picture's header, or None (noted) when there is no such picture or it is broken."""
+    if not isinstance(record.image, Path):
+        height, width = record.image.shape[:2]
+        return Header((width, height), (width, height), 1)
+    try:
+        header = read_header(record.image)
+    except FileNotFoundError:
+        ledger.note(Fault.MISSING_IMAGE, str(record.image))
+        return None
+    except EffscopeError as error:
+        ledger.note(Fault.UNREADABLE_IMAGE, str(error))
+        return None
+    if header.orientation != 1:
+        ledger.note(Fault.EXIF_TURNED, f"{record.name} (orientation {header.orientation})")
+    return header
+
+
+def _upright_px(record: Record, header: Header, ledger: Ledger) -> Boxes:
+    """The record's boxes, xyxy in px of the upright picture, unchecked.
+
+    A label file that declares the stored size of a sideways picture was drawn on the unturned one: its boxes are
+    turned with the picture. Otherwise boxes are on the upright picture, as viewers show it.
+    """
+    if record.unit is Unit.FRACTION:
+        width, height = header.size
+        return record.boxes * np.array([width, height, width, height], dtype=np.float64)
+    if record.declared is None or record.declared == header.size or 0 in record.declared:
+        return record.boxes
+    if header.orientation in SIDEWAYS and record.declared == header.stored:
+        ledger.note(Fault.UNTURNED_BOXES, record.name)
+        return _turned(record.boxes, header)
+    declared, real = ("x".join(map(str, size)) for size in (record.declared, header.size))
+    ledger.note(Fault.OTHER_SIZE, f"{record.name} ({declared} declared, {real} found)")
+    return record.boxes
+
+
+def _turned(boxes: Boxes, header: Header) -> Boxes:
+    """Boxes (N, 4) xyxy on a stored sideways picture (EXIF orientation 5-8) -> on the upright one."""
+    width, height = header.stored
+    x1, y1, x2, y2 = boxes.T
+    flips_x, flips_y = header.orientation in (6, 7), header.orientation in (7, 8)
+    new_x = (height - y2, height - y1) if flips_x else (y1, y2)
+    new_y = (width - x2, width - x1) if flips_y else (x1, x2)
+    return np.stack([new_x[0], new_y[0], new_x[1], new_y[1]], axis=1)
+
+
+def _clean(
+    boxes: Boxes, record: Record, size: tuple[int, int], classes: tuple[str, ...], ledger: Ledger
+) -> tuple[Boxes, NDArray[np.int64]]:
+    """Boxes (N, 4) xyxy px inside a picture of (width, height) px with positive area, and their labels (N,)."""
+    labels = record.labels
+
+    def show(index: int) -> str:
+        return f"{record.name}: {classes[labels[index]]} {_shown(boxes[index])}"
+
+    for fault, test in BOX_TESTS.items():
+        bad = test(boxes, labels, size)
+        if bad.any():
+            for index in np.flatnonzero(bad):
+                ledger.note(fault, show(int(index)))
+            boxes, labels = boxes[~bad], labels[~bad]
+    inside = _clip(boxes, size)
+    for index in np.flatnonzero((np.abs(inside - boxes) > ROUNDING_PX).any(axis=1)):
+        ledger.note(Fault.CLIPPED, show(int(index)))
+    boxes = inside
+    for first, second in _near_duplicates(boxes, labels):
+        ledger.note(Fault.NEAR_DUPLICATE, f"{show(first)} and {_shown(boxes[second])}")
+    return boxes, labels
+
+
+def _shown(box: Boxes) -> str:
+    return f"[{', '.join(f'{value:.6g}' for value in box)}]"
+
+
+def _clip(boxes: Boxes, size: tuple[int, int]) -> Boxes:
+    width, height = size
+    return np.clip(boxes, 0.0, np.array([width, height, width, height], dtype=np.float64))
+
+
+def _is_non_finite(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
+    return ~np.asarray(np.isfinite(boxes).all(axis=1), dtype=np.bool_)
+
+
+def _is_repeat(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
+    """All but the first of rows that are equal number for number, label included."""
+    seen: set[tuple[float, ...]] = set()
+    flags = np.zeros(len(boxes), dtype=np.bool_)
+    for index, row in enumerate(zip(labels.tolist(), *boxes.T.tolist(), strict=True)):
+        flags[index] = row in seen
+        seen.add(row)
+    return flags
+
+
+def _is_flat(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2] < MIN_SIDE_PX).any(axis=1), dtype=np.bool_)
+
+
+def _is_outside(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
+    return _is_flat(_clip(boxes, size), labels, size)
+
+
+BOX_TESTS: dict[Fault, Callable[[Boxes, NDArray[np.int64], tuple[int, int]], Flags]] = {
+    Fault.NON_FINITE: _is_non_finite,
+    Fault.DUPLICATE: _is_repeat,
+    Fault.ZERO_AREA: _is_flat,
+    Fault.OUTSIDE: _is_outside,
+}
+
+
+def _near_duplicates(boxes: Boxes, labels: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of one class whose IoU exceeds `NEAR_DUPLICATE_IOU`."""
+    corner = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    shared = np.prod(np.clip(corner, 0.0, None), axis=2)  # (N, N)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    iou = shared / (area[:, None] + area[None, :] - shared)
+    close = np.triu((iou > NEAR_DUPLICATE_IOU) & (labels[:, None] == labels[None, :]), k=1)
+    return [(int(i), int(j)) for i, j in np.argwhere(close)]
+
+
+def _nothing_left(source: str, split: str, n_images: int, ledger: Ledger, limit: int | None) -> str:
+    """The message of a set without a usable box: what was found, the commonest faults, what to do."""
+    faults = ", ".join(f"{count} x {kind}" for kind, count in ledger.counts.most_common(3)) or "no faults met"
+    advice = "check that the label files are where this layout has them"
+    if limit is not None and n_images == limit:
+        advice = f"raise the limit of {limit}"
+    elif ledger.counts[Fault.OUTSIDE.value]:
+        advice = "check the unit of the boxes (YOLO: fractions 0-1; COCO and VOC: pixels)"
+    elif ledger.counts[Fault.MISSING_IMAGE.value]:
+        advice = "check that the images are where this layout has them"
+    return f"{source}, split '{split}': no usable box in {n_images} usable images ({faults}): {advice}"

@@ -1,0 +1,153 @@
+"""The COCO layout: one JSON per split with images, annotations (xywh px) and categories, and a folder of pictures.
+
+Format source: cocodataset.org, "Data format".
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from effscope.data.record import (
+    SPLIT_NAMES,
+    Fault,
+    Ledger,
+    Listing,
+    Record,
+    choose_split,
+    rows_to_arrays,
+)
+from effscope.errors import EffscopeError
+
+JSON_PLACES = (
+    "{split}.json",
+    "annotations/{split}.json",
+    "annotations/instances_{split}.json",
+    "annotations/instances_{split}[0-9]*.json",
+    "{split}/_annotations.coco.json",
+)
+PARTS = ("images", "annotations", "categories")
+
+Row = tuple[int, tuple[float, float, float, float]]
+
+
+def is_coco(data: str) -> bool:
+    """Whether `data` is a folder with a `{split}.json` in one of the usual places."""
+    return Path(data).is_dir() and bool(_split_files(Path(data)))
+
+
+def list_coco(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
+    """The records of one split of a COCO folder, in the order of the JSON. Labels follow the sorted category ids.
+
+    Args:
+        data: the folder.
+        split: "train", "val", ...: the JSON's name.
+        seed: not used, the layout fixes its splits.
+        ledger: gets crowd boxes, unknown categories, broken rows.
+
+    Raises:
+        EffscopeError: the split is not there, or its JSON is not COCO.
+    """
+    root = Path(data)
+    files = _split_files(root)
+    chosen = choose_split(split, files, data, ledger)
+    content = _read_coco(files[chosen])
+    categories = sorted(_entries(content, "categories", files[chosen]), key=lambda item: item["id"])
+    labels = {category["id"]: label for label, category in enumerate(categories)}
+    classes = tuple(str(category.get("name", category["id"])) for category in categories)
+    images = _entries(content, "images", files[chosen])
+    rows = _rows_by_image(content["annotations"], images, labels, ledger)
+    folders = _image_folders(root, chosen, files[chosen])
+    return Listing(classes, _records(images, rows, folders))
+
+
+def _split_files(root: Path) -> dict[str, Path]:
+    """Split name -> its JSON, for the splits that have one."""
+    files: dict[str, Path] = {}
+    for split in SPLIT_NAMES:
+        found = (path for place in JSON_PLACES for path in sorted(root.glob(place.format(split=split))))
+        if (first := next(found, None)) is not None:
+            files[split] = first
+    return files
+
+
+def _image_folders(root: Path, split: str, json_file: Path) -> list[Path]:
+    """Folders that file names may be relative to, in the order they are tried."""
+    stem = json_file.stem.removeprefix("instances_")
+    names = [f"{parent}{name}" for name in dict.fromkeys((split, stem)) for parent in ("images/", "")]
+    folders = [root / name for name in (*names, "images", ".")]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _read_coco(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise EffscopeError(f"{path} cannot be read as JSON ({error}): correct the file") from None
+    missing = [part for part in PARTS if not isinstance(content, dict) or not isinstance(content.get(part), list)]
+    if missing:
+        raise EffscopeError(f"{path} is not COCO: it lacks the lists {', '.join(missing)}")
+    return dict(content)
+
+
+def _entries(content: Mapping[str, Any], part: str, path: Path) -> list[Mapping[str, Any]]:
+    """The images or categories of a COCO file, each with an id (and the images with a file name)."""
+    needed = ("id", "file_name") if part == "images" else ("id",)
+    for index, entry in enumerate(content[part]):
+        lacking = [key for key in needed if not isinstance(entry, dict) or not isinstance(entry.get(key), int | str)]
+        if lacking:
+            raise EffscopeError(f"{path} is not COCO: {part}[{index}] has no valid {' and '.join(lacking)}")
+    return list(content[part])
+
+
+def _rows_by_image(
+    annotations: list[Any], images: list[Mapping[str, Any]], labels: Mapping[Any, int], ledger: Ledger
+) -> dict[Any, list[Row]]:
+    """Image id -> (label, xyxy px) rows; what cannot be one is noted."""
+    names = {image["id"]: str(image["file_name"]) for image in images}
+    rows: dict[Any, list[Row]] = defaultdict(list)
+    for index, annotation in enumerate(annotations):
+        box = _box(annotation)
+        if box is None:
+            ledger.note(Fault.UNREADABLE_ROW, f"annotations[{index}]: {str(annotation)[:60]}")
+            continue
+        image_id, category = annotation.get("image_id"), annotation.get("category_id")
+        where = f"{names.get(image_id, f'image_id {image_id}')}: category {category} {annotation['bbox']}"
+        if image_id not in names:
+            ledger.note(Fault.UNLISTED_IMAGE, where)
+        elif annotation.get("iscrowd"):
+            ledger.note(Fault.CROWD, where)
+        elif category not in labels:
+            ledger.note(Fault.UNKNOWN_CLASS, where)
+        else:
+            rows[image_id].append((labels[category], box))
+    return rows
+
+
+def _box(annotation: Any) -> tuple[float, float, float, float] | None:
+    """xyxy px of an annotation's xywh, or None if it has no four numbers or no plain ids."""
+    try:
+        x, y, width, height = map(float, annotation["bbox"])
+        hash((annotation.get("image_id"), annotation.get("category_id")))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
+    return x, y, x + width, y + height
+
+
+def _records(
+    images: Iterable[Mapping[str, Any]], rows: Mapping[Any, list[Row]], folders: list[Path]
+) -> Iterator[Record]:
+    for image in images:
+        file_name = str(image["file_name"])
+        places = [folder / file_name for folder in folders]
+        path = next((place for place in places if place.is_file()), places[0])
+        boxes, labels = rows_to_arrays(rows.get(image["id"], ()))
+        yield Record(path, path.name, boxes, labels, declared=_declared(image))
+
+
+def _declared(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = image.get("width"), image.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None

@@ -1,0 +1,141 @@
+"""Pictures from disk: the header for a check, the pixels for work. Both see the picture upright (EXIF applied)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from effscope.data.sample import Sample
+from effscope.errors import EffscopeError
+
+EXIF_ORIENTATION_TAG = 0x0112
+ORIENTATIONS = frozenset(range(1, 9))  # by EXIF; 1 = upright
+SIDEWAYS = frozenset({5, 6, 7, 8})  # of these, the ones that swap width and height
+MAX_16_BIT = 65535.0
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's header says, its pixels not decoded.
+
+    Attributes:
+        stored: (width, height) in px as stored.
+        size: (width, height) in px when upright.
+        orientation: EXIF orientation 1-8, 1 = stored upright.
+    """
+
+    stored: tuple[int, int]
+    size: tuple[int, int]
+    orientation: int
+
+
+def read_header(path: Path) -> Header:
+    """Size and orientation of a picture without decoding it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        EffscopeError: it is no readable picture.
+    """
+    try:
+        with Image.open(path) as image:
+            orientation = _orientation(image)
+            width, height = image.size
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise EffscopeError(_unreadable(path, error)) from None
+    upright = (height, width) if orientation in SIDEWAYS else (width, height)
+    return Header((width, height), upright, orientation)
+
+
+def read_image(sample: Sample) -> NDArray[np.uint8]:
+    """Pixels of a sample, uint8 (H, W, 3) RGB, upright, of the size the sample states.
+
+    Grey, palette, CMYK, 16-bit and float pictures become 8-bit RGB; an alpha channel is left out.
+
+    Raises:
+        EffscopeError: the file is missing, broken, truncated, or changed its size since it was listed.
+    """
+    if not isinstance(sample.image, Path):
+        return sample.image
+    pixels = decode(sample.image)
+    height, width = pixels.shape[:2]
+    if (width, height) != sample.size:
+        listed = f"{sample.size[0]}x{sample.size[1]}"
+        raise EffscopeError(f"{sample.image} is {width}x{height} px but was listed as {listed}: load the data again")
+    return pixels
+
+
+def decode(path: Path) -> NDArray[np.uint8]:
+    """Pixels of a picture file, uint8 (H, W, 3) RGB, upright.
+
+    Raises:
+        EffscopeError: the file is missing, broken or truncated.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = _orientation(image) != 1
+            image.load()
+            upright = ImageOps.exif_transpose(image) if turned else image
+            return np.array(_to_rgb(upright), dtype=np.uint8)
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise EffscopeError(_unreadable(path, error)) from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation still to be applied to `image`, 1-8.
+
+    A PNG without EXIF in front of its pixels counts as upright: Pillow would decode the whole picture to look
+    behind them. Pillow turns a TIFF by itself while decoding, and only after that is its size certain.
+    """
+    if image.format == "PNG" and not {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
+        return 1
+    value = image.getexif().get(EXIF_ORIENTATION_TAG, 1)
+    if image.format == "TIFF" and value != 1:
+        image.load()
+        return 1
+    return value if value in ORIENTATIONS else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    deep = _DEEP_MODES.get(image.mode)
+    if deep is None:
+        return image.convert("RGB")
+    grey = deep(np.asarray(image).astype(np.float64))
+    return Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _from_16_bit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values / MAX_16_BIT * 255.0
+
+
+def _from_float(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Floats are taken as 0-1 unless something exceeds 1, then as 0-255."""
+    finite = np.nan_to_num(values)
+    return finite if finite.max(initial=0.0) > 1.0 else finite * 255.0
+
+
+_DEEP_MODES: dict[str, Any] = {
+    "I;16": _from_16_bit,
+    "I;16L": _from_16_bit,
+    "I;16B": _from_16_bit,
+    "I;16N": _from_16_bit,
+    "I": _from_16_bit,
+    "F": _from_float,
+}
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read as an image ({_first(error)})"
+    return f"{path} {reason}: replace the file or take it out of the data set"
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error, or its kind when it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

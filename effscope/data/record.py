@@ -1,0 +1,168 @@
+"""What a format hands over before it is checked: records as written down, and the ledger of what was wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effscope.errors import EffscopeError
+
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+SPLIT_NAMES = ("train", "val", "test", "valid", "validation", "training", "testing", "trainval")
+SPLIT_ALIASES = {
+    "train": ("training",),
+    "val": ("valid", "validation", "test"),
+    "test": ("testing",),
+}
+MAX_EXAMPLES = 3
+
+
+class Fault(StrEnum):
+    """Every kind of fault a data set may show. The value is the key in `DataSet.faults`."""
+
+    OTHER_SPLIT = "split taken from another"
+    MISSING_IMAGE = "missing image"
+    UNREADABLE_IMAGE = "unreadable image"
+    MISSING_LABELS = "missing label file"
+    UNREADABLE_LABELS = "unreadable label file"
+    UNREADABLE_ROW = "unreadable row"
+    NON_FINITE = "non-finite box"
+    UNKNOWN_CLASS = "unknown class"
+    CROWD = "crowd box"
+    UNLISTED_IMAGE = "box of an unlisted image"
+    DUPLICATE = "duplicate box"
+    ZERO_AREA = "zero-area box"
+    OUTSIDE = "box outside the image"
+    CLIPPED = "box partly outside the image"
+    NEAR_DUPLICATE = "near-duplicate boxes"
+    EXIF_TURNED = "image turned by EXIF"
+    UNTURNED_BOXES = "boxes drawn on the unturned image"
+    OTHER_SIZE = "declared size is not the image's"
+
+
+ACTIONS: dict[Fault, str] = {
+    Fault.OTHER_SPLIT: "used",
+    Fault.MISSING_IMAGE: "dropped",
+    Fault.UNREADABLE_IMAGE: "dropped",
+    Fault.MISSING_LABELS: "image kept as background",
+    Fault.UNREADABLE_LABELS: "image dropped",
+    Fault.UNREADABLE_ROW: "dropped",
+    Fault.NON_FINITE: "dropped",
+    Fault.UNKNOWN_CLASS: "dropped",
+    Fault.CROWD: "skipped",
+    Fault.UNLISTED_IMAGE: "dropped",
+    Fault.DUPLICATE: "one kept",
+    Fault.ZERO_AREA: "dropped",
+    Fault.OUTSIDE: "dropped",
+    Fault.CLIPPED: "clipped",
+    Fault.NEAR_DUPLICATE: "kept",
+    Fault.EXIF_TURNED: "turned upright",
+    Fault.UNTURNED_BOXES: "turned with the image",
+    Fault.OTHER_SIZE: "the image's own size used",
+}
+
+
+class Unit(StrEnum):
+    """What the numbers of a box count."""
+
+    PIXEL = "px"
+    FRACTION = "fraction of the image's side"
+
+
+@dataclass
+class Ledger:
+    """Collects faults while a set is read: how many of each kind, and the first examples.
+
+    Attributes:
+        counts: kind -> number of occurrences.
+        examples: kind -> at most `MAX_EXAMPLES` places, one string each.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, fault: Fault, example: str) -> None:
+        """Count one occurrence and remember where, while there is room."""
+        self.counts[fault.value] += 1
+        shown = self.examples.setdefault(fault.value, [])
+        if len(shown) < MAX_EXAMPLES:
+            shown.append(example)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One image and its boxes as the data set states them, nothing checked but the syntax.
+
+    Attributes:
+        image: path of the picture, which need not exist, or its pixels, uint8 (H, W, 3) RGB.
+        name: how messages and the digest call it.
+        boxes: float64 (N, 4), xyxy in `unit`, unchecked.
+        labels: int64 (N,), index into the listing's classes, all valid.
+        unit: of `boxes`.
+        declared: (width, height) in px by the label file, if it says so.
+    """
+
+    image: Path | NDArray[np.uint8]
+    name: str
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    unit: Unit = Unit.PIXEL
+    declared: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A split as a format reads it.
+
+    Attributes:
+        classes: names, position = label.
+        records: in the set's own fixed order; may be lazy, notes faults as it goes.
+    """
+
+    classes: tuple[str, ...]
+    records: Iterator[Record]
+
+
+def rows_to_arrays(
+    rows: Iterable[tuple[int, tuple[float, float, float, float]]],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(label, xyxy) rows as boxes float64 (N, 4) and labels int64 (N,)."""
+    listed = list(rows)
+    boxes = np.array([box for _, box in listed], dtype=np.float64).reshape(-1, 4)
+    return boxes, np.array([label for label, _ in listed], dtype=np.int64)
+
+
+def choose_split(split: str, available: Iterable[str], source: str, ledger: Ledger) -> str:
+    """The split to read: the one asked for, else an alias of it that exists (noted in the ledger).
+
+    Raises:
+        EffscopeError: neither is there; the message lists what is.
+    """
+    names = list(available)
+    if split in names:
+        return split
+    for alias in SPLIT_ALIASES.get(split, ()):
+        if alias in names:
+            ledger.note(Fault.OTHER_SPLIT, f"no '{split}' in {source}: '{alias}' stands in")
+            return alias
+    listed = ", ".join(names) if names else "none"
+    raise EffscopeError(f"{source} has no split '{split}': its splits are {listed}")
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of a picture; the file is not opened."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def images_under(folder: Path) -> list[Path]:
+    """All pictures below a folder, in the order of their relative posix paths."""
+    found = [path for path in folder.rglob("*") if is_image(path)]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

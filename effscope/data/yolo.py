@@ -1,0 +1,209 @@
+"""The YOLO layout: a `data.yaml`, pictures, and one text file of normalised rows per picture.
+
+Format source: the data set pages of the Ultralytics documentation (detection and segmentation rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from effscope.data.record import (
+    SPLIT_NAMES,
+    Fault,
+    Ledger,
+    Listing,
+    Record,
+    Unit,
+    choose_split,
+    images_under,
+    is_image,
+    rows_to_arrays,
+)
+from effscope.errors import EffscopeError
+
+BOX_COLUMNS = 5  # class, centre x, centre y, width, height
+MIN_POLYGON_COLUMNS = 7  # class and three points
+FILE_NAMES = ("data.yaml", "data.yml")
+
+Row = tuple[int, tuple[float, float, float, float]]
+
+
+def is_yolo(data: str) -> bool:
+    """Whether `data` is an existing YAML file, or a folder that holds a `data.yaml`."""
+    path = Path(data)
+    if path.is_dir():
+        return any((path / name).is_file() for name in FILE_NAMES)
+    return path.suffix.lower() in {".yaml", ".yml"} and path.is_file()
+
+
+def list_yolo(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
+    """The records of one split of a `data.yaml`; label files are read as the records are asked for.
+
+    Args:
+        data: the YAML file, or the folder that holds `data.yaml`.
+        split: key of the YAML, e.g. "train".
+        seed: not used, the layout fixes its splits.
+        ledger: gets the faults of the label files.
+
+    Raises:
+        EffscopeError: the YAML is not a mapping, lacks `names` or the split, or points nowhere.
+    """
+    path = Path(data)
+    if path.is_dir():
+        path = next(path / name for name in FILE_NAMES if (path / name).is_file())
+    mapping = _read_mapping(path)
+    classes = _class_names(mapping, path)
+    available = [name for name in SPLIT_NAMES if mapping.get(name)]
+    chosen = choose_split(split, available, str(path), ledger)
+    images = _listed_images(mapping[chosen], _root(mapping, path), path, chosen)
+    has_keypoints = "kpt_shape" in mapping
+    return Listing(classes, _records(images, len(classes), has_keypoints, ledger))
+
+
+def label_path(image: Path) -> Path:
+    """Where the labels of a picture are: the last folder `images` becomes `labels`, the suffix `.txt`."""
+    parts = list(image.parts)
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index] == "images":
+            parts[index] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise EffscopeError(f"{path} cannot be read as YAML ({reason}): correct the file") from None
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise EffscopeError(f"{path} holds a {kind}, not a mapping: a data.yaml has the keys path, train, val, names")
+    return content
+
+
+def _class_names(mapping: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    names = mapping.get("names")
+    if isinstance(names, dict):
+        try:
+            numbered = {int(key): value for key, value in names.items()}
+        except (TypeError, ValueError):
+            raise EffscopeError(f"{path}: the keys of 'names' must be numbers from 0 on") from None
+        if sorted(numbered) != list(range(len(numbered))):
+            raise EffscopeError(
+                f"{path}: 'names' has the numbers {sorted(numbered)}: they must run from 0 without gaps"
+            )
+        names = [numbered[index] for index in range(len(numbered))]
+    if not isinstance(names, list) or not names:
+        raise EffscopeError(f"{path} has no 'names': add the class names, e.g. `names: [cat, dog]`")
+    n_classes = mapping.get("nc")
+    if n_classes is not None and n_classes != len(names):
+        raise EffscopeError(f"{path}: 'nc' is {n_classes} but 'names' lists {len(names)}: correct one of them")
+    return tuple(str(name) for name in names)
+
+
+def _root(mapping: Mapping[str, Any], path: Path) -> Path:
+    """The folder that the splits are relative to: `path`, itself relative to the folder of the YAML."""
+    stated = mapping.get("path") or "."
+    root = path.parent / Path(str(stated)).expanduser()
+    if not root.is_dir():
+        raise EffscopeError(
+            f"{path}: its 'path' points to {root}, which is no folder: correct 'path' or fetch the data"
+        )
+    return root
+
+
+def _listed_images(entry: Any, root: Path, path: Path, split: str) -> list[Path]:
+    entries = entry if isinstance(entry, list) else [entry]
+    images: list[Path] = []
+    for one in entries:
+        place = _existing(str(one), root)
+        if place is None:
+            raise EffscopeError(
+                f"{path}: '{split}' points to {root / str(one)}, which does not exist: correct the path"
+            )
+        images += images_under(place) if place.is_dir() else _images_in_list(place, root)
+    if not images:
+        raise EffscopeError(f"{path}: '{split}' ({entry}) holds no pictures: correct the path or add pictures")
+    return images
+
+
+def _existing(entry: str, root: Path) -> Path | None:
+    """The entry below the root; exports that write `../train/images` from inside the set are understood."""
+    places = [root / Path(entry).expanduser()]
+    if entry.startswith("../"):
+        places.append(root / entry.removeprefix("../"))
+    return next((place for place in places if place.exists()), None)
+
+
+def _images_in_list(listing: Path, root: Path) -> list[Path]:
+    """Pictures named by a text file, one per line, relative to the text file or else to the root."""
+    if is_image(listing):
+        return [listing]
+    try:
+        text = listing.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EffscopeError(f"{listing} cannot be read as a list of pictures ({error}): correct the file") from None
+    lines = [line.strip() for line in text.splitlines()]
+    beside = listing.parent
+    return [
+        beside / line if (beside / line).exists() or not (root / line).exists() else root / line
+        for line in lines
+        if line
+    ]
+
+
+def _records(images: list[Path], n_classes: int, has_keypoints: bool, ledger: Ledger) -> Iterator[Record]:
+    for image in images:
+        labels_file = label_path(image)
+        try:
+            text = labels_file.read_text(encoding="utf-8-sig", errors="replace")
+        except FileNotFoundError:
+            text = ""
+            if image.exists():
+                ledger.note(Fault.MISSING_LABELS, str(labels_file))
+        except OSError as error:
+            ledger.note(Fault.UNREADABLE_LABELS, f"{labels_file} ({error.strerror})")
+            continue
+        rows = _rows(text, labels_file.name, n_classes, has_keypoints, ledger)
+        boxes, labels = rows_to_arrays(rows)
+        yield Record(image, image.name, boxes, labels, Unit.FRACTION)
+
+
+def _rows(text: str, name: str, n_classes: int, has_keypoints: bool, ledger: Ledger) -> Iterator[Row]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        shown = f"{name}:{number} '{line.strip()[:60]}'"
+        row = _parse_row(words, has_keypoints)
+        if row is None:
+            ledger.note(Fault.UNREADABLE_ROW, shown)
+        elif not 0 <= row[0] < n_classes:
+            ledger.note(Fault.UNKNOWN_CLASS, shown)
+        else:
+            yield row
+
+
+def _parse_row(words: list[str], has_keypoints: bool) -> Row | None:
+    """(class, xyxy as fractions) of a box, polygon or keypoint row; None if it is none of these."""
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        return None
+    if not values[0].is_integer():
+        return None
+    label = int(values[0])
+    if len(values) == BOX_COLUMNS or (has_keypoints and len(values) > BOX_COLUMNS):
+        x, y, width, height = values[1:BOX_COLUMNS]
+        return label, (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    if len(values) >= MIN_POLYGON_COLUMNS and len(values) % 2 == 1:
+        points = np.array(values[1:]).reshape(-1, 2)
+        (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        return label, (x1, y1, x2, y2)
+    return None

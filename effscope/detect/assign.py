@@ -1,0 +1,132 @@
+"""Task-aligned assignment: which anchor points learn which true box, and how strongly.
+
+An anchor point may learn a box when it lies inside it; of those the k best by score^alpha * overlap^beta do. Source:
+TOOD (arXiv 2108.07755), YOLOv10 (arXiv 2405.14458) for one-to-one (k = 1). Agrees with YOLOv8 as Ultralytics 8.4
+runs it: the overlap is CIoU cut at zero, and boxes narrower than the middle stride are widened to it when looking for
+points inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from effscope.detect.boxes import ciou, xywh_to_xyxy, xyxy_to_xywh
+
+_EPS = 1e-9
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True boxes of a batch, padded to equal number.
+
+    Attributes:
+        boxes: float32 (B, M, 4) xyxy in px of the input.
+        labels: int64 (B, M), 0 where padded.
+        valid: bool (B, M), false where padded.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    valid: Tensor
+
+    def to(self, device: torch.device) -> Truth:
+        """The same on another device."""
+        return Truth(self.boxes.to(device), self.labels.to(device), self.valid.to(device))
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What each anchor point has to learn.
+
+    Attributes:
+        scores: float32 (B, A, C), soft class targets within 0-1, zero for background.
+        boxes: float32 (B, A, 4) xyxy in px; meaningless for background.
+        positive: bool (B, A), points that learn a box.
+        truth: int64 (B, A), index of that box.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    positive: Tensor
+    truth: Tensor
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How boxes are dealt out: k points a box, exponents of score and overlap, least side in px when looking inside."""
+
+    topk: int = 10
+    alpha: float = 0.5
+    beta: float = 6.0
+    least_side: float = 16.0
+
+
+@torch.no_grad()
+def assign(scores: Tensor, boxes: Tensor, points: Tensor, truth: Truth, rule: Rule) -> Assignment:
+    """Deal out the true boxes of a batch.
+
+    Args:
+        scores: (B, A, C) predicted class probabilities.
+        boxes: (B, A, 4) predicted xyxy in px.
+        points: (A, 2) anchor points, x, y in px.
+        truth: the true boxes.
+        rule: how to choose.
+    """
+    inside = _points_inside(points, truth, rule.least_side)
+    metric, overlap = _metric(scores, boxes, truth, inside, rule)
+    taken = _best(metric, rule.topk) & inside
+    taken = _one_box_each(taken, overlap)
+
+    positive = taken.any(1)  # (B, A)
+    owner = taken.to(torch.uint8).argmax(1)  # (B, A)
+    strength = _strength(metric * taken, overlap * taken)
+    labels = truth.labels.gather(1, owner)
+    soft = torch.zeros_like(scores, dtype=torch.float32)
+    soft.scatter_(2, labels[..., None], (strength * positive)[..., None])
+    target = truth.boxes.gather(1, owner[..., None].expand(-1, -1, 4))
+    return Assignment(soft, target, positive, owner)
+
+
+def _points_inside(points: Tensor, truth: Truth, least_side: float) -> Tensor:
+    """Bool (B, M, A): the point is strictly inside the (valid) box, sides under `least_side` px widened to it."""
+    sized = xyxy_to_xywh(truth.boxes)
+    sized[..., 2:].clamp_(min=least_side)
+    widened = xywh_to_xyxy(sized)[:, :, None]  # (B, M, 1, 4)
+    x, y = points[:, 0], points[:, 1]
+    inside = (x - widened[..., 0] > _EPS) & (widened[..., 2] - x > _EPS)
+    inside &= (y - widened[..., 1] > _EPS) & (widened[..., 3] - y > _EPS)
+    return inside & truth.valid[..., None]
+
+
+def _metric(scores: Tensor, boxes: Tensor, truth: Truth, inside: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+    """Alignment and overlap, float32 (B, M, A) each, zero outside the boxes; only pairs inside are computed."""
+    image, box, point = inside.nonzero(as_tuple=True)
+    score = scores[image, point, truth.labels[image, box]].float()
+    overlap = ciou(truth.boxes[image, box], boxes[image, point]).clamp(min=0)
+    aligned = torch.zeros(inside.shape, device=scores.device)
+    overlaps = torch.zeros_like(aligned)
+    aligned[image, box, point] = score.pow(rule.alpha) * overlap.pow(rule.beta)
+    overlaps[image, box, point] = overlap
+    return aligned, overlaps
+
+
+def _best(metric: Tensor, topk: int) -> Tensor:
+    """Bool (B, M, A): among the k greatest of its row."""
+    index = metric.topk(min(topk, metric.shape[-1]), dim=-1, sorted=False).indices
+    return torch.zeros_like(metric, dtype=torch.bool).scatter_(-1, index, True)
+
+
+def _one_box_each(taken: Tensor, overlap: Tensor) -> Tensor:
+    """Leave each point one box: where several took it, the box with the greatest overlap of all gets it."""
+    contested = taken.sum(1, keepdim=True) > 1  # (B, 1, A)
+    greatest = torch.zeros_like(taken).scatter_(1, overlap.argmax(1, keepdim=True), True)
+    return torch.where(contested, greatest, taken)
+
+
+def _strength(metric: Tensor, overlap: Tensor) -> Tensor:
+    """Soft target (B, A): alignment scaled per box so that its greatest equals the box's greatest overlap."""
+    scaled = metric * (overlap.amax(-1, keepdim=True) / (metric.amax(-1, keepdim=True) + _EPS))
+    return scaled.amax(1)

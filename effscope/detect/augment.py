@@ -1,0 +1,248 @@
+"""Augmentation at training size: mosaic, scale, shift, flips, colour. Plan first, then paint, then move the boxes.
+
+Every random number comes from one generator on the CPU, so a seed fixes a batch whatever the device.
+Source of the rules: YOLOv8 recipe (mosaic of four about a random centre; a box stays when more than a tenth of it is
+visible and it is larger than 2 px). Colour is one 3x3 matrix per image: hue as a rotation about the grey axis,
+saturation as a stretch away from it, value as a gain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from effscope.config import Recipe
+from effscope.detect.boxes import area
+from effscope.detect.letterbox import PAD_VALUE, letterbox
+
+LEAST_SIDE = 2.0
+"""A box narrower than this many px after augmentation is dropped."""
+LEAST_VISIBLE = 0.1
+"""A box of which a smaller share remains visible is dropped."""
+LARGEST_ASPECT = 100.0
+"""A longer box than this is dropped."""
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One source picture in one picture of the batch: x_out = gain * x_source + left, likewise y and top, in px."""
+
+    source: int
+    gain: float
+    left: float
+    top: float
+
+
+Plan = tuple[tuple[Tile, ...], ...]
+"""The tiles of every picture of a batch."""
+
+
+class Draws:
+    """Uniform numbers from a generator."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def uniform(self, low: float, high: float) -> float:
+        """One number in [low, high)."""
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
+
+    def tensor(self, n: int, reach: float) -> Tensor:
+        """n numbers in [-reach, reach)."""
+        return (torch.rand(n, generator=self.generator) * 2 - 1) * reach
+
+    def index(self, n: int) -> int:
+        """One integer in [0, n)."""
+        return int(torch.randint(n, (), generator=self.generator))
+
+
+def still(sources: Sequence[int], sizes: Sequence[tuple[int, int]], imgsz: int) -> Plan:
+    """No augmentation: every picture, of (width, height) px by its index, centred at its own size."""
+    plan = []
+    for source in sources:
+        left, top = letterbox(sizes[source], imgsz).pad
+        plan.append((Tile(source, 1.0, float(left), float(top)),))
+    return tuple(plan)
+
+
+def arrange(sources: Sequence[int], sizes: Sequence[tuple[int, int]], imgsz: int, recipe: Recipe, draws: Draws) -> Plan:
+    """Choose mosaics, scale and shift for a batch.
+
+    Args:
+        sources: indices of the batch's pictures.
+        sizes: (width, height) of every picture of the set, none longer than `imgsz` px.
+        imgsz: side of the square output in px.
+        recipe: `mosaic`, `scale`, `translate`.
+        draws: where chance comes from.
+    """
+    plan = []
+    for source in sources:
+        if draws.uniform(0, 1) < recipe.mosaic:
+            others = [draws.index(len(sizes)) for _ in range(3)]
+            corners = _around_centre([source, *others], sizes, imgsz, draws)
+            middle = float(imgsz)
+        else:
+            left, top = letterbox(sizes[source], imgsz).pad
+            corners = [(source, float(left), float(top))]
+            middle = imgsz / 2
+        gain = draws.uniform(1 - recipe.scale, 1 + recipe.scale)
+        x = (draws.uniform(-1, 1) * recipe.translate + 0.5) * imgsz
+        y = (draws.uniform(-1, 1) * recipe.translate + 0.5) * imgsz
+        plan.append(tuple(Tile(s, gain, (le - middle) * gain + x, (to - middle) * gain + y) for s, le, to in corners))
+    return tuple(plan)
+
+
+def _around_centre(
+    sources: Sequence[int], sizes: Sequence[tuple[int, int]], imgsz: int, draws: Draws
+) -> list[tuple[int, float, float]]:
+    """Four pictures (index, left, top) touching a random centre of a canvas of twice the side."""
+    x, y = draws.uniform(0.5, 1.5) * imgsz, draws.uniform(0.5, 1.5) * imgsz
+    placed = []
+    for corner, source in enumerate(sources):
+        width, height = sizes[source]
+        placed.append((source, x - width * (corner % 2 == 0), y - height * (corner < 2)))  # noqa: PLR2004
+    return placed
+
+
+def paint(plan: Plan, pictures: Sequence[Tensor], imgsz: int) -> tuple[Tensor, Plan]:
+    """Paint the tiles.
+
+    Args:
+        plan: where pictures go.
+        pictures: uint8 (h, w, 3) each.
+        imgsz: side of the output in px.
+
+    Returns:
+        uint8 (B, imgsz, imgsz, 3) on grey, and the plan as painted: tiles moved by less than a px so that pixels are
+        whole; those outside left out.
+    """
+    canvas = torch.full((len(plan), imgsz, imgsz, 3), PAD_VALUE, dtype=torch.uint8)
+    painted = []
+    for image, tiles in zip(canvas, plan, strict=True):
+        done = (_paint_tile(image, tile, pictures[tile.source]) for tile in tiles)
+        painted.append(tuple(tile for tile in done if tile is not None))
+    return canvas, tuple(painted)
+
+
+def _paint_tile(canvas: Tensor, tile: Tile, picture: Tensor) -> Tile | None:
+    """Paint the visible part of a picture; returns the tile where it landed."""
+    side = canvas.shape[0]
+    rows = _visible(tile.top, tile.gain, picture.shape[0], side)
+    columns = _visible(tile.left, tile.gain, picture.shape[1], side)
+    if rows is None or columns is None:
+        return None
+    (y0, y1, top), (x0, x1, left) = rows, columns
+    part = picture[y0:y1, x0:x1]
+    if tile.gain != 1:
+        part = functional.interpolate(
+            part.permute(2, 0, 1)[None],
+            scale_factor=(tile.gain, tile.gain),
+            mode="bilinear",
+            align_corners=False,
+            recompute_scale_factor=False,
+        )[0].permute(1, 2, 0)
+    high, wide = min(side, top + part.shape[0]), min(side, left + part.shape[1])
+    canvas[max(top, 0) : high, max(left, 0) : wide] = part[max(-top, 0) : high - top, max(-left, 0) : wide - left]
+    return Tile(tile.source, tile.gain, left - x0 * tile.gain, top - y0 * tile.gain)
+
+
+def _visible(start: float, gain: float, length: int, side: int) -> tuple[int, int, int] | None:
+    """Along one axis: first and past-the-last source px to scale, and the whole px where the first one lands."""
+    first = max(math.floor(-start / gain), 0)
+    last = min(math.ceil((side - start) / gain) + 1, length)
+    at = round(start + first * gain)
+    if last <= first or at >= side or at + math.floor((last - first) * gain) <= 0 or (last - first) * gain < 1:
+        return None
+    return first, last, at
+
+
+def move_boxes(
+    plan: Plan, boxes: Sequence[Tensor], labels: Sequence[Tensor], imgsz: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """True boxes after the plan, clipped, the hardly visible ones dropped.
+
+    Args:
+        plan: as painted.
+        boxes: float32 (n, 4) xyxy px of each source picture.
+        labels: int64 (n,) of each source picture.
+        imgsz: side of the output in px.
+
+    Returns:
+        boxes float32 (N, 4) xyxy px, labels int64 (N,), and the position in the batch of each, int64 (N,).
+    """
+    tiles = [(position, tile) for position, tiles in enumerate(plan) for tile in tiles]
+    if not tiles:
+        return torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+    counts = torch.tensor([len(boxes[tile.source]) for _, tile in tiles])
+    place = torch.tensor([[tile.gain, tile.left, tile.top] for _, tile in tiles]).repeat_interleave(counts, 0)
+    owner = torch.tensor([position for position, _ in tiles]).repeat_interleave(counts)
+    moved = torch.cat([boxes[tile.source] for _, tile in tiles]) * place[:, :1] + place[:, [1, 2, 1, 2]]
+    clipped = moved.clamp(0, imgsz)
+    keep = worth_learning(moved, clipped)
+    return clipped[keep], torch.cat([labels[tile.source] for _, tile in tiles])[keep], owner[keep]
+
+
+def worth_learning(whole: Tensor, visible: Tensor) -> Tensor:
+    """Bool (N,): the visible part (N, 4) of the box (N, 4) is neither tiny, nor a sliver, nor a small share of it."""
+    wide, high = (visible[:, 2:] - visible[:, :2]).unbind(-1)
+    aspect = torch.maximum(wide / high.clamp(min=1e-6), high / wide.clamp(min=1e-6))
+    share = area(visible) / area(whole).clamp(min=1e-6)
+    large = (wide > LEAST_SIDE) & (high > LEAST_SIDE)
+    return large & (share > LEAST_VISIBLE) & (aspect < LARGEST_ASPECT)
+
+
+def flip(images: Tensor, boxes: Tensor, owner: Tensor, chosen: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Mirror some pictures and their boxes.
+
+    Args:
+        images: (B, H, W, 3).
+        boxes: (N, 4) xyxy px.
+        owner: (N,) position in the batch of each box.
+        chosen: bool (B,), pictures to mirror.
+        axis: 0 left-right, 1 up-down.
+    """
+    if not bool(chosen.any()):
+        return images, boxes
+    images = images.clone()
+    images[chosen] = images[chosen].flip(2 - axis)
+    side = images.shape[2 - axis]
+    mirrored = boxes.clone()
+    mirrored[:, axis], mirrored[:, axis + 2] = side - boxes[:, axis + 2], side - boxes[:, axis]
+    return images, torch.where(chosen[owner, None], mirrored, boxes)
+
+
+def colour_matrices(n: int, recipe: Recipe, draws: Draws) -> Tensor:
+    """Random colour changes, float32 (n, 3, 3), to apply as rgb @ matrix."""
+    hue = draws.tensor(n, recipe.hsv_h) * 2 * math.pi
+    saturation = 1 + draws.tensor(n, recipe.hsv_s)
+    value = 1 + draws.tensor(n, recipe.hsv_v)
+    grey = torch.full((3, 3), 1 / 3)
+    turn = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    rotation = grey + torch.cos(hue)[:, None, None] * (torch.eye(3) - grey) + torch.sin(hue)[:, None, None] * turn
+    luma = torch.tensor(_LUMA)[:, None].expand(3, 3)  # rgb @ luma is grey
+    stretch = luma + saturation[:, None, None] * (torch.eye(3) - luma)
+    return rotation @ stretch * value[:, None, None]
+
+
+def colour(images: Tensor, matrices: Tensor | None) -> Tensor:
+    """Pixels as the network takes them.
+
+    Args:
+        images: uint8 (B, H, W, 3).
+        matrices: float32 (B, 3, 3) or none for no change.
+
+    Returns:
+        float32 (B, 3, H, W) within 0-1, channels last in memory.
+    """
+    n, height, width, _ = images.shape
+    pixels = images.float().mul_(1 / 255)
+    if matrices is not None:
+        pixels = torch.bmm(pixels.view(n, -1, 3), matrices).clamp_(0, 1).view(n, height, width, 3)
+    return pixels.permute(0, 3, 1, 2)

@@ -1,0 +1,111 @@
+"""A picture with what was found and what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from effscope.data.sample import Sample
+from effscope.detect.predict import Detections
+
+Colour = tuple[int, int, int]
+
+COLOURS: tuple[Colour, ...] = (
+    (230, 25, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (0, 128, 128),
+    (170, 110, 40), (128, 0, 0), (60, 140, 60), (0, 0, 160), (220, 60, 200),
+)  # fmt: skip
+"""One per class, used again from the start; all dark enough for white text."""
+
+TRUTH: Colour = (255, 255, 255)
+LEAST_SIDE = 640
+"""Pictures with a shorter long side are enlarged to this many px, so that names can be read."""
+
+_DASH = 6
+_TEXT_SHARE = 0.02
+_LEAST_TEXT = 11
+
+
+@dataclass(frozen=True)
+class Style:
+    """Sizes in px: of the text, of lines; gain is drawing px per picture px."""
+
+    gain: float
+    text: int
+    line: int
+
+
+def draw(
+    picture: NDArray[np.uint8],
+    found: Detections,
+    classes: Sequence[str],
+    truth: Sample | None = None,
+    least_score: float = 0.25,
+) -> Image.Image:
+    """Draw detections in solid colour with name and score, true boxes dashed in white.
+
+    Args:
+        picture: uint8 (H, W, 3) RGB.
+        found: boxes in px of the picture.
+        classes: names, position = label.
+        truth: true boxes, drawn under the detections.
+        least_score: detections below are left out, 0-1.
+
+    Returns:
+        RGB, the size of the picture or, for a small one, a whole multiple of it.
+    """
+    style = _style(picture.shape[1], picture.shape[0])
+    size = (round(picture.shape[1] * style.gain), round(picture.shape[0] * style.gain))
+    image = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(image)
+    if truth is not None:
+        for box in truth.boxes:
+            _dashed(pen, [float(v) * style.gain for v in box], style)
+    font = ImageFont.load_default(style.text)
+    shown = [k for k in range(len(found.scores)) if found.scores[k] >= least_score]
+    for k in reversed(shown):  # the best last, on top
+        label = int(found.labels[k])
+        box = [float(v) * style.gain for v in found.boxes[k]]
+        colour = COLOURS[label % len(COLOURS)]
+        pen.rectangle(box, outline=colour, width=style.line)
+        _name(pen, box, f"{classes[label]} {found.scores[k]:.2f}", colour, font)
+    return image
+
+
+def _style(width: int, height: int) -> Style:
+    long_side = max(width, height)
+    gain = max(-(-LEAST_SIDE // long_side), 1)
+    text = max(round(long_side * gain * _TEXT_SHARE), _LEAST_TEXT)
+    return Style(gain, text, max(round(text / 6), 2))
+
+
+def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], style: Style) -> None:
+    """A dashed rectangle with dark gaps, visible on any ground."""
+    x0, y0, x1, y1 = box
+    dash = _DASH * style.line / 2
+    pen.rectangle((x0, y0, x1, y1), outline=(0, 0, 0), width=1)
+    for start, end, level in ((x0, x1, y0), (x0, x1, y1)):
+        for at in np.arange(start, end, 2 * dash):
+            pen.line((at, level, min(at + dash, end), level), fill=TRUTH, width=style.line)
+    for start, end, level in ((y0, y1, x0), (y0, y1, x1)):
+        for at in np.arange(start, end, 2 * dash):
+            pen.line((level, at, level, min(at + dash, end)), fill=TRUTH, width=style.line)
+
+
+def _name(
+    pen: ImageDraw.ImageDraw,
+    box: Sequence[float],
+    text: str,
+    colour: Colour,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+) -> None:
+    """White text on the class colour above the box, inside it at the upper edge of the picture."""
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    wide, high = right - left + 4, bottom - top + 4
+    x = min(max(box[0], 0), max(pen.im.size[0] - wide, 0))
+    y = box[1] - high if box[1] >= high else box[1]
+    pen.rectangle((x, y, x + wide, y + high), fill=colour)
+    pen.text((x + 2 - left, y + 2 - top), text, fill=(255, 255, 255), font=font)

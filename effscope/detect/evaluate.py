@@ -1,0 +1,185 @@
+"""COCO average precision of a detector on a split."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effscope.config import EvalConfig
+from effscope.data.read import read_image
+from effscope.data.sample import DataSet, Sample
+from effscope.detect.batches import Progress
+from effscope.detect.predict import Detections, detect
+from effscope.errors import EffscopeError
+from effscope.nn.build import Network
+
+_STATS = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Average precision by COCO's rule: 101 recalls, at most 100 detections an image and class. All are fractions 0-1.
+
+    Attributes:
+        ap: mean over IoU .50-.95 and over the classes that have true boxes.
+        ap50: at IoU .50.
+        ap75: at IoU .75.
+        ap_s: boxes under 32^2 square px of the original picture; none when there are no such true boxes.
+        ap_m: 32^2 to 96^2.
+        ap_l: above 96^2.
+        per_class: class name -> its ap, for classes that have true boxes.
+        images: pictures scored.
+        boxes: true boxes in them.
+        detections: what was found, in the order of the samples scored.
+        left_out: pictures that could not be read.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_s: float | None
+    ap_m: float | None
+    ap_l: float | None
+    per_class: Mapping[str, float]
+    images: int
+    boxes: int
+    detections: tuple[Detections, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores and counts, ready for JSON."""
+        stats = {name: getattr(self, name) for name in _STATS}
+        return {**stats, "per_class": dict(self.per_class), "images": self.images, "boxes": self.boxes}
+
+
+def evaluate(network: Network, dataset: DataSet, config: EvalConfig, progress: Progress | None = None) -> Evaluation:
+    """Detect in every picture of a split and score what was found.
+
+    Args:
+        network: has the view `decoded`; its deploy form is fastest.
+        dataset: label k is the network's class k.
+        config: how to detect.
+        progress: told the fraction done and a text.
+
+    Raises:
+        EffscopeError: the network's classes are fewer than the data's, or not one picture can be read.
+    """
+    if network.nc < len(dataset.classes):
+        raise EffscopeError(
+            f"the network knows {network.nc} classes, '{dataset.source}' has {len(dataset.classes)}: "
+            "evaluate on data with the classes it was trained on"
+        )
+    readable: list[Sample] = []
+    left_out: list[str] = []
+    pictures = _readable(dataset, readable, left_out, progress)
+    found = dict(detect(network, pictures, config))
+    if not readable:
+        raise EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read, e.g. {left_out[:1]}")
+    detections = tuple(found[position] for position in range(len(readable)))
+    return score(readable, detections, dataset.classes, tuple(left_out))
+
+
+def _readable(
+    dataset: DataSet, readable: list[Sample], left_out: list[str], progress: Progress | None
+) -> Iterator[NDArray[np.uint8]]:
+    """Pixels of the pictures that can be read; notes which those are."""
+    total = len(dataset.samples)
+    for position, sample in enumerate(dataset.samples):
+        if progress:
+            progress(position / total, f"evaluating {position}/{total}")
+        try:
+            pixels = read_image(sample)
+        except EffscopeError as error:
+            left_out.append(str(error))
+            continue
+        readable.append(sample)
+        yield pixels
+
+
+def score(
+    samples: Sequence[Sample], detections: Sequence[Detections], classes: Sequence[str], left_out: tuple[str, ...] = ()
+) -> Evaluation:
+    """Score detections against the truth.
+
+    Args:
+        samples: the truth; areas are of the original picture.
+        detections: one entry a sample, in the same order.
+        classes: names, position = label.
+        left_out: passed on.
+    """
+    n_boxes = sum(len(sample.boxes) for sample in samples)
+    stats, per_class = _coco(samples, detections, len(classes))
+    by_name = {name: ap for name, ap in zip(classes, per_class, strict=True) if ap is not None}
+    ap, ap50, ap75, small, medium, large = stats
+    return Evaluation(
+        ap or 0.0, ap50 or 0.0, ap75 or 0.0, small, medium, large,
+        by_name, len(samples), n_boxes, tuple(detections), left_out,
+    )  # fmt: skip
+
+
+def _coco(
+    samples: Sequence[Sample], detections: Sequence[Detections], n_classes: int
+) -> tuple[list[float | None], list[float | None]]:
+    """The six stats and the AP of each class; none where there is no truth to score."""
+    from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415  (slow import)
+
+    truth = _truth_table(samples, n_classes)
+    if not truth["annotations"]:
+        return [None] * len(_STATS), [None] * n_classes
+    rows = _result_rows(detections)
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(truth)
+        run = COCOeval_faster(coco, coco.loadRes(rows if len(rows) else []), iouType="bbox", print_function=_silent)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    precision = run.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class): all areas, most detections
+    per_class = [_mean_known(precision[:, :, k]) for k in range(n_classes)]
+    return [_mean_known(np.array([value])) for value in run.stats[: len(_STATS)]], per_class
+
+
+def _silent(*_: object) -> None:
+    """Takes what the scorer would print."""
+
+
+def _mean_known(values: NDArray[np.float64]) -> float | None:
+    """Mean; none where the scorer had nothing to score, which it marks by -1."""
+    known = values[values > -1]
+    return float(known.mean()) if known.size else None
+
+
+def _truth_table(samples: Sequence[Sample], n_classes: int) -> dict[str, Any]:
+    """The truth in COCO's layout; image and category ids are positions plus one."""
+    images = [{"id": n, "width": s.size[0], "height": s.size[1]} for n, s in enumerate(samples, 1)]
+    annotations: list[dict[str, Any]] = []
+    for n, sample in enumerate(samples, 1):
+        for (x0, y0, x1, y1), label in zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True):
+            box = [x0, y0, x1 - x0, y1 - y0]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": n,
+                    "category_id": label + 1,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": k + 1, "name": str(k)} for k in range(n_classes)]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _result_rows(detections: Sequence[Detections]) -> NDArray[np.float64]:
+    """(N, 7): image id, x, y, width, height, score, category id."""
+    parts = []
+    for n, found in enumerate(detections, 1):
+        low, side = found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]
+        ids = np.full((len(found.scores), 1), n)
+        parts.append(np.hstack((ids, low, side, found.scores[:, None], found.labels[:, None] + 1)))
+    return np.vstack(parts).astype(np.float64) if parts else np.zeros((0, 7))

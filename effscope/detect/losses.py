@@ -1,0 +1,100 @@
+"""Detection losses of YOLOv8 heads: CIoU and box-distribution loss on assigned points, BCE on all classes.
+
+Source: YOLOv8 recipe (gains 7.5, 1.5, 0.5); DFL: arXiv 2006.04388. A dual head is the sum of both heads' losses
+(YOLOv10, arXiv 2405.14458); detaching the one-to-one head's features is the model's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from effscope.config import Recipe
+from effscope.detect.assign import Assignment, Rule, Truth, assign
+from effscope.detect.boxes import BINS, anchor_points, ciou, dfl_expectation, distances_to_xyxy, xyxy_to_distances
+
+ONE_TO_MANY, ONE_TO_ONE = "o2m", "o2o"
+"""Names of the raw views of a detector."""
+
+_BOX_CHANNELS = 4 * BINS
+_LAST_BIN = BINS - 1 - 0.01
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Loss terms, scalars with gain, mean over the assigned strength of the whole batch."""
+
+    box: Tensor
+    cls: Tensor
+    dfl: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The sum to differentiate."""
+        return self.box + self.cls + self.dfl
+
+    def __add__(self, other: Losses) -> Losses:
+        return Losses(self.box + other.box, self.cls + other.cls, self.dfl + other.dfl)
+
+
+def detector_loss(
+    views: Mapping[str, Sequence[Tensor]], truth: Truth, imgsz: tuple[int, int], recipe: Recipe
+) -> Losses:
+    """Loss of a detector with one head or two.
+
+    Args:
+        views: "o2m" and, for a dual head, "o2o": levels (B, 64 + classes, H, W), finest first.
+        truth: the true boxes, in px of the input.
+        imgsz: (height, width) of the input in px.
+        recipe: gains and assignment.
+    """
+    losses = head_loss(views[ONE_TO_MANY], truth, imgsz, recipe, recipe.assign_topk)
+    if ONE_TO_ONE in views:
+        losses = losses + head_loss(views[ONE_TO_ONE], truth, imgsz, recipe, topk=1)
+    return losses
+
+
+def head_loss(levels: Sequence[Tensor], truth: Truth, imgsz: tuple[int, int], recipe: Recipe, topk: int) -> Losses:
+    """Loss of one head; arguments as in `detector_loss`, `topk` points learn each box."""
+    shapes = [(level.shape[2], level.shape[3]) for level in levels]
+    strides = [imgsz[0] // height for height, _ in shapes]
+    points, stride = anchor_points(shapes, strides, levels[0].device)
+    raw = torch.cat([level.flatten(2) for level in levels], 2).transpose(1, 2).float()  # (B, A, 64 + C)
+    sides, classes = raw[..., :_BOX_CHANNELS], raw[..., _BOX_CHANNELS:]
+
+    with torch.no_grad():
+        predicted = distances_to_xyxy(dfl_expectation(sides) * stride, points)
+        rule = Rule(topk, recipe.assign_alpha, recipe.assign_beta, float(strides[min(1, len(strides) - 1)]))
+        assigned = assign(classes.sigmoid(), predicted, points, truth, rule)
+
+    strength = assigned.scores.sum().clamp(min=1)
+    cls = functional.binary_cross_entropy_with_logits(classes, assigned.scores, reduction="sum") / strength
+    box, dfl = _box_losses(sides, points, stride, assigned)
+    return Losses(recipe.box_gain * box / strength, recipe.cls_gain * cls, recipe.dfl_gain * dfl / strength)
+
+
+def _box_losses(sides: Tensor, points: Tensor, stride: Tensor, assigned: Assignment) -> tuple[Tensor, Tensor]:
+    """Summed CIoU and distribution losses of the assigned points, each weighted by its soft class target."""
+    image, point = assigned.positive.nonzero(as_tuple=True)
+    weight = assigned.scores[image, point].sum(-1)  # (P,)
+    logits, at, step = sides[image, point], points[point], stride[point]
+    target = assigned.boxes[image, point]
+    predicted = distances_to_xyxy(dfl_expectation(logits) * step, at)
+    box = ((1 - ciou(target, predicted)) * weight).sum()
+    distances = (xyxy_to_distances(target, at) / step).clamp(0, _LAST_BIN)  # in strides
+    dfl = (_distribution_loss(logits, distances) * weight).sum()
+    return box, dfl
+
+
+def _distribution_loss(logits: Tensor, distances: Tensor) -> Tensor:
+    """Cross-entropy with the two bins beside the true distance, weighted by nearness: (P, 64), (P, 4) -> (P,)."""
+    log_p = logits.reshape(-1, 4, BINS).log_softmax(-1)
+    below = distances.floor().long()
+    nearness = below + 1 - distances
+    low = log_p.gather(-1, below[..., None])[..., 0]
+    high = log_p.gather(-1, below[..., None] + 1)[..., 0]
+    return (low * nearness + high * (1 - nearness)).mean(-1).neg()

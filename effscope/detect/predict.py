@@ -1,0 +1,147 @@
+"""From pictures to detections in the picture's own px."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from effscope.config import EvalConfig
+from effscope.detect.boxes import xywh_to_xyxy
+from effscope.detect.letterbox import Letterbox, letterbox, letterboxed
+from effscope.detect.optimise import pick_device
+from effscope.nn.build import Network
+
+DECODED = "decoded"
+CENTRED = "xywh"
+"""Box format of heads that need non-maximum suppression; one-to-one heads give corners."""
+
+MOST_CANDIDATES = 30_000
+"""Candidates of an image that enter non-maximum suppression: the best ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one picture, best first.
+
+    Attributes:
+        boxes: float32 (N, 4) xyxy in px of the picture, inside it.
+        scores: float32 (N,) within 0-1.
+        labels: int64 (N,).
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+def detect(
+    network: Network, pictures: Iterable[NDArray[np.uint8]], config: EvalConfig, multi_label: bool = True
+) -> Iterator[tuple[int, Detections]]:
+    """Detect in pictures; those of equal letterbox share a batch, so results come out of order.
+
+    Args:
+        network: has the view `decoded`; its deploy form is fastest. Put in eval mode and back.
+        pictures: uint8 (H, W, 3) RGB, read one at a time.
+        config: long side, thresholds, batch, device.
+        multi_label: where boxes are suppressed, every class above `conf` of a box is a candidate (for scoring), not
+            only its best (for showing).
+
+    Yields:
+        position of the picture, its detections.
+    """
+    device, was_training = pick_device(config.device), network.training
+    network = network.to(device).eval()
+    waiting: dict[tuple[int, int], list[tuple[int, Letterbox, Tensor]]] = defaultdict(list)
+    try:
+        for position, picture in enumerate(pictures):
+            height, width = picture.shape[:2]
+            fit = letterbox((width, height), config.imgsz, stride=max(network.spec.info["strides"]))
+            pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+            group = waiting[fit.out]
+            group.append((position, fit, letterboxed(pixels, fit)))
+            if len(group) == config.batch:
+                yield from _detect_group(network, waiting.pop(fit.out), config, multi_label, device)
+        for group in waiting.values():
+            yield from _detect_group(network, group, config, multi_label, device)
+    finally:
+        network.train(was_training)
+
+
+@torch.inference_mode()
+def _decoded(network: Network, images: Tensor) -> Tensor:
+    decoded: Tensor = network(images)[DECODED][0]
+    return decoded
+
+
+def _detect_group(
+    network: Network,
+    group: list[tuple[int, Letterbox, Tensor]],
+    config: EvalConfig,
+    multi_label: bool,
+    device: torch.device,
+) -> list[tuple[int, Detections]]:
+    images = torch.stack([pixels for _, _, pixels in group]).to(device)
+    images = images.to(memory_format=torch.channels_last).float().mul_(1 / 255)
+    found = select(_decoded(network, images), network.spec.info["box_format"], config, multi_label)
+    return [(position, _original(rows, fit)) for (position, fit, _), rows in zip(group, found, strict=True)]
+
+
+def _original(rows: Tensor, fit: Letterbox) -> Detections:
+    boxes = fit.back(rows[:, :4])
+    return Detections(
+        boxes.cpu().numpy().astype(np.float32),
+        rows[:, 4].cpu().numpy().astype(np.float32),
+        rows[:, 5].cpu().numpy().astype(np.int64),
+    )
+
+
+def select(decoded: Tensor, box_format: str, config: EvalConfig, multi_label: bool = True) -> list[Tensor]:
+    """The detections among all anchor points.
+
+    Args:
+        decoded: (B, 4 + C, A), boxes in px and class probabilities.
+        box_format: "xywh" needs non-maximum suppression, "xyxy" (one-to-one head) does not.
+        config: `conf`, `iou`, `max_det`.
+        multi_label: see `detect`.
+
+    Returns:
+        per image float32 (N, 6): xyxy in px, score, label; best first.
+    """
+    images = decoded.transpose(1, 2).float()
+    if box_format == CENTRED:
+        return [_suppressed(rows, config, multi_label) for rows in images]
+    return [_best(rows, config) for rows in images]
+
+
+def _suppressed(rows: Tensor, config: EvalConfig, multi_label: bool) -> Tensor:
+    """Class-wise non-maximum suppression of (A, 4 + C)."""
+    boxes, scores = xywh_to_xyxy(rows[:, :4]), rows[:, 4:]
+    if multi_label:
+        point, label = (scores > config.conf).nonzero(as_tuple=True)
+    else:
+        best = scores.max(1)
+        point = (best.values > config.conf).nonzero()[:, 0]
+        label = best.indices[point]
+    boxes, kept = boxes[point], scores[point, label]
+    if len(kept) > MOST_CANDIDATES:
+        top = kept.topk(MOST_CANDIDATES).indices
+        boxes, kept, label = boxes[top], kept[top], label[top]
+    chosen = batched_nms(boxes, kept, label, config.iou)[: config.max_det]
+    return torch.cat((boxes[chosen], kept[chosen, None], label[chosen, None].float()), 1)
+
+
+def _best(rows: Tensor, config: EvalConfig) -> Tensor:
+    """The best (anchor point, class) pairs of a one-to-one head's (A, 4 + C)."""
+    scores = rows[:, 4:]
+    best = scores.flatten().topk(min(config.max_det, scores.numel()))
+    kept = best.values > config.conf
+    score, index = best.values[kept], best.indices[kept]
+    point, label = index // scores.shape[1], index % scores.shape[1]
+    return torch.cat((rows[point, :4], score[:, None], label[:, None].float()), 1)

@@ -1,0 +1,80 @@
+"""The state of a training on disk: written whole or not at all, read only for the training it belongs to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from effscope.config import TrainConfig, to_dict
+from effscope.errors import EffscopeError
+
+FORMAT_VERSION = 1
+
+Saved = dict[str, Any]
+"""Tensors, numbers, and lists and dicts of them."""
+
+
+def save_state(path: Path, state: Saved, config: TrainConfig, digest: str) -> None:
+    """Write the state; an interruption leaves the file of the epoch before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save({**state, "format": FORMAT_VERSION, "config": _identity(config), "digest": digest}, partial)
+    partial.replace(path)
+
+
+def load_state(path: Path, config: TrainConfig, digest: str) -> Saved:
+    """Read the state of a training.
+
+    Args:
+        path: what `save_state` wrote.
+        config: of the training to go on with; must be the saved one, the device aside.
+        digest: of its data.
+
+    Raises:
+        EffscopeError: no readable state, or one of another training.
+    """
+    try:
+        saved: Saved = torch.load(path, map_location="cpu", weights_only=True)
+        version, kept, data = saved["format"], saved["config"], saved["digest"]
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise EffscopeError(f"{path} is no training state ({reason}): delete it to start anew") from None
+    if version != FORMAT_VERSION:
+        raise EffscopeError(f"{path} has format {version}, not {FORMAT_VERSION}: delete it to start anew")
+    differing = _differing(kept, _identity(config))
+    if data != digest:
+        differing = ["the data", *differing]
+    if differing:
+        raise EffscopeError(f"{path} is of another training ({', '.join(differing)} differ): delete it to start anew")
+    return saved
+
+
+def _identity(config: TrainConfig) -> dict[str, Any]:
+    """What must be equal for a training to go on: everything but the device and when it is evaluated."""
+    return {key: value for key, value in to_dict(config).items() if key not in ("device", "eval_every", "limit_val")}
+
+
+def _differing(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(a.keys() | b.keys()):
+        ours, theirs = a.get(key), b.get(key)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            found += _differing(ours, theirs, f"{prefix}{key}.")
+        elif ours != theirs:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory in use so far, MiB: of the allocator on CUDA, else of the process (0 where the system hides it)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource  # noqa: PLC0415  (not on Windows)
+    except ImportError:
+        return 0.0
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,100 @@
+"""Changes of a layout, Layout -> Layout. A move keeps every layer's id; its default layers follow a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from effscope.errors import EffscopeError, unknown
+from effscope.expand import stages
+from effscope.spec.layout import Layer, Layout
+
+DECOUPLED_FROM = 512
+"""YOLOv10 decouples the downsampling convolutions of at least this many nominal output channels."""
+
+
+def _stage_layers(layout: Layout) -> list[Layer]:
+    return [layout.layer(stage.id) for stage in stages(layout)]
+
+
+def _cib(layer: Layer, *, large_kernel: bool) -> Layer:
+    if layer.block not in ("C2f", "C2fCIB"):
+        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: a CIB can replace C2f stages only")
+    tail = (True, True) if large_kernel else (True,)
+    return replace(layer, block="C2fCIB", args=(layer.args[0], *tail))
+
+
+def cib(layer: Layer) -> Layer:
+    """Compact inverted blocks inside the stage, residuals on, as released in YOLOv10."""
+    return _cib(layer, large_kernel=False)
+
+
+def cib_lk(layer: Layer) -> Layer:
+    """Compact inverted blocks with the 7x7 depthwise branch."""
+    return _cib(layer, large_kernel=True)
+
+
+def _head(layout: Layout) -> list[Layer]:
+    return [layer for layer in layout.layers if layer.block == "Detect"]
+
+
+def light_head(layer: Layer) -> Layer:
+    """Two depthwise-separable 3x3 instead of two full ones in each class tower (YOLOv10, section 3.2)."""
+    return replace(layer, args=("nc", "light"))
+
+
+def _late_downsampling(layout: Layout) -> list[Layer]:
+    """Stride-2 3x3 convolutions of at least 512 nominal channels: layers 5, 7 and the last one of the neck in YOLOv8."""
+    return [la for la in layout.layers if la.block == "Conv" and la.args[1:] == (3, 2) and la.args[0] >= DECOUPLED_FROM]
+
+
+def scdown(layer: Layer) -> Layer:
+    """Decoupled downsampling: pointwise for the channels, depthwise for the stride."""
+    if layer.block not in ("Conv", "SCDown"):
+        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: SCDown can replace Conv layers only")
+    return replace(layer, block="SCDown")
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a move does to one layer, and which layers it takes when none are named."""
+
+    apply: Callable[[Layer], Layer]
+    default: Callable[[Layout], list[Layer]]
+
+
+MOVES: dict[str, Move] = {
+    "cib": Move(cib, _stage_layers),
+    "cib-lk": Move(cib_lk, _stage_layers),
+    "light-head": Move(light_head, _head),
+    "scdown": Move(scdown, _late_downsampling),
+}
+"""Move name -> Move."""
+
+
+def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layout:
+    """The layout after a move.
+
+    Args:
+        layout: any layout.
+        name: key of MOVES.
+        layers: ids of the layers to change; by default those the move's rule picks.
+
+    Raises:
+        EffscopeError: an unknown move or layer, a layer the move cannot change, or a layout with none to change.
+    """
+    if name not in MOVES:
+        raise unknown("move", name, MOVES)
+    chosen = MOVES[name].default(layout) if layers is None else [layout.layer(layer_id) for layer_id in layers]
+    if not chosen:
+        raise EffscopeError(f"move {name}: {layout.name} has no layer it applies to; name the layers")
+    return layout.swap(MOVES[name].apply(layer) for layer in chosen)
+
+
+def swap_stage(layout: Layout, number: int, name: str) -> Layout:
+    """The layout with one stage (numbered from 1) changed by a move. Raises EffscopeError for an unknown stage."""
+    by_number: dict[int, Any] = {stage.number: stage.id for stage in stages(layout)}
+    if number not in by_number:
+        raise unknown("stage", number, by_number)
+    return move(layout, name, [by_number[number]])

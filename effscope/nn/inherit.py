@@ -1,0 +1,92 @@
+"""Weights of one network into another whose layout came from it, joined by layer origin, never by position."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from effscope.errors import EffscopeError
+from effscope.nn.build import Network
+from effscope.spec.layout import Layout
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What came over, as state-dict keys of the receiving network (batch counters left out).
+
+    Attributes:
+        exact: copied as they were.
+        reshaped: in both, but with another shape: left fresh.
+        fresh: in the receiver only.
+        unused: keys of the giver that found no place.
+    """
+
+    exact: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def summary(self) -> str:
+        """One line for the user: how many tensors came over and which parts are fresh."""
+        new = [*self.reshaped, *self.fresh]
+        parts = Counter(".".join(key.split(".")[:3]) for key in new)
+        total = len(self.exact) + len(new)
+        line = f"{len(self.exact)} of {total} tensors transferred"
+        if new:
+            line += "; fresh: " + ", ".join(f"{part} ({n})" for part, n in parts.items())
+        return line
+
+
+def _base_key(key: str, positions: Mapping[int, int | None]) -> str | None:
+    root, n, rest = key.split(".", 2)
+    base = positions.get(int(n))
+    return None if base is None else f"{root}.{base}.{rest}"
+
+
+def positions(layout: Layout, base: Layout) -> dict[int, int | None]:
+    """Position of each layer of `layout` -> position of the base layer it came from, None for a new one."""
+    known = {layer.id: n for n, layer in enumerate(base.layers)}
+    return {n: known.get(layer.origin or "") for n, layer in enumerate(layout.layers)}
+
+
+def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[str, Tensor]) -> Transfer:
+    """Copy every tensor that has the same place and shape in the base; the rest keeps its fresh values.
+
+    Args:
+        network: built from `layout`; changed in place.
+        layout: its layers' `origin` are ids of `base`.
+        base: layout of the weights.
+        base_state: state dict of the base, any float dtype.
+
+    Raises:
+        EffscopeError: not one tensor fits.
+    """
+    own, joined = network.state_dict(), positions(layout, base)
+    exact: dict[str, str] = {}
+    reshaped: list[str] = []
+    fresh: list[str] = []
+    for key, tensor in own.items():
+        source = _base_key(key, joined)
+        if source is None or source not in base_state:
+            fresh.append(key)
+        elif base_state[source].shape != tensor.shape:
+            reshaped.append(key)
+        else:
+            exact[key] = source
+    if not exact:
+        raise EffscopeError(f"none of the weights fits {layout.name}: they belong to another model")
+    with torch.no_grad():
+        for key, source in exact.items():
+            own[key].copy_(base_state[source])
+    used = set(exact.values())
+    return Transfer(
+        tuple(exact), _tensors(reshaped), _tensors(fresh), _tensors([k for k in base_state if k not in used])
+    )
+
+
+def _tensors(keys: list[str]) -> tuple[str, ...]:
+    return tuple(key for key in keys if not key.endswith("num_batches_tracked"))

@@ -1,0 +1,131 @@
+"""What a run leaves in its folder: results, tables, pictures, weights. Every file is whole or not there."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from effscope.reporting.plots import plot_history, plot_rank, plot_search
+from effscope.reporting.render import to_csv, to_markdown
+from effscope.reporting.tables import cost_table, eval_table, layer_cost_table, rank_table, search_table
+from effscope.results import CostResult, EvalResult, LayerCostResult, RankResult, SearchResult, TrainResult, write_bytes, write_text
+
+if TYPE_CHECKING:
+    from effscope.data.sample import DataSet
+    from effscope.detect.predict import Detections
+    from effscope.searching.run import Finished
+
+N_PICTURES = 8
+
+
+def write_rank(folder: Path, results: Sequence[RankResult]) -> dict[str, str]:
+    """rank.json, rank.csv, rank.md and a bar plot for each model."""
+    files = {}
+    for result in results:
+        stem = "rank" if len(results) == 1 else f"rank-{result.model}"
+        result.save(folder / f"{stem}.json")
+        write_text(folder / f"{stem}.csv", to_csv([asdict(row) for row in result.stages]))
+        write_text(folder / f"{stem}.md", to_markdown(rank_table(result)))
+        files[f"{stem} plot"] = str(plot_rank(result, folder / f"{stem}.png"))
+        files[stem] = str(folder / f"{stem}.json")
+    return files
+
+
+def write_cost(folder: Path, result: CostResult) -> dict[str, str]:
+    """cost.json, one csv and one Markdown table for layers, stages and primitives."""
+    result.save(folder / "cost.json")
+    for by, rows in (("layer", result.layers), ("stage", result.stages), ("op", result.ops)):
+        write_text(folder / f"cost_by_{by}.csv", to_csv([asdict(row) for row in rows]))
+        write_text(folder / f"cost_by_{by}.md", to_markdown(cost_table(result, by)))
+    return {"cost": str(folder / "cost.json")}
+
+
+def write_layer_cost(folder: Path, result: LayerCostResult) -> dict[str, str]:
+    """cost.json, cost.csv and cost.md of one layer's forms."""
+    result.save(folder / "cost.json")
+    write_text(folder / "cost.csv", to_csv([asdict(row) for row in result.alternatives]))
+    write_text(folder / "cost.md", to_markdown(layer_cost_table(result)))
+    return {"cost": str(folder / "cost.json")}
+
+
+def write_eval(
+    folder: Path, result: EvalResult, dataset: DataSet, found: Sequence[Detections], classes: Sequence[str]
+) -> dict[str, str]:
+    """eval.json, eval.md, detections.json (COCO result rows with file names) and pictures of the first detections."""
+    from effscope.data.read import read_image  # noqa: PLC0415
+    from effscope.detect.draw import draw  # noqa: PLC0415
+
+    result.save(folder / "eval.json")
+    write_text(folder / "eval.md", to_markdown(eval_table(result)))
+    rows = [
+        {"image": s.name, "class": classes[label], "score": round(float(score), 5), "xyxy": [round(float(v), 2) for v in box]}
+        for s, d in zip(dataset.samples, found, strict=True)
+        for box, score, label in zip(d.boxes, d.scores, d.labels, strict=True)
+    ]  # fmt: skip
+    write_text(folder / "detections.json", json.dumps(rows) + "\n")
+    for n in range(min(N_PICTURES, len(found))):
+        sample = dataset.samples[n]
+        picture = io.BytesIO()
+        draw(read_image(sample), found[n], classes, truth=sample).save(picture, "PNG")
+        write_bytes(folder / f"picture_{n:02d}.png", picture.getvalue())
+    return {"eval": str(folder / "eval.json"), "detections": str(folder / "detections.json")}
+
+
+def write_train(
+    folder: Path, result: TrainResult, state: Mapping[str, Any], metadata: Mapping[str, str]
+) -> TrainResult:
+    """model.safetensors, train.json, train.md, history.csv and a plot of the losses; returns the result with `files`."""
+    from effscope.checkpoint.write import write_safetensors  # noqa: PLC0415
+    from effscope.models import RUN_WEIGHTS  # noqa: PLC0415
+
+    write_safetensors(folder / RUN_WEIGHTS, state, metadata)
+    write_text(folder / "history.csv", to_csv(list(result.history)))
+    plot_history(result.history, folder / "history.png")
+    names = {"weights": RUN_WEIGHTS, "history": "history.csv", "plot": "history.png", "result": "train.json"}
+    result = replace(result, files={key: str(folder / name) for key, name in names.items()})
+    write_text(folder / "train.md", to_markdown(eval_table(result)))
+    result.save(folder / "train.json")
+    return result
+
+
+def write_search(folder: Path, finished: Finished) -> SearchResult:
+    """search.json, trials.csv, summary.md, the plots, and the ranks; returns the result with all its files."""
+    names = {
+        "result": "search.json", "trials": "trials.csv", "summary": "summary.md", "plot": "ap_vs_cost.png",
+        "rank": "rank.json", "rank plot": "rank.png",
+    }  # fmt: skip
+    result = replace(finished.result, files=finished.result.files | {k: str(folder / v) for k, v in names.items()})
+    write_rank(folder, [finished.ranks])
+    write_text(folder / "trials.csv", to_csv([asdict(trial) for trial in result.trials]))
+    plot_search(result, folder / "ap_vs_cost.png")
+    write_text(folder / "summary.md", summary(result, finished.ranks))
+    result.save(folder / "search.json")
+    return result
+
+
+def summary(result: SearchResult, ranks: RankResult) -> str:
+    """The search as a page of Markdown that can be read without having been there."""
+    made = result.origin
+    facts = [
+        f"- command: `{made.command}`",
+        f"- data: `{made.config['data']}` (digest {made.data[:12]}), seed {made.config['seed']}",
+        f"- {made.config['imgsz']} px, base {made.config['base_epochs']} epochs, "
+        f"short trainings {made.config['epochs']} epochs, batch {made.config['batch']}",
+        f"- rule: {made.config['rule']}, margin {100 * made.config['margin']:g} AP points",
+        "- versions: " + ", ".join(f"{k} {v}" for k, v in made.versions.items()) + f"; {made.machine}",
+    ]
+    parts = [
+        f"# Search on {result.base}",
+        to_markdown(search_table(result)),
+        "![AP against parameters](ap_vs_cost.png)",
+        "## Where the rank is low",
+        to_markdown(rank_table(ranks)),
+        "![rank by stage](rank.png)",
+        "## How it was made",
+        "\n".join(facts),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -1,0 +1,51 @@
+"""Draws a Table: on a terminal, as Markdown, as csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from typing import Any
+
+from effscope.reporting.tables import Table
+
+NARROW = 80
+
+
+def to_terminal(table: Table) -> None:
+    """Print with rich; on a pipe, plain text no wider than 80 columns unless the table needs more."""
+    from rich.console import Console  # noqa: PLC0415 - slow import
+    from rich.table import Table as RichTable  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+    grid = RichTable(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in table.columns:
+        text = "left" if column in table.left else "right"
+        grid.add_column(column.strip(), justify=text, header_style="dim", no_wrap=column not in table.left)
+    for row in table.rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    console.print(grid)
+    for note in table.notes:
+        console.print(Text(note, style="dim"))
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub table with the notes below."""
+    marks = [":--" if column in table.left else "--:" for column in table.columns]
+    lines = [f"**{table.title}**", "", _line(table.columns), _line(marks), *map(_line, table.rows), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in table.notes), ""])
+
+
+def _line(cells: Any) -> str:
+    return "| " + " | ".join(cell.strip() or " " for cell in cells) + " |"
+
+
+def to_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of equal keys as csv text with a header; sequences are joined by spaces."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: " ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in row.items()})
+    return text.getvalue()

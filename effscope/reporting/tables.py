@@ -1,0 +1,208 @@
+"""Results as tables of text: what each column says is decided here, how it is drawn in `render`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from effscope.results import CostResult, CostRow, EvalResult, LayerCostResult, RankResult, SearchResult, StageRank, TrainResult
+
+BAR_WIDTH = 12
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text ready to draw. `left` names the columns set flush left; the others are numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def _short(n: float, units: Sequence[tuple[float, str]] = ((1e9, "G"), (1e6, "M"), (1e3, "k"))) -> str:
+    for size, unit in units:
+        if n >= size:
+            return f"{n / size:,.2f} {unit}"
+    return f"{n:,.0f}"
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}" if whole else "-"
+
+
+def bar(fraction: float, width: int = BAR_WIDTH) -> str:
+    """A horizontal bar of block characters, `width` cells for 1.0."""
+    eighths = round(max(0.0, min(fraction, 1.0)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
+
+
+def _rank_row(row: StageRank, threshold_ties: bool) -> tuple[str, ...]:
+    if row.rank is None or row.ratio is None:
+        return (str(row.stage), row.layer, f"{row.shape[0]} x {row.shape[1]}", "n/a", "", row.note, "", "", "")
+    tie = ("=" if row.tie else "") + ("~" if threshold_ties and row.threshold_tie else "")
+    return (
+        str(row.stage) + tie,
+        row.layer.removesuffix(".conv"),
+        f"{row.shape[0]} x {row.shape[1]}",
+        f"{row.rank}/{row.c_out}",
+        f"{row.ratio:.2f}",
+        bar(row.ratio),
+        "-" if row.null_ratio is None else f"{row.null_ratio:.2f}",
+        f"{row.effective_rank or 0:.0f}",
+        f"{row.stable_rank or 0:.1f}",
+    )
+
+
+def rank_table(result: RankResult) -> Table:
+    """Stages in ascending rank."""
+    definition = result.definition
+    ties = any(row.threshold_tie for row in result.stages)
+    where = {"stage": "closing conv of each stage", "block": "last conv of each stage's last block"}[definition["at"]]
+    folded = "BN folded" if definition["fold_bn"] else "raw, BN apart"
+    notes = [
+        result.source,
+        f"rank: singular values above {definition['threshold']:g} of the largest; {definition['of']} ({folded}); {where}",
+        "random: the ratio a Gaussian matrix of that shape has; ratios of unlike shapes are not comparable without it",
+    ]
+    if definition["weights"] == "random":
+        notes.append("untrained weights: this is the null, it says nothing about redundancy")
+    if any(row.tie for row in result.stages):
+        notes.append("= equal ratio with another stage, ordered by stage number")
+    if ties:
+        notes.append("~ a singular value sits at the threshold: the count may differ by rounding")
+    notes.append(f"order to try: {', '.join(map(str, result.order))}" if result.order else "no stage can be ranked")
+    return Table(
+        f"{result.model}: where the rank is low, the stage is redundant",
+        ("stage", "layer", "shape", "rank", "ratio", " ", "random", "eff.", "stable"),
+        tuple(_rank_row(row, ties) for row in result.stages),
+        frozenset({"layer", " "}),
+        tuple(note for note in notes if note),
+    )
+
+
+def _cost_rows(rows: Sequence[CostRow], params: int, flops: int) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (
+            row.name + (f" (stage {row.stage})" if row.stage and not row.name.startswith("stage") else ""),
+            row.block,
+            f"{row.params:,}",
+            _share(row.params, params),
+            _short(row.macs),
+            _short(row.flops),
+            _share(row.flops, flops),
+            f"{row.bytes / 1e6:,.1f}",
+        )
+        for row in rows
+    )
+
+
+COST_VIEWS = {"layer": "layers", "stage": "stages", "op": "ops"}
+"""What `cost --by` takes -> the field of the result that holds the rows."""
+
+
+def cost_table(result: CostResult, by: str = "layer") -> Table:
+    """Cost by layer, stage or primitive, with the totals below."""
+    rows = getattr(result, COST_VIEWS[by])
+    total = (
+        "total", "", f"{result.params_one_head:,}", "100.0", _short(result.macs), _short(result.flops), "100.0",
+        f"{result.bytes / 1e6:,.1f}",
+    )  # fmt: skip
+    return Table(
+        f"{result.model} at {result.imgsz} px",
+        (by, "block", "params", "%", "MACs", "FLOPs", "% ", "MB moved"),
+        (*_cost_rows(rows, result.params_one_head, result.flops), total),
+        frozenset({by, "block"}),
+        (
+            f"params {result.params:,} as built, {result.params_one_head:,} with one head, "
+            f"{result.params_deploy:,} in deploy form ({result.params_deploy / 1e6:.1f} M: the published figure)",
+            f"convolutions alone: {result.conv_flops / 1e9:.4g} GFLOPs (2 x MAC: the published figure)",
+            result.convention,
+        ),
+    )
+
+
+def layer_cost_table(result: LayerCostResult) -> Table:
+    """One convolution against its cheaper forms."""
+    symbolic = any(row.formula_params for row in result.alternatives)
+    rows = tuple(
+        (row.name, f"{row.params:,}", _short(row.macs), f"{1 / row.ratio:.3f}", f"{row.ratio:.2f} x")
+        + ((row.formula_params, row.formula_macs) if symbolic else ())
+        for row in result.alternatives
+    )
+    columns = ("form", "params", "MACs", "of standard", "cheaper by")
+    notes = ["convolutions only: no batch norm, no bias"]
+    if symbolic:
+        notes.append("formulas: c1, c2 channels in and out, h side of the output")
+    return Table(
+        f"{result.layer} stride {result.stride}, {result.c_in} -> {result.c_out}, input {result.size} x {result.size}",
+        (*columns, "params =", "MACs =") if symbolic else columns,
+        rows,
+        frozenset({"form", "params =", "MACs ="}),
+        tuple(notes),
+    )
+
+
+def points(ap: float | None) -> str:
+    """AP as people write it, times 100; a dash where there is none."""
+    return "-" if ap is None else f"{100 * ap:.1f}"
+
+
+def eval_table(result: EvalResult) -> Table:
+    """AP over all classes and of each one."""
+    head = ("all", points(result.ap), points(result.ap50), points(result.ap75))
+    rows = [head, *((name, points(ap), "", "") for name, ap in result.per_class.items())]
+    sizes = f"small {points(result.ap_s)}, medium {points(result.ap_m)}, large {points(result.ap_l)}"
+    notes = [f"{result.images} images, {result.boxes} boxes; AP by size: {sizes}"]
+    if isinstance(result, TrainResult):
+        notes.append(
+            f"{result.epochs} epochs in {result.seconds:.0f} s, {result.images_per_s:.1f} images/s, "
+            f"peak memory {result.peak_memory_mb:,.0f} MB"
+        )
+        notes += [result.transfer] if result.transfer else []
+    return Table(f"{result.model}: COCO AP x 100", ("class", "AP", "AP50", "AP75"), tuple(rows), frozenset({"class"}), tuple(notes))
+
+
+def search_table(result: SearchResult) -> Table:
+    """Every tried stage beside the base."""
+    base = (
+        "base", "", f"{result.base_params / 1e6:.2f} M", f"{result.base_flops / 1e9:.2f} G", "",
+        points(result.base_ap), "", "",
+    )  # fmt: skip
+    rows = [base]
+    for t in result.trials:
+        rows.append(
+            (
+                str(t.stage),
+                t.move,
+                f"{100 * (t.params / result.base_params - 1):+.1f} %",
+                f"{100 * (t.flops / result.base_flops - 1):+.1f} %",
+                points(t.ap_start),
+                points(t.ap_mean),
+                f"{100 * t.delta:+.1f}",
+                t.verdict,
+            )
+        )
+    saved = result.saved
+    kept = ", ".join(map(str, result.accepted)) or "none"
+    notes = (
+        f"kept: stages {kept}   params {-100 * saved['params']:+.1f} %   FLOPs {-100 * saved['flops']:+.1f} %   "
+        f"latency {-100 * saved['latency']:+.1f} %",
+        f"stopped: {result.stop_reason}   wall time {result.seconds / 60:.1f} min",
+        "AP x 100; 'at once' is before any labelled training: the new block was fitted to the one it replaces",
+        *result.notes,
+    )
+    columns = ("stage", "swap", "params", "FLOPs", "AP at once", "AP trained", "vs base", "verdict")
+    return Table(f"search on {result.base}", columns, tuple(rows), frozenset({"swap", "verdict"}), notes)
+
+
+def zoo_table(results: Sequence[CostResult]) -> Table:
+    """The built-in models; deploy parameters and convolution FLOPs are the published figures."""
+    rows = tuple(
+        (r.model, f"{r.params:,}", f"{r.params_deploy / 1e6:.1f} M", f"{r.conv_flops / 1e9:.1f} G", f"{r.flops / 1e9:.1f} G")
+        for r in results
+    )
+    columns = ("model", "params", "deploy", "conv FLOPs", "all FLOPs")
+    return Table("built-in models, 80 classes, 640 px", columns, rows, frozenset({"model"}))

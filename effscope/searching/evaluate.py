@@ -1,0 +1,249 @@
+"""Answers of a search by training on this machine: the base, and a candidate with one more stage swapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from effscope.checkpoint.read import read_checkpoint
+from effscope.checkpoint.write import write_safetensors
+from effscope.config import EvalConfig, RankConfig, Recipe, SearchConfig, TrainConfig
+from effscope.costing.estimate import cost
+from effscope.data.sample import DataSet
+from effscope.detect.batches import limited, load_bank, plain_batch
+from effscope.detect.evaluate import evaluate
+from effscope.detect.train import train
+from effscope.errors import NegativeAnswer
+from effscope.expand import expand, stages
+from effscope.models import Model, metadata
+from effscope.moves import move, swap_stage
+from effscope.nn.build import Network, build, view
+from effscope.nn.distill import Pairs, distil, record
+from effscope.nn.fuse import deploy
+from effscope.nn.inherit import Transfer, inherit
+from effscope.nn.precision import pick_device
+from effscope.progress import Parts
+from effscope.ranking.analyze import rank
+from effscope.results import RankResult
+from effscope.searching.greedy import Question
+from effscope.searching.journal import Event
+from effscope.spec.layout import Layout
+
+State = dict[str, Tensor]
+
+DISTIL_WEIGHT, EVAL_WEIGHT = 0.3, 0.3
+"""Time of one distillation image, and of one evaluated image, in units of one training image."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two splits a search works on."""
+
+    train: DataSet
+    val: DataSet
+
+
+def base_layout(config: SearchConfig, given: Model, classes: tuple[str, ...]) -> Layout:
+    """The layout a search starts from: the given one for the data's classes, with the head the config asks for."""
+    layout = replace(given.layout, nc=len(classes))
+    return move(layout, "light-head") if config.head == "light" else layout
+
+
+class LocalEvaluator:
+    """Trains here, one thing after the other. What is finished is kept in `folder/work` and never done twice.
+
+    Args:
+        config: the search.
+        given: the base as opened, with or without weights.
+        data: both splits, already limited.
+        folder: of the run.
+        parts: progress; its total is `weight()`.
+    """
+
+    def __init__(self, config: SearchConfig, given: Model, data: Data, folder: Path, parts: Parts):
+        self.config, self.given, self.data, self.parts = config, given, data, parts
+        self.work = folder / "work"
+        self.layout = base_layout(config, given, data.train.classes)
+        self.notes: list[str] = []
+        self.bank_size = min(config.distil.images, len(data.train.samples))
+
+    # -- what the search asks ------------------------------------------------------------------------------------
+
+    def base(self) -> Event:
+        """Train or load the base, rank it, give it the short training its candidates get.
+
+        Raises:
+            NegativeAnswer: its AP is below `learned_ap`: it judges nothing.
+        """
+        network, trained = self._load("base"), None
+        if network is None:
+            network = self._prepared_base()
+            self._store("base", self.layout, network)
+        trained = self._ap(network, "base: scoring")
+        if trained < self.config.learned_ap:
+            raise NegativeAnswer(
+                f"the base has not learned: AP {trained:.3f} on {self.data.val.source}, at least "
+                f"{self.config.learned_ap:.2f} is needed to judge a swap; train it longer (--base-epochs)"
+            )
+        ranks = self.ranks(network)
+        after = self._short_training("base_after", self.layout, network, "base: short training")
+        ap = self._ap(after, "base: scoring")
+        costs = cost(self.layout, self.config.imgsz)
+        swappable = {s.number for s in stages(self.layout) if s.block == "C2f"}
+        order = [stage for stage in ranks.order if stage in swappable]
+        return {
+            "event": "base", "ap_trained": trained, "ap_runs": [ap], "params": costs.params_one_head,
+            "flops": costs.flops, "order": order, "notes": self.notes,
+        }  # fmt: skip
+
+    def trial(self, question: Question) -> Event:
+        """AP of the base with the accepted stages and one more swapped, at once and after the short training."""
+        layout = self.candidate(question)
+        name = f"stage {question.stage}"
+        network = self._swapped(layout, (*question.accepted, question.stage), name)
+        start = self._ap(network, f"{name}: AP at once")
+        after = self._short_training(f"candidate_{question.stage}", layout, network, f"{name}: short training")
+        ap = self._ap(after, f"{name}: scoring")
+        costs = cost(layout, self.config.imgsz)
+        return {
+            "event": "trial", "stage": question.stage, "ap_start": start, "ap_runs": [ap],
+            "params": costs.params_one_head, "flops": costs.flops,
+        }  # fmt: skip
+
+    def candidate(self, question: Question) -> Layout:
+        """The base with the accepted stages and the asked one swapped."""
+        layout = self.layout
+        for stage in (*question.accepted, question.stage):
+            layout = swap_stage(layout, stage, self.config.move)
+        return layout
+
+    def ranks(self, network: Network | None = None) -> RankResult:
+        """Ranks of the trained base's stages."""
+        network = network or self._load("base")
+        assert network is not None
+        config = RankConfig(at=self.config.at, threshold=self.config.threshold)
+        return rank(network, self.layout, config, source=f"base trained for {self.data.train.source}")
+
+    def finished(self, name: str, layout: Layout) -> Network:
+        """A network this run has trained: `base_after`, or `candidate_K`."""
+        network = self._load(name, layout)
+        assert network is not None
+        return network
+
+    # -- how long ------------------------------------------------------------------------------------------------
+
+    def weight(self) -> float:
+        """The whole search with every stage tried, in training images."""
+        n_stages = len(stages(self.layout))
+        base = self._training_weight(self.config.base_epochs) + self._trial_weight()
+        return base + n_stages * (self._trial_weight() + self._distil_weight())
+
+    def _training_weight(self, epochs: int) -> float:
+        return float(epochs * len(self.data.train.samples))
+
+    def _distil_weight(self) -> float:
+        return DISTIL_WEIGHT * self.config.distil.steps * self.config.distil.batch
+
+    def _trial_weight(self) -> float:
+        return self._training_weight(self.config.epochs) + 2 * EVAL_WEIGHT * len(self.data.val.samples)
+
+    # -- how it is done ------------------------------------------------------------------------------------------
+
+    def _prepared_base(self) -> Network:
+        network = build(expand(self.layout), self.config.seed)
+        needs_training = True
+        if self.given.state is not None:
+            transfer = inherit(network, self.layout, self.given.layout, self.given.state)
+            same = self.given.classes in (None, self.data.train.classes) and self.given.layout.nc == self.layout.nc
+            needs_training = not same
+            self.notes.append(f"weights of {self.given.name}: {transfer.summary()}")
+            if same and transfer.fresh:
+                self._fit_head(network, transfer)
+            if not same:
+                self.notes.append(
+                    f"the weights know {self.given.layout.nc} other classes: the class tower starts anew and the "
+                    f"base is trained for {self.config.base_epochs} epochs"
+                )
+        if needs_training:
+            epochs = self.config.base_epochs
+            network = self._trained("base", network, epochs, self.config.recipe, "base: training")
+        return network
+
+    def _fit_head(self, network: Network, transfer: Transfer) -> None:
+        head = next(layer.id for layer in self.layout.layers if layer.block == "Detect")
+        teacher = view(self.given.network(), "o2m")
+        error = self._fit(view(network, "o2m"), teacher, self.layout.index(head), transfer, "base: fitting the head")
+        self.notes.append(f"light class head fitted to the given one, normalised error {error:.3f}")
+
+    def _swapped(self, layout: Layout, swapped: tuple[int, ...], title: str) -> Network:
+        """The candidate before any labelled training: the base's tensors, swapped stages fitted to what they replace."""
+        base = self.finished("base", self.layout)
+        network = build(expand(layout), self.config.seed)
+        transfer = inherit(network, layout, self.layout, base.state_dict())
+        index = {stage.number: stage.index for stage in stages(layout)}
+        for stage in swapped:
+            position = index[stage]
+            layer = network.model[str(position)]
+            file = self.work / f"stage_{stage}.safetensors"
+            if file.exists():
+                layer.load_state_dict(read_checkpoint(file).state)
+                continue
+            teacher, student = view(base, "o2m"), view(network, "o2m")
+            self._fit(student, teacher, position, transfer, f"{title}: fitting")
+            write_safetensors(file, layer.state_dict(), {})
+        return network
+
+    def _fit(self, student: Network, teacher: Network, position: int, transfer: Transfer, title: str) -> float:
+        progress = self.parts.part(self._distil_weight(), title)
+        device = pick_device(self.config.device)
+        layer = student.to(device).model[str(position)]
+        prefix = f"model.{position}."
+        fresh = {key.removeprefix(prefix) for key in transfer.fresh if key.startswith(prefix)}
+        pairs = self._pairs(teacher.to(device), position)
+        return distil(layer, pairs, fresh, self.config.distil, self.config.seed, progress)
+
+    def _pairs(self, teacher: Network, position: int) -> Pairs:
+        bank = load_bank(limited(self.data.train, self.bank_size), self.config.imgsz)
+        size, device = self.config.distil.batch, next(teacher.parameters()).device
+        picks = [range(i, min(i + size, self.bank_size)) for i in range(0, self.bank_size, size)]
+        batches = (plain_batch(bank, list(pick), device).images for pick in picks)
+        return record(teacher, position, batches, self.config.distil.max_bytes)
+
+    def _short_training(self, name: str, layout: Layout, network: Network, title: str) -> Network:
+        done = self._load(name, layout)
+        if done is not None:
+            self.parts.part(self._training_weight(self.config.epochs), title)
+            return done
+        after = self._trained(name, network, self.config.epochs, self.config.proxy_recipe, title)
+        self._store(name, layout, after)
+        return after
+
+    def _trained(self, name: str, network: Network, epochs: int, recipe: Recipe, title: str) -> Network:
+        c = self.config
+        config = TrainConfig(c.data, c.imgsz, epochs, c.batch, c.seed, c.device, recipe=recipe)
+        state_file = self.work / f"{name}.training"
+        progress = self.parts.part(self._training_weight(epochs), title)
+        self.work.mkdir(parents=True, exist_ok=True)
+        trained = train(network, self.data.train, config, progress=progress, state_file=state_file)
+        network.load_state_dict(trained.state)
+        state_file.unlink(missing_ok=True)
+        return network
+
+    def _ap(self, network: Network, title: str) -> float:
+        config = EvalConfig(imgsz=self.config.imgsz, batch=self.config.batch, device=self.config.device)
+        progress = self.parts.part(EVAL_WEIGHT * len(self.data.val.samples), title)
+        return evaluate(deploy(network), self.data.val, config, progress).ap
+
+    def _store(self, name: str, layout: Layout, network: Network) -> None:
+        facts = metadata(layout, self.data.train.classes, self.config.imgsz)
+        write_safetensors(self.work / f"{name}.safetensors", network.state_dict(), facts)
+
+    def _load(self, name: str, layout: Layout | None = None) -> Network | None:
+        file = self.work / f"{name}.safetensors"
+        if not file.exists():
+            return None
+        network = build(expand(layout or self.layout))
+        network.load_state_dict(read_checkpoint(file).state)
+        return network

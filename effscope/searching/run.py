@@ -1,0 +1,128 @@
+"""A whole search in a folder: ask, answer, write it down, go on from there after a stop, hand over the result."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from effscope.checkpoint.write import write_safetensors
+from effscope.config import SearchConfig, to_dict
+from effscope.costing.estimate import cost
+from effscope.costing.latency import forward_ms
+from effscope.errors import EffscopeError
+from effscope.layout_yaml import to_yaml
+from effscope.models import RUN_WEIGHTS, Model, metadata
+from effscope.progress import Parts, Progress
+from effscope.results import RankResult, SearchResult, origin, write_text
+from effscope.searching.evaluate import Data, LocalEvaluator
+from effscope.searching.greedy import Question, State, next_trial, replay, step
+from effscope.searching.journal import Event, Journal
+
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a search leaves in memory; its files are already written."""
+
+    result: SearchResult
+    ranks: RankResult
+
+
+def _opened(journal: Journal, header: Event) -> list[Event]:
+    """Events so far. Raises EffscopeError when the folder holds a search with other settings."""
+    events = journal.read()
+    if not events:
+        journal.append(header)
+        return []
+    changed = [key for key in header if header[key] != events[0].get(key)]
+    if changed:
+        old, new = events[0].get("config", {}), header["config"]
+        keys = [key for key in new if new[key] != old.get(key)] or changed
+        raise EffscopeError(
+            f"{journal.path.parent} holds another search ({', '.join(keys)} differ): choose another --out or delete it"
+        )
+    return events[1:]
+
+
+def _answered(journal: Journal, state: State, event: Event, began: float) -> State:
+    event = {**event, "seconds": round(time.monotonic() - began, 1)}
+    journal.append(event)
+    return step(state, event)
+
+
+def search(config: SearchConfig, given: Model, data: Data, folder: Path, report: Progress) -> Finished:
+    """Run the search, or go on with the one the folder holds.
+
+    Args:
+        config: the search; a folder remembers it and refuses another.
+        given: the base as opened.
+        data: both splits.
+        folder: gets the journal, the work files, the chosen model.
+        report: progress of the whole, as if every stage had to be tried.
+
+    Raises:
+        NegativeAnswer: the base has not learned.
+        EffscopeError: the folder holds another search, or a training fails.
+    """
+    evaluator = LocalEvaluator(config, given, data, folder, Parts(report, 1.0))
+    evaluator.parts.total = evaluator.weight()
+    journal = Journal(folder / JOURNAL)
+    header = {
+        "event": "start", "config": to_dict(config), "layout": evaluator.layout.digest(),
+        "data": f"{data.train.digest}+{data.val.digest}",
+    }  # fmt: skip
+    state = replay(State(config.move, config.rule, config.margin), _opened(journal, header))
+    if state.base is None:
+        began = time.monotonic()
+        state = _answered(journal, state, evaluator.base(), began)
+    while (question := next_trial(state)) is not None:
+        began = time.monotonic()
+        state = _answered(journal, state, evaluator.trial(question), began)
+    return _concluded(evaluator, state, journal, folder)
+
+
+def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder: Path) -> Finished:
+    config, base = evaluator.config, state.base
+    assert base is not None
+    layout, network = evaluator.layout, evaluator.finished("base_after", evaluator.layout)
+    networks = {"base": network}
+    if state.accepted:
+        *before, last = state.accepted
+        layout = evaluator.candidate(Question(last, tuple(before)))
+        networks["chosen"] = evaluator.finished(f"candidate_{last}", layout)
+    chosen = networks.get("chosen", network)
+    facts = metadata(layout, evaluator.data.train.classes, config.imgsz)
+    write_safetensors(folder / RUN_WEIGHTS, chosen.state_dict(), facts)
+    files = {"weights": str(folder / RUN_WEIGHTS), "journal": str(journal.path)}
+    events = journal.read()
+    notes = [note for event in events for note in event.get("notes", ())]
+    try:
+        write_text(folder / "model.yaml", to_yaml(layout))
+        files["yaml"] = str(folder / "model.yaml")
+    except EffscopeError as e:
+        notes.append(f"no model.yaml: {e}")
+    times = forward_ms(networks, config.imgsz, config.device)
+    costs = cost(layout, config.imgsz)
+    saved = {
+        "params": 1 - costs.params_one_head / base.params,
+        "flops": 1 - costs.flops / base.flops,
+        "latency": 1 - times.get("chosen", times["base"]) / times["base"],
+    }
+    result = SearchResult(
+        base=evaluator.given.name,
+        base_ap=base.ap,
+        base_params=base.params,
+        base_flops=base.flops,
+        order=base.order,
+        trials=state.trials,
+        accepted=state.accepted,
+        stop_reason=state.stop_reason,
+        saved=saved,
+        files=files,
+        seconds=sum(event.get("seconds", 0.0) for event in events),
+        notes=tuple(notes),
+        origin=origin(to_dict(config), layout.digest(), evaluator.data.train.digest, (config.seed,)),
+    )
+    return Finished(result, evaluator.ranks())

@@ -1,0 +1,117 @@
+"""Where the layouts keep their files: every arrangement met in the wild loads without a fault."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from effscope.config import BUILTIN_SHAPES
+from effscope.data.load import load
+from effscope.data.sample import DataSet
+from effscope.data.write import write_coco, write_voc, write_yolo
+from effscope.errors import EffscopeError
+
+N_IMAGES = 6
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[DataSet]:
+    return [load(BUILTIN_SHAPES, split, limit=N_IMAGES) for split in ("train", "val")]
+
+
+VOC_PLACES = {
+    "flat": ("{}.jpg", "{}.xml"),
+    "split folders": ("images/train/{}.jpg", "annotations_voc/{}.xml"),
+    "both split": ("JPEGImages/train/{}.jpg", "Annotations/train/{}.xml"),
+    "split, then kind": ("train/JPEGImages/{}.jpg", "train/Annotations/{}.xml"),
+    "next to the pictures": ("images/train/{}.jpg", "images/train/{}.xml"),
+    "only the labels split": ("images/{}.jpg", "annotations/train/{}.xml"),
+    "odd subfolder": ("images/day/{}.jpg", "annotations/{}.xml"),
+}
+
+
+@pytest.mark.parametrize(("picture", "xml"), VOC_PLACES.values(), ids=VOC_PLACES)
+def test_voc_places(picture: str, xml: str, drawn: list[DataSet], tmp_path: Path) -> None:
+    source = write_voc(drawn, tmp_path / "set")
+    for file in sorted(source.glob("Annotations/*.xml")):
+        for place, old in ((picture, source / f"JPEGImages/{file.stem}.png"), (xml, file)):
+            new = tmp_path / "moved" / place.format(file.stem)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            old.rename(new.with_suffix(old.suffix))
+    dataset = load(str(tmp_path / "moved"), "train")
+    assert not dataset.faults
+    assert all(len(sample.boxes) for sample in dataset.samples)
+    is_drawn = not any("train" in place for place in (picture, xml))
+    assert len(dataset.samples) == (10 if is_drawn else 2 * N_IMAGES)
+    if is_drawn:
+        names = {sample.name for split in ("train", "val") for sample in load(str(tmp_path / "moved"), split).samples}
+        assert len(names) == 2 * N_IMAGES
+        assert load(str(tmp_path / "moved"), "train", seed=3).digest != dataset.digest
+
+
+def test_voc_splits_with_equal_names_stay_apart(drawn: list[DataSet], tmp_path: Path) -> None:
+    source = write_voc(drawn, tmp_path / "set")
+    train, val = ((source / f"ImageSets/Main/{split}.txt").read_text().split()[0] for split in ("train", "val"))
+    for split, stem in (("train", train), ("val", val)):
+        for kind, suffix in (("JPEGImages", "png"), ("Annotations", "xml")):
+            new = tmp_path / "two" / kind / split / f"0001.{suffix}"
+            new.parent.mkdir(parents=True)
+            (source / kind / f"{stem}.{suffix}").rename(new)
+    (tmp_path / "two/classes.txt").write_text((source / "classes.txt").read_text())
+    for dataset in drawn:
+        found = load(str(tmp_path / "two"), dataset.split).samples[0]
+        np.testing.assert_array_equal(found.boxes, dataset.samples[0].boxes)
+    (tmp_path / "two/Annotations/val/0001.xml").unlink()
+    with pytest.raises(EffscopeError, match="1 x missing label file"):
+        load(str(tmp_path / "two"), "val")
+
+
+COCO_PLACES = {
+    "DESIGN": ("train.json", "images/train"),
+    "cocodataset.org": ("annotations/instances_train2017.json", "train2017"),
+    "one folder": ("annotations/train.json", "images"),
+    "root": ("annotations/instances_train.json", "."),
+    "roboflow": ("train/_annotations.coco.json", "train"),
+}
+
+
+@pytest.mark.parametrize(("json_file", "images"), COCO_PLACES.values(), ids=COCO_PLACES)
+def test_coco_places(json_file: str, images: str, drawn: list[DataSet], tmp_path: Path) -> None:
+    source = write_coco(drawn, tmp_path / "set")
+    target = tmp_path / "moved" / json_file
+    target.parent.mkdir(parents=True)
+    (tmp_path / "moved" / images).mkdir(parents=True, exist_ok=True)
+    for picture in (source / "images/train").iterdir():
+        picture.rename(tmp_path / "moved" / images / picture.name)
+    (source / "train.json").rename(target)
+    assert load(str(tmp_path / "moved"), "train").digest == load(str(tmp_path / "moved"), "train").digest
+    assert not load(str(tmp_path / "moved"), "train").faults
+
+
+YOLO_YAMLS = {
+    "relative to the yaml": "{train: images/train, names: [a]}",
+    "path below": "{path: images, train: train, names: [a]}",
+    "absolute path": "{path: ROOT, train: images/train, names: [a]}",
+    "absolute split": "{train: ROOT/images/train, names: {0: a}}",
+    "list of folders": "{train: [images/train, images/val], names: [a]}",
+    "text file": "{train: list.txt, names: [a]}",
+    "roboflow": "{train: ../images/train, names: [a], nc: 1}",
+}
+
+
+@pytest.mark.parametrize("text", YOLO_YAMLS.values(), ids=YOLO_YAMLS)
+def test_yolo_places(text: str, drawn: list[DataSet], tmp_path: Path) -> None:
+    one_class = [
+        replace(d, classes=("a",), samples=tuple(replace(s, labels=s.labels * 0) for s in d.samples)) for d in drawn
+    ]
+    source = write_yolo(one_class, tmp_path / "images" / "set")
+    whole = load(str(source), "train")
+    source.write_text(text.replace("ROOT", str(source.parent)))
+    (source.parent / "list.txt").write_text("".join(f"./images/train/{s.name}\n" for s in whole.samples))
+    dataset = load(str(source.parent), "train")
+    assert not dataset.faults
+    assert dataset.samples[0].name == whole.samples[0].name
+    assert len(dataset.samples) == N_IMAGES * (2 if "val" in text else 1)
