@@ -6,7 +6,7 @@ from typing import Any
 
 COMMANDS = ("cost", "eval", "layer_cost", "rank", "search", "train", "zoo")
 
-__all__ = list(COMMANDS)  # noqa: PLE0604 - the table is the list
+__all__ = list(COMMANDS)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from effscope.config import (
     to_dict,
 )
 from effscope.errors import EffscopeError
-from effscope.models import Model, metadata, open_layout, open_model
+from effscope.models import RUN_WEIGHTS, Model, metadata, open_layout, open_model
 from effscope.progress import Progress, silent
 from effscope.results import (
     CostResult,
@@ -35,11 +34,10 @@ from effscope.results import (
 )
 
 if TYPE_CHECKING:
-    from effscope.data.sample import DataSet
+    from effscope.data.sample import DataSet, Splits
     from effscope.nn.build import Network
 
 RUNS = Path("runs")
-RESULT = "result.json"
 
 
 def _run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | None) -> Path:
@@ -148,7 +146,7 @@ def in_terms_of(dataset: DataSet, opened: Model) -> DataSet:
     return relabelled(dataset, opened.classes)
 
 
-def eval(  # noqa: A001 - the command's name
+def eval(
     model: str,
     data: str,
     imgsz: int | None = None,
@@ -222,10 +220,9 @@ def train(
     folder = _run_folder("train", weights or model, config.data, config, out)
     opened = open_model(model)
     splits = _splits(config)
-    opened = replace(opened, layout=replace(opened.layout, nc=len(splits[0].classes)))
+    opened = replace(opened, layout=replace(opened.layout, nc=len(splits.train.classes)))
     network, transfer = _started(opened, model, weights, config.seed)
-    result, state = _trained(network, opened, splits, config, folder, transfer, progress)
-    return write_train(folder, result, state, metadata(opened.layout, splits[0].classes, config.imgsz))
+    return write_train(folder, _trained(network, opened, splits, config, folder, transfer, progress))
 
 
 def _started(opened: Model, model: str, weights: str | None, seed: int) -> tuple[Network, str]:
@@ -246,35 +243,38 @@ def _started(opened: Model, model: str, weights: str | None, seed: int) -> tuple
 def _trained(
     network: Network,
     opened: Model,
-    splits: tuple[DataSet, DataSet],
+    splits: Splits,
     config: TrainConfig,
     folder: Path,
     transfer: str,
     progress: Progress,
-) -> tuple[TrainResult, Mapping[str, Any]]:
+) -> TrainResult:
+    from effscope.checkpoint.write import write_safetensors  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
     from effscope.detect.train import train as train_network  # noqa: PLC0415
     from effscope.nn.fuse import deploy  # noqa: PLC0415
 
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "training.state"
-    done = train_network(network, splits[0], config, progress=progress, state_file=state_file)
+    done = train_network(network, splits.train, config, progress=progress, state_file=state_file)
     network.load_state_dict(done.state)
     scoring = EvalConfig(imgsz=config.imgsz, batch=config.batch, device=config.device)
-    found = evaluate(deploy(network), splits[1], scoring, progress)
+    found = evaluate(deploy(network), splits.val, scoring, progress)
+    write_safetensors(folder / RUN_WEIGHTS, done.state, metadata(opened.layout, splits.train.classes, config.imgsz))
     result = TrainResult(
         model=opened.name,
         **found.to_dict(),
-        origin=origin(to_dict(config), opened.layout.digest(), splits[0].digest, (config.seed,)),
+        origin=origin(to_dict(config), opened.layout.digest(), splits.train.digest, (config.seed,)),
         images_per_s=done.images_per_s,
         epochs=config.epochs,
         peak_memory_mb=done.peak_memory_mb,
         seconds=done.seconds,
         history=done.history,
         transfer=transfer,
-        files={},
+        files={"weights": str(folder / RUN_WEIGHTS)},
     )
-    return result, done.state
+    state_file.unlink(missing_ok=True)
+    return result
 
 
 def search(
@@ -317,11 +317,11 @@ def _given(config: SearchConfig) -> Model:
     return weights
 
 
-def _splits(config: SearchConfig | TrainConfig) -> tuple[DataSet, DataSet]:
+def _splits(config: SearchConfig | TrainConfig) -> Splits:
     """Train and validation split, without pictures that cannot be decoded."""
     from effscope.data.check import decodable  # noqa: PLC0415
     from effscope.data.load import load  # noqa: PLC0415
+    from effscope.data.sample import Splits  # noqa: PLC0415
 
     limits = {"train": config.limit_train, "val": config.limit_val}
-    train_set, val_set = (decodable(load(config.data, split, limit)) for split, limit in limits.items())
-    return train_set, val_set
+    return Splits(**{split: decodable(load(config.data, split, limit)) for split, limit in limits.items()})

@@ -86,7 +86,9 @@ def _files(files: dict[str, str], quiet: bool, json: str | None) -> None:
 @app.command()
 def rank(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Zoo name, layout YAML, weights or run.")],
-    at: Annotated[str, typer.Option("--at", help="stage: its closing conv; block: last conv of its last block.")] = "stage",
+    at: Annotated[
+        str, typer.Option("--at", help="stage: its closing conv; block: last conv of its last block.")
+    ] = "stage",
     threshold: Annotated[float, typer.Option("--threshold", help="Fraction of the largest singular value.")] = 0.5,
     fold_bn: Annotated[bool, typer.Option("--fold-bn/--raw", help="Fold the batch norm into the weight.")] = True,
     activations: Annotated[
@@ -114,8 +116,12 @@ def rank(
 
 @app.command()
 def cost(
-    model: Annotated[Optional[str], typer.Argument(metavar="[MODEL]", help="Zoo name, layout YAML, weights or run.")] = None,
-    layer: Annotated[Optional[str], typer.Option("--layer", help="One layer against its cheaper forms: conv3x3.")] = None,
+    model: Annotated[
+        Optional[str], typer.Argument(metavar="[MODEL]", help="Zoo name, layout YAML, weights or run.")
+    ] = None,
+    layer: Annotated[
+        Optional[str], typer.Option("--layer", help="One layer against its cheaper forms: conv3x3.")
+    ] = None,
     cin: Annotated[int, typer.Option("--cin", help="Input channels of --layer.")] = 256,
     cout: Annotated[int, typer.Option("--cout", help="Output channels; 0: 2 x cin at stride 2, else cin.")] = 0,
     stride: Annotated[int, typer.Option("--stride", help="Stride of --layer.")] = 2,
@@ -208,7 +214,9 @@ def search(
     weights: Weights = None,
     data: Data = "builtin:shapes",
     move: Annotated[str, typer.Option("--move", help="What a stage is swapped for: cib or cib-lk.")] = "cib",
-    head: Annotated[str, typer.Option("--head", help="light: the base gets the light class head first; keep.")] = "light",
+    head: Annotated[
+        str, typer.Option("--head", help="light: the base gets the light class head first; keep.")
+    ] = "light",
     rule: Annotated[str, typer.Option("--rule", help="margin: AP >= base - margin; paper: AP >= base.")] = "margin",
     margin: Annotated[float, typer.Option("--margin", help="AP a swap may cost, a fraction.")] = 0.01,
     imgsz: Imgsz = None,

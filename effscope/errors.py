@@ -23,6 +23,4 @@ def unknown(kind: str, value: object, choices: object) -> EffscopeError:
 
 def missing_extra(package: str, extra: str, purpose: str) -> EffscopeError:
     """An error for an optional dependency that is not installed."""
-    return EffscopeError(
-        f"{purpose} needs the package '{package}': install it with `pip install 'effscope[{extra}]'`"
-    )
+    return EffscopeError(f"{purpose} needs the package '{package}': install it with `pip install 'effscope[{extra}]'`")

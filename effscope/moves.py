@@ -45,7 +45,7 @@ def light_head(layer: Layer) -> Layer:
 
 
 def _late_downsampling(layout: Layout) -> list[Layer]:
-    """Stride-2 3x3 convolutions of at least 512 nominal channels: layers 5, 7 and the last one of the neck in YOLOv8."""
+    """Stride-2 3x3 convolutions of at least 512 nominal channels: layers 5, 7 and 19 in YOLOv8."""
     return [la for la in layout.layers if la.block == "Conv" and la.args[1:] == (3, 2) and la.args[0] >= DECOUPLED_FROM]
 
 

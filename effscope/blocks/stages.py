@@ -48,9 +48,7 @@ def c2f(e: Emitter, x: Value, c_out: int, n: int = 1, shortcut: bool = False) ->
     return _c2f(e, x, c_out, n, partial(bottleneck, shortcut=shortcut))
 
 
-def c2f_cib(
-    e: Emitter, x: Value, c_out: int, n: int = 1, shortcut: bool = False, large_kernel: bool = False
-) -> Value:
+def c2f_cib(e: Emitter, x: Value, c_out: int, n: int = 1, shortcut: bool = False, large_kernel: bool = False) -> Value:
     """C2f with CIBs inside."""
     return _c2f(e, x, c_out, n, partial(cib, shortcut=shortcut, large_kernel=large_kernel))
 

@@ -136,9 +136,7 @@ class TorchArchive:
     def _check_byte_order(self) -> None:
         info = self._entries.get(f"{self._folder}/byteorder")
         if info is not None and self._read(info) != b"little":
-            raise EffscopeError(
-                "it was saved on a big-endian machine: re-save it there as safetensors"
-            )
+            raise EffscopeError("it was saved on a big-endian machine: re-save it there as safetensors")
 
     def _storage(self, key: str) -> bytearray:
         if key not in self._storages:

@@ -95,18 +95,13 @@ class ModuleReader:
                     continue
                 key = _join(path, name)
                 if not isinstance(value, TensorRecord):
-                    raise EffscopeError(
-                        f"'{key}' is not a plain tensor (quantized or sparse): re-save it as float32"
-                    )
+                    raise EffscopeError(f"'{key}' is not a plain tensor (quantized or sparse): re-save it as float32")
                 found[key] = self._build(value)
         return found
 
     def records(self, root: Record) -> tuple[ModuleRecord, ...]:
         """Every module with its plain attributes, in the order of `walk`."""
-        return tuple(
-            ModuleRecord(path, module.class_name, self._scalars(module))
-            for path, module in self.walk(root)
-        )
+        return tuple(ModuleRecord(path, module.class_name, self._scalars(module)) for path, module in self.walk(root))
 
     def plain(self, value: object) -> Plain:
         """Copy a value that is plain data through and through.

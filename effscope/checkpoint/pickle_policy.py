@@ -122,8 +122,7 @@ def check_pickle(raw: bytes) -> tuple[str, ...]:
     for n_seen, (opcode, arg, _) in enumerate(pickletools.genops(raw)):
         if n_seen >= MAX_OPCODES:
             raise EffscopeError(
-                f"its pickle has more than {MAX_OPCODES} steps, which no checkpoint needs: "
-                "re-save only the state dict"
+                f"its pickle has more than {MAX_OPCODES} steps, which no checkpoint needs: re-save only the state dict"
             )
         if opcode.name not in DATA_OPCODES:
             raise EffscopeError(
@@ -165,9 +164,7 @@ class _Scan:
     def _mark(self) -> None:
         self._n_marks += 1
         if self._n_marks > MAX_MARKS:
-            raise EffscopeError(
-                f"its pickle nests deeper than {MAX_MARKS}: re-save only the state dict"
-            )
+            raise EffscopeError(f"its pickle nests deeper than {MAX_MARKS}: re-save only the state dict")
         self.stack.append(MARK)
 
     def _remember(self, arg: object) -> None:
@@ -216,9 +213,7 @@ class _Scan:
     def _name(self, module: str, name: str) -> None:
         self.globals[check_global(module, name)] = None
         if len(self.globals) > MAX_GLOBALS:
-            raise EffscopeError(
-                f"its pickle names more than {MAX_GLOBALS} classes: re-save only the state dict"
-            )
+            raise EffscopeError(f"its pickle names more than {MAX_GLOBALS} classes: re-save only the state dict")
 
 
 def _check_keys(name: str, first: list[Slot], items: list[Slot]) -> None:

@@ -98,13 +98,9 @@ def load_records(raw: bytes) -> object:
     except (EffscopeError, MemoryError):
         raise
     except RecursionError as error:
-        raise EffscopeError(
-            "its pickle nests too deeply to be a checkpoint: re-save only the state dict"
-        ) from error
+        raise EffscopeError("its pickle nests too deeply to be a checkpoint: re-save only the state dict") from error
     except Exception as error:  # pickle documents that a damaged pickle may raise anything
-        raise EffscopeError(
-            f"its pickle is damaged ({type(error).__name__}): download or save it again"
-        ) from error
+        raise EffscopeError(f"its pickle is damaged ({type(error).__name__}): download or save it again") from error
 
 
 class RecordUnpickler(pickle.Unpickler):

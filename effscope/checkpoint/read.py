@@ -179,9 +179,7 @@ def _tensors_of(value: object) -> tuple[dict[str, TensorRecord], int]:
     if not isinstance(value, dict):
         return {}, 0
     tensors = {
-        name: tensor
-        for name, tensor in value.items()
-        if isinstance(name, str) and isinstance(tensor, TensorRecord)
+        name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, TensorRecord)
     }
     return tensors, len(value) - len(tensors)
 

@@ -29,9 +29,7 @@ class Budget:
         """
         self._left -= n_units
         if self._left < 0:
-            raise EffscopeError(
-                "the pickle expands to far more data than its size: it is not a checkpoint to trust"
-            )
+            raise EffscopeError("the pickle expands to far more data than its size: it is not a checkpoint to trust")
 
 
 class Sealed:
@@ -43,9 +41,7 @@ class Sealed:
         Raises:
             EffscopeError: Always.
         """
-        raise EffscopeError(
-            f"the pickle overwrites a {type(self).__name__}, which no checkpoint does: do not use it"
-        )
+        raise EffscopeError(f"the pickle overwrites a {type(self).__name__}, which no checkpoint does: do not use it")
 
 
 class Record:

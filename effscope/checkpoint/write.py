@@ -15,9 +15,7 @@ from safetensors.torch import save_file
 from effscope.errors import EffscopeError
 
 
-def write_safetensors(
-    path: str | Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
-) -> None:
+def write_safetensors(path: str | Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     """Write a state dict as safetensors.
 
     Args:
@@ -55,10 +53,7 @@ def _plain_tensors(path: str | Path, state: Mapping[str, torch.Tensor]) -> dict[
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise EffscopeError(f"{path}: '{name}' is not a tensor but {type(value).__name__}: leave it out")
-    return {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in state.items()
-    }
+    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from effscope.expand import expand, stages
 from effscope.costing.laws import Counts, count
+from effscope.expand import expand, stages
 from effscope.results import CostResult, CostRow, origin
 from effscope.spec.graph import Graph, Node
 from effscope.spec.layout import Layout

@@ -68,8 +68,8 @@ def _stored(tensor: Tensor) -> Tensor:
 
 def normalised_error(given: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
     """Mean over outputs of MSE / variance of the target: 0 is perfect, 1 is as good as the target's mean."""
-    terms = [(g.float() - w.float()).square().mean() / w.float().var().clamp_min(1e-12) for g, w in zip(given, wanted, strict=True)]
-    return torch.stack(terms).mean()
+    pairs = [(g.float(), w.float()) for g, w in zip(given, wanted, strict=True)]
+    return torch.stack([(g - w).square().mean() / w.var().clamp_min(1e-12) for g, w in pairs]).mean()
 
 
 def _recalibrate(layer: nn.Module, pairs: Pairs, batch: int, device: torch.device) -> None:
@@ -123,7 +123,7 @@ def distil(
             out = layer(*(t[pick].to(device).float() for t in pairs.inputs))
         loss = normalised_error(out, tuple(t[pick].to(device) for t in pairs.outputs))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         if progress and (step % 10 == 0 or step + 1 == config.steps):

@@ -13,9 +13,10 @@ from effscope.spec.rewrite import FoldBN, Step, deploy_form
 State = dict[str, Tensor]
 
 
-def folded_conv(conv: nn.Module, bn: nn.Module) -> tuple[Tensor, Tensor]:
+def folded_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias of one convolution that equals `conv` followed by `bn` at inference, float64."""
     weight, bias = conv.weight.detach().double(), conv.bias
+    assert bn.running_mean is not None and bn.running_var is not None
     scale = bn.weight.detach().double() / torch.sqrt(bn.running_var.double() + bn.eps)
     shift = bn.bias.detach().double() - bn.running_mean.double() * scale
     if bias is not None:
@@ -26,6 +27,7 @@ def folded_conv(conv: nn.Module, bn: nn.Module) -> tuple[Tensor, Tensor]:
 def _apply(step: Step, network: Network, state: State) -> None:
     if isinstance(step, FoldBN):
         conv, bn = network.get_submodule(step.conv), network.get_submodule(step.bn)
+        assert isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)
         state[f"{step.conv}.weight"], state[f"{step.conv}.bias"] = folded_conv(conv, bn)
         return
     large, small = state[f"{step.into}.weight"], state.pop(f"{step.other}.weight")

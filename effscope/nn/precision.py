@@ -29,7 +29,7 @@ def pick_device(name: str) -> torch.device:
 def gains_from_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is native on the device: GPUs that say so, processors with AVX512-BF16 or AMX."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

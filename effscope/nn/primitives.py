@@ -54,7 +54,7 @@ class Split(nn.Module):
         self.sizes, self.dim = list(sizes), dim
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return x.split(self.sizes, self.dim)
+        return torch.split(x, self.sizes, self.dim)
 
 
 class Transpose(nn.Module):

@@ -62,9 +62,12 @@ class _Moments:
 
 def _weight(network: Network, node: Node, batch_norms: dict[str, str]) -> Array:
     conv = network.get_submodule(node.module)
+    assert isinstance(conv, nn.Conv2d)
     weight = conv.weight.detach().double()
     if node.module in batch_norms:
-        weight, _ = folded_conv(conv, network.get_submodule(batch_norms[node.module]))
+        bn = network.get_submodule(batch_norms[node.module])
+        assert isinstance(bn, nn.BatchNorm2d)
+        weight, _ = folded_conv(conv, bn)
     return np.asarray(weight.cpu().numpy())
 
 

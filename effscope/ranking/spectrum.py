@@ -44,7 +44,7 @@ def singular_values(matrix: Array, threshold: float = 0.5) -> Array:
     values = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0.0, None))
     if threshold < GRAM_FLOOR or is_tie(values, threshold):
         values = np.linalg.svd(scaled, compute_uv=False)
-    return values * largest
+    return np.asarray(values * largest)
 
 
 def numerical_rank(values: Array, threshold: float) -> int:

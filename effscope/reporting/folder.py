@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from effscope.reporting.plots import plot_history, plot_rank, plot_search
 from effscope.reporting.render import to_csv, to_markdown
 from effscope.reporting.tables import cost_table, eval_table, layer_cost_table, rank_table, search_table
-from effscope.results import CostResult, EvalResult, LayerCostResult, RankResult, SearchResult, TrainResult, write_bytes, write_text
+from effscope.results import (
+    CostResult,
+    EvalResult,
+    LayerCostResult,
+    RankResult,
+    SearchResult,
+    TrainResult,
+    write_bytes,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from effscope.data.sample import DataSet
@@ -62,9 +71,9 @@ def write_eval(
     result.save(folder / "eval.json")
     write_text(folder / "eval.md", to_markdown(eval_table(result)))
     rows = [
-        {"image": s.name, "class": classes[label], "score": round(float(score), 5), "xyxy": [round(float(v), 2) for v in box]}
-        for s, d in zip(dataset.samples, found, strict=True)
-        for box, score, label in zip(d.boxes, d.scores, d.labels, strict=True)
+        {"image": sample.name, "class": classes[label], "score": score, "xyxy": box}
+        for sample, d in zip(dataset.samples, found, strict=True)
+        for box, score, label in zip(d.boxes.round(2).tolist(), d.scores.round(5).tolist(), d.labels, strict=True)
     ]  # fmt: skip
     write_text(folder / "detections.json", json.dumps(rows) + "\n")
     for n in range(min(N_PICTURES, len(found))):
@@ -75,18 +84,12 @@ def write_eval(
     return {"eval": str(folder / "eval.json"), "detections": str(folder / "detections.json")}
 
 
-def write_train(
-    folder: Path, result: TrainResult, state: Mapping[str, Any], metadata: Mapping[str, str]
-) -> TrainResult:
-    """model.safetensors, train.json, train.md, history.csv and a plot of the losses; returns the result with `files`."""
-    from effscope.checkpoint.write import write_safetensors  # noqa: PLC0415
-    from effscope.models import RUN_WEIGHTS  # noqa: PLC0415
-
-    write_safetensors(folder / RUN_WEIGHTS, state, metadata)
+def write_train(folder: Path, result: TrainResult) -> TrainResult:
+    """train.json, train.md, history.csv and a plot of the losses; returns the result with these in `files`."""
     write_text(folder / "history.csv", to_csv(list(result.history)))
     plot_history(result.history, folder / "history.png")
-    names = {"weights": RUN_WEIGHTS, "history": "history.csv", "plot": "history.png", "result": "train.json"}
-    result = replace(result, files={key: str(folder / name) for key, name in names.items()})
+    names = {"history": "history.csv", "plot": "history.png", "result": "train.json"}
+    result = replace(result, files=result.files | {key: str(folder / name) for key, name in names.items()})
     write_text(folder / "train.md", to_markdown(eval_table(result)))
     result.save(folder / "train.json")
     return result

@@ -75,9 +75,7 @@ def plot_search(result: SearchResult, path: Path) -> Path:
         axes.plot([x, x], [100 * t.ap_start, 100 * t.ap_mean], color=colour, lw=0.8, alpha=0.5)
         axes.scatter([x], [100 * t.ap_start], facecolors="white", edgecolors=colour, s=28, zorder=2)
         axes.scatter([x], [100 * t.ap_mean], color=colour, s=42, zorder=3)
-        axes.annotate(
-            f"+ stage {t.stage}", (x, 100 * t.ap_mean), xytext=(5, 6), textcoords="offset points", fontsize=8
-        )
+        axes.annotate(f"+ stage {t.stage}", (x, 100 * t.ap_mean), xytext=(5, 6), textcoords="offset points", fontsize=8)
     axes.scatter([], [], color=BLUE, s=42, label="accepted")
     axes.scatter([], [], color=RED, s=42, label="rejected")
     axes.scatter([], [], facecolors="white", edgecolors=INK, s=28, label="at once, before labelled training")

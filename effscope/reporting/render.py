@@ -21,8 +21,8 @@ def to_terminal(table: Table) -> None:
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
     grid = RichTable(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in table.columns:
-        text = "left" if column in table.left else "right"
-        grid.add_column(column.strip(), justify=text, header_style="dim", no_wrap=column not in table.left)
+        left = column in table.left
+        grid.add_column(column.strip(), justify="left" if left else "right", header_style="dim", no_wrap=not left)
     for row in table.rows:
         grid.add_row(*(Text(cell) for cell in row))
     console.print(grid)

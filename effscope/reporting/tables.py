@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from effscope.results import CostResult, CostRow, EvalResult, LayerCostResult, RankResult, SearchResult, StageRank, TrainResult
+from effscope.results import (
+    CostResult,
+    CostRow,
+    EvalResult,
+    LayerCostResult,
+    RankResult,
+    SearchResult,
+    StageRank,
+    TrainResult,
+)
 
 BAR_WIDTH = 12
 
@@ -64,7 +73,8 @@ def rank_table(result: RankResult) -> Table:
     folded = "BN folded" if definition["fold_bn"] else "raw, BN apart"
     notes = [
         result.source,
-        f"rank: singular values above {definition['threshold']:g} of the largest; {definition['of']} ({folded}); {where}",
+        f"rank: singular values above {definition['threshold']:g} of the largest; "
+        f"{definition['of']} ({folded}); {where}",
         "random: the ratio a Gaussian matrix of that shape has; ratios of unlike shapes are not comparable without it",
     ]
     if definition["weights"] == "random":
@@ -162,7 +172,13 @@ def eval_table(result: EvalResult) -> Table:
             f"peak memory {result.peak_memory_mb:,.0f} MB"
         )
         notes += [result.transfer] if result.transfer else []
-    return Table(f"{result.model}: COCO AP x 100", ("class", "AP", "AP50", "AP75"), tuple(rows), frozenset({"class"}), tuple(notes))
+    return Table(
+        f"{result.model}: COCO AP x 100",
+        ("class", "AP", "AP50", "AP75"),
+        tuple(rows),
+        frozenset({"class"}),
+        tuple(notes),
+    )
 
 
 def search_table(result: SearchResult) -> Table:
@@ -201,7 +217,13 @@ def search_table(result: SearchResult) -> Table:
 def zoo_table(results: Sequence[CostResult]) -> Table:
     """The built-in models; deploy parameters and convolution FLOPs are the published figures."""
     rows = tuple(
-        (r.model, f"{r.params:,}", f"{r.params_deploy / 1e6:.1f} M", f"{r.conv_flops / 1e9:.1f} G", f"{r.flops / 1e9:.1f} G")
+        (
+            r.model,
+            f"{r.params:,}",
+            f"{r.params_deploy / 1e6:.1f} M",
+            f"{r.conv_flops / 1e9:.1f} G",
+            f"{r.flops / 1e9:.1f} G",
+        )
         for r in results
     )
     columns = ("model", "params", "deploy", "conv FLOPs", "all FLOPs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig, RankConfig, Recipe, SearchConfig, TrainConfig
 from effscope.costing.estimate import cost
-from effscope.data.sample import DataSet
+from effscope.data.sample import Splits
 from effscope.detect.batches import limited, load_bank, plain_batch
 from effscope.detect.evaluate import evaluate
 from effscope.detect.train import train
@@ -37,14 +37,6 @@ DISTIL_WEIGHT, EVAL_WEIGHT = 0.3, 0.3
 """Time of one distillation image, and of one evaluated image, in units of one training image."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """The two splits a search works on."""
-
-    train: DataSet
-    val: DataSet
-
-
 def base_layout(config: SearchConfig, given: Model, classes: tuple[str, ...]) -> Layout:
     """The layout a search starts from: the given one for the data's classes, with the head the config asks for."""
     layout = replace(given.layout, nc=len(classes))
@@ -62,7 +54,7 @@ class LocalEvaluator:
         parts: progress; its total is `weight()`.
     """
 
-    def __init__(self, config: SearchConfig, given: Model, data: Data, folder: Path, parts: Parts):
+    def __init__(self, config: SearchConfig, given: Model, data: Splits, folder: Path, parts: Parts):
         self.config, self.given, self.data, self.parts = config, given, data, parts
         self.work = folder / "work"
         self.layout = base_layout(config, given, data.train.classes)
@@ -178,7 +170,7 @@ class LocalEvaluator:
         self.notes.append(f"light class head fitted to the given one, normalised error {error:.3f}")
 
     def _swapped(self, layout: Layout, swapped: tuple[int, ...], title: str) -> Network:
-        """The candidate before any labelled training: the base's tensors, swapped stages fitted to what they replace."""
+        """The candidate before labelled training: the base's tensors, swapped stages fitted to what they replace."""
         base = self.finished("base", self.layout)
         network = build(expand(layout), self.config.seed)
         transfer = inherit(network, layout, self.layout, base.state_dict())

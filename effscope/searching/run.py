@@ -10,12 +10,13 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.config import SearchConfig, to_dict
 from effscope.costing.estimate import cost
 from effscope.costing.latency import forward_ms
+from effscope.data.sample import Splits
 from effscope.errors import EffscopeError
 from effscope.layout_yaml import to_yaml
 from effscope.models import RUN_WEIGHTS, Model, metadata
 from effscope.progress import Parts, Progress
 from effscope.results import RankResult, SearchResult, origin, write_text
-from effscope.searching.evaluate import Data, LocalEvaluator
+from effscope.searching.evaluate import LocalEvaluator
 from effscope.searching.greedy import Question, State, next_trial, replay, step
 from effscope.searching.journal import Event, Journal
 
@@ -52,7 +53,7 @@ def _answered(journal: Journal, state: State, event: Event, began: float) -> Sta
     return step(state, event)
 
 
-def search(config: SearchConfig, given: Model, data: Data, folder: Path, report: Progress) -> Finished:
+def search(config: SearchConfig, given: Model, data: Splits, folder: Path, report: Progress) -> Finished:
     """Run the search, or go on with the one the folder holds.
 
     Args:

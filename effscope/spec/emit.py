@@ -27,7 +27,9 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 class Emitter:
     """Appends nodes below one module path. `at` gives an emitter one level deeper; all share the node list."""
 
-    def __init__(self, path: str, layer: str, nodes: list[Node], views: dict[str, tuple[str, ...]], info: dict[str, Any]):
+    def __init__(
+        self, path: str, layer: str, nodes: list[Node], views: dict[str, tuple[str, ...]], info: dict[str, Any]
+    ):
         self.path, self.layer, self.nodes, self.views, self.info = path, layer, nodes, views, info
 
     def at(self, *names: object) -> Emitter:
@@ -44,7 +46,7 @@ class Emitter:
         self.nodes.append(Node(full, op, tuple(v.name for v in inputs), args, self.layer, params))
         return Value(full, c, stride)
 
-    def conv2d(  # noqa: PLR0913 - a convolution has that many arguments
+    def conv2d(
         self,
         x: Value,
         c_out: int,

@@ -1,0 +1,44 @@
+# Every target sets up what it needs. `make` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup peers lint test test-slow search clean
+
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+ENV := .venv/.ready
+PEERS := tests/peers/.venv/.ready
+RUN := .venv/bin
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+.tools/bin/uv:
+	python3 -m venv .tools
+	.tools/bin/python -m pip install --quiet uv
+
+$(ENV): pyproject.toml | $(filter .tools/bin/uv,$(UV))
+	$(UV) sync --quiet
+	@touch $@
+
+$(PEERS): tests/peers/pyproject.toml | $(filter .tools/bin/uv,$(UV))
+	cd tests/peers && $(if $(filter .tools/%,$(UV)),$(abspath $(UV)),$(UV)) sync --quiet
+	@touch $@
+
+setup: $(ENV)  ## the environment in .venv
+peers: $(PEERS)  ## the environment of the tools effscope is compared with
+
+lint: $(ENV)  ## ruff, mypy, import contracts
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+test: $(ENV) $(PEERS)  ## all tests but the slow ones, peers included
+	$(RUN)/pytest
+
+test-slow: $(ENV) $(PEERS)  ## the tests that take minutes
+	$(RUN)/pytest -m slow
+
+search: $(ENV)  ## the main job on builtin:shapes, into runs/shapes
+	$(RUN)/effscope search --base yolov8n --out runs/shapes
+
+clean:  ## remove environments, caches and runs
+	rm -rf .venv .tools tests/peers/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

@@ -1,0 +1,116 @@
+"""What the tests ask Ultralytics: ask.py FUNCTION FOLDER. Runs in the peers' environment only.
+
+Every function reads its question in the folder (question.json or question.pt) and leaves its answer there.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from ultralytics import YOLO
+from ultralytics.data.augment import LetterBox
+from ultralytics.utils.nms import non_max_suppression
+
+
+def _opened(case: dict) -> YOLO:
+    yolo = YOLO(case["model"], task="detect", verbose=False)
+    weights = case.get("weights")
+    if weights:
+        safe = weights.endswith(".safetensors")
+        state = load_file(weights) if safe else torch.load(weights, weights_only=True)
+        yolo.model.load_state_dict(state, strict=True)
+    yolo.model.float().eval()
+    return yolo
+
+
+def outputs(folder: Path) -> None:
+    """Raw levels, decoded output, counts and tensors of models, before and after their `fuse`."""
+    answers = {}
+    for case in json.loads((folder / "question.json").read_text()):
+        model = _opened(case).model
+        images = torch.load(case["images"], weights_only=True)
+        with torch.inference_mode():
+            decoded, raw = model(images)
+            answer = {
+                "decoded": decoded,
+                "raw": torch.cat((raw["boxes"], raw["scores"]), 1),
+                "shapes": {key: tuple(value.shape) for key, value in model.state_dict().items()},
+                "params": sum(p.numel() for p in model.parameters()),
+            }
+            model.fuse(verbose=False)
+            answer["fused_params"] = sum(p.numel() for p in model.parameters())
+            answer["fused"] = model(images)[0]
+        answers[case["name"]] = answer
+    torch.save(answers, folder / "answer.pt")
+
+
+def predict(folder: Path) -> None:
+    """Detections with the default settings."""
+    case = json.loads((folder / "question.json").read_text())
+    yolo = _opened(case)
+    results = yolo.predict(case["pictures"], device="cpu", verbose=False, save=False)
+    found = [{"boxes": r.boxes.xyxy, "scores": r.boxes.conf, "labels": r.boxes.cls} for r in results]
+    torch.save({"found": found, "names": yolo.names}, folder / "answer.pt")
+
+
+def suppress(folder: Path) -> None:
+    """Non-maximum suppression of decoded tensors."""
+    answers = []
+    for case in torch.load(folder / "question.pt", weights_only=True):
+        decoded = case.pop("decoded")
+        answers.append([rows.clone() for rows in non_max_suppression(decoded, max_time_img=60.0, **case)])
+    torch.save(answers, folder / "answer.pt")
+
+
+def letterbox(folder: Path) -> None:
+    """Pictures fitted into the network's input."""
+    pictures = np.load(folder / "question.npz")
+    fit = LetterBox(new_shape=(640, 640), auto=True, stride=32)
+    np.savez(folder / "answer.npz", **{name: fit(image=pictures[name]) for name in pictures})
+
+
+def save(folder: Path) -> None:
+    """Checkpoints as this package writes them, and beside each the true tensors as safetensors."""
+    torch.manual_seed(0)
+    yolo = YOLO("yolov8n.yaml", task="detect", verbose=False)
+    model = yolo.model
+    for value in model.state_dict().values():
+        value.add_(torch.randn_like(value) * 0.01 if value.is_floating_point() else 3)
+    model.names = {k: f"kind {k}" for k in range(80)}
+    other = YOLO("yolov8n.yaml", task="detect", verbose=False).model
+    truths = {}
+
+    def keep(name: str, truth: torch.nn.Module) -> None:
+        truths[name] = {key: value.clone() for key, value in truth.state_dict().items()}
+
+    keep("fp32", model)
+    torch.save({"epoch": -1, "model": model, "ema": None, "version": "8"}, folder / "fp32.pt")
+    keep("ema", model)
+    torch.save({"epoch": 3, "model": other, "ema": model, "optimizer": {"state": {}}}, folder / "ema.pt")
+    keep("both", model)
+    torch.save(model, folder / "both.pt")
+    yolo.save(folder / "saved.pt")
+    model.half()
+    keep("saved", model)
+    keep("fp16", model)
+    torch.save({"epoch": -1, "model": None, "ema": model}, folder / "fp16.pt")
+    for name, truth in truths.items():
+        save_file(truth, folder / f"{name}.safetensors")
+
+
+def train(folder: Path) -> None:
+    """One epoch of training from model.yaml on data.yaml."""
+    yolo = YOLO(folder / "model.yaml", task="detect")
+    options = {"device": "cpu", "workers": 0, "plots": False, "project": str(folder), "name": "run", "exist_ok": True}
+    yolo.train(data=str(folder / "data" / "data.yaml"), epochs=1, imgsz=64, batch=4, **options)
+    trained = YOLO(folder / "run" / "weights" / "last.pt")
+    state = trained.model.state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, folder / "trained.safetensors")
+    (folder / "answer.json").write_text(json.dumps({"names": list(trained.names.values())}))
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (outputs, predict, suppress, letterbox, save, train)}[sys.argv[1]](Path(sys.argv[2]))

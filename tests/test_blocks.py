@@ -1,0 +1,187 @@
+"""Every block of the table: its law against the built module, its shapes and FLOPs against torch, its published formula."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from effscope.blocks import stages as stage_blocks
+from effscope.blocks.heads import CLASS_TOWERS, class_bias
+from effscope.blocks.table import BLOCKS
+from effscope.costing.estimate import node_costs, parameters, total
+from effscope.errors import EffscopeError
+from effscope.nn.build import build
+from effscope.spec.emit import Emitter, Value
+from effscope.spec.graph import INPUT, Graph, Node
+from effscope.spec.ops import shapes
+
+SIDE = 32
+WIDTHS = st.integers(2, 12)
+FLAG = st.booleans()
+ODD = st.sampled_from([1, 3, 5])
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a block is called: input channels, its arguments, and how many inputs at which strides it reads."""
+
+    c: int
+    args: dict[str, Any] = field(default_factory=dict)
+    strides: tuple[int, ...] = (1,)
+
+
+def cases(strides: st.SearchStrategy[tuple[int, ...]] | None = None, **args: st.SearchStrategy[Any]) -> Any:
+    return st.builds(Case, WIDTHS, st.fixed_dictionaries(args), st.just((1,)) if strides is None else strides)
+
+
+CASES: dict[str, st.SearchStrategy[Case]] = {
+    "Conv": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 3)),
+    "SCDown": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 3)),
+    "Upsample": cases(size=st.none(), scale=st.integers(1, 3), mode=st.just("nearest")),
+    "Concat": cases(st.integers(1, 3).map(lambda n: (1,) * n), dim=st.just(1)),
+    "C2f": cases(c_out=WIDTHS, n=st.integers(0, 3), shortcut=FLAG),
+    "C2fCIB": cases(c_out=WIDTHS, n=st.integers(0, 2), shortcut=FLAG, large_kernel=FLAG),
+    "SPPF": cases(c_out=WIDTHS, k=ODD),
+    "Detect": cases(st.just((1, 2, 4)), nc=st.integers(1, 120), class_tower=st.sampled_from(sorted(CLASS_TOWERS))),
+}
+"""Block -> calls to try. A block that is added to the table must be added here."""
+
+
+def graph_of(case: Case, emit: Callable[..., Value | None], *, many: bool = False) -> Graph:
+    """One layer that holds the block; several inputs are made by depthwise convolutions of the image."""
+    emitter = Emitter("model.0", "0", [Node(INPUT, "input", args={"c": case.c}, layer=INPUT)], {}, {})
+    image = Value(INPUT, case.c, 8)
+    xs = [image] if not many else [emitter.at("pre", i).conv2d(image, 2 * case.c, 3, s) for i, s in enumerate(case.strides)]
+    out = emit(emitter, xs if many else image, **case.args)
+    views = emitter.views or {"features": (out.name,)} if out is not None else emitter.views
+    return Graph(tuple(emitter.nodes), views, ("0",), emitter.info)
+
+
+def test_every_block_is_walked() -> None:
+    assert set(CASES) == set(BLOCKS)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_table_line_agrees_with_the_function(name: str) -> None:
+    block = BLOCKS[name]
+    _, _, *arguments = inspect.signature(block.emit).parameters
+    assert ("n" in arguments) == block.repeats
+    assert tuple(a for a in arguments if a != "n") == block.arguments
+    assert block.scaled == (block.arguments[0] == "c_out")
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_law_equals_the_built_module(name: str) -> None:
+    @settings(max_examples=12, deadline=None)
+    @given(CASES[name])
+    def check(case: Case) -> None:
+        graph = graph_of(case, BLOCKS[name].emit, many=BLOCKS[name].many)
+        network = build(graph).eval()
+        image = (2, case.c, SIDE, SIDE + 8)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            out = network(torch.rand(image))
+        counts, params = total(node_costs(graph, image))
+        assert params == parameters(graph) == sum(p.numel() for p in network.parameters())
+        assert counter.get_total_flops() == counts.conv_flops == 2 * counts.macs
+        known = shapes(graph, image)
+        for view, names in graph.views.items():
+            assert [tuple(t.shape) for t in out[view]] == [known[n] for n in names]
+            assert all(t.isfinite().all() for t in out[view])
+        assert set(network.state_dict()) == {key for node in graph.nodes for _, key in node.params}
+
+    check()
+
+
+def params_of(emit: Callable[..., Value | None], c: int, **args: Any) -> int:
+    return parameters(graph_of(Case(c, args), emit))
+
+
+@given(st.integers(1, 300), FLAG)
+def test_published_formula_of_bottleneck(c: int, shortcut: bool) -> None:
+    assert params_of(stage_blocks.bottleneck, c, shortcut=shortcut) == 18 * c**2 + 4 * c
+
+
+@given(st.integers(1, 300), FLAG, FLAG)
+def test_published_formula_of_cib(c: int, shortcut: bool, large: bool) -> None:
+    expected = 4 * c**2 + 50 * c + (102 * c if large else 0)
+    assert params_of(stage_blocks.cib, c, shortcut=shortcut, large_kernel=large) == expected
+
+
+@given(st.integers(1, 300))
+def test_published_formula_of_scdown(c: int) -> None:
+    norms = 2 * 2 * (2 * c)
+    assert params_of(BLOCKS["SCDown"].emit, c, c_out=2 * c) == 2 * c**2 + 18 * c + norms
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.integers(0, 4))
+def test_c2f_by_hand(c1: int, c: int, n: int) -> None:
+    opening, closing = c1 * 2 * c + 2 * 2 * c, (2 + n) * c * 2 * c + 2 * 2 * c
+    inner = n * (18 * c**2 + 4 * c)
+    assert params_of(BLOCKS["C2f"].emit, c1, c_out=2 * c, n=n) == opening + inner + closing
+
+
+@given(st.integers(1, 40), st.integers(1, 64))
+def test_sppf_by_hand(half: int, c_out: int) -> None:
+    c1 = 2 * half
+    expected = c1 * half + 2 * half + 4 * half * c_out + 2 * c_out
+    assert params_of(BLOCKS["SPPF"].emit, c1, c_out=c_out) == expected
+
+
+@pytest.mark.parametrize("emit", [stage_blocks.bottleneck, stage_blocks.cib])
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_shortcut_is_a_sum_with_the_input(emit: Callable[..., Value], shortcut: bool) -> None:
+    graph = graph_of(Case(4, {"shortcut": shortcut}), emit)
+    sums = [n for n in graph.nodes if n.op == "add" and INPUT in n.inputs]
+    assert len(sums) == shortcut
+
+
+def test_large_kernel_branch_is_a_sum_of_seven_and_three() -> None:
+    graph = graph_of(Case(4, {"large_kernel": True}), stage_blocks.cib)
+    (add,) = (n for n in graph.nodes if n.name.endswith("cv1.2.add"))
+    kernels = {graph.by_name()[graph.by_name()[i].inputs[0]].args["k"] for i in add.inputs}
+    assert kernels == {(7, 7), (3, 3)}
+    assert [n.op for n in graph.nodes if add.name in n.inputs] == ["silu"]
+
+
+@pytest.mark.parametrize("tower", CLASS_TOWERS)
+@pytest.mark.parametrize("nc", [1, 80])
+def test_head_starts_with_the_published_biases(tower: str, nc: int) -> None:
+    case = Case(16, {"nc": nc, "class_tower": tower}, (1, 2, 4))
+    network = build(graph_of(case, BLOCKS["Detect"].emit, many=True))
+    for level, stride in enumerate((8, 16, 32)):
+        box, scores = (network.get_submodule(f"model.0.{cv}.{level}.2").bias.detach() for cv in ("cv2", "cv3"))
+        assert torch.equal(box, torch.full_like(box, 1.0))
+        assert torch.allclose(scores, torch.full_like(scores, class_bias(nc, stride)))
+        assert 5 / nc == pytest.approx(float(scores[0].exp()) * (640 / stride) ** 2)
+
+
+def test_head_widths_are_the_published_ones() -> None:
+    for c0, nc, box, cls in [(64, 80, 64, 80), (128, 80, 64, 128), (320, 80, 80, 320), (16, 300, 64, 100), (16, 2, 64, 16)]:
+        case = Case(c0 // 2, {"nc": nc}, (1, 2, 4))
+        nodes = graph_of(case, BLOCKS["Detect"].emit, many=True).by_name()
+        assert nodes["model.0.cv2.0.0.conv"].args["c_out"] == box
+        assert nodes["model.0.cv3.0.0.conv"].args["c_out"] == cls
+
+
+def test_maps_of_unlike_strides_are_not_joined() -> None:
+    with pytest.raises(EffscopeError, match="strides 8, 16"):
+        graph_of(Case(4, {}, (1, 2)), BLOCKS["Concat"].emit, many=True)
+
+
+def test_groups_must_divide_the_channels() -> None:
+    emitter = Emitter("model.0", "0", [], {}, {})
+    with pytest.raises(EffscopeError, match="4 groups do not divide 6 -> 8 channels"):
+        emitter.conv2d(Value(INPUT, 6), 8, groups=4)
+
+
+def test_an_argument_the_primitive_does_not_take_is_refused() -> None:
+    with pytest.raises(TypeError, match="takes"):
+        Emitter("model.0", "0", [], {}, {}).same("silu", "act", Value(INPUT, 6), slope=2)
