@@ -30,11 +30,25 @@ def with_random_norms(network: Network, seed: int = 0) -> Network:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             size = module.num_features
-            module.running_mean.copy_(torch.randn(size, generator=random) * 0.3)
-            module.running_var.copy_(torch.rand(size, generator=random) * 1.5 + 0.5)
+            module.running_mean = torch.randn(size, generator=random) * 0.3
+            module.running_var = torch.rand(size, generator=random) * 1.5 + 0.5
             module.weight.data.copy_(torch.rand(size, generator=random) + 0.5)
             module.bias.data.copy_(torch.randn(size, generator=random) * 0.3)
     return network.eval()
+
+
+def conv_at(network: nn.Module, path: str) -> nn.Conv2d:
+    """The convolution at a module path."""
+    found = network.get_submodule(path)
+    assert isinstance(found, nn.Conv2d)
+    return found
+
+
+def norm_at(network: nn.Module, path: str) -> nn.BatchNorm2d:
+    """The batch norm at a module path."""
+    found = network.get_submodule(path)
+    assert isinstance(found, nn.BatchNorm2d)
+    return found
 
 
 def lively(layout: Layout, seed: int = 0) -> Network:

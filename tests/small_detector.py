@@ -40,11 +40,11 @@ def coloured_squares(n: int, split: str = "train", seed: int = 0) -> DataSet:
 
 
 def random_truth(generator: torch.Generator, images: int, most: int, nc: int, imgsz: int) -> Truth:
-    """Random boxes, sides 2 px to half the picture; picture 0 has none."""
+    """Random boxes, sides 2 px to nearly the picture; picture 0 has none."""
     counts = torch.randint(1, most + 1, (images,), generator=generator)
     counts[0] = 0
     valid = torch.arange(most)[None] < counts[:, None]
-    side = (torch.rand(images, most, 2, generator=generator) ** 2 * imgsz / 2).clamp(min=2)
+    side = (torch.rand(images, most, 2, generator=generator) ** 2 * imgsz * 0.9).clamp(min=2)
     corner = torch.rand(images, most, 2, generator=generator) * (imgsz - side)
     boxes = torch.cat((corner, corner + side), -1) * valid[..., None]
     labels = torch.randint(0, nc, (images, most), generator=generator) * valid

@@ -106,7 +106,7 @@ def test_equal_seeds_give_equal_batches_and_leave_torch_alone(bank: Bank) -> Non
 
 def test_epoch_covers_every_picture_once() -> None:
     order = epoch_order(23, 5, generator())
-    assert sorted(sum(order, [])) == list(range(23))
+    assert sorted(n for part in order for n in part) == list(range(23))
     assert [len(part) for part in order] == [5, 5, 5, 5, 3]
 
 

@@ -1,4 +1,4 @@
-"""Every block of the table: its law against the built module, its shapes and FLOPs against torch, its published formula."""
+"""Every block of the table: its law against the built module, shapes and FLOPs against torch, published formulas."""
 
 from __future__ import annotations
 
@@ -59,7 +59,11 @@ def graph_of(case: Case, emit: Callable[..., Value | None], *, many: bool = Fals
     """One layer that holds the block; several inputs are made by depthwise convolutions of the image."""
     emitter = Emitter("model.0", "0", [Node(INPUT, "input", args={"c": case.c}, layer=INPUT)], {}, {})
     image = Value(INPUT, case.c, 8)
-    xs = [image] if not many else [emitter.at("pre", i).conv2d(image, 2 * case.c, 3, s) for i, s in enumerate(case.strides)]
+    xs = (
+        [image]
+        if not many
+        else [emitter.at("pre", i).conv2d(image, 2 * case.c, 3, s) for i, s in enumerate(case.strides)]
+    )
     out = emit(emitter, xs if many else image, **case.args)
     views = emitter.views or {"features": (out.name,)} if out is not None else emitter.views
     return Graph(tuple(emitter.nodes), views, ("0",), emitter.info)
@@ -157,14 +161,20 @@ def test_head_starts_with_the_published_biases(tower: str, nc: int) -> None:
     case = Case(16, {"nc": nc, "class_tower": tower}, (1, 2, 4))
     network = build(graph_of(case, BLOCKS["Detect"].emit, many=True))
     for level, stride in enumerate((8, 16, 32)):
-        box, scores = (network.get_submodule(f"model.0.{cv}.{level}.2").bias.detach() for cv in ("cv2", "cv3"))
+        box, scores = (network.get_parameter(f"model.0.{cv}.{level}.2.bias").detach() for cv in ("cv2", "cv3"))
         assert torch.equal(box, torch.full_like(box, 1.0))
         assert torch.allclose(scores, torch.full_like(scores, class_bias(nc, stride)))
         assert 5 / nc == pytest.approx(float(scores[0].exp()) * (640 / stride) ** 2)
 
 
 def test_head_widths_are_the_published_ones() -> None:
-    for c0, nc, box, cls in [(64, 80, 64, 80), (128, 80, 64, 128), (320, 80, 80, 320), (16, 300, 64, 100), (16, 2, 64, 16)]:
+    for c0, nc, box, cls in [
+        (64, 80, 64, 80),
+        (128, 80, 64, 128),
+        (320, 80, 80, 320),
+        (16, 300, 64, 100),
+        (16, 2, 64, 16),
+    ]:
         case = Case(c0 // 2, {"nc": nc}, (1, 2, 4))
         nodes = graph_of(case, BLOCKS["Detect"].emit, many=True).by_name()
         assert nodes["model.0.cv2.0.0.conv"].args["c_out"] == box

@@ -96,18 +96,18 @@ def test_letterbox_there_and_back(size: tuple[int, int], imgsz: int, stride: int
     fit = letterbox(size, imgsz, stride)
     whole = torch.tensor([[0.0, 0.0, *map(float, size)]])
     inside = fit.forward(whole)
-    slack = 1.0  # sizes are rounded to whole px
+    slack = 1e-3
     assert inside.min() >= -slack
     assert inside[0, 2] <= fit.out[0] + slack
     assert inside[0, 3] <= fit.out[1] + slack
     assert torch.allclose(fit.back(inside), whole, rtol=1e-5, atol=0.05)
 
 
-@given(sizes, st.sampled_from([256, 640]))
+@given(sizes, st.sampled_from([250, 256, 640]))
 def test_letterbox_sizes(size: tuple[int, int], imgsz: int) -> None:
     square, least = letterbox(size, imgsz), letterbox(size, imgsz, 32)
     assert square.out == (imgsz, imgsz)
-    assert max(least.out) == imgsz
+    assert max(least.out) == -(-imgsz // 32) * 32
     assert all(side % 32 == 0 for side in least.out)
     assert square.resized == least.resized
     for fit in (square, least):

@@ -12,7 +12,7 @@ from effscope.config import Recipe
 from effscope.detect.assign import Truth
 from effscope.detect.losses import ONE_TO_MANY, detector_loss, head_loss
 
-IMGSZ, IMAGES = 128, 4
+IMGSZ, IMAGES = 256, 4
 
 THEIRS = """
 import sys, types, torch

@@ -1,190 +1,84 @@
-"""Letterbox, non-maximum suppression and whole detections against Ultralytics' predict."""
+"""Resizing and detections against OpenCV and Ultralytics on the same weights."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from numpy.typing import NDArray
-from peers_env import PEERS, ask_for
-from PIL import Image
+from peers_env import ask
 from torch import Tensor
 
-from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig
-from effscope.data.read import decode
-from effscope.detect.letterbox import letterbox, letterboxed
-from effscope.detect.predict import Detections, detect, select
+from effscope.detect.letterbox import resize
+from effscope.detect.predict import detect
 from effscope.expand import expand
-from effscope.models import open_model
-from effscope.nn.build import Network, build
+from effscope.nn.build import build
 from effscope.nn.fuse import deploy
 from effscope.zoo.catalog import layout
 
-Picture = NDArray[np.uint8]
+RESIZED = """
+import sys, cv2, numpy as np
+pictures = np.load(sys.argv[1])
+np.savez(sys.argv[2], **{
+    f"{name} {w}x{h}": cv2.resize(pictures[name], (w, h), interpolation=cv2.INTER_LINEAR)
+    for name in pictures for w, h in ((256, 192), (101, 57), (640, 480), (700, 901))
+})
+"""
 
-DEFAULTS = EvalConfig(imgsz=640, conf=0.25, iou=0.7, max_det=300, device="cpu")
-"""What Ultralytics' predict does unless told otherwise."""
-
-SIZES = ((810, 1080), (1280, 720), (640, 480), (97, 64), (333, 1000), (1001, 999), (1500, 211))
-
-
-def smooth(width: int, height: int, seed: int) -> Picture:
-    """A picture with soft structure at every scale, as photographs have."""
-    generator = torch.Generator().manual_seed(seed)
-    layers = [
-        torch.nn.functional.interpolate(
-            torch.rand(1, 3, height // step + 2, width // step + 2, generator=generator), (height, width), mode="bicubic"
-        )
-        for step in (64, 16, 4)
-    ]
-    pixels = (sum(layers) / len(layers) * 255).clamp(0, 255).round()[0]
-    return pixels.permute(1, 2, 0).contiguous().numpy().astype(np.uint8)
-
-
-def test_same_letterbox(tmp_path: Path) -> None:
-    pictures = {f"{w}x{h}": smooth(w, h, w) for w, h in SIZES}
-    np.savez(tmp_path / "question.npz", **pictures)
-    ask_for("letterbox", tmp_path)
-    with np.load(tmp_path / "answer.npz") as theirs:
-        for name, picture in pictures.items():
-            fit = letterbox((picture.shape[1], picture.shape[0]), 640, stride=32)
-            ours = letterboxed(torch.from_numpy(picture).permute(2, 0, 1), fit).permute(1, 2, 0).numpy()
-            assert ours.shape == theirs[name].shape, name
-            assert np.abs(ours.astype(int) - theirs[name].astype(int)).max() <= 1, name
+PREDICTED = """
+import sys, numpy as np
+from pathlib import Path
+from PIL import Image
+import ultralytics
+from ultralytics import YOLO
+bus = np.array(Image.open(Path(ultralytics.__file__).parent / "assets" / "bus.jpg").convert("RGB"))
+zidane = np.array(Image.open(Path(ultralytics.__file__).parent / "assets" / "zidane.jpg").convert("RGB"))
+pictures = {"bus": bus, "zidane": zidane, "wide": bus[300:700], "small": zidane[::5, ::5].copy()}
+model = YOLO(sys.argv[1])
+out = {}
+for name, picture in pictures.items():
+    for imgsz in (256, 640):
+        done = model.predict(picture[..., ::-1].copy(), imgsz=imgsz, conf=0.05, iou=0.7, device="cpu", verbose=False)
+        out[f"{name} {imgsz}"] = done[0].boxes.data.numpy()
+np.savez(sys.argv[2], **out)
+np.savez(sys.argv[3], **pictures)
+"""
 
 
-def crowds(seed: int, nc: int) -> Tensor:
-    """Decoded output (2, 4 + nc, 1500): 60 objects, each seen from 25 points; scores as sure as detectors are."""
-    generator = torch.Generator().manual_seed(seed)
-    objects = torch.rand(2, 60, 1, 4, generator=generator)
-    centres, sizes = objects[..., :2] * 640, 10 + objects[..., 2:] * 200
-    jitter = torch.randn(2, 60, 25, 4, generator=generator) * 0.08
-    boxes = torch.cat((centres + jitter[..., :2] * sizes, sizes * jitter[..., 2:].exp()), -1).flatten(1, 2)
-    scores = torch.rand(2, 1500, nc, generator=generator) ** 6
-    return torch.cat((boxes, scores), 2).transpose(1, 2).contiguous()
+def test_resize_is_opencvs_bilinear(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    smooth = np.add.outer(np.arange(333), np.arange(500))[..., None] * np.array([0.2, 0.25, 0.3])
+    pictures = {"noise": random.integers(0, 256, (333, 500, 3), dtype=np.uint8), "smooth": smooth.astype(np.uint8)}
+    asked, answered = tmp_path / "pictures.npz", tmp_path / "resized.npz"
+    np.savez(asked, **pictures)
+    ask(RESIZED, asked, answered, needs="cv2")
+    for key, theirs in np.load(answered).items():
+        name, size = key.split()
+        width, height = map(int, size.split("x"))
+        ours = resize(torch.from_numpy(pictures[name]).permute(2, 0, 1), (width, height)).permute(1, 2, 0).numpy()
+        off = np.abs(ours.astype(int) - theirs.astype(int))
+        assert off.max() <= 1, key
+        assert (off > 0).mean() < 1e-3, key
 
 
-SUPPRESSIONS = (
-    {"seed": 1, "nc": 80, "conf": 0.25, "iou": 0.7, "max_det": 300, "multi_label": False},
-    {"seed": 2, "nc": 80, "conf": 0.001, "iou": 0.7, "max_det": 300, "multi_label": True},
-    {"seed": 3, "nc": 3, "conf": 0.1, "iou": 0.45, "max_det": 1000, "multi_label": True},
-    {"seed": 4, "nc": 1, "conf": 0.25, "iou": 0.7, "max_det": 10, "multi_label": False},
-    {"seed": 5, "nc": 2, "conf": 0.9999999, "iou": 0.7, "max_det": 300, "multi_label": False},
-)
-
-
-def test_same_suppression(tmp_path: Path) -> None:
-    asked = [
-        {
-            "decoded": crowds(case["seed"], case["nc"]),
-            "conf_thres": case["conf"],
-            "iou_thres": case["iou"],
-            "max_det": case["max_det"],
-            "multi_label": case["multi_label"],
-        }
-        for case in SUPPRESSIONS
-    ]
-    torch.save(asked, tmp_path / "question.pt")
-    ask_for("suppress", tmp_path)
-    counts = []
-    for case, question, theirs in zip(SUPPRESSIONS, asked, torch.load(tmp_path / "answer.pt"), strict=True):
-        config = EvalConfig(conf=case["conf"], iou=case["iou"], max_det=int(case["max_det"]))
-        ours = select(question["decoded"], "xywh", config, bool(case["multi_label"]))
-        for mine, other in zip(ours, theirs, strict=True):
-            counts.append(len(mine))
-            torch.testing.assert_close(mine, other, rtol=0, atol=1e-3)
-    assert max(counts) == 1000
-    assert min(counts) == 0
-
-
-@dataclass(frozen=True)
-class Apart:
-    """How far two lists of detections are apart: boxes in px, scores."""
-
-    px: float
-    score: float
-
-
-def matched(ours: Detections, theirs: dict[str, Tensor]) -> Apart:
-    """Pair the detections, each with the nearest box of its class, and compare the pairs."""
-    assert sorted(ours.labels.tolist()) == sorted(theirs["labels"].int().tolist())
-    free = list(range(len(ours.labels)))
-    px = score = 0.0
-    for box, sure, label in zip(theirs["boxes"], theirs["scores"], theirs["labels"], strict=True):
-        gaps = {k: float(np.abs(ours.boxes[k] - box.numpy()).max()) for k in free if ours.labels[k] == int(label)}
-        nearest = min(gaps, key=gaps.__getitem__)
-        free.remove(nearest)
-        px, score = max(px, gaps[nearest]), max(score, abs(float(ours.scores[nearest]) - float(sure)))
-    return Apart(px, score)
-
-
-def detections(network: Network, pictures: list[Path]) -> list[Detections]:
-    found = dict(detect(deploy(network), map(decode, pictures), DEFAULTS, multi_label=False))
-    return [found[k] for k in range(len(pictures))]
-
-
-def asked(folder: Path, question: dict[str, Any], pictures: list[Path]) -> dict[str, Any]:
-    (folder / "question.json").write_text(json.dumps(question | {"pictures": [str(p) for p in pictures]}))
-    ask_for("predict", folder)
-    answer: dict[str, Any] = torch.load(folder / "answer.pt")
-    return answer
-
-
-def test_same_detections_on_photographs(shared: Path, tmp_path: Path) -> None:
-    pictures = sorted(PEERS.glob(".venv/lib/python3*/site-packages/ultralytics/assets/*.jpg"))
-    weights = shared / "data" / "weights" / "yolov8n_coco.pt"
-    answer = asked(tmp_path, {"model": str(weights)}, pictures)
-    model = open_model(str(weights))
-    assert [p.stem for p in pictures] == ["bus", "zidane"]
-    assert model.classes == tuple(answer["names"].values())
-    for ours, theirs in zip(detections(model.network(), pictures), answer["found"], strict=True):
-        apart = matched(ours, theirs)
-        assert len(ours.labels) >= 3
-        assert apart.px < 1
-        assert apart.score < 1e-3
-
-
-def eager(seed: int) -> Network:
-    """A random detector of three classes that is sure of something: its class bias is raised."""
-    network = build(expand(layout("yolov8n", 3)), seed)
-    with torch.no_grad():
-        norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = 1.0
-        network(torch.from_numpy(smooth(640, 448, 9)).permute(2, 0, 1)[None] / 255)
-        for name, bias in network.named_parameters():
-            if name.startswith("model.22.cv3") and name.endswith(".2.bias"):
-                bias.fill_(EAGER_BIAS)
-    return network.eval()
-
-
-EAGER_BIAS = -4.0
-
-
-def test_same_detections_of_a_random_detector(tmp_path: Path) -> None:
-    """The twin that needs no real weights. The pictures need no resizing, so both sides see the same pixels."""
-    pictures = [tmp_path / "one.png", tmp_path / "two.png"]
-    for seed, path in enumerate(pictures):
-        Image.fromarray(smooth(640, 400, seed)).save(path)
-    network = eager(seed=4)
-    write_safetensors(tmp_path / "eager.safetensors", network.state_dict(), {"format": "pt"})
-    (tmp_path / "model.yaml").write_text(_yaml(), encoding="utf-8")
-    question = {"model": str(tmp_path / "model.yaml"), "weights": str(tmp_path / "eager.safetensors")}
-    answer = asked(tmp_path, question, pictures)
-    for ours, theirs in zip(detections(network, pictures), answer["found"], strict=True):
-        apart = matched(ours, theirs)
-        assert len(ours.labels) >= 10
-        assert apart.px < 0.1
-        assert apart.score < 1e-3
-
-
-def _yaml() -> str:
-    from effscope.layout_yaml import to_yaml
-
-    return to_yaml(layout("yolov8n", 3))
+def test_detections_are_ultralytics(tmp_path: Path, shared: Path) -> None:
+    weights = shared / "data" / "weights"
+    network = build(expand(layout("yolov8n", 80)))
+    state: dict[str, Tensor] = torch.load(weights / "yolov8n_coco_state_dict.pt", weights_only=True)
+    network.load_state_dict({key: value.float() for key, value in state.items()})
+    network = deploy(network)
+    found, seen = tmp_path / "found.npz", tmp_path / "pictures.npz"
+    ask(PREDICTED, weights / "yolov8n_coco.pt", found, seen)
+    pictures, compared = np.load(seen), 0
+    for key, theirs in np.load(found).items():
+        name, imgsz = key.split()
+        config = EvalConfig(imgsz=int(imgsz), conf=0.05, iou=0.7, device="cpu")
+        ((_, ours),) = detect(network, [pictures[name]], config, multi_label=False)
+        assert len(ours.scores) == len(theirs), key
+        order, reference = np.argsort(-ours.scores, kind="stable"), np.argsort(-theirs[:, 4], kind="stable")
+        assert np.abs(ours.scores[order] - theirs[reference, 4]).max() < 1e-3, key
+        assert np.abs(ours.boxes[order] - theirs[reference, :4]).max() < 1, key
+        assert np.array_equal(ours.labels[order], theirs[reference, 5].astype(int)), key
+        compared += len(theirs)
+    assert compared > 30

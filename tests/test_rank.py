@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_files import Row, golden, lively
+from golden_files import conv_at, golden, lively, norm_at
 from torch import nn
 
 from effscope import api
@@ -17,23 +17,27 @@ from effscope.expand import closing_conv, expand, stages
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import folded_conv
 from effscope.ranking.analyze import rank, take
+from effscope.ranking.spectrum import Array
 from effscope.results import StageRank
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
 from effscope.zoo.catalog import layout
 
 ORACLE = golden("rank_oracle_yolov8n.csv")
-COLUMNS = {"stage": ("c_out_stage", "rank_last_conv_of_stage"), "block": ("c_out_block", "rank_last_conv_of_last_block")}
+COLUMNS = {
+    "stage": ("c_out_stage", "rank_last_conv_of_stage"),
+    "block": ("c_out_block", "rank_last_conv_of_last_block"),
+}
 
 
 def by_stage(rows: tuple[StageRank, ...]) -> dict[int, StageRank]:
     return {row.stage: row for row in rows}
 
 
-def orthogonal(random: np.random.Generator, n: int) -> np.ndarray:
+def orthogonal(random: np.random.Generator, n: int) -> Array:
     return np.asarray(np.linalg.qr(random.standard_normal((n, n)))[0])
 
 
-def with_rank(shape: tuple[int, int], count: int, random: np.random.Generator) -> np.ndarray:
+def with_rank(shape: tuple[int, int], count: int, random: np.random.Generator) -> Array:
     """A matrix with exactly `count` singular values above half of the largest."""
     n = min(shape)
     values = np.concatenate([random.uniform(0.6, 1.0, count), random.uniform(0.0, 0.4, n - count)])
@@ -41,10 +45,10 @@ def with_rank(shape: tuple[int, int], count: int, random: np.random.Generator) -
     return np.asarray((orthogonal(random, shape[0])[:, :n] * values) @ orthogonal(random, shape[1])[:n])
 
 
-def set_folded_weight(network: Network, conv_name: str, matrix: np.ndarray) -> None:
+def set_folded_weight(network: Network, conv_name: str, matrix: Array) -> None:
     """Give a convolution the weight that is `matrix` once its batch norm is folded in."""
-    conv = network.get_submodule(conv_name)
-    norm = network.get_submodule(conv_name.removesuffix("conv") + "bn")
+    conv, norm = conv_at(network, conv_name), norm_at(network, conv_name.removesuffix("conv") + "bn")
+    assert norm.running_var is not None
     scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
     weight = torch.from_numpy(matrix).view(conv.weight.shape) / scale.view(-1, 1, 1, 1)
     conv.weight.data.copy_(weight)
@@ -72,7 +76,7 @@ def test_ranks_of_a_network_made_with_the_published_ranks(at: str) -> None:
     network = lively(model)
     for stage, row in zip(stages(model), ORACLE, strict=True):
         node = closing_conv(network.spec, stage, at)
-        conv = network.get_submodule(node.module)
+        conv = conv_at(network, node.module)
         shape = (len(conv.weight), conv.weight[0].numel())
         set_folded_weight(network, node.module, with_rank(shape, int(row[COLUMNS[at][1]]), random))
     result = rank(network, model, RankConfig(at=at))
@@ -94,7 +98,7 @@ def test_rank_is_the_count_of_an_independent_svd() -> None:
             found = by_stage(rank(network, model, RankConfig(at=at, threshold=threshold)).stages)
             for stage in stages(model):
                 name = closing_conv(network.spec, stage, at).module
-                weight, _ = folded_conv(network.get_submodule(name), network.get_submodule(name[:-4] + "bn"))
+                weight, _ = folded_conv(conv_at(network, name), norm_at(network, name[:-4] + "bn"))
                 values = torch.linalg.svdvals(weight.flatten(1))
                 assert found[stage.number].rank == int((values > threshold * values[0]).sum())
                 share = values / values.sum()
@@ -108,7 +112,7 @@ def test_equal_ratios_are_ordered_by_stage_and_name_each_other() -> None:
     model = layout("yolov8n", 3)
     network, random = lively(model), np.random.default_rng(1)
     for stage in stages(model):
-        conv = network.get_submodule(closing_conv(network.spec, stage).module)
+        conv = conv_at(network, closing_conv(network.spec, stage).module)
         shape = (len(conv.weight), conv.weight[0].numel())
         quarter = stage.number in (2, 7, 5)
         count = shape[0] // 4 if quarter else shape[0] // 8 + stage.number
@@ -175,9 +179,10 @@ def test_activation_rank_equals_an_offline_computation() -> None:
         handle.remove()
         vectors = torch.cat([o.double().permute(0, 2, 3, 1).flatten(0, 2) for o in outputs])
         values = torch.linalg.eigvalsh(vectors.T.cov(correction=0)).flip(0).clamp_min(0).sqrt()
-        row = result[stage.number]
+        row, share = result[stage.number], values / values.sum()
         assert row.rank == int((values > 0.5 * values[0]).sum())
-        assert row.effective_rank == pytest.approx((-(p := values / values.sum()) * p.clamp_min(1e-300).log()).sum().exp().item(), rel=1e-4)
+        entropy = -(share * share.clamp_min(1e-300).log()).sum()
+        assert row.effective_rank == pytest.approx(entropy.exp().item(), rel=1e-4)
         assert row.null_ratio is None
 
 
@@ -197,7 +202,7 @@ def test_hooks_leave_no_trace_when_the_forward_pass_raises() -> None:
 def test_weights_that_are_not_finite_are_refused_by_name(value: float) -> None:
     model = layout("yolov8n", 3)
     network = build(expand(model))
-    network.get_submodule("model.8.cv2.conv").weight.data[0, 0] = value
+    conv_at(network, "model.8.cv2.conv").weight.data[0, 0] = value
     with pytest.raises(EffscopeError, match=r"model\.8\.cv2\.conv: .*NaN or infinite"):
         rank(network, model, RankConfig())
 
@@ -205,7 +210,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(value: float) -> None:
 def test_a_stage_of_zeros_has_rank_zero_and_comes_first() -> None:
     model = layout("yolov8n", 3)
     network = build(expand(model))
-    nn.init.zeros_(network.get_submodule("model.12.cv2.conv").weight)
+    nn.init.zeros_(conv_at(network, "model.12.cv2.conv").weight)
     result = rank(network, model, RankConfig())
     row = by_stage(result.stages)[5]
     assert result.order[0] == 5
@@ -255,7 +260,3 @@ def test_oracle_is_the_one_of_the_design(shared: Path) -> None:
 
     name = "rank_oracle_yolov8n.csv"
     assert read(shared / "golden" / name) == read(Path(__file__).parent / "golden" / name)
-
-
-def rows_as_text(rows: list[Row]) -> str:
-    return "\n".join(",".join(row.values()) for row in rows)

@@ -104,8 +104,8 @@ def test_norm_behind_a_convolution_that_others_read_stays() -> None:
 def test_folded_convolution_equals_convolution_and_norm(c_in: int, c_out: int, k: int, bias: bool, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     conv, norm = nn.Conv2d(c_in, c_out, k, bias=bias).double(), nn.BatchNorm2d(c_out, eps=1e-3).double().eval()
-    norm.running_mean.copy_(torch.randn(c_out, generator=random))
-    norm.running_var.copy_(torch.rand(c_out, generator=random) * 2)
+    norm.running_mean = torch.randn(c_out, generator=random).double()
+    norm.running_var = torch.rand(c_out, generator=random).double() * 2
     norm.weight.data.copy_(torch.randn(c_out, generator=random))
     norm.bias.data.copy_(torch.randn(c_out, generator=random))
     x = torch.randn(1, c_in, 5, 5, generator=random).double()

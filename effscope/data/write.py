@@ -34,7 +34,7 @@ def write_yolo(sets: Sequence[DataSet], folder: Path) -> Path:
         labels_folder.mkdir(parents=True)
         for sample, image in _saved(dataset, folder / "images" / dataset.split):
             (labels_folder / image.name).with_suffix(".txt").write_text(_yolo_rows(sample), encoding="utf-8")
-    content = {"path": ".", **{dataset.split: f"images/{dataset.split}" for dataset in sets}}
+    content: dict[str, object] = {dataset.split: f"images/{dataset.split}" for dataset in sets}
     described = yaml.safe_dump(content | {"names": dict(enumerate(classes))}, sort_keys=False, allow_unicode=True)
     target = folder / "data.yaml"
     target.write_text(described, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,9 +25,7 @@ from effscope.detect.augment import (
 )
 from effscope.detect.letterbox import letterbox, resize
 from effscope.errors import EffscopeError
-
-Progress = Callable[[float, str], None]
-"""Told the fraction done, 0-1, and a short text."""
+from effscope.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -86,10 +84,12 @@ def load_bank(dataset: DataSet, imgsz: int, progress: Progress | None = None) ->
         except (OSError, ValueError, EffscopeError) as error:
             left_out.append(f"{sample.image}: {error}")
             continue
-        box = letterbox((image.shape[1], image.shape[0]), imgsz)
-        scaled = resize(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), box.resized)
+        fit = letterbox((image.shape[1], image.shape[0]), imgsz)
+        scaled = resize(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), fit.resized)
         pictures.append(scaled.permute(1, 2, 0).contiguous())
-        boxes.append(torch.from_numpy(np.asarray(sample.boxes, np.float32)).reshape(-1, 4) * box.gain)
+        boxes.append(
+            replace(fit, pad=(0, 0)).forward(torch.from_numpy(np.asarray(sample.boxes, np.float32)).view(-1, 4))
+        )
         labels.append(torch.from_numpy(np.asarray(sample.labels, np.int64)).reshape(-1))
     if not pictures:
         why = f", e.g. {left_out[0]}" if left_out else ""

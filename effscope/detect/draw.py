@@ -66,12 +66,12 @@ def draw(
             _dashed(pen, [float(v) * style.gain for v in box], style)
     font = ImageFont.load_default(style.text)
     shown = [k for k in range(len(found.scores)) if found.scores[k] >= least_score]
-    for k in reversed(shown):  # the best last, on top
-        label = int(found.labels[k])
-        box = [float(v) * style.gain for v in found.boxes[k]]
-        colour = COLOURS[label % len(COLOURS)]
-        pen.rectangle(box, outline=colour, width=style.line)
-        _name(pen, box, f"{classes[label]} {found.scores[k]:.2f}", colour, font)
+    labels = [int(found.labels[k]) for k in reversed(shown)]  # the best last, on top; names above all boxes
+    boxes = [[float(v) * style.gain for v in found.boxes[k]] for k in reversed(shown)]
+    for box, label in zip(boxes, labels, strict=True):
+        pen.rectangle(box, outline=COLOURS[label % len(COLOURS)], width=style.line)
+    for k, box, label in zip(reversed(shown), boxes, labels, strict=True):
+        _name(pen, box, f"{classes[label]} {found.scores[k]:.2f}", COLOURS[label % len(COLOURS)], font)
     return image
 
 
@@ -106,6 +106,6 @@ def _name(
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     wide, high = right - left + 4, bottom - top + 4
     x = min(max(box[0], 0), max(pen.im.size[0] - wide, 0))
-    y = box[1] - high if box[1] >= high else box[1]
+    y = box[1] - high if box[1] >= high else max(box[1], 0)
     pen.rectangle((x, y, x + wide, y + high), fill=colour)
     pen.text((x + 2 - left, y + 2 - top), text, fill=(255, 255, 255), font=font)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from effscope.config import EvalConfig
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet, Sample
-from effscope.detect.batches import Progress
-from effscope.detect.predict import Detections, detect
+from effscope.detect.predict import NOTHING, Detections, detect
 from effscope.errors import EffscopeError
 from effscope.nn.build import Network
+from effscope.progress import Progress
 
 _STATS = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l")
 
@@ -36,7 +36,7 @@ class Evaluation:
         per_class: class name -> its ap, for classes that have true boxes.
         images: pictures scored.
         boxes: true boxes in them.
-        detections: what was found, in the order of the samples scored.
+        detections: what was found, one entry a sample of the split, empty for pictures left out.
         left_out: pictures that could not be read.
     """
 
@@ -75,20 +75,23 @@ def evaluate(network: Network, dataset: DataSet, config: EvalConfig, progress: P
             f"the network knows {network.nc} classes, '{dataset.source}' has {len(dataset.classes)}: "
             "evaluate on data with the classes it was trained on"
         )
-    readable: list[Sample] = []
+    readable: list[int] = []
     left_out: list[str] = []
-    pictures = _readable(dataset, readable, left_out, progress)
-    found = dict(detect(network, pictures, config))
+    found = dict(detect(network, _pictures(dataset, readable, left_out, progress), config))
     if not readable:
-        raise EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read, e.g. {left_out[:1]}")
-    detections = tuple(found[position] for position in range(len(readable)))
-    return score(readable, detections, dataset.classes, tuple(left_out))
+        why = f", e.g. {left_out[0]}" if left_out else ""
+        raise EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read{why}")
+    in_order = [found[n] for n in range(len(readable))]
+    scored = score([dataset.samples[k] for k in readable], in_order, dataset.classes)
+    by_sample = dict(zip(readable, in_order, strict=True))
+    aligned = tuple(by_sample.get(k, NOTHING) for k in range(len(dataset.samples)))
+    return replace(scored, detections=aligned, left_out=tuple(left_out))
 
 
-def _readable(
-    dataset: DataSet, readable: list[Sample], left_out: list[str], progress: Progress | None
+def _pictures(
+    dataset: DataSet, readable: list[int], left_out: list[str], progress: Progress | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """Pixels of the pictures that can be read; notes which those are."""
+    """Pixels of the pictures that can be read; notes their positions, and what is wrong with the others."""
     total = len(dataset.samples)
     for position, sample in enumerate(dataset.samples):
         if progress:
@@ -98,20 +101,17 @@ def _readable(
         except EffscopeError as error:
             left_out.append(str(error))
             continue
-        readable.append(sample)
+        readable.append(position)
         yield pixels
 
 
-def score(
-    samples: Sequence[Sample], detections: Sequence[Detections], classes: Sequence[str], left_out: tuple[str, ...] = ()
-) -> Evaluation:
+def score(samples: Sequence[Sample], detections: Sequence[Detections], classes: Sequence[str]) -> Evaluation:
     """Score detections against the truth.
 
     Args:
         samples: the truth; areas are of the original picture.
         detections: one entry a sample, in the same order.
         classes: names, position = label.
-        left_out: passed on.
     """
     n_boxes = sum(len(sample.boxes) for sample in samples)
     stats, per_class = _coco(samples, detections, len(classes))
@@ -119,7 +119,7 @@ def score(
     ap, ap50, ap75, small, medium, large = stats
     return Evaluation(
         ap or 0.0, ap50 or 0.0, ap75 or 0.0, small, medium, large,
-        by_name, len(samples), n_boxes, tuple(detections), left_out,
+        by_name, len(samples), n_boxes, tuple(detections),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What one optimiser step needs: parameter groups, learning rate, moving average, precision."""
+"""What one optimiser step needs: parameter groups, learning rate, moving average."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from effscope.config import Recipe
-from effscope.errors import EffscopeError, unknown
+from effscope.errors import unknown
 
 ADAM_BETA2 = 0.999
 
@@ -84,30 +84,3 @@ def clip_gradients(parameters: Iterable[Tensor], limit: float) -> None:
     """Scale all gradients so that their joint norm is at most `limit`; 0 leaves them."""
     if limit > 0:
         torch.nn.utils.clip_grad_norm_(parameters, limit)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a configuration: `auto` is CUDA where there is one.
-
-    Raises:
-        EffscopeError: the name is none of torch's, or CUDA is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise unknown("device", name, ("auto", "cpu", "cuda", "cuda:N")) from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EffscopeError(f"device '{name}' is not there: {torch.cuda.device_count()} CUDA devices are; use 'cpu'")
-    return device
-
-
-def half_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where the processor has instructions for it, else none: float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    if device.type != "cpu":
-        return None
-    features = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return torch.bfloat16 if any(getattr(torch.cpu, name, bool)() for name in features) else None

@@ -15,8 +15,8 @@ from torchvision.ops import batched_nms
 from effscope.config import EvalConfig
 from effscope.detect.boxes import xywh_to_xyxy
 from effscope.detect.letterbox import Letterbox, letterbox, letterboxed
-from effscope.detect.optimise import pick_device
 from effscope.nn.build import Network
+from effscope.nn.precision import pick_device
 
 DECODED = "decoded"
 CENTRED = "xywh"
@@ -39,6 +39,9 @@ class Detections:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+
+NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 def detect(

@@ -15,23 +15,23 @@ from torch import Tensor
 
 from effscope.config import EvalConfig, TrainConfig
 from effscope.data.sample import DataSet
-from effscope.detect.batches import Bank, Batch, Progress, batches, limited, load_bank
+from effscope.detect.batches import Bank, Batch, batches, limited, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.losses import ONE_TO_MANY, ONE_TO_ONE, Losses, detector_loss
 from effscope.detect.optimise import (
     MovingAverage,
     State,
     clip_gradients,
-    half_precision,
     learning_rate,
     make_optimizer,
-    pick_device,
     set_learning_rate,
 )
 from effscope.detect.resume import Saved, load_state, peak_memory_mb, save_state
 from effscope.errors import EffscopeError
 from effscope.nn.build import Network, view
 from effscope.nn.fuse import deploy
+from effscope.nn.precision import amp, pick_device
+from effscope.progress import Progress
 
 Row = dict[str, float]
 
@@ -78,7 +78,7 @@ class _Run:
     history: list[Row] = field(default_factory=list)
 
 
-def train(  # noqa: PLR0913
+def train(
     model: Network,
     train_set: DataSet,
     config: TrainConfig,
@@ -101,10 +101,13 @@ def train(  # noqa: PLR0913
         state_file: where the full state is kept after every epoch; if it exists, the training goes on from it.
 
     Raises:
-        EffscopeError: no picture can be read, the loss is not finite, or the state file is of another training.
+        EffscopeError: size or classes do not fit the network, no picture can be read, the loss is not finite, or the
+            state file is of another training.
     """
+    _check_fit(model, train_set, config)
     run = _start(model, config)
-    bank = load_bank(limited(train_set, config.limit_train), config.imgsz, progress)
+    reading = (lambda _, text: progress(0.0, text)) if progress else None
+    bank = load_bank(limited(train_set, config.limit_train), config.imgsz, reading)
     if state_file is not None and state_file.exists():
         _restore(run, load_state(state_file, config, train_set.digest))
     while run.epoch < config.epochs:
@@ -119,6 +122,17 @@ def train(  # noqa: PLR0913
         if state_file is not None:
             save_state(state_file, _snapshot(run), config, train_set.digest)
     return _finish(run, bank.left_out)
+
+
+def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
+    coarsest = max(model.spec.info["strides"])
+    if config.imgsz % coarsest:
+        raise EffscopeError(f"imgsz {config.imgsz} is no multiple of {coarsest}, the network's coarsest stride")
+    if model.nc < len(data.classes):
+        raise EffscopeError(
+            f"the network knows {model.nc} classes, '{data.source}' has {len(data.classes)}: "
+            f"build it with nc={len(data.classes)}"
+        )
 
 
 def _start(model: Network, config: TrainConfig) -> _Run:
@@ -165,8 +179,7 @@ def _train_epoch(run: _Run, bank: Bank, progress: Progress | None) -> Row:
 
 def _backward(run: _Run, batch: Batch) -> Tensor:
     """Add a batch's gradients; returns box, cls, dfl losses, float32 (3,) on the CPU."""
-    dtype = half_precision(run.device)
-    with torch.autocast(run.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+    with amp(run.device):
         views = run.raw(batch.images)
     height, width = batch.images.shape[2:]
     losses: Losses = detector_loss(views, batch.truth, (height, width), run.config.recipe)

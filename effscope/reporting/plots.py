@@ -42,10 +42,11 @@ def plot_rank(result: RankResult, path: Path) -> Path:
     )
     for x, row in zip(xs, rows, strict=True):
         axes.annotate(
-            f"{row.rank}/{row.c_out}", (x, row.ratio or 0.0), ha="center", va="bottom", fontsize=8, color=INK,
-            xytext=(0, 2), textcoords="offset points",
+            f"{row.rank}/{row.c_out}", (x, 0), ha="center", va="top", fontsize=8, color=INK,
+            xytext=(0, -3), textcoords="offset points",
         )  # fmt: skip
-    axes.set_xticks(list(xs), [f"stage {row.stage}\n{row.layer.removesuffix('.conv')}" for row in rows], fontsize=7)
+    axes.set_xticks(list(xs), [f"\nstage {row.stage}\n{row.layer.removesuffix('.conv')}" for row in rows], fontsize=7)
+    axes.tick_params(axis="x", length=0)
     axes.set_ylabel("rank / output channels")
     threshold = result.definition["threshold"]
     axes.set_title(f"{result.model}: singular values above {threshold:g} of the largest", fontsize=10, loc="left")
@@ -69,22 +70,24 @@ def plot_search(result: SearchResult, path: Path) -> Path:
     kept = [(base_x, base_y)] + [(t.params / 1e6, 100 * t.ap_mean) for t in result.trials if t.verdict == ACCEPTED]
     axes.plot([x for x, _ in kept], [y for _, y in kept], color=BLUE, lw=1.5, zorder=1)
     axes.scatter([base_x], [base_y], color=INK, s=46, zorder=3, label="base")
-    axes.annotate("base", (base_x, base_y), xytext=(5, 6), textcoords="offset points", fontsize=8)
-    for t in result.trials:
+    for n, t in enumerate(result.trials):
         x, colour = t.params / 1e6, BLUE if t.verdict == ACCEPTED else RED
         axes.plot([x, x], [100 * t.ap_start, 100 * t.ap_mean], color=colour, lw=0.8, alpha=0.5)
         axes.scatter([x], [100 * t.ap_start], facecolors="white", edgecolors=colour, s=28, zorder=2)
         axes.scatter([x], [100 * t.ap_mean], color=colour, s=42, zorder=3)
-        axes.annotate(f"+ stage {t.stage}", (x, 100 * t.ap_mean), xytext=(5, 6), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            f"+ stage {t.stage}", (x, 100 * max(t.ap_mean, t.ap_start)), rotation=40, fontsize=8, color=colour,
+            xytext=(2, 7 + 9 * (n % 2)), textcoords="offset points",
+        )  # fmt: skip
     axes.scatter([], [], color=BLUE, s=42, label="accepted")
     axes.scatter([], [], color=RED, s=42, label="rejected")
     axes.scatter([], [], facecolors="white", edgecolors=INK, s=28, label="at once, before labelled training")
     axes.set_xlabel("parameters, M")
     axes.set_ylabel("AP50-95 x 100")
-    axes.set_title(f"search on {result.base}", fontsize=10, loc="left")
-    axes.margins(0.12)
+    axes.margins(0.12, 0.18)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.suptitle(f"search on {result.base}", fontsize=10, x=0.02, ha="left")
+    figure.legend(frameon=False, fontsize=8, loc="outside upper right", ncols=4, columnspacing=1.2)
     return _save(figure, path)
 
 

@@ -1,0 +1,213 @@
+"""The command line: which API call a line of words makes, its exit codes, its errors, and what it does not import."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from command_line import run
+from typer.main import get_command
+
+import effscope
+from effscope import __main__ as entry
+from effscope import api
+from effscope.cli import app
+from effscope.config import PROXIES, EvalConfig, LayerCostConfig, RankConfig, SearchConfig, TrainConfig
+
+SLOW = ("torch", "numpy", "pandas", "matplotlib", "sympy", "rich")
+PRINTING = {"json", "csv", "out", "quiet", "help", "models", "by"}
+
+
+class Called(Exception):
+    """Raised by the stand-in for an API function, with what it was called with."""
+
+    def __init__(self, name: str, arguments: dict[str, Any]):
+        super().__init__(name)
+        self.name, self.arguments = name, arguments
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """API functions that only tell how they were called."""
+    for name in effscope.COMMANDS:
+        signature = inspect.signature(getattr(api, name))
+
+        def tell(*args: Any, _name: str = name, _signature: inspect.Signature = signature, **options: Any) -> None:
+            bound = _signature.bind(*args, **options)
+            bound.apply_defaults()
+            settings = bound.arguments.pop("settings", {})
+            raise Called(_name, {**bound.arguments, **settings})
+
+        monkeypatch.setattr(api, name, tell)
+
+
+TRAINING = {"data": "builtin:shapes", "imgsz": None, "epochs": None, "batch": None, "seed": 0, "device": "auto",
+            "limit_train": None, "limit_val": None, "weights": None, "out": None}  # fmt: skip
+CALLS: list[tuple[str, str, dict[str, Any]]] = [
+    ("rank yolov8n", "rank",
+     {"model": "yolov8n", "at": "stage", "threshold": 0.5, "fold_bn": True, "activations": None, "limit": 64,
+      "imgsz": None}),
+    ("rank m.pt --at block --threshold .3 --raw --activations d --limit 5 --imgsz 96", "rank",
+     {"model": "m.pt", "at": "block", "threshold": 0.3, "fold_bn": False, "activations": "d", "limit": 5, "imgsz": 96}),
+    ("cost yolov8s", "cost", {"model": "yolov8s", "imgsz": 640}),
+    ("cost yolov8s --imgsz 320 --by op", "cost", {"model": "yolov8s", "imgsz": 320}),
+    ("cost --layer conv3x3", "layer_cost",
+     {"layer": "conv3x3", "cin": 256, "cout": 0, "stride": 2, "size": 80, "symbolic": False}),
+    ("cost --layer conv5x5 --cin 8 --cout 9 --stride 1 --size 7 --symbolic", "layer_cost",
+     {"layer": "conv5x5", "cin": 8, "cout": 9, "stride": 1, "size": 7, "symbolic": True}),
+    ("train yolov8n", "train", {**TRAINING, "model": "yolov8n"}),
+    ("train a.yaml --data d --weights w --imgsz 64 --epochs 2 --batch 3 --seed 4 --device cpu --limit-train 5 "
+     "--limit-val 6 --out o", "train",
+     {"model": "a.yaml", "data": "d", "weights": "w", "imgsz": 64, "epochs": 2, "batch": 3, "seed": 4,
+      "device": "cpu", "limit_train": 5, "limit_val": 6, "out": Path("o")}),
+    ("eval m.pt --data d", "eval",
+     {"model": "m.pt", "data": "d", "imgsz": None, "batch": 16, "device": "auto", "split": "val", "limit_val": None,
+      "out": None}),
+    ("eval m.pt --data d --imgsz 64 --batch 2 --device cpu --split test --limit-val 3 --out o", "eval",
+     {"model": "m.pt", "data": "d", "imgsz": 64, "batch": 2, "device": "cpu", "split": "test", "limit_val": 3,
+      "out": Path("o")}),
+    ("search", "search",
+     {**TRAINING, "base": "yolov8n", "move": "cib", "head": "light", "rule": "margin", "margin": 0.01,
+      "base_epochs": None}),
+    ("search --base yolov8s --weights w --move cib-lk --head keep --rule paper --margin .02 --base-epochs 7 "
+     "--epochs 2 --seed 1", "search",
+     {**TRAINING, "base": "yolov8s", "weights": "w", "move": "cib-lk", "head": "keep", "rule": "paper",
+      "margin": 0.02, "base_epochs": 7, "epochs": 2, "seed": 1}),
+    ("zoo", "zoo", {}),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize(("line", "name", "arguments"), CALLS, ids=[c[0][:40] for c in CALLS])
+def test_words_become_an_api_call(
+    monkeypatch: pytest.MonkeyPatch, line: str, name: str, arguments: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["effscope", *line.split()])
+    with pytest.raises(Called) as called:
+        entry.main()
+    found = {key: value for key, value in called.value.arguments.items() if key != "progress"}
+    assert (called.value.name, found) == (name, arguments)
+
+
+def commands() -> dict[str, dict[str, Any]]:
+    """Command -> its parameters' defaults."""
+    group = get_command(app)
+    return {name: {p.name: p.default for p in c.params} for name, c in group.commands.items()}  # type: ignore[attr-defined]
+
+
+def test_every_command_is_walked_and_offered_by_the_package() -> None:
+    assert {line.split()[0] for line, _, _ in CALLS} == set(commands())
+    assert {name for _, name, _ in CALLS} == set(effscope.COMMANDS) == set(effscope.__all__)
+    assert set(effscope.COMMANDS) <= set(dir(effscope))
+    with pytest.raises(AttributeError, match="nothing"):
+        effscope.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", effscope.COMMANDS)
+def test_the_package_offers_the_function_whatever_was_imported_before(name: str) -> None:
+    import effscope.zoo.catalog
+
+    assert getattr(effscope, name) is getattr(api, name)
+
+
+CONFIGS = {
+    "rank": RankConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "search": SearchConfig,
+    "cost": LayerCostConfig,
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_options_arguments_and_config_fields_agree(name: str) -> None:
+    """One name and one default; what depends on the data (PROXIES) is None on the command line."""
+    config = {f.name: f.default for f in fields(CONFIGS[name])}
+    options = {k: v for k, v in commands()[name].items() if k not in PRINTING}
+    function = api.layer_cost if name == "cost" else getattr(api, name)
+    arguments = inspect.signature(function).parameters
+    sized = {f.name for f in fields(next(iter(PROXIES.values())))} | {"imgsz"}
+    for option, default in options.items():
+        if (name, option) in {("cost", "model"), ("cost", "imgsz")}:
+            continue
+        assert option in arguments or option in config, option
+        if option in arguments and arguments[option].default is not inspect.Parameter.empty:
+            assert arguments[option].default == default or option == "layer", option
+        if option in config and option not in sized and option != "layer" and not isinstance(default, type(None)):
+            assert config[option] == default, option
+
+
+@pytest.mark.parametrize("words", ["cost yolov8n", "cost --layer conv3x3 --symbolic", "zoo", "rank yolov8n"])
+def test_json_on_stdout_is_only_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: str
+) -> None:
+    options = ["--out", str(tmp_path / "out")] if words != "zoo" else []
+    assert run(monkeypatch, *words.split(), "--json", "-", *options) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (
+        run(monkeypatch, *words.split(), "--json", str(tmp_path / "a.json"), "--csv", str(tmp_path / "a.csv"), "-q")
+        == 0
+    )
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    written = json.loads((tmp_path / "a.json").read_text())
+    for data in (printed, written):
+        data.pop("origin", None)
+        for row in data.get("models", []):
+            row.pop("origin")
+    assert printed == written
+    assert len((tmp_path / "a.csv").read_text().splitlines()) > 1
+
+
+def test_several_models_are_a_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    csv = tmp_path / "a.csv"
+    assert run(monkeypatch, "rank", "yolov8n", "yolov8n", "--json", "-", "--csv", str(csv)) == 0
+    assert [r["model"] for r in json.loads(capsys.readouterr().out)] == ["yolov8n", "yolov8n"]
+    assert len(csv.read_text().splitlines()) == 1 + 2 * 8
+
+
+def test_commands_print_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "cost", "yolov8n", "--by", "stage") == 0
+    assert "3,157,200" in capsys.readouterr().out
+    assert run(monkeypatch, "--help") == 0
+    listed = capsys.readouterr().out
+    assert all(f" {name} " in listed for name in commands())
+
+
+def imported(words: list[str], cwd: Path) -> SimpleNamespace:
+    """Which of the slow packages a command line imports in a fresh process, and its exit code."""
+    run_it = f"import sys; sys.argv = {['effscope', *words]!r}; from effscope.__main__ import main\n"
+    code = "import effscope.cli\n" if not words else run_it + "try: main()\nexcept SystemExit as e: code = e.code\n"
+    code = "code = 0\n" + code + f"import sys; print([m for m in {SLOW!r} if m in sys.modules], code, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True)
+    return SimpleNamespace(said=done.stderr.splitlines()[-1], out=done.stdout)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "--help", "rank --help", "search --help", "cost yolov8n -q", "cost m.yaml --json -",
+     "cost --layer conv3x3 --csv a.csv -q", "zoo -q", "cost nowhere.pt"],
+)  # fmt: skip
+def test_nothing_slow_is_imported(line: str, tmp_path: Path) -> None:
+    from effscope.layout_yaml import to_yaml
+    from effscope.zoo.catalog import layout
+
+    (tmp_path / "m.yaml").write_text(to_yaml(layout("yolov8n")))
+    done = imported(line.split(), tmp_path)
+    allowed = "['rich']" if "help" in line else "[]"
+    assert done.said.startswith(("[] ", allowed)), done.said
+    assert done.said.endswith(" 2" if "nowhere" in line else " 0")
+
+
+def test_a_table_of_costs_needs_nothing_slow_either(tmp_path: Path) -> None:
+    assert imported(["cost", "yolov8n"], tmp_path).said in ("['rich'] 0", "[] 0")
+    assert imported(["cost", "yolov8n", "--out", "o"], tmp_path).said in ("['rich'] 0", "[] 0")

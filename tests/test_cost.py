@@ -1,0 +1,194 @@
+"""Costs: rows that add up, the published formulas of one layer's forms, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effscope import api
+from effscope.config import LayerCostConfig
+from effscope.costing.estimate import FLOAT32_BYTES, cost, node_costs, total
+from effscope.costing.forms import FORMS, layer_cost
+from effscope.costing.laws import Counts
+from effscope.errors import EffscopeError
+from effscope.expand import expand
+from effscope.moves import move
+from effscope.results import Alternative, CostResult
+from effscope.spec.layout import IMAGE, Layer, Layout, Scale
+from effscope.zoo.catalog import ZOO, layout
+
+COLUMNS = ("macs", "flops", "conv_flops")
+VIEWS = ("layers", "stages", "ops")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("moves", [(), ("cib-lk", "light-head"), ("scdown",)], ids=str)
+@pytest.mark.parametrize("model", ZOO)
+def test_rows_add_up_to_the_totals(model: str, moves: tuple[str, ...], view: str) -> None:
+    made = layout(model, 11)
+    for name in moves:
+        made = move(made, name)
+    result = cost(made, 96)
+    rows = getattr(result, view)
+    for column in COLUMNS:
+        assert sum(getattr(row, column) for row in rows) == getattr(result, column)
+    assert sum(row.params for row in rows) == result.params_one_head
+    assert sum(row.bytes for row in rows) == result.bytes
+    assert result.flops >= 2 * result.macs >= result.conv_flops
+    assert result.params >= result.params_one_head > result.params_deploy
+    assert result.uncounted == ()
+
+
+def test_rows_name_layers_stages_and_primitives() -> None:
+    result = cost(layout("yolov8n"))
+    assert [row.name for row in result.layers] == [f"model.{n}" for n in range(23)]
+    assert [row.stage for row in result.layers if row.stage] == list(range(1, 9))
+    assert [row.name for row in result.stages] == [*(f"stage {k}" for k in range(1, 9)), "between stages", "head"]
+    by_name = {row.name: row for row in result.layers}
+    for row in result.stages[:8]:
+        index = {1: 2, 2: 4, 3: 6, 4: 8, 5: 12, 6: 15, 7: 18, 8: 21}[row.stage or 0]
+        assert (row.params, row.flops) == (by_name[f"model.{index}"].params, by_name[f"model.{index}"].flops)
+    assert by_name["model.8"].shape == (1, 256, 20, 20)
+    assert {row.name for row in result.ops} >= {"conv2d", "batchnorm", "silu", "maxpool"}
+    assert "input" not in {row.name for row in result.ops}
+
+
+def test_more_than_nine_stages_stay_in_order() -> None:
+    layers = [Layer("0", "Conv", (16, 3, 2), (IMAGE,))]
+    layers += [Layer(str(n), "C2f", (16, True), (str(n - 1),)) for n in range(1, 12)]
+    result = cost(Layout("deep", tuple(layers), Scale(), 3, 12), 32)
+    assert [row.name for row in result.stages] == [*(f"stage {k}" for k in range(1, 12)), "between stages"]
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 12), st.integers(1, 3))
+def test_counts_grow_with_the_picture_and_parameters_do_not(times: int, factor: int) -> None:
+    small, large = (cost(layout("yolov8n", 4), 32 * times * k) for k in (1, factor))
+    for column in COLUMNS:
+        assert getattr(large, column) == factor**2 * getattr(small, column)
+    assert (large.params, large.params_deploy) == (small.params, small.params_deploy)
+
+
+def test_bytes_are_of_values_read_written_and_of_weights() -> None:
+    made = Layout("made", (Layer("a", "Conv", (8, 3, 2), (IMAGE,)),), Scale(), 3, 1)
+    result = cost(made, 16)
+    image, out, weights = 3 * 16 * 16, 8 * 8 * 8, 3 * 8 * 9 + 2 * 8
+    assert result.bytes == FLOAT32_BYTES * (image + 5 * out + weights)  # conv writes, norm and SiLU read and write
+    assert result.macs == 8 * 8 * 8 * 27
+    assert result.flops == 2 * result.macs + 4 * out
+
+
+def test_shared_weights_count_once_and_work_at_every_call() -> None:
+    graph = expand(layout("yolov8n", 4))
+    twice = replace(graph.nodes[1], name=graph.nodes[1].name + "@2")
+    more = replace(graph, nodes=(*graph.nodes, twice))
+    (before, params), (after, params_after) = (total(node_costs(g, (1, 3, 64, 64))) for g in (graph, more))
+    assert params_after == params
+    assert after.macs - before.macs == 32 * 32 * 16 * 27
+
+
+def test_counts_add_up() -> None:
+    a = Counts(*range(1, 11))
+    assert a + a == Counts(*range(2, 22, 2))
+    assert a + Counts() == a
+    assert (a.flops, a.conv_flops) == (2 + 3 + 4 + 5 + 6 + 7 + 8, 4)
+
+
+def forms(**settings: int) -> dict[str, Alternative]:
+    return {row.name: row for row in layer_cost(LayerCostConfig(**settings)).alternatives}  # type: ignore[arg-type]
+
+
+SEPARABLE, DECOUPLED = "depthwise-separable (dw, pw)", "decoupled (pw, dw)"
+
+
+@given(st.integers(1, 600), st.integers(1, 100))
+def test_downsampling_by_the_published_formulas(c: int, half: int) -> None:
+    """REFERENCE section 2: C -> 2C at stride 2 on an input of H x W."""
+    hw = (2 * half) ** 2
+    found = forms(cin=c, size=2 * half)
+    assert found["standard"].params == 18 * c**2
+    assert found["standard"].macs == 9 * hw * c**2 // 2
+    assert found[DECOUPLED].params == 2 * c**2 + 18 * c
+    assert 2 * found[DECOUPLED].macs == 2 * (2 * hw * c**2) + 9 * hw * c
+    assert 4 * found[SEPARABLE].macs == 2 * hw * c**2 + 9 * hw * c
+    assert found[SEPARABLE].params == 9 * c + 2 * c**2
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 3, 5, 7]), st.integers(1, 60))
+def test_separable_ratio_by_the_published_formula(c_in: int, c_out: int, k: int, size: int) -> None:
+    rows = {r.name: r for r in layer_cost(LayerCostConfig(f"conv{k}x{k}", c_in, c_out, 1, size)).alternatives}
+    assert rows[SEPARABLE].ratio == pytest.approx(c_out * k**2 / (k**2 + c_out))
+    assert rows["standard"].ratio == 1.0
+    assert rows["standard"].params == c_in * c_out * k**2
+    assert rows["standard"].macs == c_in * c_out * k**2 * size**2
+    assert all(row.flops == 2 * row.macs for row in rows.values())
+
+
+def test_separable_saves_about_eight_times() -> None:
+    assert forms(stride=1)[SEPARABLE].ratio == pytest.approx(8.7, abs=0.05)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("layer", ["conv1x1", "conv3x3", "conv5x5"])
+def test_formulas_give_the_numbers(layer: str, stride: int) -> None:
+    symbols = sympy.symbols("c1 c2 h", integer=True, positive=True)
+    asked = [(7, 12, 9), (64, 128, 20), (3, 5, 1)]
+    for c1, c2, h in asked:
+        for size in range(stride * (h - 1) + 1, stride * h + 1):  # every input side that gives h, odd ones too
+            result = layer_cost(LayerCostConfig(layer, c1, c2, stride, size, symbolic=True))
+            for row in result.alternatives:
+                values = dict(zip(symbols, (c1, c2, h), strict=True))
+                names = {str(s): s for s in symbols}
+                params, macs = (sympy.sympify(f, names).subs(values) for f in (row.formula_params, row.formula_macs))
+                assert params == row.params
+                if row.name != DECOUPLED or size == stride * h:  # its pointwise part works at the input's size
+                    assert macs == row.macs
+
+
+def test_defaults_of_a_layer() -> None:
+    """DESIGN section 4: stride 2, c_out = 2 c_in at stride 2 else c_in, input side 80, convolutions only."""
+    result = api.layer_cost("conv3x3", cin=256)
+    assert (result.c_in, result.c_out, result.stride, result.size) == (256, 512, 2, 80)
+    assert api.layer_cost("conv3x3", 64, stride=1).c_out == 64
+    assert api.layer_cost("conv3x3", 64, stride=3).c_out == 64
+    assert api.layer_cost("conv3x3", 64, 10).c_out == 10
+    assert [row.name for row in result.alternatives] == list(FORMS)
+    assert all(row.formula_macs == "" for row in result.alternatives)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layer": "conv"}, "unknown layer 'conv'"),
+        ({"layer": "conv3x5"}, "unknown layer"),
+        ({"layer": "conv4x4"}, "odd K"),
+        ({"layer": "conv0x0"}, "odd K"),
+        ({"layer": ""}, "unknown layer"),
+        ({"layer": "conv3x3", "cin": 0}, "--cin must be at least 1, got 0"),
+        ({"layer": "conv3x3", "cin": -4}, "--cin"),
+        ({"layer": "conv3x3", "cout": -1}, "--cout"),
+        ({"layer": "conv3x3", "stride": 0}, "--stride"),
+        ({"layer": "conv3x3", "size": -80}, "--size"),
+    ],
+)
+def test_bad_layers_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(EffscopeError, match=message):
+        api.layer_cost(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("imgsz", [0, -32, 33, 48, 1])
+def test_bad_sizes_are_refused_by_name(imgsz: int) -> None:
+    with pytest.raises(EffscopeError, match="imgsz"):
+        api.cost("yolov8n", imgsz)
+
+
+def test_zoo_is_the_cost_of_every_model() -> None:
+    result = api.zoo()
+    assert [m.model for m in result.models] == list(ZOO)
+    for found in result.models:
+        expected: CostResult = api.cost(found.model)
+        assert replace(found, origin=expected.origin) == expected

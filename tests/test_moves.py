@@ -1,0 +1,168 @@
+"""Moves: what every one keeps over every model of the zoo, which layers it takes by itself, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
+from effscope.blocks.table import BLOCKS
+from effscope.costing.estimate import cost
+from effscope.errors import EffscopeError
+from effscope.expand import expand, stages
+from effscope.moves import DECOUPLED_FROM, MOVES, move, swap_stage
+from effscope.spec.graph import Graph
+from effscope.spec.layout import Layout
+from effscope.spec.ops import shapes
+from effscope.zoo.catalog import ZOO, layout
+
+STAGES = ["2", "4", "6", "8", "12", "15", "18", "21"]
+TAKEN = {"cib": STAGES, "cib-lk": STAGES, "light-head": ["22"], "scdown": ["5", "7", "19"]}
+"""Layers of YOLOv8 that a move changes when none are named (REFERENCE sections 1 and 4, golden/ladder.csv)."""
+
+IMAGE = (1, 3, 128, 192)
+
+
+def layer_outputs(model: Layout) -> dict[str, object]:
+    """Shape and stride of what each layer hands on."""
+    graph = expand(model)
+    known = shapes(graph, IMAGE)
+    last = {node.layer: known[node.name] for node in graph.nodes if node.layer != "22"}
+    views = {view: [known[name] for name in names] for view, names in graph.views.items()}
+    return {**last, **views, "strides": graph.info["strides"], "format": graph.info["box_format"]}
+
+
+def changed(before: Layout, after: Layout) -> list[str]:
+    return [a.id for a, b in zip(before.layers, after.layers, strict=True) if a != b]
+
+
+def test_every_move_is_walked() -> None:
+    assert set(TAKEN) == set(MOVES)
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("model", ZOO)
+def test_a_move_keeps_ids_shapes_strides_and_origin(model: str, name: str) -> None:
+    base = layout(model, 7)
+    moved = move(base, name)
+    assert changed(base, moved) == TAKEN[name]
+    assert [la.id for la in moved.layers] == [la.id for la in base.layers]
+    assert [la.origin for la in moved.layers] == [la.origin for la in base.layers] == [la.id for la in base.layers]
+    assert [la.sources for la in moved.layers] == [la.sources for la in base.layers]
+    assert [la.repeats for la in moved.layers] == [la.repeats for la in base.layers]
+    assert (moved.scale, moved.nc, moved.n_backbone, moved.name) == (base.scale, 7, base.n_backbone, base.name)
+    assert layer_outputs(moved) == layer_outputs(base)
+    assert [(s.number, s.id) for s in stages(moved)] == [(s.number, s.id) for s in stages(base)]
+    assert base == layout(model, 7)
+    assert cost(moved, 128).params < cost(base, 128).params
+    assert cost(moved, 128).macs < cost(base, 128).macs
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("model", ZOO)
+def test_a_move_changes_named_layers_alone_and_once(model: str, name: str) -> None:
+    base = layout(model)
+    for layer_id in TAKEN[name]:
+        moved = move(base, name, [layer_id])
+        assert changed(base, moved) == [layer_id]
+        assert move(moved, name, [layer_id]) == moved
+        graphs: list[Graph] = [expand(base), expand(moved)]
+        a, b = ([(n.name, n.op, n.args, n.params) for n in g.nodes if n.layer != layer_id] for g in graphs)
+        assert a == b
+    assert move(base, name, TAKEN[name]) == move(base, name)
+
+
+def test_moves_in_any_order_give_one_layout() -> None:
+    results = set()
+    for order in permutations(["cib", "light-head", "scdown"]):
+        model = layout("yolov8n")
+        for name in order:
+            model = move(model, name)
+        results.add(model)
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("model", ZOO)
+def test_scdown_takes_late_downsampling_by_its_nominal_width(model: str) -> None:
+    """The rule is in nominal channels, so it is one for all scales."""
+    base = layout(model)
+    late = [la.id for la in base.layers if la.block == "Conv" and la.args[0] >= DECOUPLED_FROM and la.args[2] == 2]
+    assert changed(base, move(base, "scdown")) == late == ["5", "7", "19"]
+
+
+def test_cib_is_as_released() -> None:
+    """Residuals on, also in the neck where the C2f has none; no large kernel unless asked for."""
+    for name, args in {"cib": (True,), "cib-lk": (True, True)}.items():
+        moved = move(layout("yolov8n"), name)
+        for layer_id in STAGES:
+            assert moved.layer(layer_id).block == "C2fCIB"
+            assert moved.layer(layer_id).args[1:] == args
+            assert moved.layer(layer_id).args[0] == layout("yolov8n").layer(layer_id).args[0]
+
+
+def test_cib_can_become_cib_lk_and_back() -> None:
+    base = layout("yolov8n")
+    assert move(move(base, "cib-lk"), "cib") == move(base, "cib")
+    assert move(move(base, "cib"), "cib-lk") == move(base, "cib-lk")
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_swap_stage_is_the_move_on_that_layer(number: int) -> None:
+    base = layout("yolov8s")
+    assert swap_stage(base, number, "cib") == move(base, "cib", [STAGES[number - 1]])
+    assert stages(swap_stage(base, number, "cib"))[number - 1].block == "C2fCIB"
+
+
+@pytest.mark.parametrize("number", [0, 9, -1])
+def test_unknown_stage(number: int) -> None:
+    with pytest.raises(EffscopeError, match=f"unknown stage '{number}': choose one of 1, 2, 3, 4, 5, 6, 7, 8"):
+        swap_stage(layout("yolov8n"), number, "cib")
+
+
+def test_unknown_move_and_layer() -> None:
+    with pytest.raises(EffscopeError, match="unknown move 'prune': choose one of cib, cib-lk, light-head, scdown"):
+        move(layout("yolov8n"), "prune")
+    for name in MOVES:
+        with pytest.raises(EffscopeError, match="unknown layer '99': choose one of 0, 1"):
+            move(layout("yolov8n"), name, ["99"])
+
+
+WRONG = {
+    "cib": ("0", "9", "10", "11", "22"), "cib-lk": ("0", "22"), "scdown": ("2", "9", "11", "22"),
+    "light-head": ("0", "2", "9", "11"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "layer_id"), [(name, layer_id) for name, ids in WRONG.items() for layer_id in ids])
+def test_a_layer_of_another_kind_is_refused(name: str, layer_id: str) -> None:
+    with pytest.raises(EffscopeError, match=f"layer '{layer_id}'"):
+        move(layout("yolov8n"), name, [layer_id])
+
+
+def test_scdown_of_a_convolution_without_stride_keeps_the_shape_or_is_refused() -> None:
+    """A bare `Conv` line leaves kernel and stride to the block's defaults, and SCDown has others."""
+    base = layout("yolov8n")
+    bare = base.swap([replace(base.layer("19"), args=(512,), repeats=1)])
+    try:
+        moved = move(bare, "scdown", ["19"])
+    except EffscopeError:
+        return
+    before, after = (shapes(expand(_until(m, 20)), IMAGE) for m in (bare, moved))
+    assert list(before.values())[-1] == list(after.values())[-1]
+
+
+def _until(model: Layout, n: int) -> Layout:
+    return replace(model, layers=model.layers[:n])
+
+
+def test_a_model_with_nothing_to_move_says_so() -> None:
+    bare = _until(layout("yolov8n"), 2)
+    for name in MOVES:
+        with pytest.raises(EffscopeError, match="has no layer it applies to"):
+            move(bare, name)
+
+
+def test_the_table_of_blocks_holds_what_moves_make() -> None:
+    made = {la.block for name in MOVES for la in move(layout("yolov8n"), name).layers}
+    assert made <= set(BLOCKS)

@@ -1,0 +1,231 @@
+"""Primitives: one table of shapes, one of laws, one of torch modules, and the three agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from effscope.costing.laws import LAWS, VIEWS_ONLY, count, params
+from effscope.errors import EffscopeError
+from effscope.nn.primitives import BUILDERS
+from effscope.spec.graph import INPUT, Graph, Node
+from effscope.spec.ops import OPS, shapes
+
+Call = tuple[dict[str, Any], list[tuple[int, ...]]]  # arguments and input shapes
+
+SIDE = st.integers(1, 9)
+SMALL = st.integers(1, 6)
+
+
+@st.composite
+def feature_map(draw: st.DrawFn, least: int = 1) -> tuple[int, ...]:
+    return (draw(st.integers(1, 2)), draw(SMALL), draw(st.integers(least, 12)), draw(st.integers(least, 12)))
+
+
+@st.composite
+def conv2d(draw: st.DrawFn) -> Call:
+    groups, k, d = draw(st.integers(1, 3)), (draw(st.integers(1, 4)), draw(st.integers(1, 4))), draw(st.integers(1, 2))
+    shape = draw(feature_map(8))
+    args: dict[str, Any] = {
+        "c_in": groups * draw(st.integers(1, 3)), "c_out": groups * draw(st.integers(1, 3)), "k": k,
+        "s": (draw(st.integers(1, 3)), draw(st.integers(1, 3))), "d": (d, d),
+        "p": (draw(st.integers(0, 3)), draw(st.integers(0, 3))),
+        "groups": groups, "bias": draw(st.booleans()), "init": "default",
+        "bias_init": draw(st.sampled_from([None, 2.0])),
+    }  # fmt: skip
+    return args, [(shape[0], args["c_in"], *shape[2:])]
+
+
+@st.composite
+def maxpool(draw: st.DrawFn) -> Call:
+    k = draw(st.integers(1, 5))
+    return {"k": k, "s": draw(st.integers(1, 3)), "p": draw(st.integers(0, k // 2))}, [draw(feature_map(5))]
+
+
+@st.composite
+def joined(draw: st.DrawFn) -> Call:
+    dim, shape = draw(st.integers(1, 3)), draw(feature_map())
+    sizes = draw(st.lists(SMALL, min_size=1, max_size=3))
+    return {"dim": dim}, [(*shape[:dim], n, *shape[dim + 1 :]) for n in sizes]
+
+
+@st.composite
+def split(draw: st.DrawFn) -> Call:
+    dim, shape, sizes = (
+        draw(st.integers(1, 3)),
+        draw(feature_map()),
+        tuple(draw(st.lists(SMALL, min_size=1, max_size=3))),
+    )
+    return {"dim": dim, "sizes": sizes}, [(*shape[:dim], sum(sizes), *shape[dim + 1 :])]
+
+
+@st.composite
+def unflatten(draw: st.DrawFn) -> Call:
+    sizes = (draw(SMALL), draw(SMALL))
+    return {"dim": 1, "sizes": sizes}, [(2, sizes[0] * sizes[1], draw(SIDE))]
+
+
+@st.composite
+def dist2box(draw: st.DrawFn) -> Call:
+    sides = draw(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=3))
+    args = {
+        "strides": tuple(8 * 2**i for i in range(len(sides))),
+        "box_format": draw(st.sampled_from(["xywh", "xyxy"])),
+    }
+    anchors = sum(h * w for h, w in sides)
+    return args, [(2, 4, anchors), *((2, 7, h, w) for h, w in sides)]
+
+
+def one_map(**args: Any) -> st.SearchStrategy[Call]:
+    return feature_map().map(lambda shape: (args, [shape]))
+
+
+CALLS: dict[str, st.SearchStrategy[Call]] = {
+    "input": one_map(c=3),
+    "conv2d": conv2d(),
+    "batchnorm": feature_map().map(lambda s: ({"c": s[1]}, [s])),
+    "silu": one_map(),
+    "sigmoid": one_map(),
+    "softmax": one_map(dim=1),
+    "maxpool": maxpool(),
+    "upsample": st.tuples(st.integers(1, 4), feature_map()).map(lambda t: ({"scale": t[0], "mode": "nearest"}, [t[1]])),
+    "add": st.tuples(st.integers(1, 4), feature_map()).map(lambda t: ({}, [t[1]] * t[0])),
+    "concat": joined(),
+    "split": split(),
+    "item": st.tuples(st.integers(0, 1), feature_map()).map(lambda t: ({"index": t[0]}, [t[1]])),
+    "flatten": st.sampled_from([(1, 2), (2, 3), (1, 3)]).flatmap(lambda d: one_map(start=d[0], end=d[1])),
+    "unflatten": unflatten(),
+    "transpose": st.sampled_from([(1, 2), (2, 3), (3, 1)]).flatmap(lambda d: one_map(dims=d)),
+    "detach": one_map(),
+    "dist2box": dist2box(),
+}
+"""Primitive -> calls to try. A primitive that is added must be added here."""
+
+
+def shape_of(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else tuple(shape_of(v) for v in value)
+
+
+def test_the_tables_have_equal_keys() -> None:
+    assert set(OPS) == set(LAWS) == set(BUILDERS) == set(CALLS)
+    assert set(OPS) >= VIEWS_ONLY
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_shapes_and_tensors_are_those_of_the_torch_module(op: str) -> None:
+    @settings(max_examples=60 if op == "conv2d" else 20, deadline=None)
+    @given(CALLS[op])
+    def check(call: Call) -> None:
+        args, inputs = call
+        assert set(args) == set(OPS[op].arguments)
+        module = BUILDERS[op](args).eval()
+        tensors: list[Any] = [torch.rand(shape) for shape in inputs]
+        given_shapes: list[Any] = inputs
+        if op == "item":
+            tensors, given_shapes = [(tensors[0], tensors[0])], [(inputs[0], inputs[0])]
+        with torch.no_grad():
+            out = module(*tensors)
+        assert shape_of(out) == OPS[op].shape(args, given_shapes)
+        owned = OPS[op].tensors(args)
+        assert {k: tuple(v.shape) for k, v in module.state_dict().items()} == {k: t.shape for k, t in owned.items()}
+        trained = {k for k, p in module.named_parameters() if p.requires_grad}
+        assert trained == {k for k, t in owned.items() if t.kind == "param"}
+        assert params(op, args) == sum(p.numel() for p in module.parameters())
+
+    check()
+
+
+@settings(max_examples=60, deadline=None)
+@given(conv2d())
+def test_law_of_a_convolution_is_what_torch_counts(call: Call) -> None:
+    args, (shape,) = call
+    module = BUILDERS["conv2d"](args)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        out = module(torch.rand(shape))
+    counts = count("conv2d", args, [shape], tuple(out.shape))
+    assert counter.get_total_flops() == 2 * counts.macs == counts.conv_flops
+    assert counts.bias == (out.numel() if args["bias"] else 0)
+    assert counts.flops == 2 * counts.macs + counts.bias
+    assert (counts.elements_in, counts.elements_out) == (torch.rand(shape).numel(), out.numel())
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "inputs", "column", "expected"),
+    [
+        ("batchnorm", {"c": 3}, [(2, 3, 4, 5)], "norm", 240),
+        ("silu", {}, [(2, 3, 4, 5)], "act", 240),
+        ("sigmoid", {}, [(2, 3, 4, 5)], "act", 120),
+        ("softmax", {"dim": 1}, [(2, 3, 4, 5)], "softmax", 360),
+        ("maxpool", {"k": 3, "s": 1, "p": 1}, [(1, 1, 4, 5)], "pool", 160),
+        ("add", {}, [(1, 2, 3, 4)] * 3, "elementwise", 48),
+    ],
+)
+def test_laws_by_hand(op: str, args: dict[str, Any], inputs: list[tuple[int, ...]], column: str, expected: int) -> None:
+    counts = count(op, args, inputs, OPS[op].shape(args, inputs))
+    assert getattr(counts, column) == counts.flops == expected
+    assert counts.macs == 0
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "inputs", "message"),
+    [
+        ("conv2d", {"c_in": 4}, [(1, 3, 8, 8)], "for 4 channels was given 3"),
+        ("add", {}, [(1, 2, 3, 3), (1, 2, 3, 4)], "unequal shapes"),
+        ("concat", {"dim": 1}, [(1, 2, 3, 3), (1, 2, 3, 4)], "shapes that differ"),
+    ],
+)
+def test_shapes_that_do_not_fit_name_the_node(
+    op: str, args: dict[str, Any], inputs: list[tuple[int, ...]], message: str
+) -> None:
+    with pytest.raises(EffscopeError, match=message):
+        OPS[op].shape(args, inputs)
+    if op == "conv2d":
+        graph = Graph((Node(INPUT, "input"), Node("model.0.conv", op, (INPUT,), args, "7")), {})
+        with pytest.raises(EffscopeError, match=r"model\.0\.conv \(layer 7\): .*for 4 channels was given 3"):
+            shapes(graph, inputs[0])
+
+
+def test_a_window_larger_than_its_map_is_refused() -> None:
+    args = {"c_in": 1, "c_out": 1, "k": (5, 5), "s": (1, 1), "p": (0, 0), "d": (1, 1), "groups": 1}
+    with pytest.raises(RuntimeError):
+        nn.Conv2d(1, 1, 5)(torch.rand(1, 1, 3, 3))
+    with pytest.raises(EffscopeError):
+        OPS["conv2d"].shape(args, [(1, 1, 3, 3)])
+
+
+def test_unknown_primitive_lists_the_known() -> None:
+    with pytest.raises(EffscopeError, match="unknown primitive 'magic': choose one of input, conv2d"):
+        shapes(Graph((Node("a", "magic"),), {}), (1, 3, 8, 8))
+
+
+def test_fixed_weights_are_counted_but_not_trained() -> None:
+    args = {"c_in": 16, "c_out": 1, "k": (1, 1), "s": (1, 1), "p": (0, 0), "d": (1, 1), "groups": 1, "bias": False,
+            "init": "arange", "bias_init": None}  # fmt: skip
+    module = BUILDERS["conv2d"](args)
+    (weight,) = module.parameters()
+    assert torch.equal(weight.flatten(), torch.arange(16.0))
+    assert not weight.requires_grad
+    assert OPS["conv2d"].tensors(args)["weight"].kind == "frozen"
+    assert params("conv2d", args) == 16
+
+
+def test_softmax_and_boxes_are_computed_in_float32() -> None:
+    assert BUILDERS["softmax"]({"dim": 1})(torch.rand(1, 4, 2).bfloat16()).dtype == torch.float32
+    wide = BUILDERS["dist2box"]({"strides": (8,), "box_format": "xyxy"})
+    boxes = wide(torch.zeros(1, 4, 600).bfloat16(), torch.zeros(1, 1, 1, 600).bfloat16())
+    assert torch.equal(boxes[0, 0], (torch.arange(600.0) + 0.5) * 8)
+
+
+def test_boxes_by_hand() -> None:
+    sides = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1).expand(1, 4, 2)
+    level = torch.zeros(1, 1, 1, 2)
+    corners = BUILDERS["dist2box"]({"strides": (10,), "box_format": "xyxy"})(sides, level)
+    assert torch.equal(corners[0, :, 1], torch.tensor([5.0, -15.0, 45.0, 45.0]))
+    centres = BUILDERS["dist2box"]({"strides": (10,), "box_format": "xywh"})(sides, level)
+    assert torch.equal(centres[0, :, 1], torch.tensor([25.0, 15.0, 40.0, 60.0]))
