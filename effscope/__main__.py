@@ -19,6 +19,8 @@ def main() -> None:
     arguments = [a for a in arguments if a != "--debug"]
     try:
         code = _run(arguments)
+        if code == INTERRUPTED:  # newer typers turn Ctrl-C into this code, older ones raise Abort
+            raise KeyboardInterrupt
     except EffscopeError as error:
         if debug:
             raise

@@ -76,7 +76,7 @@ def rank(
     """
     from effscope.ranking.analyze import rank as rank_network  # noqa: PLC0415 - imports torch
 
-    check({"at": at, "threshold": threshold, "limit": limit})
+    check({"at": at, "threshold": threshold, "limit": limit, "imgsz": imgsz})
     opened = open_model(model)
     network = opened.network()
     images = None
@@ -118,7 +118,7 @@ def layer_cost(
 
 def zoo() -> ZooResult:
     """Cost of every built-in model at 640 px."""
-    from effscope.zoo.catalog import ZOO  # noqa: PLC0415
+    from effscope.families.catalog import ZOO  # noqa: PLC0415
 
     return ZooResult(tuple(cost(name) for name in ZOO))
 

@@ -165,6 +165,9 @@ CHOICES = {
 }
 """Settings that are one of a few words."""
 
+IMGSZ_MULTIPLE = 32
+"""Largest stride of the detectors: maps of other image sizes do not fit together."""
+
 AT_LEAST_ONE = ("imgsz", "base_epochs", "epochs", "batch", "limit_train", "limit_val", "limit", "cin", "stride", "size")
 
 
@@ -174,6 +177,8 @@ def check(settings: dict[str, Any]) -> None:
         flag = f"--{name.replace('_', '-')}"
         if name in AT_LEAST_ONE and value is not None and value < 1:
             raise EffscopeError(f"{flag} must be at least 1, got {value}")
+        if name == "imgsz" and value is not None and value % IMGSZ_MULTIPLE:
+            raise EffscopeError(f"{flag} must be a multiple of {IMGSZ_MULTIPLE}, got {value}")
         if name in CHOICES and value not in CHOICES[name]:
             raise unknown(flag, value, CHOICES[name])
         if name == "threshold" and not 0 < value < 1:

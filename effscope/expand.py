@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from effscope.blocks.heads import CLASS_TOWERS
 from effscope.blocks.table import BLOCKS, Block
 from effscope.errors import EffscopeError, unknown
 from effscope.spec.emit import Emitter, Value
@@ -38,12 +40,46 @@ def stages(layout: Layout) -> tuple[Stage, ...]:
     return tuple(Stage(k, layer.id, n, layer.block) for k, (n, layer) in enumerate(found, 1))
 
 
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+SOUND: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "c_out": (_positive, "a positive whole number of channels"),
+    "k": (_positive, "a positive whole kernel side"),
+    "s": (_positive, "a positive whole stride"),
+    "scale": (_positive, "a positive whole factor"),
+    "size": (lambda v: v is None, "None: enlarging goes by a factor"),
+    "mode": (lambda v: v == "nearest", "'nearest'"),
+    "dim": (lambda v: v == 1, "1: maps are joined over channels"),
+    "shortcut": (lambda v: isinstance(v, bool), "True or False"),
+    "large_kernel": (lambda v: isinstance(v, bool), "True or False"),
+    "nc": (lambda v: v == "nc" or _positive(v), "nc"),
+    "class_tower": (lambda v: v in CLASS_TOWERS, f"one of {', '.join(CLASS_TOWERS)}"),
+}
+"""Argument of a block -> what it must be, as a check and in words."""
+
+
+def _check(layer: Layer, block: Block) -> None:
+    """Raises EffscopeError for arguments, repeats or sources the block cannot take."""
+    names = block.arguments
+    if len(layer.args) > len(names) or (block.scaled and not layer.args):
+        raise EffscopeError(f"{layer.block} takes the arguments {', '.join(names)}; got {list(layer.args)}")
+    for name, value in zip(names, layer.args, strict=False):
+        sound, words = SOUND[name]
+        if not sound(value):
+            raise EffscopeError(f"{layer.block}: '{name}' must be {words}, got {value!r}")
+    if not block.repeats and layer.repeats != 1:
+        raise EffscopeError(f"{layer.block} cannot be repeated: write the line {layer.repeats} times")
+    if not _positive(layer.repeats):
+        raise EffscopeError(f"{layer.block}: repeats must be a positive whole number, got {layer.repeats!r}")
+    if not layer.sources or (len(layer.sources) > 1 and not block.many):
+        raise EffscopeError(f"{layer.block} reads {'several maps' if block.many else 'one map'}, got {layer.sources}")
+
+
 def _arguments(layout: Layout, layer: Layer, block: Block) -> dict[str, Any]:
     """Real arguments of a layer by name: channels and repeats scaled, `nc` filled in."""
-    if len(layer.args) > len(block.arguments):
-        raise EffscopeError(
-            f"layer '{layer.id}': {layer.block} takes at most {', '.join(block.arguments)}; got {list(layer.args)}"
-        )
+    _check(layer, block)
     given = dict(zip(block.arguments, layer.args, strict=False))
     if block.scaled:
         given["c_out"] = layout.scale.channels(given["c_out"])
@@ -51,9 +87,13 @@ def _arguments(layout: Layout, layer: Layer, block: Block) -> dict[str, Any]:
         given["nc"] = layout.nc
     if block.repeats:
         given["n"] = layout.scale.repeats(layer.repeats)
-    elif layer.repeats != 1:
-        raise EffscopeError(f"layer '{layer.id}': {layer.block} cannot be repeated; write it {layer.repeats} times")
     return given
+
+
+def _map(values: dict[str, Value], source: str) -> Value:
+    if source not in values:
+        raise EffscopeError(f"it reads layer '{source}', which gives no map")
+    return values[source]
 
 
 def expand(layout: Layout) -> Graph:
@@ -69,9 +109,11 @@ def expand(layout: Layout) -> Graph:
     for n, layer in enumerate(layout.layers):
         block = block_of(layer)
         emitter = Emitter(f"model.{n}", layer.id, nodes, views, info)
-        xs = [values[source] for source in layer.sources]
-        given = _arguments(layout, layer, block)
         try:
+            given = _arguments(layout, layer, block)
+            xs = [_map(values, source) for source in layer.sources]
+            if views:
+                raise EffscopeError("nothing may stand behind the detection head")
             value = block.emit(emitter, xs if block.many else xs[0], **given)
         except EffscopeError as e:
             raise EffscopeError(f"layout {layout.name}, layer '{layer.id}' ({layer.block}): {e}") from None
@@ -94,4 +136,6 @@ def closing_conv(graph: Graph, stage: Stage, at: str = "stage") -> Node:
     if at == "stage":
         return convs[-1]
     inner = [node for node in convs if re.match(rf"model\.{stage.index}\.m\.\d+\.", node.name)]
+    if not inner:
+        raise EffscopeError(f"stage {stage.number} (layer '{stage.id}') has no inner block: rank it at stage")
     return inner[-1]

@@ -19,6 +19,9 @@ NAMES = {"Upsample": "nn.Upsample"}
 SWITCHES_TO_LIGHT = frozenset({"C2fCIB"})
 """Blocks whose presence makes Ultralytics build the light class head, whatever the Detect line says."""
 
+KEYS = ("nc", "scales", "depth_multiple", "width_multiple", "backbone", "head")
+"""Top-level keys of a YAML that are read; any other changes the model and is refused."""
+
 SCALE_IN_NAME = re.compile(r"yolov?\d+([a-z])(?![a-z])")
 
 
@@ -85,7 +88,9 @@ def _sources(source: int | list[int], n: int, where: str) -> tuple[str, ...]:
 
 def _layer(row: Any, n: int, where: str) -> Layer:
     match row:
-        case [int() | list() as source, int() as repeats, str() as module, list() as args]:
+        case [int() as source, int() as repeats, str() as module, list() as args]:
+            block = module.removeprefix("nn.")
+        case [[*source], int() as repeats, str() as module, list() as args] if all(isinstance(s, int) for s in source):
             block = module.removeprefix("nn.")
         case _:
             raise EffscopeError(f"{where}: a layer is [from, repeats, module, args], got {row}")
@@ -96,18 +101,15 @@ def _layer(row: Any, n: int, where: str) -> Layer:
 
 
 def _scale(data: dict[str, Any], name: str, where: str) -> Scale:
-    scales = data.get("scales")
-    if not scales:
-        return Scale("", data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0))
+    scales = data.get("scales") or {"": [data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), 1 << 30]}
     if not isinstance(scales, dict):
         raise EffscopeError(f"{where}: 'scales' must map a letter to [depth, width, max_channels]")
     found = SCALE_IN_NAME.search(name)
     letter = found.group(1) if found and found.group(1) in scales else next(iter(scales))
-    try:
-        depth, width, max_channels = scales[letter]
-    except (TypeError, ValueError):
-        raise EffscopeError(f"{where}: scale '{letter}' must be [depth, width, max_channels]") from None
-    return Scale(str(letter), depth, width, max_channels)
+    match scales[letter]:
+        case [int() | float() as depth, int() | float() as width, int() as most] if min(depth, width, most) > 0:
+            return Scale(str(letter), depth, width, most)
+    raise EffscopeError(f"{where}: scale '{letter}' must be [depth, width, max_channels], three positive numbers")
 
 
 def from_yaml(text: str, name: str = "layout", where: str = "YAML") -> Layout:
@@ -125,15 +127,26 @@ def from_yaml(text: str, name: str = "layout", where: str = "YAML") -> Layout:
         data = yaml.safe_load(text)
     except yaml.YAMLError as e:
         raise EffscopeError(f"{where} is not YAML: {' '.join(str(e).split())}") from None
-    if not isinstance(data, dict) or not {"backbone", "head"} <= set(data):
+    lists = [data.get(part) for part in ("backbone", "head")] if isinstance(data, dict) else []
+    if not lists or not all(isinstance(part, list) and part for part in lists):
         raise EffscopeError(f"{where} is no model layout: it needs the lists 'backbone' and 'head'")
+    for key in data:
+        if key not in KEYS:
+            raise EffscopeError(f"{where}: effscope cannot express '{key}' yet; it reads {', '.join(KEYS)}")
+    nc = data.get("nc", 80)
+    if not isinstance(nc, int) or nc < 1:
+        raise EffscopeError(f"{where}: 'nc' must be a positive whole number, got {nc!r}")
     rows = [*data["backbone"], *data["head"]]
     layers = [_layer(row, n, f"{where}, layer {n}") for n, row in enumerate(rows)]
-    layout = Layout(name, tuple(layers), _scale(data, name, where), int(data.get("nc", 80)), len(data["backbone"]))
+    layout = Layout(name, tuple(layers), _scale(data, name, where), nc, len(data["backbone"]))
     tower = ("nc", "light") if spells_light(layout) else ("nc",)
     return layout.swap(replace(layer, args=tower) for layer in layout.layers if layer.block == "Detect")
 
 
 def read_yaml(path: Path) -> Layout:
     """The layout in a YAML file. Raises EffscopeError as `from_yaml`."""
-    return from_yaml(path.read_text(encoding="utf-8"), path.stem, str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise EffscopeError(f"cannot read {path}: {e}") from None
+    return from_yaml(text, path.stem, str(path))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effscope.errors import EffscopeError
+from effscope.families.catalog import ZOO
 from effscope.layout_yaml import read_yaml
 from effscope.spec.layout import Layout
-from effscope.zoo.catalog import ZOO
 
 if TYPE_CHECKING:
     from effscope.nn.build import Network
@@ -42,14 +42,18 @@ class Model:
     imgsz: int | None = None
 
     def network(self, seed: int = 0) -> Network:
-        """The built network with its weights, or fresh ones from the seed."""
+        """The built network with its weights, or fresh ones from the seed.
+
+        Raises:
+            EffscopeError: a tensor is missing or has another shape.
+        """
         from effscope.expand import expand  # noqa: PLC0415 - torch only when it is needed
         from effscope.nn.build import build  # noqa: PLC0415
-        from effscope.nn.inherit import inherit  # noqa: PLC0415
+        from effscope.nn.inherit import load_state  # noqa: PLC0415
 
         network = build(expand(self.layout), seed)
         if self.state is not None:
-            inherit(network, self.layout, self.layout, self.state)
+            load_state(network, self.state, self.name)
         return network
 
 

@@ -41,6 +41,8 @@ def _head(layout: Layout) -> list[Layer]:
 
 def light_head(layer: Layer) -> Layer:
     """Two depthwise-separable 3x3 instead of two full ones in each class tower (YOLOv10, section 3.2)."""
+    if layer.block != "Detect":
+        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: only a Detect head has a class tower")
     return replace(layer, args=("nc", "light"))
 
 
@@ -53,6 +55,8 @@ def scdown(layer: Layer) -> Layer:
     """Decoupled downsampling: pointwise for the channels, depthwise for the stride."""
     if layer.block not in ("Conv", "SCDown"):
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: SCDown can replace Conv layers only")
+    if layer.args[1:] != (3, 2):
+        raise EffscopeError(f"layer '{layer.id}' is no 3x3 convolution of stride 2: SCDown would change its shape")
     return replace(layer, block="SCDown")
 
 

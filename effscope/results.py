@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import shlex
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
@@ -49,7 +51,7 @@ def origin(
     words = [Path(sys.argv[0]).name, *sys.argv[1:]]
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return Origin(" ".join(words), config or {}, layout, data, seeds, versions, machine)
+    return Origin(shlex.join(words), config or {}, layout, data, seeds, versions, machine)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,14 +60,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: to a neighbour first, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file whole or not at all: to a neighbour first, then renamed.
+
+    Raises:
+        EffscopeError: the place cannot be written to.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(data)
         draft.replace(path)
+    except OSError as e:
+        raise EffscopeError(f"cannot write {path}: {e.strerror or e}; choose another place") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ class Result:
         try:
             given = {k: cls._row(k, v) for k, v in data.items() if k in names}
             return cls(**given)
-        except TypeError as e:
+        except (TypeError, AttributeError, KeyError, ValueError) as e:
             raise EffscopeError(f"this is not a {cls.__name__}: {e}") from None
 
     @classmethod
@@ -108,6 +117,8 @@ class Result:
         if name == "origin":
             return Origin(**{**value, "seeds": tuple(value["seeds"])})
         row = cls.ROWS.get(name)
+        if row is not None and issubclass(row, Result):
+            return tuple(row.from_dict(r) for r in value)
         if row is not None:
             return tuple(row(**{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()}) for r in value)
         return tuple(value) if isinstance(value, list) else value
@@ -119,7 +130,7 @@ class Result:
         """Read what `save` wrote. Raises EffscopeError for a file that is missing or something else."""
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError) as e:
+        except (OSError, ValueError) as e:
             raise EffscopeError(f"cannot read {path}: {e}") from None
 
 
@@ -169,6 +180,7 @@ class ZooResult(Result):
     models: tuple[CostResult, ...]
 
     TABLE: ClassVar[str] = "models"
+    ROWS: ClassVar[dict[str, type]] = {"models": CostResult}
 
     def to_frame(self) -> pd.DataFrame:
         """One row per model with its totals."""

@@ -9,7 +9,7 @@ from effscope.data.sample import DataSet, Sample
 from effscope.detect.assign import Truth
 from effscope.expand import expand
 from effscope.nn.build import Network, build
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 CLASSES = ("red", "blue")
 COLOURS = ((220, 30, 30), (30, 30, 220))

@@ -21,7 +21,7 @@ from effscope.moves import move
 from effscope.nn.build import Network, build, view
 from effscope.nn.primitives import BN_EPS, BN_MOMENTUM
 from effscope.spec.layout import Layout
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 LAYOUTS = {

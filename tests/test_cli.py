@@ -112,7 +112,7 @@ def test_every_command_is_walked_and_offered_by_the_package() -> None:
 
 @pytest.mark.parametrize("name", effscope.COMMANDS)
 def test_the_package_offers_the_function_whatever_was_imported_before(name: str) -> None:
-    import effscope.zoo.catalog
+    import effscope.families.catalog
 
     assert getattr(effscope, name) is getattr(api, name)
 
@@ -199,7 +199,7 @@ def imported(words: list[str], cwd: Path) -> SimpleNamespace:
 )  # fmt: skip
 def test_nothing_slow_is_imported(line: str, tmp_path: Path) -> None:
     from effscope.layout_yaml import to_yaml
-    from effscope.zoo.catalog import layout
+    from effscope.families.catalog import layout
 
     (tmp_path / "m.yaml").write_text(to_yaml(layout("yolov8n")))
     done = imported(line.split(), tmp_path)

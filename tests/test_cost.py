@@ -19,7 +19,7 @@ from effscope.expand import expand
 from effscope.moves import move
 from effscope.results import Alternative, CostResult
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.zoo.catalog import ZOO, layout
+from effscope.families.catalog import ZOO, layout
 
 COLUMNS = ("macs", "flops", "conv_flops")
 VIEWS = ("layers", "stages", "ops")

@@ -14,7 +14,7 @@ from effscope.moves import move
 from effscope.nn.build import Network, build
 from effscope.nn.inherit import inherit, positions
 from effscope.spec.layout import Layer, Layout
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 BASE = layout("yolov8n", 5)
 GIVER = lively(BASE)

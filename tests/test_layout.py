@@ -15,7 +15,7 @@ from effscope.errors import EffscopeError
 from effscope.expand import expand, stages
 from effscope.moves import MOVES, move
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.zoo.catalog import ZOO, layout
+from effscope.families.catalog import ZOO, layout
 
 CHAIN = (
     Layer("a", "Conv", (16, 3, 2), (IMAGE,), origin="a"),

@@ -13,7 +13,7 @@ from effscope.errors import EffscopeError
 from effscope.layout_yaml import from_yaml, read_yaml, to_yaml
 from effscope.moves import move
 from effscope.spec.layout import Layout
-from effscope.zoo.catalog import ZOO, layout
+from effscope.families.catalog import ZOO, layout
 
 YOLOV8 = """
 # as Ultralytics spells it, all scales in one file

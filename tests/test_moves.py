@@ -15,7 +15,7 @@ from effscope.moves import DECOUPLED_FROM, MOVES, move, swap_stage
 from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
 from effscope.spec.ops import shapes
-from effscope.zoo.catalog import ZOO, layout
+from effscope.families.catalog import ZOO, layout
 
 STAGES = ["2", "4", "6", "8", "12", "15", "18", "21"]
 TAKEN = {"cib": STAGES, "cib-lk": STAGES, "light-head": ["22"], "scdown": ["5", "7", "19"]}

@@ -10,7 +10,7 @@ from peers_env import ask_for
 
 from effscope.checkpoint.read import read_checkpoint
 from effscope.models import open_model
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 FILES = {
     "saved": ("model weights", torch.float16),

@@ -24,7 +24,7 @@ from effscope.layout_yaml import to_yaml
 from effscope.models import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 Picture = NDArray[np.uint8]
 

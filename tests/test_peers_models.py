@@ -24,7 +24,7 @@ from effscope.moves import move, swap_stage
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
 from effscope.spec.layout import Layout
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 MIXED = {3: "cib-lk", 4: "cib", 5: "cib", 8: "cib-lk"}
 """Stage -> move."""

@@ -15,7 +15,7 @@ from effscope.detect.predict import detect
 from effscope.expand import expand
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 RESIZED = """
 import sys, cv2, numpy as np

@@ -20,7 +20,7 @@ from effscope.ranking.analyze import rank, take
 from effscope.ranking.spectrum import Array
 from effscope.results import StageRank
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 ORACLE = golden("rank_oracle_yolov8n.csv")
 COLUMNS = {

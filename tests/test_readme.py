@@ -17,7 +17,7 @@ from effscope.data.write import write_yolo
 from effscope.expand import expand
 from effscope.models import metadata
 from effscope.nn.build import build
-from effscope.zoo.catalog import layout
+from effscope.families.catalog import layout
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)

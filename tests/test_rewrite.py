@@ -19,7 +19,7 @@ from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.layout import Layout
 from effscope.spec.rewrite import FoldBN, MergeBranches, deploy_form, fold_bn, merge_branches
-from effscope.zoo.catalog import ZOO, layout
+from effscope.families.catalog import ZOO, layout
 
 
 def moved(*names: str, model: str = "yolov8n", nc: int = 5) -> Layout:

@@ -16,7 +16,7 @@ from effscope.expand import closing_conv, expand, stages
 from effscope.moves import move, swap_stage
 from effscope.spec.layout import Layout
 from effscope.spec.ops import shapes
-from effscope.zoo.catalog import ZOO, layout
+from effscope.families.catalog import ZOO, layout
 
 EXACT = golden("exact_counts.csv", model="yolov8")
 CIB_STAGES = {"s": (8, 4), "m": (8, 4, 7)}

@@ -8,10 +8,10 @@ from dataclasses import replace
 from torch import Tensor
 
 from effscope.expand import expand
+from effscope.families.catalog import ZOO
 from effscope.moves import MOVES
 from effscope.spec.layout import Layer, Layout
 from effscope.spec.ops import owned
-from effscope.zoo.catalog import ZOO
 
 State = Mapping[str, Tensor]
 

@@ -64,7 +64,7 @@ def _row(name: str, block: str, rows: list[NodeCost], built: dict[str, int], sta
     counts, _ = total(rows)
     params = sum(built[row.node.name] for row in rows)
     moved = FLOAT32_BYTES * (counts.elements_in + counts.elements_out + params)
-    shape = tuple(rows[-1].shape) if rows else ()
+    shape = () if rows[-1].node.op == "split" else tuple(rows[-1].shape)
     return CostRow(name, block, shape, params, counts.macs, counts.flops, counts.conv_flops, moved, stage)
 
 
@@ -101,6 +101,7 @@ def cost(layout: Layout, imgsz: int = 640) -> CostResult:
     by_stage = _grouped([r for r in rows if r.node.op != "input"], stage_of)
     by_op = _grouped([r for r in rows if r.node.op != "input"], lambda r: r.node.op)
     order = {f"stage {k}": k for k in numbers.values()}
+    others = [name for name in (REST, HEAD) if name in by_stage]
     counts, _ = total(rows)
     return CostResult(
         model=layout.name,
@@ -117,12 +118,7 @@ def cost(layout: Layout, imgsz: int = 640) -> CostResult:
         layers=tuple(
             _row(f"model.{layout.index(i)}", blocks[i], group, built, numbers.get(i)) for i, group in by_layer.items()
         ),
-        stages=tuple(_row(name, "", by_stage[name], built, order.get(name)) for name in sorted(by_stage, key=_last)),
+        stages=tuple(_row(name, "", by_stage[name], built, order.get(name)) for name in (*order, *others)),
         ops=tuple(_row(name, "", group, built) for name, group in by_op.items()),
         origin=origin({"imgsz": imgsz}, layout.digest()),
     )
-
-
-def _last(name: str) -> tuple[bool, str]:
-    """Stages first, in order, then what is no stage."""
-    return (not name.startswith("stage"), name)

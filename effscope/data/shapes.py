@@ -1,7 +1,7 @@
-"""`builtin:shapes`: pictures of eight kinds of plane figures, drawn from a seed, for trying things without data.
+"""`builtin:shapes`: pictures of six kinds of plane figures, drawn from a seed, for trying things without data.
 
-Some kinds differ only in detail (square and rhombus, stars of five and six points, circle and ring), so that a model
-that sees less scores less. Colour says nothing about the kind. `ShapesConfig.kinds` can add two harder ones.
+Colour says nothing about the kind; figures are turned, shaded, cut and hidden, among lines and blobs that are none.
+`ShapesConfig.kinds` can add kinds that differ in detail only (ellipse, rhombus, star of six points, ring with a gap).
 """
 
 from __future__ import annotations
@@ -58,26 +58,24 @@ class ShapesConfig:
     kinds: tuple[str, ...] = (
         "circle",
         "square",
-        "rhombus",
         "triangle",
         "star5",
-        "star6",
         "ring",
         "cross",
     )
-    objects: tuple[int, int] = (1, 5)
-    size: tuple[float, float] = (0.14, 0.60)
-    max_hidden: float = 0.6
-    max_cut: float = 0.15
+    objects: tuple[int, int] = (2, 7)
+    size: tuple[float, float] = (0.16, 0.50)
+    max_hidden: float = 0.4
+    max_cut: float = 0.05
     max_turn: float = 180.0
-    contrast: float = 70.0
+    contrast: float = 90.0
     shade: float = 40.0
     texture: float = 30.0
-    lines: tuple[int, int] = (0, 5)
+    lines: tuple[int, int] = (0, 4)
     line_width: tuple[float, float] = (1.0, 2.5)
-    blobs: tuple[int, int] = (0, 4)
+    blobs: tuple[int, int] = (0, 3)
     blob_size: tuple[float, float] = (0.06, 0.25)
-    noise: tuple[float, float] = (2.0, 10.0)
+    noise: tuple[float, float] = (2.0, 8.0)
     blur: tuple[float, float] = (0.0, 0.8)
     oversampling: int = 3
 

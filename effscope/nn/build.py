@@ -112,5 +112,4 @@ def build(graph: Graph, seed: int = 0) -> Network:
 
 def view(network: Network, *views: str) -> Network:
     """A network that computes only these views and shares every primitive, so every weight, with the given one."""
-    shared = _assemble(network.spec.keep(*views), lambda node: network.get_submodule(node.module))
-    return shared.train(network.training)
+    return _assemble(network.spec.keep(*views), lambda node: network.get_submodule(node.module))

@@ -43,7 +43,7 @@ def record(network: Network, position: int, batches: Iterable[Tensor], max_bytes
     def take(module: nn.Module, given: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
         kept.append((tuple(_stored(t) for t in given), tuple(_stored(t) for t in out)))
 
-    was_training = network.training
+    was_training = {module: module.training for module in network.modules()}
     handle = network.model[str(position)].register_forward_hook(take)
     device = next(network.parameters()).device
     used = 0
@@ -57,7 +57,8 @@ def record(network: Network, position: int, batches: Iterable[Tensor], max_bytes
                 break
     finally:
         handle.remove()
-        network.train(was_training)
+        for module, training in was_training.items():
+            module.training = training
     sides = [tuple(torch.cat(parts) for parts in zip(*(k[i] for k in kept), strict=True)) for i in (0, 1)]
     return Pairs(sides[0], sides[1])
 
@@ -72,14 +73,31 @@ def normalised_error(given: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> T
     return torch.stack([(g - w).square().mean() / w.var().clamp_min(1e-12) for g, w in pairs]).mean()
 
 
-def _recalibrate(layer: nn.Module, pairs: Pairs, batch: int, device: torch.device) -> None:
-    """Batch-norm statistics as plain averages over the recorded inputs."""
-    norms = [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
+def _moved_norms(layer: nn.Module, given: tuple[Tensor, ...]) -> list[nn.BatchNorm2d]:
+    """Batch norms that see other values once the trained parameters change: those fed, or scaled, by one of them."""
+    moved: list[nn.BatchNorm2d] = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, nn.BatchNorm2d)
+        if inputs[0].requires_grad or module.weight.requires_grad:
+            moved.append(module)
+
+    handles = [m.register_forward_pre_hook(look) for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
+    try:
+        layer.eval()
+        layer(*given)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return moved
+
+
+def _recalibrate(layer: nn.Module, norms: list[nn.BatchNorm2d], pairs: Pairs, batch: int, device: torch.device) -> None:
+    """Statistics of these batch norms as plain averages over the recorded inputs."""
     momenta = [m.momentum for m in norms]
     for m in norms:
         m.reset_running_stats()
         m.momentum = None
-    layer.train()
     with torch.no_grad(), amp(device):
         for start in range(0, len(pairs), batch):
             layer(*(t[start : start + batch].to(device).float() for t in pairs.inputs))
@@ -100,7 +118,8 @@ def distil(
     Args:
         layer: called with the recorded inputs, gives a tuple like the recorded outputs.
         pairs: from `record`, on the base's layer.
-        trained: parameter names (relative to the layer) that learn; the others stay as inherited.
+        trained: parameter names (relative to the layer) that learn; the others, and the statistics of batch norms
+            that see none of the change, stay as inherited.
         config: steps, batch, learning rates.
         seed: order of the images.
         progress: told the fraction done and a line of text.
@@ -116,7 +135,9 @@ def distil(
     optimizer = torch.optim.AdamW(learners, config.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.peak_lr, total_steps=config.steps)
     order = torch.Generator().manual_seed(seed)
-    layer.train()
+    norms = _moved_norms(layer, tuple(t[:1].to(device).float() for t in pairs.inputs))
+    for norm in norms:
+        norm.train()
     for step in range(config.steps):
         pick = torch.randint(len(pairs), (config.batch,), generator=order)
         with amp(device):
@@ -130,7 +151,7 @@ def distil(
             progress((step + 1) / config.steps, f"fitting to the replaced block, error {loss.item():.3f}")
     for name, p in layer.named_parameters():
         p.requires_grad_(flags[name])
-    _recalibrate(layer, pairs, config.batch, device)
+    _recalibrate(layer, norms, pairs, config.batch, device)
     return error_of(layer, pairs, config.batch)
 
 

@@ -13,6 +13,9 @@ from effscope.errors import EffscopeError
 from effscope.nn.build import Network
 from effscope.spec.layout import Layout
 
+FROZEN = ".dfl.conv.weight"
+"""Suffix of the fixed tensor every head has: that it fits says nothing."""
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -41,6 +44,26 @@ class Transfer:
         return line
 
 
+def load_state(network: Network, state: Mapping[str, Tensor], name: str) -> None:
+    """Load a state dict that must fit exactly; batch counters may be missing.
+
+    Raises:
+        EffscopeError: a tensor is missing, unknown or of another shape; `name` is what the message calls the weights.
+    """
+    own = network.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    strange = [key for key in state if key not in own]
+    reshaped = [key for key in state if key in own and state[key].shape != own[key].shape]
+    for what, keys in (("lack", missing), ("have an unknown", strange), ("have another shape of", reshaped)):
+        if keys:
+            raise EffscopeError(
+                f"the weights of {name} {what} '{keys[0]}' ({len(keys)} such): they do not fit the layout"
+            )
+    with torch.no_grad():
+        for key, tensor in state.items():
+            own[key].copy_(tensor)
+
+
 def _base_key(key: str, positions: Mapping[int, int | None]) -> str | None:
     root, n, rest = key.split(".", 2)
     base = positions.get(int(n))
@@ -63,7 +86,7 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
         base_state: state dict of the base, any float dtype.
 
     Raises:
-        EffscopeError: not one tensor fits.
+        EffscopeError: not one trained filter fits.
     """
     own, joined = network.state_dict(), positions(layout, base)
     exact: dict[str, str] = {}
@@ -77,7 +100,7 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
             reshaped.append(key)
         else:
             exact[key] = source
-    if not exact:
+    if not any(own[key].ndim > 1 and not key.endswith(FROZEN) for key in exact):
         raise EffscopeError(f"none of the weights fits {layout.name}: they belong to another model")
     with torch.no_grad():
         for key, source in exact.items():

@@ -56,6 +56,8 @@ class _Moments:
         self.n += vectors.shape[1]
 
     def covariance(self) -> Array:
+        if not self.n:
+            raise EffscopeError("no images were shown: activations cannot be ranked")
         mean = self.total / self.n
         return np.asarray((self.outer / self.n - torch.outer(mean, mean)).cpu().numpy())
 
@@ -122,7 +124,7 @@ def _stage_rank(stage: Stage, node: Node, taken: Taken, threshold: float) -> Sta
         return StageRank(stage.number, node.name, shape, shape[0], None, None, None, None, None, (), False, DEPTHWISE)
     try:
         if taken.covariance is not None:
-            values = np.sqrt(spectrum.singular_values(taken.covariance, threshold**2))
+            values = spectrum.root_values(taken.covariance)
         else:
             values = spectrum.singular_values(matrix, threshold)
     except EffscopeError as e:

@@ -47,6 +47,17 @@ def singular_values(matrix: Array, threshold: float = 0.5) -> Array:
     return np.asarray(values * largest)
 
 
+def root_values(covariance: Array) -> Array:
+    """Square roots of the eigenvalues of a symmetric matrix (C, C), descending: the singular values behind it.
+
+    Raises:
+        EffscopeError: NaN or infinite entries.
+    """
+    if not np.isfinite(covariance).all():
+        raise EffscopeError("the outputs hold NaN or infinite values: they have no rank")
+    return np.asarray(np.sqrt(np.clip(np.linalg.eigvalsh(covariance)[::-1], 0.0, None)))
+
+
 def numerical_rank(values: Array, threshold: float) -> int:
     """How many singular values are above `threshold` times the largest; 0 for an all-zero spectrum."""
     return int(np.count_nonzero(values > threshold * values[0])) if len(values) and values[0] > 0 else 0

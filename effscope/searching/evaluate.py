@@ -15,7 +15,7 @@ from effscope.data.sample import Splits
 from effscope.detect.batches import limited, load_bank, plain_batch
 from effscope.detect.evaluate import evaluate
 from effscope.detect.train import train
-from effscope.errors import NegativeAnswer
+from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.expand import expand, stages
 from effscope.models import Model, metadata
 from effscope.moves import move, swap_stage
@@ -32,6 +32,9 @@ from effscope.searching.journal import Event
 from effscope.spec.layout import Layout
 
 State = dict[str, Tensor]
+
+WORK = "work"
+"""Folder of a run for what is trained on the way."""
 
 DISTIL_WEIGHT, EVAL_WEIGHT = 0.3, 0.3
 """Time of one distillation image, and of one evaluated image, in units of one training image."""
@@ -56,8 +59,10 @@ class LocalEvaluator:
 
     def __init__(self, config: SearchConfig, given: Model, data: Splits, folder: Path, parts: Parts):
         self.config, self.given, self.data, self.parts = config, given, data, parts
-        self.work = folder / "work"
+        self.work = folder / WORK
         self.layout = base_layout(config, given, data.train.classes)
+        if not self.swappable():
+            raise EffscopeError(f"{given.name} has no C2f stage left to swap")
         self.notes: list[str] = []
         self.bank_size = min(config.distil.images, len(data.train.samples))
 
@@ -83,8 +88,7 @@ class LocalEvaluator:
         after = self._short_training("base_after", self.layout, network, "base: short training")
         ap = self._ap(after, "base: scoring")
         costs = cost(self.layout, self.config.imgsz)
-        swappable = {s.number for s in stages(self.layout) if s.block == "C2f"}
-        order = [stage for stage in ranks.order if stage in swappable]
+        order = [stage for stage in ranks.order if stage in self.swappable()]
         return {
             "event": "base", "ap_trained": trained, "ap_runs": [ap], "params": costs.params_one_head,
             "flops": costs.flops, "order": order, "notes": self.notes,
@@ -103,6 +107,10 @@ class LocalEvaluator:
             "event": "trial", "stage": question.stage, "ap_start": start, "ap_runs": [ap],
             "params": costs.params_one_head, "flops": costs.flops,
         }  # fmt: skip
+
+    def swappable(self) -> set[int]:
+        """Numbers of the stages a move can still change."""
+        return {stage.number for stage in stages(self.layout) if stage.block == "C2f"}
 
     def candidate(self, question: Question) -> Layout:
         """The base with the accepted stages and the asked one swapped."""
@@ -192,7 +200,8 @@ class LocalEvaluator:
         device = pick_device(self.config.device)
         layer = student.to(device).model[str(position)]
         prefix = f"model.{position}."
-        fresh = {key.removeprefix(prefix) for key in transfer.fresh if key.startswith(prefix)}
+        new = (*transfer.fresh, *transfer.reshaped)
+        fresh = {key.removeprefix(prefix) for key in new if key.startswith(prefix)}
         pairs = self._pairs(teacher.to(device), position)
         return distil(layer, pairs, fresh, self.config.distil, self.config.seed, progress)
 
@@ -229,6 +238,7 @@ class LocalEvaluator:
         return evaluate(deploy(network), self.data.val, config, progress).ap
 
     def _store(self, name: str, layout: Layout, network: Network) -> None:
+        self.work.mkdir(parents=True, exist_ok=True)
         facts = metadata(layout, self.data.train.classes, self.config.imgsz)
         write_safetensors(self.work / f"{name}.safetensors", network.state_dict(), facts)
 

@@ -26,15 +26,13 @@ class Journal:
         """
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").split("\n")
+        *whole, _torn = self.path.read_bytes().split(b"\n")
         events: list[Event] = []
-        for n, line in enumerate(line for line in lines if line):
+        for n, line in enumerate(whole, 1):
             try:
                 events.append(json.loads(line))
-            except json.JSONDecodeError:
-                if line == lines[-1]:
-                    break
-                raise EffscopeError(f"{self.path}, line {n + 1} is damaged: delete the folder to start over") from None
+            except ValueError:
+                raise EffscopeError(f"{self.path}, line {n} is damaged: delete the folder to start over") from None
         return events
 
     def append(self, event: Event) -> None:

@@ -14,9 +14,10 @@ from effscope.data.sample import Splits
 from effscope.errors import EffscopeError
 from effscope.layout_yaml import to_yaml
 from effscope.models import RUN_WEIGHTS, Model, metadata
+from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress
 from effscope.results import RankResult, SearchResult, origin, write_text
-from effscope.searching.evaluate import LocalEvaluator
+from effscope.searching.evaluate import WORK, LocalEvaluator
 from effscope.searching.greedy import Question, State, next_trial, replay, step
 from effscope.searching.journal import Event, Journal
 
@@ -38,6 +39,9 @@ def _opened(journal: Journal, header: Event) -> list[Event]:
         journal.append(header)
         return []
     changed = [key for key in header if header[key] != events[0].get(key)]
+    if changed and len(events) == 1 and not (journal.path.parent / WORK).exists():
+        journal.path.unlink()  # nothing was done under the old settings
+        return _opened(journal, header)
     if changed:
         old, new = events[0].get("config", {}), header["config"]
         keys = [key for key in new if new[key] != old.get(key)] or changed
@@ -67,6 +71,7 @@ def search(config: SearchConfig, given: Model, data: Splits, folder: Path, repor
         NegativeAnswer: the base has not learned.
         EffscopeError: the folder holds another search, or a training fails.
     """
+    pick_device(config.device)
     evaluator = LocalEvaluator(config, given, data, folder, Parts(report, 1.0))
     evaluator.parts.total = evaluator.weight()
     journal = Journal(folder / JOURNAL)
@@ -104,7 +109,10 @@ def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder
         files["yaml"] = str(folder / "model.yaml")
     except EffscopeError as e:
         notes.append(f"no model.yaml: {e}")
-    times = forward_ms(networks, config.imgsz, config.device)
+    times = next((e["ms"] for e in events if e["event"] == "latency"), None)
+    if times is None:
+        times = forward_ms(networks, config.imgsz, config.device)
+        journal.append({"event": "latency", "ms": times})
     costs = cost(layout, config.imgsz)
     saved = {
         "params": 1 - costs.params_one_head / base.params,

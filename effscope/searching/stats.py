@@ -8,6 +8,9 @@ from statistics import mean
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 
+ROUNDING = 1e-9
+"""A drop of exactly the margin is within it, whatever floating point makes of the difference."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -24,7 +27,7 @@ Rule = Callable[[Sequence[float], Sequence[float], float], Judgement]
 def margin_rule(candidate: Sequence[float], base: Sequence[float], margin: float) -> Judgement:
     """Accept while the mean AP is at least the base's mean minus the margin."""
     delta = mean(candidate) - mean(base)
-    return Judgement(delta, ACCEPTED if delta >= -margin else REJECTED)
+    return Judgement(delta, ACCEPTED if delta >= -margin - ROUNDING else REJECTED)
 
 
 def paper_rule(candidate: Sequence[float], base: Sequence[float], margin: float) -> Judgement:

@@ -37,7 +37,10 @@ def _same(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 def window(size: Any, k: int, s: int, p: int, d: int = 1) -> Any:
     """Length of one side after a sliding window, as torch counts it."""
-    return (size + 2 * p - d * (k - 1) - 1) // s + 1
+    length = (size + 2 * p - d * (k - 1) - 1) // s + 1
+    if isinstance(length, int) and length < 1:
+        raise EffscopeError(f"a kernel of {k} does not fit a side of {size} with padding {p}")
+    return length
 
 
 def _conv2d(args: Args, inputs: Sequence[Shape]) -> Shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from effscope.spec.graph import Graph, Node, rewire
@@ -32,9 +33,11 @@ def _with_bias(conv: Node) -> Node:
 
 
 def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
-    """Fold every batch norm into the convolution before it, where nothing else reads that convolution."""
+    """Fold every batch norm into the convolution before it, where nothing else reads that convolution and neither is
+    called twice."""
     nodes, readers = graph.by_name(), graph.consumers()
     outputs = {name for names in graph.views.values() for name in names}
+    calls = Counter(node.module for node in graph.nodes)
     folded = {
         bn.name: bn.inputs[0]
         for bn in graph.nodes
@@ -42,6 +45,7 @@ def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
         and nodes[bn.inputs[0]].op == "conv2d"
         and readers[bn.inputs[0]] == [bn.name]
         and bn.inputs[0] not in outputs
+        and calls[nodes[bn.inputs[0]].module] == calls[bn.module] == 1
     }
     convs = set(folded.values())
     kept = [_with_bias(n) if n.name in convs else n for n in graph.nodes if n.name not in folded]
@@ -51,9 +55,11 @@ def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
 
 
 def _mergeable(a: Node, b: Node) -> bool:
+    """Whether the kernel of b, padded, can be added to that of a."""
     equal = ("c_in", "c_out", "s", "d", "groups", "bias")
+    covers = all(ka >= kb for ka, kb in zip(a.args["k"], b.args["k"], strict=True))
     centred = all(k % 2 == 1 and p == k // 2 for n in (a, b) for k, p in zip(n.args["k"], n.args["p"], strict=True))
-    return centred and a.inputs == b.inputs and all(a.args[key] == b.args[key] for key in equal)
+    return covers and centred and a.inputs == b.inputs and all(a.args[key] == b.args[key] for key in equal)
 
 
 def merge_branches(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
@@ -62,12 +68,14 @@ def merge_branches(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
     Meant for folded graphs: a batch norm between convolution and sum hides the pattern.
     """
     nodes, readers = graph.by_name(), graph.consumers()
+    outputs = {name for names in graph.views.values() for name in names}
     renamed: dict[str, str] = {}
     gone: set[str] = set()
     steps: list[Step] = []
     for add in graph.nodes:
         parts = [nodes[name] for name in add.inputs] if add.op == "add" else []
-        if len(parts) != 2 or any(p.op != "conv2d" or readers[p.name] != [add.name] for p in parts):  # noqa: PLR2004
+        alone = all(p.op == "conv2d" and readers[p.name] == [add.name] and p.name not in outputs for p in parts)
+        if len(parts) != 2 or not alone or parts[0].module == parts[1].module:  # noqa: PLR2004
             continue
         large, small = sorted(parts, key=lambda n: n.args["k"], reverse=True)
         if _mergeable(large, small):

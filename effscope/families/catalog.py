@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from effscope.errors import unknown
+from effscope.families.yolov8 import SCALES, yolov8
 from effscope.spec.layout import Layout
-from effscope.zoo.yolov8 import SCALES, yolov8
 
 ZOO: dict[str, Callable[[int], Layout]] = {f"yolov8{s}": partial(yolov8, s) for s in SCALES}
 """Name (Ultralytics' YAML stem) -> layout for a number of classes."""
