@@ -23,6 +23,7 @@ from effscope.errors import EffscopeError
 from effscope.models import RUN_WEIGHTS, Model, metadata, open_layout, open_model
 from effscope.progress import Progress, silent
 from effscope.results import (
+    TRAIN_RESULT,
     CostResult,
     EvalResult,
     LayerCostResult,
@@ -221,8 +222,22 @@ def train(
     opened = open_model(model)
     splits = _splits(config)
     opened = replace(opened, layout=replace(opened.layout, nc=len(splits.train.classes)))
+    finished = _finished(folder, config, splits.train.digest)
+    if finished is not None:
+        return finished
     network, transfer = _started(opened, model, weights, config.seed)
     return write_train(folder, _trained(network, opened, splits, config, folder, transfer, progress))
+
+
+def _finished(folder: Path, config: TrainConfig, digest: str) -> TrainResult | None:
+    """The result of this very training if the folder holds it; EffscopeError if it holds another one."""
+    file = folder / TRAIN_RESULT
+    if not file.exists():
+        return None
+    found = TrainResult.load(file)
+    if (found.origin.config, found.origin.data) != (to_dict(config), digest):
+        raise EffscopeError(f"{folder} holds another training: choose another --out or delete it")
+    return found
 
 
 def _started(opened: Model, model: str, weights: str | None, seed: int) -> tuple[Network, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_VERSION = 1
+TRAIN_RESULT = "train.json"
 PACKAGES = ("effscope", "torch", "torchvision", "numpy")
 
 

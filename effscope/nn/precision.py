@@ -21,16 +21,18 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(f"cuda:{name}" if name.isdigit() else name)
     except RuntimeError:
         raise EffscopeError(f"unknown device '{name}': choose auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise EffscopeError(f"device '{name}' is not available: torch sees no GPU here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        seen = torch.cuda.device_count()
+        raise EffscopeError(f"device '{name}' is not available: torch sees {seen} GPUs here; use --device cpu")
     return device
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is native on the device: GPUs that say so, processors with AVX512-BF16 or AMX."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, so they may be missing
+    return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
 def amp(device: torch.device) -> AbstractContextManager[None]:

@@ -174,14 +174,21 @@ class LocalEvaluator:
     def _fit_head(self, network: Network, transfer: Transfer) -> None:
         head = next(layer.id for layer in self.layout.layers if layer.block == "Detect")
         teacher = view(self.given.network(), "o2m")
-        error = self._fit(view(network, "o2m"), teacher, self.layout.index(head), transfer, "base: fitting the head")
+        position = self.layout.index(head)
+        prefix = f"model.{position}."
+        new = (*transfer.fresh, *transfer.reshaped)
+        towers = {key.removeprefix(prefix) for key in new if key.startswith(prefix)}
+        error = self._fit(view(network, "o2m"), teacher, position, towers, "base: fitting the head")
         self.notes.append(f"light class head fitted to the given one, normalised error {error:.3f}")
 
     def _swapped(self, layout: Layout, swapped: tuple[int, ...], title: str) -> Network:
-        """The candidate before labelled training: the base's tensors, swapped stages fitted to what they replace."""
+        """The candidate before labelled training: the base's tensors, each swapped stage fitted to what it replaces.
+
+        A swapped stage starts from the base's opening and closing convs and learns as a whole.
+        """
         base = self.finished("base", self.layout)
         network = build(expand(layout), self.config.seed)
-        transfer = inherit(network, layout, self.layout, base.state_dict())
+        inherit(network, layout, self.layout, base.state_dict())
         index = {stage.number: stage.index for stage in stages(layout)}
         for stage in swapped:
             position = index[stage]
@@ -191,19 +198,17 @@ class LocalEvaluator:
                 layer.load_state_dict(read_checkpoint(file).state)
                 continue
             teacher, student = view(base, "o2m"), view(network, "o2m")
-            self._fit(student, teacher, position, transfer, f"{title}: fitting")
+            whole = {name for name, _ in layer.named_parameters()}
+            self._fit(student, teacher, position, whole, f"{title}: fitting")
             write_safetensors(file, layer.state_dict(), {})
         return network
 
-    def _fit(self, student: Network, teacher: Network, position: int, transfer: Transfer, title: str) -> float:
+    def _fit(self, student: Network, teacher: Network, position: int, trained: set[str], title: str) -> float:
         progress = self.parts.part(self._distil_weight(), title)
         device = pick_device(self.config.device)
         layer = student.to(device).model[str(position)]
-        prefix = f"model.{position}."
-        new = (*transfer.fresh, *transfer.reshaped)
-        fresh = {key.removeprefix(prefix) for key in new if key.startswith(prefix)}
         pairs = self._pairs(teacher.to(device), position)
-        return distil(layer, pairs, fresh, self.config.distil, self.config.seed, progress)
+        return distil(layer, pairs, trained, self.config.distil, self.config.seed, progress)
 
     def _pairs(self, teacher: Network, position: int) -> Pairs:
         bank = load_bank(limited(self.data.train, self.bank_size), self.config.imgsz)

@@ -1,0 +1,48 @@
+"""Runs an experiment: `python experiments/run.py NAME [--shared DIR]` reads experiments/NAME/run.toml.
+
+run.toml has `question`, a table `[[step]]` per command (`name`, `command`, `keep`: files of the step's folder that go into
+reports/NAME/<name>). In a command {shared} is the folder the data lies in, {out} the step's folder under runs/NAME.
+Steps that have been done are done again cheaply: effscope finds its own folder and goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+
+def run_step(experiment: str, step: dict[str, object], shared: str) -> None:
+    """Run one command and copy what it keeps into the report."""
+    out = Path("runs") / experiment / str(step["name"])
+    words = shlex.split(str(step["command"]).format(shared=shared, out=out))
+    print("$", shlex.join(words), flush=True)
+    subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=True)
+    report = ROOT / "reports" / experiment / str(step["name"])
+    report.mkdir(parents=True, exist_ok=True)
+    for name in step["keep"]:  # type: ignore[attr-defined]
+        shutil.copy(ROOT / out / name, report / name)
+
+
+def main() -> None:
+    """Run all steps of the named experiment, or the ones named behind it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiment", choices=[path.parent.name for path in sorted(HERE.glob("*/run.toml"))])
+    parser.add_argument("steps", nargs="*")
+    parser.add_argument("--shared", default="../shared/data")
+    arguments = parser.parse_args()
+    plan = tomllib.loads((HERE / arguments.experiment / "run.toml").read_text(encoding="utf-8"))
+    for step in plan["step"]:
+        if not arguments.steps or step["name"] in arguments.steps:
+            run_step(arguments.experiment, step, arguments.shared)
+
+
+if __name__ == "__main__":
+    main()
