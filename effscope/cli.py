@@ -13,7 +13,7 @@ import typer
 from effscope import api
 from effscope.errors import EffscopeError
 from effscope.results import EvalResult, Result, ZooResult
-from effscope.terminal import progress_line
+from effscope.terminal import display
 
 if TYPE_CHECKING:
     from effscope.reporting.tables import Table
@@ -173,10 +173,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a detector; the same command goes on after a stop."""
-    with progress_line(quiet) as progress:
+    with display(quiet) as (progress, say):
         result = api.train(
-            model, weights=weights, out=out, progress=progress, data=data, imgsz=imgsz, epochs=epochs, batch=batch,
-            seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
+            model, weights=weights, out=out, progress=progress, say=say, data=data, imgsz=imgsz, epochs=epochs,
+            batch=batch, seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
         )  # fmt: skip
     from effscope.reporting.tables import eval_table  # noqa: PLC0415
 
@@ -200,8 +200,8 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """COCO AP of a detector on a data set; --out also writes detections and pictures."""
-    with progress_line(quiet) as progress:
-        result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress)
+    with display(quiet) as (progress, say):
+        result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say)
     from effscope.reporting.tables import eval_table  # noqa: PLC0415
 
     _show(lambda: eval_table(result), quiet, json)
@@ -233,9 +233,9 @@ def search(
     quiet: Quiet = False,
 ) -> None:
     """Swap redundant stages for compact blocks until AP drops; hand over tables, plots and the smaller model."""
-    with progress_line(quiet) as progress:
+    with display(quiet) as (progress, say):
         result = api.search(
-            base, out=out, progress=progress, weights=weights, data=data, move=move, head=head, rule=rule,
+            base, out=out, progress=progress, say=say, weights=weights, data=data, move=move, head=head, rule=rule,
             margin=margin, imgsz=imgsz, base_epochs=base_epochs, epochs=epochs, batch=batch, seed=seed, device=device,
             limit_train=limit_train, limit_val=limit_val,
         )  # fmt: skip

@@ -8,8 +8,25 @@ Progress = Callable[[float, str], None]
 """Told the fraction done, 0-1, and a short text."""
 
 
+Say = Callable[[str], None]
+"""Told, once, a line the user should read: the plan, faults of the data."""
+
+
+def unsaid(line: str) -> None:
+    """A `Say` that says nothing."""
+
+
 def silent(fraction: float, text: str) -> None:
     """A progress that shows nothing."""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: `45 s`, `3:05`, `1:02:05`."""
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class Parts:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from effscope.progress import Progress, silent
+from effscope.progress import Progress, Say, duration, silent, unsaid
 
 REDRAW_SECONDS = 0.2
 LOG_SECONDS = 15.0
 SHOW_AFTER_SECONDS = 1.0
 WIDTH = 28
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them: `45 s`, `3:05`, `1:02:05`."""
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class _Line:
@@ -50,6 +42,12 @@ class _Line:
             sys.stderr.write(f"{duration(spent):>8}  {100 * fraction:3.0f} %  {left}  {text}\n")
         sys.stderr.flush()
 
+    def say(self, text: str) -> None:
+        """A line of its own that stays."""
+        self.clear()
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
     def clear(self) -> None:
         """Leave the terminal line empty."""
         if self.live and self.shown:
@@ -58,15 +56,13 @@ class _Line:
 
 
 @contextmanager
-def progress_line(quiet: bool) -> Iterator[Progress]:
-    """A progress that draws itself; silent with `quiet`."""
+def display(quiet: bool) -> Iterator[tuple[Progress, Say]]:
+    """A progress that draws itself and a `say` that prints above it; both silent with `quiet`."""
     if quiet:
-        yield silent
+        yield silent, unsaid
         return
-    import shutil  # noqa: PLC0415
-
     line = _Line(shutil.get_terminal_size().columns, sys.stderr.isatty())
     try:
-        yield line
+        yield line, line.say
     finally:
         line.clear()

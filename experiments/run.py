@@ -1,8 +1,8 @@
 """Runs an experiment: `python experiments/run.py NAME [--shared DIR]` reads experiments/NAME/run.toml.
 
-run.toml has `question`, a table `[[step]]` per command (`name`, `command`, `keep`: files of the step's folder that go into
-reports/NAME/<name>). In a command {shared} is the folder the data lies in, {out} the step's folder under runs/NAME.
-Steps that have been done are done again cheaply: effscope finds its own folder and goes on from there.
+run.toml has `question` and a table `[[step]]` per command: `name`, `command`, `keep` (files of the step's folder that
+go into reports/NAME/<name>). In a command {shared} is the folder the data lies in, {out} the step's folder under
+runs/NAME. A finished step is cheap to run again: effscope finds its own folder.
 """
 
 from __future__ import annotations

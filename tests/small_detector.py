@@ -8,8 +8,8 @@ import torch
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.assign import Truth
 from effscope.expand import expand
-from effscope.nn.build import Network, build
 from effscope.families.catalog import layout
+from effscope.nn.build import Network, build
 
 CLASSES = ("red", "blue")
 COLOURS = ((220, 30, 30), (30, 30, 220))

@@ -16,12 +16,12 @@ from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
 from effscope.errors import EffscopeError
 from effscope.expand import expand
+from effscope.families.catalog import layout
 from effscope.models import Model, metadata, open_model
 from effscope.moves import move
 from effscope.nn.build import Network, build, view
 from effscope.nn.primitives import BN_EPS, BN_MOMENTUM
 from effscope.spec.layout import Layout
-from effscope.families.catalog import layout
 
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 LAYOUTS = {

@@ -72,9 +72,7 @@ RUNNERS: dict[str, Callable[[str], Calls]] = {
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("name", RUNNERS)
-def test_code_runners_are_refused_and_do_not_run(
-    tmp_path: Path, torch_zip: TorchZip, name: str, protocol: int
-) -> None:
+def test_code_runners_are_refused_and_do_not_run(tmp_path: Path, torch_zip: TorchZip, name: str, protocol: int) -> None:
     marker = tmp_path / MARKER
     refused(torch_zip({}))  # zipfile loads a codec on first use
     path = torch_zip(pickle.dumps({"model": RUNNERS[name](str(marker))}, protocol=protocol))

@@ -92,7 +92,7 @@ def test_words_become_an_api_call(
     monkeypatch.setattr(sys, "argv", ["effscope", *line.split()])
     with pytest.raises(Called) as called:
         entry.main()
-    found = {key: value for key, value in called.value.arguments.items() if key != "progress"}
+    found = {key: value for key, value in called.value.arguments.items() if key not in ("progress", "say")}
     assert (called.value.name, found) == (name, arguments)
 
 
@@ -198,8 +198,8 @@ def imported(words: list[str], cwd: Path) -> SimpleNamespace:
      "cost --layer conv3x3 --csv a.csv -q", "zoo -q", "cost nowhere.pt"],
 )  # fmt: skip
 def test_nothing_slow_is_imported(line: str, tmp_path: Path) -> None:
-    from effscope.layout_yaml import to_yaml
     from effscope.families.catalog import layout
+    from effscope.layout_yaml import to_yaml
 
     (tmp_path / "m.yaml").write_text(to_yaml(layout("yolov8n")))
     done = imported(line.split(), tmp_path)

@@ -16,10 +16,10 @@ from effscope.costing.forms import FORMS, layer_cost
 from effscope.costing.laws import Counts
 from effscope.errors import EffscopeError
 from effscope.expand import expand
+from effscope.families.catalog import ZOO, layout
 from effscope.moves import move
 from effscope.results import Alternative, CostResult
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.families.catalog import ZOO, layout
 
 COLUMNS = ("macs", "flops", "conv_flops")
 VIEWS = ("layers", "stages", "ops")

@@ -120,7 +120,14 @@ def test_a_shape_picture_depends_only_on_seed_split_and_position() -> None:
 
 def test_every_kind_of_shape_occurs_and_boxes_are_tight() -> None:
     config = ShapesConfig(
-        counts=(("train", 80),), objects=(1, 1), lines=(0, 0), blobs=(0, 0), noise=(0, 0), blur=(0, 0), texture=0.0
+        counts=(("train", 80),),
+        kinds=tuple(KINDS),
+        objects=(1, 1),
+        lines=(0, 0),
+        blobs=(0, 0),
+        noise=(0, 0),
+        blur=(0, 0),
+        texture=0.0,
     )
     dataset = check_listing("s", "train", list_shapes(BUILTIN_SHAPES, "train", 0, Ledger(), config), Ledger(), None)
     assert {int(label) for sample in dataset.samples for label in sample.labels} == set(range(len(KINDS)))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from effscope.errors import EffscopeError
 from effscope.expand import expand, stages
+from effscope.families.catalog import ZOO, layout
 from effscope.moves import MOVES, move
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.families.catalog import ZOO, layout
 
 CHAIN = (
     Layer("a", "Conv", (16, 3, 2), (IMAGE,), origin="a"),
@@ -125,8 +125,8 @@ def test_repeats_by_the_published_rule(nominal: int, depth: float) -> None:
 def test_expand_names_the_layer_that_does_not_fit() -> None:
     cases = {
         "unknown block 'Magic'": replace(CHAIN[1], block="Magic"),
-        "layer 'b': C2f takes at most": replace(CHAIN[1], args=(16, True, 1, 2)),
-        "layer 'a': Conv cannot be repeated": replace(CHAIN[0], repeats=2),
+        r"layer 'b' \(C2f\): C2f takes the arguments": replace(CHAIN[1], args=(16, True, 1, 2)),
+        r"layer 'a' \(Conv\): Conv cannot be repeated": replace(CHAIN[0], repeats=2),
         r"layer 'c' \(Concat\): .*strides": replace(CHAIN[2], sources=("a", "b", "d")),
         "layer 'b'": replace(CHAIN[1], args=()),
     }

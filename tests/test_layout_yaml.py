@@ -10,10 +10,10 @@ import yaml
 from effscope.blocks.table import BLOCKS
 from effscope.costing.estimate import cost
 from effscope.errors import EffscopeError
+from effscope.families.catalog import ZOO, layout
 from effscope.layout_yaml import from_yaml, read_yaml, to_yaml
 from effscope.moves import move
 from effscope.spec.layout import Layout
-from effscope.families.catalog import ZOO, layout
 
 YOLOV8 = """
 # as Ultralytics spells it, all scales in one file

@@ -11,11 +11,11 @@ from effscope.blocks.table import BLOCKS
 from effscope.costing.estimate import cost
 from effscope.errors import EffscopeError
 from effscope.expand import expand, stages
+from effscope.families.catalog import ZOO, layout
 from effscope.moves import DECOUPLED_FROM, MOVES, move, swap_stage
 from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
 from effscope.spec.ops import shapes
-from effscope.families.catalog import ZOO, layout
 
 STAGES = ["2", "4", "6", "8", "12", "15", "18", "21"]
 TAKEN = {"cib": STAGES, "cib-lk": STAGES, "light-head": ["22"], "scdown": ["5", "7", "19"]}

@@ -18,13 +18,13 @@ from effscope.checkpoint.write import write_safetensors, write_state_dict
 from effscope.costing.estimate import cost
 from effscope.data.write import write_yolo
 from effscope.expand import expand
+from effscope.families.catalog import layout
 from effscope.layout_yaml import read_yaml, to_yaml
 from effscope.models import open_model
 from effscope.moves import move, swap_stage
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
 from effscope.spec.layout import Layout
-from effscope.families.catalog import layout
 
 MIXED = {3: "cib-lk", 4: "cib", 5: "cib", 8: "cib-lk"}
 """Stage -> move."""

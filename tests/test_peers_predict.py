@@ -13,9 +13,9 @@ from effscope.config import EvalConfig
 from effscope.detect.letterbox import resize
 from effscope.detect.predict import detect
 from effscope.expand import expand
+from effscope.families.catalog import layout
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy
-from effscope.families.catalog import layout
 
 RESIZED = """
 import sys, cv2, numpy as np

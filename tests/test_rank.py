@@ -14,13 +14,13 @@ from effscope import api
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError
 from effscope.expand import closing_conv, expand, stages
+from effscope.families.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import folded_conv
 from effscope.ranking.analyze import rank, take
 from effscope.ranking.spectrum import Array
 from effscope.results import StageRank
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.families.catalog import layout
 
 ORACLE = golden("rank_oracle_yolov8n.csv")
 COLUMNS = {

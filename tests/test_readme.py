@@ -15,9 +15,9 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.data.load import load
 from effscope.data.write import write_yolo
 from effscope.expand import expand
+from effscope.families.catalog import layout
 from effscope.models import metadata
 from effscope.nn.build import build
-from effscope.families.catalog import layout
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -60,10 +60,9 @@ def test_readme_shows_the_commands() -> None:
 def test_command_runs(command: str, place: Path) -> None:
     words = shlex.split(command, comments=True)
     words += shlex.split(SMALL.get(words[1], ""))
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=place, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )  # fmt: skip
+    single = {**os.environ, "OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "-m", *words]
+    done = subprocess.run(argv, cwd=place, capture_output=True, text=True, env=single, check=False)
     untrained = words[1] == "search" and "has not learned" in done.stderr
     assert done.returncode == (1 if untrained else 0), done.stderr
     assert "Traceback" not in done.stderr

@@ -157,7 +157,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, step, fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(EffscopeError, match=r"cannot write .*disk full"):
         write_bytes(file, b"new")
     monkeypatch.undo()
     assert file.read_bytes() == b"old"

@@ -12,6 +12,7 @@ from torch import nn
 from effscope.costing.estimate import parameters
 from effscope.errors import EffscopeError
 from effscope.expand import expand
+from effscope.families.catalog import ZOO, layout
 from effscope.moves import move
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy, folded_conv
@@ -19,7 +20,6 @@ from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.layout import Layout
 from effscope.spec.rewrite import FoldBN, MergeBranches, deploy_form, fold_bn, merge_branches
-from effscope.families.catalog import ZOO, layout
 
 
 def moved(*names: str, model: str = "yolov8n", nc: int = 5) -> Layout:

@@ -13,10 +13,10 @@ from effscope import api
 from effscope.costing.estimate import cost, node_costs, parameters, total
 from effscope.errors import EffscopeError
 from effscope.expand import closing_conv, expand, stages
+from effscope.families.catalog import ZOO, layout
 from effscope.moves import move, swap_stage
 from effscope.spec.layout import Layout
 from effscope.spec.ops import shapes
-from effscope.families.catalog import ZOO, layout
 
 EXACT = golden("exact_counts.csv", model="yolov8")
 CIB_STAGES = {"s": (8, 4), "m": (8, 4, 7)}

@@ -54,11 +54,11 @@ def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, lim
 
 
 def fault_lines(dataset: DataSet) -> list[str]:
-    """One line per kind of fault, in a fixed order: how many, what was done, examples. Empty if nothing is wrong."""
+    """One line per kind of fault, in a fixed order: how many, what was done, an example. Empty if nothing is wrong."""
     lines = []
     for fault, action in ACTIONS.items():
         if count := dataset.faults.get(fault.value, 0):
-            shown = "; ".join(dataset.examples.get(fault.value, ()))
+            shown = next(iter(dataset.examples.get(fault.value, ())), "")
             lines.append(f"{fault.value}: {count}, {action} (e.g. {shown})" if shown else f"{fault.value}: {count}")
     return lines
 

@@ -112,4 +112,8 @@ def build(graph: Graph, seed: int = 0) -> Network:
 
 def view(network: Network, *views: str) -> Network:
     """A network that computes only these views and shares every primitive, so every weight, with the given one."""
-    return _assemble(network.spec.keep(*views), lambda node: network.get_submodule(node.module))
+    modes = {module: module.training for module in network.modules()}
+    shared = _assemble(network.spec.keep(*views), lambda node: network.get_submodule(node.module))
+    for module in shared.modules():
+        module.training = modes.get(module, network.training)
+    return shared

@@ -13,8 +13,8 @@ from effscope.errors import EffscopeError
 from effscope.nn.build import Network
 from effscope.spec.layout import Layout
 
-FROZEN = ".dfl.conv.weight"
-"""Suffix of the fixed tensor every head has: that it fits says nothing."""
+LEAST_SHARE = 0.10
+"""Below this share of its parameters a network has inherited nothing worth it: all scales of a family share a little."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
         base_state: state dict of the base, any float dtype.
 
     Raises:
-        EffscopeError: not one trained filter fits.
+        EffscopeError: less than `LEAST_SHARE` of the network fits.
     """
     own, joined = network.state_dict(), positions(layout, base)
     exact: dict[str, str] = {}
@@ -100,8 +100,11 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
             reshaped.append(key)
         else:
             exact[key] = source
-    if not any(own[key].ndim > 1 and not key.endswith(FROZEN) for key in exact):
-        raise EffscopeError(f"none of the weights fits {layout.name}: they belong to another model")
+    share = sum(own[key].numel() for key in exact) / sum(tensor.numel() for tensor in own.values())
+    if share < LEAST_SHARE:
+        raise EffscopeError(
+            f"only {100 * share:.0f} % of {layout.name} would come from these weights: they belong to another model"
+        )
     with torch.no_grad():
         for key, source in exact.items():
             own[key].copy_(base_state[source])

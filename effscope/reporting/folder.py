@@ -13,6 +13,7 @@ from effscope.reporting.plots import plot_history, plot_rank, plot_search
 from effscope.reporting.render import to_csv, to_markdown
 from effscope.reporting.tables import cost_table, eval_table, layer_cost_table, rank_table, search_table
 from effscope.results import (
+    TRAIN_RESULT,
     CostResult,
     EvalResult,
     LayerCostResult,
@@ -88,10 +89,10 @@ def write_train(folder: Path, result: TrainResult) -> TrainResult:
     """train.json, train.md, history.csv and a plot of the losses; returns the result with these in `files`."""
     write_text(folder / "history.csv", to_csv(list(result.history)))
     plot_history(result.history, folder / "history.png")
-    names = {"history": "history.csv", "plot": "history.png", "result": "train.json"}
+    names = {"history": "history.csv", "plot": "history.png", "result": TRAIN_RESULT}
     result = replace(result, files=result.files | {key: str(folder / name) for key, name in names.items()})
     write_text(folder / "train.md", to_markdown(eval_table(result)))
-    result.save(folder / "train.json")
+    result.save(folder / TRAIN_RESULT)
     return result
 
 

@@ -14,6 +14,7 @@ from effscope.costing.estimate import cost
 from effscope.data.sample import Splits
 from effscope.detect.batches import limited, load_bank, plain_batch
 from effscope.detect.evaluate import evaluate
+from effscope.detect.speed import training_images_per_s
 from effscope.detect.train import train
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.expand import expand, stages
@@ -24,7 +25,7 @@ from effscope.nn.distill import Pairs, distil, record
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import Transfer, inherit
 from effscope.nn.precision import pick_device
-from effscope.progress import Parts
+from effscope.progress import Parts, duration
 from effscope.ranking.analyze import rank
 from effscope.results import RankResult
 from effscope.searching.greedy import Question
@@ -36,7 +37,7 @@ State = dict[str, Tensor]
 WORK = "work"
 """Folder of a run for what is trained on the way."""
 
-DISTIL_WEIGHT, EVAL_WEIGHT = 0.3, 0.3
+DISTIL_WEIGHT, EVAL_WEIGHT = 0.15, 0.8
 """Time of one distillation image, and of one evaluated image, in units of one training image."""
 
 
@@ -136,9 +137,20 @@ class LocalEvaluator:
 
     def weight(self) -> float:
         """The whole search with every stage tried, in training images."""
-        n_stages = len(stages(self.layout))
+        n_stages = len(self.swappable())
         base = self._training_weight(self.config.base_epochs) + self._trial_weight()
         return base + n_stages * (self._trial_weight() + self._distil_weight())
+
+    def plan(self) -> str:
+        """What will be done and how long it takes at most, measured on this machine."""
+        c, n = self.config, len(self.swappable())
+        speed = training_images_per_s(build(expand(self.layout)), c.imgsz, c.batch, c.device)
+        return (
+            f"plan: base ({self.given.name}, {c.base_epochs} epochs unless its weights fit) and up to {n} candidates, "
+            f"each fitted without labels and trained {c.epochs} epochs, on {len(self.data.train.samples)} images at "
+            f"{c.imgsz} px, batch {c.batch}, seed {c.seed}: at most {n + 2} trainings, "
+            f"{duration(self.weight() / speed)} here; into {self.work.parent}"
+        )
 
     def _training_weight(self, epochs: int) -> float:
         return float(epochs * len(self.data.train.samples))

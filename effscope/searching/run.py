@@ -15,7 +15,7 @@ from effscope.errors import EffscopeError
 from effscope.layout_yaml import to_yaml
 from effscope.models import RUN_WEIGHTS, Model, metadata
 from effscope.nn.precision import pick_device
-from effscope.progress import Parts, Progress
+from effscope.progress import Parts, Progress, Say, unsaid
 from effscope.results import RankResult, SearchResult, origin, write_text
 from effscope.searching.evaluate import WORK, LocalEvaluator
 from effscope.searching.greedy import Question, State, next_trial, replay, step
@@ -57,7 +57,9 @@ def _answered(journal: Journal, state: State, event: Event, began: float) -> Sta
     return step(state, event)
 
 
-def search(config: SearchConfig, given: Model, data: Splits, folder: Path, report: Progress) -> Finished:
+def search(
+    config: SearchConfig, given: Model, data: Splits, folder: Path, report: Progress, say: Say = unsaid
+) -> Finished:
     """Run the search, or go on with the one the folder holds.
 
     Args:
@@ -66,6 +68,7 @@ def search(config: SearchConfig, given: Model, data: Splits, folder: Path, repor
         data: both splits.
         folder: gets the journal, the work files, the chosen model.
         report: progress of the whole, as if every stage had to be tried.
+        say: told the plan.
 
     Raises:
         NegativeAnswer: the base has not learned.
@@ -80,6 +83,8 @@ def search(config: SearchConfig, given: Model, data: Splits, folder: Path, repor
         "data": f"{data.train.digest}+{data.val.digest}",
     }  # fmt: skip
     state = replay(State(config.move, config.rule, config.margin), _opened(journal, header))
+    if not state.stop_reason:
+        say(evaluator.plan())
     if state.base is None:
         began = time.monotonic()
         state = _answered(journal, state, evaluator.base(), began)
