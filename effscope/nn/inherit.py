@@ -14,7 +14,7 @@ from effscope.nn.build import Network
 from effscope.spec.layout import Layout
 
 LEAST_SHARE = 0.10
-"""Below this share of its parameters a network has inherited nothing worth it: all scales of a family share a little."""
+"""Below this share of its parameters a network has inherited nothing: all scales of a family share a little."""
 
 
 @dataclass(frozen=True)

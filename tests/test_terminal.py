@@ -1,0 +1,63 @@
+"""Progress: parts add up to the whole, and what the terminal shows of it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effscope import terminal
+from effscope.detect.speed import training_images_per_s
+from effscope.expand import expand
+from effscope.families.catalog import layout
+from effscope.nn.build import build
+from effscope.progress import Parts, duration
+from effscope.terminal import display
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=6))
+def test_parts_never_go_back_and_end_at_one(weights: list[float]) -> None:
+    seen: list[float] = []
+    parts = Parts(lambda fraction, text: seen.append(fraction), sum(weights))
+    for weight in weights:
+        tell = parts.part(weight, "x")
+        for fraction in (0.0, 0.5, 1.0):
+            tell(fraction, "working")
+    assert all(a <= b + 1e-9 for a, b in pairwise(seen))
+    assert seen[-1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (45, "45 s"), (60, "1:00"), (185, "3:05"), (3725, "1:02:05")]
+)
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with display(quiet=True) as (progress, say):
+        progress(0.5, "half")
+        say("a line")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_gets_lines_with_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 100.0, 101.0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with display(quiet=False) as (progress, say):
+        say("plan: two things")
+        progress(0.5, "half way")
+        progress(0.51, "too soon to print again")
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "plan: two things"
+    assert "50 %" in shown[1] and "1:40 left" in shown[1] and "half way" in shown[1]
+    assert len(shown) == 2
+
+
+def test_speed_leaves_the_network_alone() -> None:
+    network = build(expand(layout("yolov8n", 2)))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    assert training_images_per_s(network, 64, 2, "cpu") > 0
+    assert all((value == before[key]).all() for key, value in network.state_dict().items())
