@@ -111,7 +111,8 @@ def open_model(model: str) -> Model:
             "CIB, SCDown and light-head forms)"
         )
     name = Path(model).name if Path(model).is_dir() else path.stem
-    return Model(name, layout, checkpoint.state, classes, checkpoint.source, imgsz)
+    source = f"{layout.name}, {layout.nc} classes; {checkpoint.source}"
+    return Model(name, layout, checkpoint.state, classes, source, imgsz)
 
 
 def metadata(layout: Layout, classes: tuple[str, ...] | None, imgsz: int) -> dict[str, str]:

@@ -134,23 +134,28 @@ def cost_table(result: CostResult, by: str = "layer") -> Table:
     )
 
 
+def _pretty(formula: str) -> str:
+    return formula.replace("**2", "²").replace("*", " ")
+
+
 def layer_cost_table(result: LayerCostResult) -> Table:
     """One convolution against its cheaper forms."""
-    symbolic = any(row.formula_params for row in result.alternatives)
     rows = tuple(
         (row.name, f"{row.params:,}", _short(row.macs), f"{1 / row.ratio:.3f}", f"{row.ratio:.2f} x")
-        + ((row.formula_params, row.formula_macs) if symbolic else ())
         for row in result.alternatives
     )
-    columns = ("form", "params", "MACs", "of standard", "cheaper by")
     notes = ["convolutions only: no batch norm, no bias"]
-    if symbolic:
-        notes.append("formulas: c1, c2 channels in and out, h side of the output")
+    formulas = [row for row in result.alternatives if row.formula_params]
+    if formulas:
+        notes.append("formulas, c1 and c2 the channels in and out, h the side of the output, the input stride x h:")
+        notes += [
+            f"  {row.name}: params {_pretty(row.formula_params)}; MACs {_pretty(row.formula_macs)}" for row in formulas
+        ]
     return Table(
         f"{result.layer} stride {result.stride}, {result.c_in} -> {result.c_out}, input {result.size} x {result.size}",
-        (*columns, "params =", "MACs =") if symbolic else columns,
+        ("form", "params", "MACs", "of standard", "cheaper by"),
         rows,
-        frozenset({"form", "params =", "MACs ="}),
+        frozenset({"form"}),
         tuple(notes),
     )
 
