@@ -54,8 +54,8 @@ def _save(results: list[Any], json: str | None, csv: Path | None) -> None:
     """JSON as the contract says: one object, or a list for several; csv of all main tables one below the other."""
     from json import dumps  # noqa: PLC0415
 
+    from effscope.files import write_text  # noqa: PLC0415
     from effscope.reporting.render import to_csv  # noqa: PLC0415
-    from effscope.results import write_text  # noqa: PLC0415
 
     if json is not None:
         text = dumps(results[0].to_dict() if len(results) == 1 else [r.to_dict() for r in results], indent=1)

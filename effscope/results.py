@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from effscope.errors import EffscopeError
+from effscope.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,29 +53,6 @@ def origin(
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return Origin(shlex.join(words), config or {}, layout, data, seeds, versions, machine)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: to a neighbour first, then renamed.
-
-    Raises:
-        EffscopeError: the place cannot be written to.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(data)
-        draft.replace(path)
-    except OSError as e:
-        raise EffscopeError(f"cannot write {path}: {e.strerror or e}; choose another place") from None
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 
 from effscope import api, results
 from effscope.errors import EffscopeError
+from effscope.files import write_bytes, write_text
 from effscope.results import (
     CostResult,
     EvalResult,
@@ -25,8 +26,6 @@ from effscope.results import (
     Trial,
     ZooResult,
     origin,
-    write_bytes,
-    write_text,
 )
 
 MADE = Origin("effscope search", {"imgsz": 64, "recipe": {"lr": 0.1}}, "abc", "def", (0, 1), {"torch": "2"}, "here")

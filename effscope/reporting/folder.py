@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effscope.files import write_bytes, write_text
 from effscope.reporting.plots import plot_history, plot_rank, plot_search
 from effscope.reporting.render import to_csv, to_markdown
 from effscope.reporting.tables import cost_table, eval_table, layer_cost_table, rank_table, search_table
@@ -20,8 +21,6 @@ from effscope.results import (
     RankResult,
     SearchResult,
     TrainResult,
-    write_bytes,
-    write_text,
 )
 
 if TYPE_CHECKING:

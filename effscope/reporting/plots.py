@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effscope.results import RankResult, SearchResult, write_bytes
+from effscope.files import write_bytes
+from effscope.results import RankResult, SearchResult
 from effscope.searching.stats import ACCEPTED
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ from effscope.costing.estimate import cost
 from effscope.costing.latency import forward_ms
 from effscope.data.sample import Splits
 from effscope.errors import EffscopeError
+from effscope.files import write_text
 from effscope.layout_yaml import to_yaml
 from effscope.models import RUN_WEIGHTS, Model, metadata
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress, Say, unsaid
-from effscope.results import RankResult, SearchResult, origin, write_text
+from effscope.results import RankResult, SearchResult, origin
 from effscope.searching.evaluate import WORK, LocalEvaluator
 from effscope.searching.greedy import Question, State, next_trial, replay, step
 from effscope.searching.journal import Event, Journal
