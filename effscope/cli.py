@@ -220,7 +220,9 @@ def search(
     rule: Annotated[str, typer.Option("--rule", help="margin: AP >= base - margin; paper: AP >= base.")] = "margin",
     margin: Annotated[float, typer.Option("--margin", help="AP a swap may cost, a fraction.")] = 0.01,
     imgsz: Imgsz = None,
-    base_epochs: Annotated[Optional[int], typer.Option("--base-epochs", help="Epochs of the base.")] = None,
+    base_epochs: Annotated[
+        Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half when it starts from weights.")
+    ] = None,
     epochs: Epochs = None,
     batch: Batch = None,
     seed: Seed = 0,

@@ -132,7 +132,10 @@ class DistilConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The main job. Training fields are as in `TrainConfig`; `base_epochs` train the base, `epochs` each candidate."""
+    """The main job. Training fields are as in `TrainConfig`.
+
+    `base_epochs` train the base, half of them when it starts from weights of other classes; `epochs` each candidate.
+    """
 
     base: str = "yolov8n"
     weights: str | None = None

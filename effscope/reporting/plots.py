@@ -108,6 +108,7 @@ def plot_history(history: tuple[dict[str, float], ...], path: Path) -> Path:
         right.plot([x for x, _ in scored], [y for _, y in scored], color="#2e8b57", lw=1.4, ls="--", label="AP x 100")
         right.set_ylabel("AP50-95 x 100")
         right.legend(frameon=False, fontsize=8, loc="lower left")
-    axes.spines[["top"]].set_visible(False)
+    axes.spines["top"].set_visible(False)
+    axes.spines["right"].set_visible(len(scored) > 1)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
     return _save(figure, path)

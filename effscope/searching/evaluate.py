@@ -37,6 +37,9 @@ State = dict[str, Tensor]
 WORK = "work"
 """Folder of a run for what is trained on the way."""
 
+TUNE_SHARE = 0.5
+"""Share of `base_epochs` a base is trained for when it starts from weights of other classes."""
+
 DISTIL_WEIGHT, EVAL_WEIGHT = 0.15, 0.8
 """Time of one distillation image, and of one evaluated image, in units of one training image."""
 
@@ -65,6 +68,8 @@ class LocalEvaluator:
         if not self.swappable():
             raise EffscopeError(f"{given.name} has no C2f stage left to swap")
         self.notes: list[str] = []
+        scratch = given.state is None
+        self.base_epochs = config.base_epochs if scratch else max(round(TUNE_SHARE * config.base_epochs), 1)
         self.bank_size = min(config.distil.images, len(data.train.samples))
 
     # -- what the search asks ------------------------------------------------------------------------------------
@@ -138,7 +143,7 @@ class LocalEvaluator:
     def weight(self) -> float:
         """The whole search with every stage tried, in training images."""
         n_stages = len(self.swappable())
-        base = self._training_weight(self.config.base_epochs) + self._trial_weight()
+        base = self._training_weight(self.base_epochs) + self._trial_weight()
         return base + n_stages * (self._trial_weight() + self._distil_weight())
 
     def plan(self) -> str:
@@ -146,7 +151,7 @@ class LocalEvaluator:
         c, n = self.config, len(self.swappable())
         speed = training_images_per_s(build(expand(self.layout)), c.imgsz, c.batch, c.device)
         return (
-            f"plan: base ({self.given.name}, {c.base_epochs} epochs unless its weights fit) and up to {n} candidates, "
+            f"plan: base ({self.given.name}, {self.base_epochs} epochs unless its weights fit), up to {n} candidates, "
             f"each fitted without labels and trained {c.epochs} epochs, on {len(self.data.train.samples)} images at "
             f"{c.imgsz} px, batch {c.batch}, seed {c.seed}: at most {n + 2} trainings, "
             f"{duration(self.weight() / speed)} here; into {self.work.parent}"
@@ -176,10 +181,10 @@ class LocalEvaluator:
             if not same:
                 self.notes.append(
                     f"the weights know {self.given.layout.nc} other classes: the class tower starts anew and the "
-                    f"base is trained for {self.config.base_epochs} epochs"
+                    f"base is trained for {self.base_epochs} epochs"
                 )
         if needs_training:
-            epochs = self.config.base_epochs
+            epochs = self.base_epochs
             network = self._trained("base", network, epochs, self.config.recipe, "base: training")
         return network
 
