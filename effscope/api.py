@@ -17,6 +17,7 @@ from effscope.config import (
     to_dict,
 )
 from effscope.errors import EffscopeError
+from effscope.files import make_folder
 from effscope.models import open_layout, open_model
 from effscope.progress import Progress, Say, duration, silent, unsaid
 from effscope.results import (
@@ -59,14 +60,16 @@ def rank(
     check({"at": at, "threshold": threshold, "limit": limit, "imgsz": imgsz})
     opened = open_model(model)
     network = opened.network()
-    images = None
+    images, of = None, "weights"
     if activations is not None:
         from effscope.runs import pictures  # noqa: PLC0415
 
-        images = pictures(activations, limit, imgsz or opened.imgsz or 640)
+        side = imgsz or opened.imgsz or 640
+        images = pictures(activations, limit, side)
+        of = f"activations over {limit} training images of {activations} at {side} px"
     weights = "random" if opened.state is None else "checkpoint"
     config = RankConfig(at, threshold, fold_bn)
-    result = rank_network(network, opened.layout, config, weights=weights, source=opened.source, images=images)
+    result = rank_network(network, opened.layout, config, weights=weights, source=opened.source, of=of, images=images)
     return replace(result, model=opened.name)
 
 
@@ -138,7 +141,7 @@ def eval(
     config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device)
     loaded = decodable(load(data, split, limit_val))
     say_faults(loaded, say)
-    dataset = in_terms_of(loaded, opened)
+    dataset = in_terms_of(loaded, opened, say)
     found = evaluate(deploy(opened.network()), dataset, config, progress)
     made = origin(to_dict(config), opened.layout.digest(), dataset.digest)
     result = EvalResult(model=opened.name, **found.to_dict(), origin=made)
@@ -174,24 +177,36 @@ def train(
     """
     from effscope.detect.speed import training_images_per_s  # noqa: PLC0415
     from effscope.reporting.folder import write_train  # noqa: PLC0415
-    from effscope.runs import finished_training, load_splits, run_folder, started, trained  # noqa: PLC0415
+    from effscope.runs import (  # noqa: PLC0415
+        TRAIN_STATE,
+        finished_training,
+        load_splits,
+        run_folder,
+        started,
+        trained,
+        training_origin,
+    )
 
     config = settled(TrainConfig, settings)
-    folder = run_folder("train", weights or model, config.data, config, out)
+    folder = run_folder("train", " ".join(filter(None, (model, weights))), config.data, config, out)
     opened = open_model(model)
     splits = load_splits(config, say)
     opened = replace(opened, layout=replace(opened.layout, nc=len(splits.train.classes)))
-    finished = finished_training(folder, config, opened.layout.digest(), splits.train.digest)
+    network, transfer = started(opened, model, weights, config.seed)
+    make_folder(folder)
+    made = training_origin(config, opened, network, splits)
+    finished = finished_training(folder, made)
     if finished is not None:
         return finished
-    network, transfer = started(opened, model, weights, config.seed)
     speed = training_images_per_s(network, config.imgsz, config.batch, config.device)
     n = len(splits.train.samples)
     say(
         f"plan: {opened.name} for {config.epochs} epochs on {n} images at {config.imgsz} px, batch {config.batch}, "
         f"seed {config.seed}: about {duration(config.epochs * n / speed)} here; into {folder}"
     )
-    return write_train(folder, trained(network, opened, splits, config, folder, transfer, progress))
+    result = write_train(folder, trained(network, opened, splits, config, folder, transfer, made, progress))
+    (folder / TRAIN_STATE).unlink(missing_ok=True)
+    return result
 
 
 def search(
@@ -223,4 +238,5 @@ def search(
     config = settled(SearchConfig, {"base": base, **settings})
     folder = run_folder("search", config.base, config.data, config, out)
     given = given_base(config)
-    return write_search(folder, run(config, given, load_splits(config, say), folder, progress, say))
+    splits = load_splits(config, say)
+    return write_search(folder, run(config, given, splits, folder, progress, say))

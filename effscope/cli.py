@@ -137,7 +137,9 @@ def cost(
     """Exact parameters, MACs, FLOPs and bytes of a model, or of one layer against its cheaper forms."""
     if (model is None) == (layer is None):
         raise EffscopeError("cost needs a MODEL or --layer, one of them: effscope cost yolov8s, or --layer conv3x3")
+    from effscope.files import write_text  # noqa: PLC0415
     from effscope.reporting import folder, tables  # noqa: PLC0415
+    from effscope.reporting.render import to_csv  # noqa: PLC0415
 
     if layer is not None:
         compared = api.layer_cost(layer, cin, cout, stride, size, symbolic)
@@ -150,7 +152,9 @@ def cost(
             raise EffscopeError(f"unknown --by '{by}': choose one of {', '.join(tables.COST_VIEWS)}")
         counted = api.cost(model, imgsz)
         _show(lambda: tables.cost_table(counted, by), quiet, json)
-        _save([counted], json, csv)
+        _save([counted], json, None)
+        if csv is not None:
+            write_text(csv, to_csv([asdict(row) for row in getattr(counted, tables.COST_VIEWS[by])]))
         files = folder.write_cost(out, counted) if out else {}
     _files(files, quiet, json)
 

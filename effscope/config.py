@@ -14,8 +14,8 @@ BUILTIN_SHAPES = "builtin:shapes"
 class Recipe:
     """How a detector is trained. Learning rates are per optimiser step, angles and gains as in YOLOv8.
 
-    Sources: YOLOv8 recipe as described in the YOLOv10 paper (arXiv 2405.14458, appendix) and REFERENCE facts;
-    see docs/architecture.md, "Training recipe".
+    Sources: YOLOv8's recipe as the YOLOv10 paper (arXiv 2405.14458, appendix) gives it. Where it differs, because a
+    proxy training is short: a step for every batch, AdamW at 2e-3, cosine decay.
     """
 
     optimizer: str = "adamw"  # adamw | sgd

@@ -19,8 +19,3 @@ def unknown(kind: str, value: object, choices: object) -> EffscopeError:
     """An error that names the wrong value and lists the right ones."""
     listed = ", ".join(str(c) for c in choices)  # type: ignore[attr-defined]
     return EffscopeError(f"unknown {kind} '{value}': choose one of {listed}")
-
-
-def missing_extra(package: str, extra: str, purpose: str) -> EffscopeError:
-    """An error for an optional dependency that is not installed."""
-    return EffscopeError(f"{purpose} needs the package '{package}': install it with `pip install 'effscope[{extra}]'`")

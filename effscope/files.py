@@ -9,6 +9,15 @@ from pathlib import Path
 from effscope.errors import EffscopeError
 
 
+def make_folder(path: Path) -> Path:
+    """Make a folder and its parents. Raises EffscopeError if something else stands there or it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise EffscopeError(f"cannot make the folder {path}: {e.strerror or e}; choose another --out") from None
+    return path
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     write_bytes(path, text.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +20,20 @@ from effscope.detect.train import train as train_network
 from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.models import RUN_WEIGHTS, Model, metadata, open_model
-from effscope.nn.build import Network, build
+from effscope.nn.build import Network, build, digest
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import inherit
 from effscope.nn.precision import pick_device
-from effscope.progress import Progress, Say
-from effscope.results import TRAIN_RESULT, TrainResult, origin
+from effscope.progress import Parts, Progress, Say
+from effscope.results import TRAIN_RESULT, Origin, TrainResult, origin
+from effscope.spec.layout import Layout
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 RUNS = Path("runs")
+TRAIN_STATE = "training.state"
+"""State of an unfinished training in its folder, deleted when the result is written."""
 
 
 def run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | None) -> Path:
@@ -40,7 +44,7 @@ def run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | 
     place = Path(data)
     subject = "shapes" if data == BUILTIN_SHAPES else place.resolve().parent.name if place.suffix else place.name
     tag = hashlib.sha256(f"{model} {settings}".encode()).hexdigest()[:6]
-    return RUNS / f"{kind}-{Path(model).stem}-{subject}-{tag}"
+    return RUNS / f"{kind}-{'-'.join(Path(word).stem for word in model.split())}-{subject}-{tag}"
 
 
 def pictures(data: str, limit: int, imgsz: int) -> Iterator[Tensor]:
@@ -49,7 +53,7 @@ def pictures(data: str, limit: int, imgsz: int) -> Iterator[Tensor]:
     return (plain_batch(bank, [i], pick_device("cpu")).images for i in range(len(bank.pictures)))
 
 
-def in_terms_of(dataset: DataSet, opened: Model) -> DataSet:
+def in_terms_of(dataset: DataSet, opened: Model, say: Say) -> DataSet:
     """The data with labels that mean the model's classes, matched by name; boxes of other classes are left out.
 
     Raises:
@@ -62,12 +66,28 @@ def in_terms_of(dataset: DataSet, opened: Model) -> DataSet:
                 f"{len(dataset.classes)}: give a weights file that names its classes"
             )
         return dataset
-    if not set(opened.classes) & set(dataset.classes):
+    return matched(dataset, opened.classes, opened.name, say)
+
+
+def matched(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) -> DataSet:
+    """The data with labels that index `classes`, matched by name; tells how many boxes of other classes are left out.
+
+    Raises:
+        EffscopeError: no class in common.
+    """
+    if dataset.classes == classes:
+        return dataset
+    if not set(classes) & set(dataset.classes):
         raise EffscopeError(
-            f"{opened.name} and {dataset.source} have no class in common: the model knows "
-            f"{', '.join(opened.classes[:5])}, ...; the data {', '.join(dataset.classes[:5])}"
+            f"{owner} and {dataset.source} ({dataset.split}) have no class in common: {', '.join(classes[:5])}, ... "
+            f"against {', '.join(dataset.classes[:5])}"
         )
-    return relabelled(dataset, opened.classes)
+    found = relabelled(dataset, classes)
+    lost = sum(len(a.labels) - len(b.labels) for a, b in zip(dataset.samples, found.samples, strict=True))
+    if lost:
+        unknown = ", ".join(name for name in dataset.classes if name not in classes)
+        say(f"{dataset.split}: {lost} boxes of classes {owner} does not have are left out: {unknown}")
+    return found
 
 
 def given_base(config: SearchConfig) -> Model:
@@ -78,11 +98,17 @@ def given_base(config: SearchConfig) -> Model:
     weights = open_model(config.weights)
     if weights.state is None:
         raise EffscopeError(f"{config.weights} holds no weights: give a weights file or a run folder")
-    if weights.layout.scale != given.layout.scale or len(weights.layout.layers) != len(given.layout.layers):
+    if _body(weights.layout) != _body(given.layout):
         raise EffscopeError(
-            f"{config.weights} is a {weights.layout.name}, --base is {given.layout.name}: give weights of the base"
+            f"{config.weights} is a {weights.layout.name}, --base is another {given.layout.name}: "
+            "give weights of the base, or name them as --base"
         )
-    return weights
+    return replace(weights, name=given.name)
+
+
+def _body(layout: Layout) -> object:
+    """What decides whether weights belong to a layout: all but the head and the class count."""
+    return layout.scale, [layer for layer in layout.layers if layer.block != "Detect"]
 
 
 def load_splits(config: SearchConfig | TrainConfig, say: Say) -> Splits:
@@ -91,9 +117,7 @@ def load_splits(config: SearchConfig | TrainConfig, say: Say) -> Splits:
     train_set, val_set = (decodable(load(config.data, split, limit)) for split, limit in limits.items())
     for dataset in (train_set, val_set):
         say_faults(dataset, say)
-    if val_set.classes != train_set.classes:
-        val_set = relabelled(val_set, train_set.classes)
-    return Splits(train_set, val_set)
+    return Splits(train_set, matched(val_set, train_set.classes, "the training split", say))
 
 
 def say_faults(dataset: DataSet, say: Say) -> None:
@@ -102,13 +126,20 @@ def say_faults(dataset: DataSet, say: Say) -> None:
         say(f"{dataset.split}: {line}")
 
 
-def finished_training(folder: Path, config: TrainConfig, layout: str, data: str) -> TrainResult | None:
+def training_origin(config: TrainConfig, opened: Model, network: Network, splits: Splits) -> Origin:
+    """Where a training that starts now comes from; its config, layout, data and starting weights make it this one."""
+    settings = {**to_dict(config), "start": digest(network.state_dict())}
+    return origin(settings, opened.layout.digest(), f"{splits.train.digest}+{splits.val.digest}", (config.seed,))
+
+
+def finished_training(folder: Path, made: Origin) -> TrainResult | None:
     """The result of this very training if the folder holds it; EffscopeError if it holds another one."""
     file = folder / TRAIN_RESULT
     if not file.exists():
         return None
     found = TrainResult.load(file)
-    if (found.origin.config, found.origin.layout, found.origin.data) != (to_dict(config), layout, data):
+    was = found.origin
+    if (was.config, was.layout, was.data) != (made.config, made.layout, made.data):
         raise EffscopeError(f"{folder} holds another training: choose another --out or delete it")
     return found
 
@@ -131,20 +162,21 @@ def trained(
     config: TrainConfig,
     folder: Path,
     transfer: str,
+    made: Origin,
     progress: Progress,
 ) -> TrainResult:
     """Train, score the last averaged weights, write them into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state_file = folder / "training.state"
-    done = train_network(network, splits.train, config, progress=progress, state_file=state_file)
+    parts = Parts(progress, config.epochs * len(splits.train.samples) + len(splits.val.samples))
+    training = parts.part(config.epochs * len(splits.train.samples), "training")
+    done = train_network(network, splits.train, config, progress=training, state_file=folder / TRAIN_STATE)
     network.load_state_dict(done.state)
     scoring = EvalConfig(imgsz=config.imgsz, batch=config.batch, device=config.device)
-    found = evaluate(deploy(network), splits.val, scoring, progress)
+    found = evaluate(deploy(network), splits.val, scoring, parts.part(len(splits.val.samples), "scoring"))
     write_safetensors(folder / RUN_WEIGHTS, done.state, metadata(opened.layout, splits.train.classes, config.imgsz))
     result = TrainResult(
         model=opened.name,
         **found.to_dict(),
-        origin=origin(to_dict(config), opened.layout.digest(), splits.train.digest, (config.seed,)),
+        origin=made,
         images_per_s=done.images_per_s,
         epochs=config.epochs,
         peak_memory_mb=done.peak_memory_mb,
@@ -153,5 +185,4 @@ def trained(
         transfer=transfer,
         files={"weights": str(folder / RUN_WEIGHTS)},
     )
-    state_file.unlink(missing_ok=True)
     return result

@@ -14,6 +14,7 @@ REDRAW_SECONDS = 0.2
 LOG_SECONDS = 15.0
 SHOW_AFTER_SECONDS = 1.0
 WIDTH = 28
+ENOUGH_TO_ESTIMATE = 0.005
 
 
 class _Line:
@@ -23,6 +24,7 @@ class _Line:
         self.columns, self.live = columns, live
         self.began = self.drawn = time.monotonic()
         self.shown = 0
+        self.start: tuple[float, float] | None = None
 
     def __call__(self, fraction: float, text: str) -> None:
         now = time.monotonic()
@@ -31,7 +33,11 @@ class _Line:
             return
         self.drawn = now
         spent = now - self.began
-        left = f"at most {duration(spent / fraction - spent)} left" if fraction > 0.005 else "estimating"  # noqa: PLR2004
+        if self.start is None or fraction < self.start[1]:
+            self.start = (now, fraction)
+        gained = fraction - self.start[1]
+        known = gained > ENOUGH_TO_ESTIMATE
+        left = f"about {duration((now - self.start[0]) * (1 - fraction) / gained)} left" if known else "estimating"
         done = round(WIDTH * fraction)
         bar = "━" * done + "╌" * (WIDTH - done)
         line = f"{bar} {100 * fraction:3.0f} %  {left}  {text}"[: self.columns - 1]

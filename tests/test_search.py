@@ -230,7 +230,7 @@ def test_given_weights_of_the_same_classes_are_not_trained_again(place: Path, tr
 def test_the_light_head_is_fitted_and_the_rest_is_exactly_the_given_model(place: Path, trained: Path) -> None:
     """DESIGN section 7: every untouched tensor is inherited exactly; the box towers are not touched."""
     result = run(place, "fitted", weights=str(trained))
-    assert any("light class head fitted" in note for note in result.notes)
+    assert any("light class head, fitted" in note for note in result.notes)
     given, base = state_of(trained), dict(read_checkpoint(place / "fitted" / "work" / "base.safetensors").state)
     changed = {key for key, value in base.items() if key in given and not torch.equal(value, given[key])}
     assert not {key for key in changed if not key.startswith("model.8.cv3.")}

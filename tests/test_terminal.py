@@ -44,16 +44,18 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_log_gets_lines_with_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 100.0, 101.0])
+    clock = iter([0.0, 100.0, 101.0, 200.0])
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
     with display(quiet=False) as (progress, say):
         say("plan: two things")
         progress(0.5, "half way")
         progress(0.51, "too soon to print again")
+        progress(0.75, "three quarters")
     shown = capsys.readouterr().err.splitlines()
     assert shown[0] == "plan: two things"
-    assert "50 %" in shown[1] and "1:40 left" in shown[1] and "half way" in shown[1]
-    assert len(shown) == 2
+    assert "50 %" in shown[1] and "estimating" in shown[1] and "half way" in shown[1]
+    assert "75 %" in shown[2] and "1:40 left" in shown[2]
+    assert len(shown) == 3
 
 
 def test_speed_leaves_the_network_alone() -> None:

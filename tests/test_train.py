@@ -17,6 +17,7 @@ from effscope.detect.optimise import MovingAverage, learning_rate, make_optimize
 from effscope.detect.resume import load_state
 from effscope.detect.train import Trained, train
 from effscope.errors import EffscopeError
+from effscope.nn.build import digest
 from effscope.nn.fuse import deploy
 
 CONFIG = TrainConfig(data="made", imgsz=64, epochs=3, batch=4, device="cpu", recipe=Recipe(close_mosaic_epochs=1))
@@ -76,8 +77,11 @@ def test_interrupted_and_resumed_gives_the_same_weights(whole: Trained, tmp_path
     file = tmp_path / "states" / "state.pt"
     with pytest.raises(KeyboardInterrupt):
         train(small_network(), DATA, CONFIG, progress=stop_after(2, KeyboardInterrupt), state_file=file)
-    assert load_state(file, CONFIG, DATA.digest)["moved"]["epoch"] == 2
-    resumed = train(small_network(seed=9), DATA, CONFIG, state_file=file)
+    identity = f"{DATA.digest}+{digest(small_network().state_dict())}"
+    assert load_state(file, CONFIG, identity)["moved"]["epoch"] == 2
+    with pytest.raises(EffscopeError, match="starting weights differ"):
+        train(small_network(seed=9), DATA, CONFIG, state_file=file)
+    resumed = train(small_network(), DATA, CONFIG, state_file=file)
     assert equal(resumed, whole)
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
     assert equal(train(small_network(), DATA, CONFIG, state_file=file), whole)  # finished: nothing left to do

@@ -46,7 +46,7 @@ def load_state(path: Path, config: TrainConfig, digest: str) -> Saved:
         raise EffscopeError(f"{path} has format {version}, not {FORMAT_VERSION}: delete it to start anew")
     differing = _differing(kept, _identity(config))
     if data != digest:
-        differing = ["the data", *differing]
+        differing = ["the data or the starting weights", *differing]
     if differing:
         raise EffscopeError(f"{path} is of another training ({', '.join(differing)} differ): delete it to start anew")
     return saved

@@ -28,7 +28,7 @@ from effscope.detect.optimise import (
 )
 from effscope.detect.resume import Saved, load_state, peak_memory_mb, save_state
 from effscope.errors import EffscopeError
-from effscope.nn.build import Network, view
+from effscope.nn.build import Network, digest, view
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import amp, pick_device
 from effscope.progress import Progress
@@ -105,11 +105,12 @@ def train(
             state file is of another training.
     """
     _check_fit(model, train_set, config)
+    identity = f"{train_set.digest}+{digest(model.state_dict())}"
     run = _start(model, config)
     reading = (lambda _, text: progress(0.0, text)) if progress else None
     bank = load_bank(limited(train_set, config.limit_train), config.imgsz, reading)
     if state_file is not None and state_file.exists():
-        _restore(run, load_state(state_file, config, train_set.digest))
+        _restore(run, load_state(state_file, config, identity))
     while run.epoch < config.epochs:
         began = time.perf_counter()
         with _own_random_state(_epoch_seed(config.seed, run.epoch), run.device):
@@ -120,17 +121,18 @@ def train(
         run.seconds += time.perf_counter() - began
         run.history.append(row)
         if state_file is not None:
-            save_state(state_file, _snapshot(run), config, train_set.digest)
+            save_state(state_file, _snapshot(run), config, identity)
     return _finish(run, bank.left_out)
 
 
 def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
+    classes = model.nc
     coarsest = max(model.spec.info["strides"])
     if config.imgsz % coarsest:
         raise EffscopeError(f"imgsz {config.imgsz} is no multiple of {coarsest}, the network's coarsest stride")
-    if model.nc < len(data.classes):
+    if classes < len(data.classes):
         raise EffscopeError(
-            f"the network knows {model.nc} classes, '{data.source}' has {len(data.classes)}: "
+            f"the network knows {classes} classes, '{data.source}' has {len(data.classes)}: "
             f"build it with nc={len(data.classes)}"
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 
+from effscope.errors import EffscopeError
 from effscope.nn.primitives import BUILDERS
 from effscope.spec.graph import INPUT, Graph, Node
 
@@ -41,7 +43,9 @@ class Network(nn.Module):
 
     @property
     def nc(self) -> int:
-        """Number of classes of the detection head."""
+        """Number of classes of the detection head. Raises EffscopeError for a network without one."""
+        if "nc" not in self.spec.info:
+            raise EffscopeError("this network has no detection head: it can be counted and ranked, not trained")
         return int(self.spec.info["nc"])
 
     def forward(self, images: Tensor) -> dict[str, tuple[Tensor, ...]]:
@@ -50,6 +54,15 @@ class Network(nn.Module):
             wires = self.wiring[position]
             known.update(zip(wires.outputs, layer(*(known[name] for name in wires.inputs)), strict=True))
         return {view: tuple(known[name] for name in names) for view, names in self.spec.views.items()}
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """Hash of a state dict: names, shapes, dtypes and every value."""
+    found = hashlib.sha256()
+    for key, tensor in state.items():
+        found.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _identifier(name: str) -> str:

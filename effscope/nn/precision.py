@@ -20,7 +20,9 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(f"cuda:{name}" if name.isdigit() else name)
     except RuntimeError:
-        raise EffscopeError(f"unknown device '{name}': choose auto, cpu, cuda or cuda:N") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise EffscopeError(f"unknown device '{name}': choose auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         seen = torch.cuda.device_count()
         raise EffscopeError(f"device '{name}' is not available: torch sees {seen} GPUs here; use --device cpu")

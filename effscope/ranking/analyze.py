@@ -163,6 +163,7 @@ def rank(
     *,
     weights: str = "checkpoint",
     source: str = "",
+    of: str = "weights",
     images: Iterable[Tensor] | None = None,
 ) -> RankResult:
     """Numerical rank of every stage of a network, ascending.
@@ -173,6 +174,7 @@ def rank(
         config: where (closing conv of the stage, or last conv of its last block), threshold, folding.
         weights: "checkpoint" or "random", said in the result.
         source: one line on where the weights came from.
+        of: what is ranked, said in the result: "weights", or which images.
         images: with them the rank is that of the outputs (channel covariance) instead of the weights.
 
     Raises:
@@ -189,6 +191,6 @@ def rank(
         _stage_rank(stage, node, taken[node.name], config.threshold) for stage, node in zip(found, nodes, strict=True)
     ]
     ordered = _ordered(rows)
-    definition = {**to_dict(config), "weights": weights, "of": "weights" if images is None else "activations"}
+    definition = {**to_dict(config), "weights": weights, "of": of}
     order = tuple(row.stage for row in ordered if row.ratio is not None)
     return RankResult(layout.name, source, definition, ordered, order, origin(to_dict(config), layout.digest()))

@@ -34,8 +34,8 @@ N_PICTURES = 8
 def write_rank(folder: Path, results: Sequence[RankResult]) -> dict[str, str]:
     """rank.json, rank.csv, rank.md and a bar plot for each model."""
     files = {}
-    for result in results:
-        stem = "rank" if len(results) == 1 else f"rank-{result.model}"
+    for n, result in enumerate(results, 1):
+        stem = "rank" if len(results) == 1 else f"rank-{n}-{result.model}"
         result.save(folder / f"{stem}.json")
         write_text(folder / f"{stem}.csv", to_csv([asdict(row) for row in result.stages]))
         write_text(folder / f"{stem}.md", to_markdown(rank_table(result)))

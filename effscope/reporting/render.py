@@ -9,11 +9,9 @@ from typing import Any
 
 from effscope.reporting.tables import Table
 
-NARROW = 80
-
 
 def to_terminal(table: Table) -> None:
-    """Print with rich; on a pipe, plain text no wider than 80 columns unless the table needs more."""
+    """Print with rich, as wide as the terminal; on a pipe, plain text of 120 columns."""
     from rich.console import Console  # noqa: PLC0415 - slow import
     from rich.table import Table as RichTable  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -42,9 +40,10 @@ def _line(cells: Any) -> str:
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of equal keys as csv text with a header; sequences are joined by spaces."""
+    """Rows as csv text with a header; a key a row lacks is left empty, sequences are joined by spaces."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({k: " ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in row.items()})

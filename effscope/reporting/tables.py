@@ -70,11 +70,12 @@ def rank_table(result: RankResult) -> Table:
     definition = result.definition
     ties = any(row.threshold_tie for row in result.stages)
     where = {"stage": "closing conv of each stage", "block": "last conv of each stage's last block"}[definition["at"]]
-    folded = "BN folded" if definition["fold_bn"] else "raw, BN apart"
+    folded = "weights, BN folded" if definition["fold_bn"] else "weights, raw"
+    if definition["of"] != "weights":
+        folded = f"outputs of the convolution before its BN, {definition['of']}"
     notes = [
         result.source,
-        f"rank: singular values above {definition['threshold']:g} of the largest; "
-        f"{definition['of']} ({folded}); {where}",
+        f"rank: singular values above {definition['threshold']:g} of the largest; {folded}; {where}",
         "random: the ratio a Gaussian matrix of that shape has; ratios of unlike shapes are not comparable without it",
     ]
     if definition["weights"] == "random":

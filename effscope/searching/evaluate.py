@@ -34,6 +34,9 @@ from effscope.spec.layout import Layout
 
 State = dict[str, Tensor]
 
+CLASS_TOWER = ".cv3."
+"""Part of the state-dict keys of a head's class towers; they start anew for other classes."""
+
 WORK = "work"
 """Folder of a run for what is trained on the way."""
 
@@ -80,7 +83,7 @@ class LocalEvaluator:
         Raises:
             NegativeAnswer: its AP is below `learned_ap`: it judges nothing.
         """
-        network, trained = self._load("base"), None
+        network = self._load("base")
         if network is None:
             network = self._prepared_base()
             self._store("base", self.layout, network)
@@ -172,11 +175,12 @@ class LocalEvaluator:
         network = build(expand(self.layout), self.config.seed)
         needs_training = True
         if self.given.state is not None:
-            transfer = inherit(network, self.layout, self.given.layout, self.given.state)
             same = self.given.classes in (None, self.data.train.classes) and self.given.layout.nc == self.layout.nc
             needs_training = not same
-            self.notes.append(f"weights of {self.given.name}: {transfer.summary()}")
-            if same and transfer.fresh:
+            kept = {key: t for key, t in self.given.state.items() if same or CLASS_TOWER not in key}
+            transfer = inherit(network, self.layout, self.given.layout, kept)
+            self.notes.append(f"start: {self.given.source}; {transfer.summary()}")
+            if same and (transfer.fresh or transfer.reshaped):
                 self._fit_head(network, transfer)
             if not same:
                 self.notes.append(
@@ -196,7 +200,11 @@ class LocalEvaluator:
         new = (*transfer.fresh, *transfer.reshaped)
         towers = {key.removeprefix(prefix) for key in new if key.startswith(prefix)}
         error = self._fit(view(network, "o2m"), teacher, position, towers, "base: fitting the head")
-        self.notes.append(f"light class head fitted to the given one, normalised error {error:.3f}")
+        before = self._ap(self.given.network(), "base: scoring it as given")
+        self.notes.append(
+            f"the base is the given model (AP {before:.3f}, {cost(self.given.layout).params:,} parameters) with the "
+            f"light class head, fitted to its own with normalised error {error:.3f}; all figures compare with that base"
+        )
 
     def _swapped(self, layout: Layout, swapped: tuple[int, ...], title: str) -> Network:
         """The candidate before labelled training: the base's tensors, each swapped stage fitted to what it replaces.
@@ -251,7 +259,6 @@ class LocalEvaluator:
         self.work.mkdir(parents=True, exist_ok=True)
         trained = train(network, self.data.train, config, progress=progress, state_file=state_file)
         network.load_state_dict(trained.state)
-        state_file.unlink(missing_ok=True)
         return network
 
     def _ap(self, network: Network, title: str) -> float:
@@ -263,6 +270,7 @@ class LocalEvaluator:
         self.work.mkdir(parents=True, exist_ok=True)
         facts = metadata(layout, self.data.train.classes, self.config.imgsz)
         write_safetensors(self.work / f"{name}.safetensors", network.state_dict(), facts)
+        (self.work / f"{name}.training").unlink(missing_ok=True)
 
     def _load(self, name: str, layout: Layout | None = None) -> Network | None:
         file = self.work / f"{name}.safetensors"

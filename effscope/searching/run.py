@@ -12,9 +12,10 @@ from effscope.costing.estimate import cost
 from effscope.costing.latency import forward_ms
 from effscope.data.sample import Splits
 from effscope.errors import EffscopeError
-from effscope.files import write_text
+from effscope.files import make_folder, write_text
 from effscope.layout_yaml import to_yaml
 from effscope.models import RUN_WEIGHTS, Model, metadata
+from effscope.nn.build import digest
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress, Say, unsaid
 from effscope.results import RankResult, SearchResult, origin
@@ -76,12 +77,15 @@ def search(
         EffscopeError: the folder holds another search, or a training fails.
     """
     pick_device(config.device)
+    make_folder(folder)
     evaluator = LocalEvaluator(config, given, data, folder, Parts(report, 1.0))
     evaluator.parts.total = evaluator.weight()
     journal = Journal(folder / JOURNAL)
+    if (folder / RUN_WEIGHTS).exists() and not journal.path.exists():
+        raise EffscopeError(f"{folder} holds the model of another run: choose another --out")
     header = {
         "event": "start", "config": to_dict(config), "layout": evaluator.layout.digest(),
-        "data": f"{data.train.digest}+{data.val.digest}",
+        "data": f"{data.train.digest}+{data.val.digest}", "weights": digest(given.state or {}),
     }  # fmt: skip
     state = replay(State(config.move, config.rule, config.margin), _opened(journal, header))
     if not state.stop_reason:
@@ -110,6 +114,8 @@ def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder
     files = {"weights": str(folder / RUN_WEIGHTS), "journal": str(journal.path)}
     events = journal.read()
     notes = [note for event in events for note in event.get("notes", ())]
+    if not state.accepted:
+        notes.append("nothing was accepted: keep your model; model.safetensors is the base after the short training")
     try:
         write_text(folder / "model.yaml", to_yaml(layout))
         files["yaml"] = str(folder / "model.yaml")
