@@ -124,7 +124,7 @@ def summary(result: SearchResult, ranks: RankResult) -> str:
     parts = [
         f"# Search on {result.base}",
         to_markdown(search_table(result)),
-        "![AP against parameters](ap_vs_cost.png)",
+        "![AP against FLOPs](ap_vs_cost.png)",
         "## Where the rank is low",
         to_markdown(rank_table(ranks)),
         "![rank by stage](rank.png)",

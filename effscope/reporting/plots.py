@@ -58,32 +58,32 @@ def plot_rank(result: RankResult, path: Path) -> Path:
 
 
 def plot_search(result: SearchResult, path: Path) -> Path:
-    """AP against parameters: the base, each candidate, the AP at once as a hollow mark, the margin as a line."""
+    """AP against FLOPs: the base, each candidate, the AP at once as a hollow mark, the margin as a line."""
     figure = _figure(7, 4.2)
     axes = figure.subplots()
-    base_x, base_y = result.base_params / 1e6, 100 * result.base_ap
+    base_x, base_y = result.base_flops / 1e9, 100 * result.base_ap
     margin = 0.0 if result.origin.config["rule"] == "paper" else 100 * result.origin.config["margin"]
     axes.axhline(base_y - margin, color=GREY, lw=1, ls="--", zorder=0)
     axes.annotate(
         "lowest accepted AP", (1, base_y - margin), xycoords=("axes fraction", "data"), ha="right", va="top",
         fontsize=7, color="#6b7680", xytext=(0, -2), textcoords="offset points",
     )  # fmt: skip
-    kept = [(base_x, base_y)] + [(t.params / 1e6, 100 * t.ap_mean) for t in result.trials if t.verdict == ACCEPTED]
+    kept = [(base_x, base_y)] + [(t.flops / 1e9, 100 * t.ap_mean) for t in result.trials if t.verdict == ACCEPTED]
     axes.plot([x for x, _ in kept], [y for _, y in kept], color=BLUE, lw=1.5, zorder=1)
     axes.scatter([base_x], [base_y], color=INK, s=46, zorder=3, label="base")
-    for n, t in enumerate(result.trials):
-        x, colour = t.params / 1e6, BLUE if t.verdict == ACCEPTED else RED
+    for t in result.trials:
+        x, colour = t.flops / 1e9, BLUE if t.verdict == ACCEPTED else RED
         axes.plot([x, x], [100 * t.ap_start, 100 * t.ap_mean], color=colour, lw=0.8, alpha=0.5)
         axes.scatter([x], [100 * t.ap_start], facecolors="white", edgecolors=colour, s=28, zorder=2)
         axes.scatter([x], [100 * t.ap_mean], color=colour, s=42, zorder=3)
         axes.annotate(
             f"+ stage {t.stage}", (x, 100 * max(t.ap_mean, t.ap_start)), rotation=40, fontsize=8, color=colour,
-            xytext=(2, 7 + 9 * (n % 2)), textcoords="offset points",
+            xytext=(2, 7), textcoords="offset points",
         )  # fmt: skip
     axes.scatter([], [], color=BLUE, s=42, label="accepted")
     axes.scatter([], [], color=RED, s=42, label="rejected")
     axes.scatter([], [], facecolors="white", edgecolors=INK, s=28, label="at once, before labelled training")
-    axes.set_xlabel("parameters, M")
+    axes.set_xlabel(f"GFLOPs at {result.origin.config['imgsz']} px")
     axes.set_ylabel("AP50-95 x 100")
     axes.margins(0.12, 0.18)
     axes.spines[["top", "right"]].set_visible(False)

@@ -211,7 +211,7 @@ def search_table(result: SearchResult) -> Table:
     kept = ", ".join(map(str, result.accepted)) or "none"
     notes = (
         f"kept: stages {kept}   params {-100 * saved['params']:+.1f} %   FLOPs {-100 * saved['flops']:+.1f} %   "
-        f"latency {-100 * saved['latency']:+.1f} %",
+        f"latency {-100 * saved['latency']:+.1f} % (measured here, float32, one image)",
         f"stopped: {result.stop_reason}   wall time {result.seconds / 60:.1f} min",
         "AP x 100; 'at once' is before any labelled training: the new block was fitted to the one it replaces",
         *result.notes,
