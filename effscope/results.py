@@ -285,10 +285,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchResult(Result):
-    """The main job's answer. `saved` holds fractions of the base."""
+    """The main job's answer.
+
+    `saved` holds fractions of the base. `base_ap` is after the short training, like a trial's `ap_mean`;
+    `base_ap_start` before it, like a trial's `ap_start`.
+    """
 
     base: str
     base_ap: float
+    base_ap_start: float
     base_params: int
     base_flops: int
     order: tuple[int, ...]

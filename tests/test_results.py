@@ -48,7 +48,7 @@ EXAMPLES: dict[type[Result], Result] = {
         history=({"epoch": 1, "box": 0.5}, {"epoch": 2, "box": 0.25}),
     ),
     SearchResult: SearchResult(
-        "m", 0.4, 100, 1000, (8, 4), (TRIAL,), (8,), "every stage was tried",
+        "m", 0.4, 0.35, 100, 1000, (8, 4), (TRIAL,), (8,), "every stage was tried",
         {"params": 0.1, "flops": 0.2, "latency": -0.3}, {"weights": "w"}, 3.5, ("a note",), MADE,
     ),
 }  # fmt: skip

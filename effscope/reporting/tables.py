@@ -190,8 +190,8 @@ def eval_table(result: EvalResult) -> Table:
 def search_table(result: SearchResult) -> Table:
     """Every tried stage beside the base."""
     base = (
-        "base", "", f"{result.base_params / 1e6:.2f} M", f"{result.base_flops / 1e9:.2f} G", "",
-        points(result.base_ap), "", "",
+        "base", "", f"{result.base_params / 1e6:.2f} M", f"{result.base_flops / 1e9:.2f} G",
+        points(result.base_ap_start), points(result.base_ap), "", "",
     )  # fmt: skip
     rows = [base]
     for t in result.trials:
@@ -213,7 +213,7 @@ def search_table(result: SearchResult) -> Table:
         f"kept: stages {kept}   params {-100 * saved['params']:+.1f} %   FLOPs {-100 * saved['flops']:+.1f} %   "
         f"latency {-100 * saved['latency']:+.1f} % (measured here, float32, one image)",
         f"stopped: {result.stop_reason}   wall time {result.seconds / 60:.1f} min",
-        "AP x 100; 'at once' is before any labelled training: the new block was fitted to the one it replaces",
+        "AP x 100; 'at once': before the short training, the new block only fitted to the one it replaces",
         *result.notes,
     )
     columns = ("stage", "swap", "params", "FLOPs", "AP at once", "AP trained", "vs base", "verdict")

@@ -99,7 +99,7 @@ class LocalEvaluator:
         costs = cost(self.layout, self.config.imgsz)
         order = [stage for stage in ranks.order if stage in self.swappable()]
         return {
-            "event": "base", "ap_trained": trained, "ap_runs": [ap], "params": costs.params_one_head,
+            "event": "base", "ap_start": trained, "ap_runs": [ap], "params": costs.params_one_head,
             "flops": costs.flops, "order": order, "notes": self.notes,
         }  # fmt: skip
 

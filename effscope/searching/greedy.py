@@ -24,8 +24,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Base:
-    """What everything is compared with. `ap_runs`: after the same short training a candidate gets."""
+    """What everything is compared with: AP as trained or given, and after the short training a candidate gets."""
 
+    ap_start: float
     ap_runs: tuple[float, ...]
     params: int
     flops: int
@@ -73,9 +74,9 @@ def next_trial(state: State) -> Question | None:
 
 
 def step(state: State, event: dict[str, Any]) -> State:
-    """The state after an event: `base` (ap_runs, params, flops, order) or `trial` (stage, ap_start, ap_runs, ...)."""
+    """The state after an event: `base` (ap_start, ap_runs, params, ...) or `trial` (stage, ap_start, ap_runs, ...)."""
     if event["event"] == "base":
-        base = Base(tuple(event["ap_runs"]), event["params"], event["flops"], tuple(event["order"]))
+        base = Base(event["ap_start"], tuple(event["ap_runs"]), event["params"], event["flops"], tuple(event["order"]))
         return replace(state, base=base)
     if event["event"] != "trial" or state.base is None:
         return state

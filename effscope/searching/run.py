@@ -134,6 +134,7 @@ def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder
     result = SearchResult(
         base=evaluator.given.name,
         base_ap=base.ap,
+        base_ap_start=base.ap_start,
         base_params=base.params,
         base_flops=base.flops,
         order=base.order,
