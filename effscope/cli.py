@@ -210,6 +210,7 @@ def evaluate(
 
     _show(lambda: eval_table(result), quiet, json)
     _save([result], json, csv)
+    _files({file.name: str(file) for file in sorted(out.iterdir())} if out else {}, quiet, json)
 
 
 @app.command()

@@ -177,8 +177,8 @@ class Alternative:
     macs: int
     flops: int
     ratio: float
-    formula_params: str
-    formula_macs: str
+    formula_params: str = ""
+    formula_macs: str = ""
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,15 @@ class LayerCostResult(Result):
     size: int
     alternatives: tuple[Alternative, ...]
     origin: Origin
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; formulas only where they were asked for."""
+        data = asdict(self)
+        for row in data["alternatives"]:
+            for name in ("formula_params", "formula_macs"):
+                if not row[name]:
+                    del row[name]
+        return data
 
     TABLE: ClassVar[str] = "alternatives"
     ROWS: ClassVar[dict[str, type]] = {"alternatives": Alternative}

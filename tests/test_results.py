@@ -87,7 +87,7 @@ def test_save_and_load(kind: type[Result], tmp_path: Path) -> None:
 COLUMNS = {
     CostResult: ["name", "block", "shape", "params", "macs", "flops", "conv_flops", "bytes", "stage"],
     ZooResult: ["model", "params", "params_one_head", "params_deploy", "macs", "flops", "conv_flops"],
-    LayerCostResult: ["name", "params", "macs", "flops", "ratio", "formula_params", "formula_macs"],
+    LayerCostResult: ["name", "params", "macs", "flops", "ratio"],
     RankResult: [f.name for f in fields(StageRank)],
     EvalResult: ["class", "ap"],
     TrainResult: ["class", "ap"],

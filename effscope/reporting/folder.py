@@ -63,7 +63,7 @@ def write_layer_cost(folder: Path, result: LayerCostResult) -> dict[str, str]:
 
 def write_eval(
     folder: Path, result: EvalResult, dataset: DataSet, found: Sequence[Detections], classes: Sequence[str]
-) -> dict[str, str]:
+) -> None:
     """eval.json, eval.md, detections.json (COCO result rows with file names) and pictures of the first detections."""
     from effscope.data.read import read_image  # noqa: PLC0415
     from effscope.detect.draw import draw  # noqa: PLC0415
@@ -81,7 +81,6 @@ def write_eval(
         picture = io.BytesIO()
         draw(read_image(sample), found[n], classes, truth=sample).save(picture, "PNG")
         write_bytes(folder / f"picture_{n:02d}.png", picture.getvalue())
-    return {"eval": str(folder / "eval.json"), "detections": str(folder / "detections.json")}
 
 
 def write_train(folder: Path, result: TrainResult) -> TrainResult:
