@@ -176,6 +176,7 @@ def train(
         EffscopeError: bad input, in one line.
     """
     from effscope.detect.speed import training_images_per_s  # noqa: PLC0415
+    from effscope.nn.precision import pick_device  # noqa: PLC0415
     from effscope.reporting.folder import write_train  # noqa: PLC0415
     from effscope.runs import (  # noqa: PLC0415
         TRAIN_STATE,
@@ -188,6 +189,7 @@ def train(
     )
 
     config = settled(TrainConfig, settings)
+    pick_device(config.device)
     folder = run_folder("train", " ".join(filter(None, (model, weights))), config.data, config, out)
     opened = open_model(model)
     splits = load_splits(config, say)
