@@ -7,7 +7,7 @@ Sources: REFERENCE section 5; arXiv 1911.13053 (block-wise supervision).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from effscope.config import DistilConfig
 from effscope.nn.build import Network
 from effscope.nn.precision import amp
-
-Progress = Callable[[float, str], None]
+from effscope.progress import Progress
 
 
 @dataclass(frozen=True)
