@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from effscope.blocks.heads import CLASS_TOWERS
+from effscope.blocks.heads import CLASS_TOWERS, PAIRINGS
 from effscope.blocks.table import BLOCKS, Block
 from effscope.errors import EffscopeError, unknown
 from effscope.spec.emit import Emitter, Value
@@ -44,6 +44,10 @@ def _positive(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _fraction(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 SOUND: dict[str, tuple[Callable[[Any], bool], str]] = {
     "c_out": (_positive, "a positive whole number of channels"),
     "k": (_positive, "a positive whole kernel side"),
@@ -56,6 +60,9 @@ SOUND: dict[str, tuple[Callable[[Any], bool], str]] = {
     "large_kernel": (lambda v: isinstance(v, bool), "True or False"),
     "nc": (lambda v: v == "nc" or _positive(v), "nc"),
     "class_tower": (lambda v: v in CLASS_TOWERS, f"one of {', '.join(CLASS_TOWERS)}"),
+    "pairing": (lambda v: v in PAIRINGS, f"one of {', '.join(PAIRINGS)}"),
+    "reg_max": (_positive, "a positive whole number of bins"),
+    "expansion": (_fraction, "a number above 0"),
 }
 """Argument of a block -> what it must be, as a check and in words."""
 
@@ -69,8 +76,8 @@ def _check(layer: Layer, block: Block) -> None:
         sound, words = SOUND[name]
         if not sound(value):
             raise EffscopeError(f"{layer.block}: '{name}' must be {words}, got {value!r}")
-    if not block.repeats and layer.repeats != 1:
-        raise EffscopeError(f"{layer.block} cannot be repeated: write the line {layer.repeats} times")
+    if block.many and layer.repeats != 1:
+        raise EffscopeError(f"{layer.block} cannot be repeated: it reads several maps")
     if not _positive(layer.repeats):
         raise EffscopeError(f"{layer.block}: repeats must be a positive whole number, got {layer.repeats!r}")
     if not layer.sources or (len(layer.sources) > 1 and not block.many):
@@ -90,6 +97,20 @@ def _arguments(layout: Layout, layer: Layer, block: Block) -> dict[str, Any]:
     return given
 
 
+def _emit(layout: Layout, layer: Layer, e: Emitter, xs: list[Value]) -> Value | None:
+    """The layer's nodes. A block without inner blocks of its own is repeated by standing there several times."""
+    block = block_of(layer)
+    given = _arguments(layout, layer, block)
+    times = 1 if block.repeats else layout.scale.repeats(layer.repeats)
+    if block.many:
+        made: Value | None = block.emit(e, xs, **given)
+        return made
+    value = xs[0]
+    for i in range(times):
+        value = block.emit(e.at(i) if times > 1 else e, value, **given)
+    return value
+
+
 def _map(values: dict[str, Value], source: str) -> Value:
     if source not in values:
         raise EffscopeError(f"it reads layer '{source}', which gives no map")
@@ -107,14 +128,12 @@ def expand(layout: Layout) -> Graph:
     info: dict[str, Any] = {}
     values: dict[str, Value] = {IMAGE: Value(INPUT, IMAGE_CHANNELS)}
     for n, layer in enumerate(layout.layers):
-        block = block_of(layer)
-        emitter = Emitter(f"model.{n}", layer.id, nodes, views, info)
+        emitter = Emitter(f"model.{n}", layer.id, nodes, views, info, layout.activation)
         try:
-            given = _arguments(layout, layer, block)
             xs = [_map(values, source) for source in layer.sources]
             if views:
                 raise EffscopeError("nothing may stand behind the detection head")
-            value = block.emit(emitter, xs if block.many else xs[0], **given)
+            value = _emit(layout, layer, emitter, xs)
         except EffscopeError as e:
             raise EffscopeError(f"layout {layout.name}, layer '{layer.id}' ({layer.block}): {e}") from None
         if value is not None:

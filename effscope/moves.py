@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from effscope.blocks.heads import DETECT_DEFAULTS, without_defaults
 from effscope.errors import EffscopeError, unknown
-from effscope.expand import stages
+from effscope.expand import block_of, stages
 from effscope.spec.layout import Layer, Layout
 
 DECOUPLED_FROM = 512
@@ -39,11 +40,35 @@ def _head(layout: Layout) -> list[Layer]:
     return [layer for layer in layout.layers if layer.block == "Detect"]
 
 
+def _detect(layer: Layer, what: str) -> tuple[Any, ...]:
+    """The head's arguments, none left out."""
+    if layer.block != "Detect":
+        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: only a Detect head has {what}")
+    return (*layer.args, *DETECT_DEFAULTS[len(layer.args) :])
+
+
 def light_head(layer: Layer) -> Layer:
     """Two depthwise-separable 3x3 instead of two full ones in each class tower (YOLOv10, section 3.2)."""
-    if layer.block != "Detect":
-        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: only a Detect head has a class tower")
-    return replace(layer, args=("nc", "light"))
+    nc, _, *rest = _detect(layer, "a class tower")
+    return replace(layer, args=without_defaults((nc, "light", *rest)))
+
+
+def nms_free(layer: Layer) -> Layer:
+    """A second, one-to-one head beside the one-to-many one; it alone is used for inference (YOLOv10, section 3.1)."""
+    nc, tower, _, *rest = _detect(layer, "two assignments")
+    return replace(layer, args=without_defaults((nc, tower, "dual", *rest)))
+
+
+def _deepest_pooling(layout: Layout) -> list[Layer]:
+    """The pooling pyramid at the end of the backbone."""
+    return [layer for layer in layout.layers[: layout.n_backbone] if layer.block == "SPPF"][-1:]
+
+
+def psa(layer: Layer) -> tuple[Layer, Layer]:
+    """Partial self-attention behind the layer (YOLOv10, section 3.3); what read the layer reads the attention then."""
+    if block_of(layer).many or not block_of(layer).scaled:
+        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: attention can follow a layer with channels only")
+    return layer, Layer(f"{layer.id}-psa", "PSA", layer.args[:1], (layer.id,))
 
 
 def _late_downsampling(layout: Layout) -> list[Layer]:
@@ -62,9 +87,10 @@ def scdown(layer: Layer) -> Layer:
 
 @dataclass(frozen=True)
 class Move:
-    """What a move does to one layer, and which layers it takes when none are named."""
+    """What a move makes of one layer (several stand in a row, the first keeps its id), and which layers it takes when
+    none are named."""
 
-    apply: Callable[[Layer], Layer]
+    apply: Callable[[Layer], Layer | tuple[Layer, ...]]
     default: Callable[[Layout], list[Layer]]
 
 
@@ -72,6 +98,8 @@ MOVES: dict[str, Move] = {
     "cib": Move(cib, _stage_layers),
     "cib-lk": Move(cib_lk, _stage_layers),
     "light-head": Move(light_head, _head),
+    "nms-free": Move(nms_free, _head),
+    "psa": Move(psa, _deepest_pooling),
     "scdown": Move(scdown, _late_downsampling),
 }
 """Move name -> Move."""
@@ -93,7 +121,10 @@ def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layo
     chosen = MOVES[name].default(layout) if layers is None else [layout.layer(layer_id) for layer_id in layers]
     if not chosen:
         raise EffscopeError(f"move {name}: {layout.name} has no layer it applies to; name the layers")
-    return layout.swap(MOVES[name].apply(layer) for layer in chosen)
+    for layer in chosen:
+        made = MOVES[name].apply(layer)
+        layout = layout.chain(made) if isinstance(made, tuple) else layout.swap([made])
+    return layout
 
 
 def swap_stage(layout: Layout, number: int, name: str) -> Layout:

@@ -20,7 +20,7 @@ from effscope.families.catalog import layout
 from effscope.models import Model, metadata, open_model
 from effscope.moves import move
 from effscope.nn.build import Network, build, view
-from effscope.nn.primitives import BN_EPS, BN_MOMENTUM
+from effscope.spec.emit import BN_EPS, BN_MOMENTUM
 from effscope.spec.layout import Layout
 
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))

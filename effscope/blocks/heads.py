@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from effscope.spec.emit import Emitter, Value
 
 REG_MAX = 16
-"""Bins of the distribution each box side is read from (DFL)."""
+"""Bins of the distribution each box side is read from (DFL); with 1 bin the side is read directly."""
 
 NOMINAL_SIZE = 640
 BOX_BIAS = 1.0
@@ -31,42 +32,81 @@ def _light(e: Emitter, x: Value, hidden: int, c_out: int, bias: float) -> Value:
 CLASS_TOWERS: dict[str, Tower] = {"standard": _standard, "light": _light}
 """Class tower of a head: two 3x3 convolutions, or two depthwise-separable ones (YOLOv10's light class head)."""
 
+PAIRINGS = ("o2m", "dual")
+"""Heads of a detector: one-to-many alone, or with a one-to-one copy that needs no suppression (YOLOv10, 3.1)."""
+
+
+DETECT_DEFAULTS = ("nc", "standard", "o2m", REG_MAX)
+
+
+def without_defaults(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The head's arguments as layouts write them: nothing behind the last that differs from its default."""
+    kept = max([n for n, value in enumerate(args) if value != DETECT_DEFAULTS[n]], default=0)
+    return args[: kept + 1]
+
 
 def class_bias(nc: int, stride: int) -> float:
     """Class logit bias that expects about 5 objects in a 640 px image."""
     return math.log(5 / nc / (NOMINAL_SIZE / stride) ** 2)
 
 
-def _decode(e: Emitter, levels: Sequence[Value], nc: int, box_format: str) -> Value:
-    """Boxes in px over sigmoid scores, (B, 4 + nc, anchors): DFL expectation of each side, then distances to boxes."""
-    flat = [e.same("flatten", f"flat{i}", x, start=2, end=3) for i, x in enumerate(levels)]
-    joined = e.node("concat", "anchors", tuple(flat), levels[0].c, 1, dim=2)
-    box, logits = e.split("parts", joined, (4 * REG_MAX, nc))
-    bins = e.same("unflatten", "bins", box, dim=1, sizes=(4, REG_MAX))
-    bins = e.node("transpose", "bins_first", (bins,), REG_MAX, 1, dims=(1, 2))
+def _expected(e: Emitter, box: Value, reg_max: int) -> Value:
+    """The four sides from their bins: the expectation of a distribution, or the value itself where there is one bin."""
+    if reg_max == 1:
+        return box
+    bins = e.same("unflatten", "bins", box, dim=1, sizes=(4, reg_max))
+    bins = e.node("transpose", "bins_first", (bins,), reg_max, 1, dims=(1, 2))
     bins = e.same("softmax", "probabilities", bins, dim=1)
     sides = e.at("dfl").conv2d(bins, 1, init="arange")
-    sides = e.node("flatten", "sides", (sides,), 4, 1, start=1, end=2)
+    return e.node("flatten", "sides", (sides,), 4, 1, start=1, end=2)
+
+
+def _decode(e: Emitter, levels: Sequence[Value], nc: int, reg_max: int, box_format: str) -> Value:
+    """Boxes in px over sigmoid scores, (B, 4 + nc, anchors)."""
+    flat = [e.same("flatten", f"flat{i}", x, start=2, end=3) for i, x in enumerate(levels)]
+    joined = e.node("concat", "anchors", tuple(flat), levels[0].c, 1, dim=2)
+    box, logits = e.split("parts", joined, (4 * reg_max, nc))
+    sides = _expected(e, box, reg_max)
     strides = tuple(x.stride for x in levels)
     boxes = e.node("dist2box", "boxes", (sides, *levels), 4, 1, strides=strides, box_format=box_format)
     scores = e.same("sigmoid", "scores", logits)
     return e.node("concat", "decoded", (boxes, scores), 4 + nc, 1, dim=1)
 
 
-def detect(e: Emitter, xs: Sequence[Value], nc: int, class_tower: str = "standard") -> None:
-    """YOLOv8's anchor-free head: per level a box tower and a class tower. Sets the views `o2m` and `decoded`.
-
-    Raw levels are (B, 64 + nc, h, w), box bins first. Widths: box max(16, c0/4, 64), class max(c0, min(nc, 100)),
-    c0 the channels of the first level.
-    """
+def _levels(
+    e: Emitter, xs: Sequence[Value], nc: int, class_tower: str, reg_max: int, prefix: str = ""
+) -> tuple[Value, ...]:
+    """Raw maps of one head, (B, 4 * reg_max + nc, h, w) per level, box bins first."""
     c0 = xs[0].c
-    c_box, c_cls = max(16, c0 // 4, 4 * REG_MAX), max(c0, min(nc, 100))
+    c_box, c_cls = max(16, c0 // 4, 4 * reg_max), max(c0, min(nc, 100))
     levels = []
     for i, x in enumerate(xs):
-        box = _standard(e.at("cv2", i), x, c_box, 4 * REG_MAX, BOX_BIAS)
-        logits = CLASS_TOWERS[class_tower](e.at("cv3", i), x, c_cls, nc, class_bias(nc, x.stride))
-        levels.append(e.concat(f"level{i}", [box, logits]))
-    decoded = _decode(e, levels, nc, "xywh")
+        box = _standard(e.at(f"{prefix}cv2", i), x, c_box, 4 * reg_max, BOX_BIAS)
+        logits = CLASS_TOWERS[class_tower](e.at(f"{prefix}cv3", i), x, c_cls, nc, class_bias(nc, x.stride))
+        levels.append(e.concat(f"{prefix}level{i}", [box, logits]))
+    return tuple(levels)
+
+
+def detect(
+    e: Emitter,
+    xs: Sequence[Value],
+    nc: int,
+    class_tower: str = "standard",
+    pairing: str = "o2m",
+    reg_max: int = REG_MAX,
+) -> None:
+    """YOLOv8's anchor-free head: per level a box tower and a class tower. Sets the views `o2m`, `o2o`, `decoded`.
+
+    Raw levels are (B, 4 * reg_max + nc, h, w), box bins first. Widths: box max(16, c0/4, 4 * reg_max), class
+    max(c0, min(nc, 100)), c0 the channels of the first level. A "dual" pairing adds the one-to-one head of YOLOv10, fed
+    with detached maps; it is the one that is decoded then, to corners instead of centres.
+    """
+    levels = _levels(e, xs, nc, class_tower, reg_max)
     e.views["o2m"] = tuple(x.name for x in levels)
-    e.views["decoded"] = (decoded.name,)
-    e.info.update(nc=nc, strides=tuple(x.stride for x in xs), box_format="xywh")
+    box_format = "xywh"
+    if pairing == "dual":
+        apart = [e.same("detach", f"detached{i}", x) for i, x in enumerate(xs)]
+        levels, box_format = _levels(e, apart, nc, class_tower, reg_max, "one2one_"), "xyxy"
+        e.views["o2o"] = tuple(x.name for x in levels)
+    e.views["decoded"] = (_decode(e, levels, nc, reg_max, box_format).name,)
+    e.info.update(nc=nc, strides=tuple(x.stride for x in xs), box_format=box_format, reg_max=reg_max)

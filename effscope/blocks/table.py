@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from effscope.blocks import convs, heads, stages
+from effscope.blocks import attention, convs, heads, stages
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ BLOCKS: dict[str, Block] = {
     "C2f": Block(stages.c2f, ("c_out", "shortcut"), repeats=True, stage=True),
     "C2fCIB": Block(stages.c2f_cib, ("c_out", "shortcut", "large_kernel"), repeats=True, stage=True),
     "SPPF": Block(stages.sppf, ("c_out", "k")),
-    "Detect": Block(heads.detect, ("nc", "class_tower"), scaled=False, many=True),
+    "PSA": Block(attention.psa, ("c_out", "expansion")),
+    "Detect": Block(heads.detect, ("nc", "class_tower", "pairing", "reg_max"), scaled=False, many=True),
 }
 """Block name -> Block. Adding a line here gives the block its cost, formula, torch module and tests."""

@@ -29,7 +29,9 @@ def _moved(layout: Layout, state: State) -> Layout:
     for n, layer in enumerate(layout.layers):
         for name, (sign, applies) in SIGNS.items():
             if applies(layer) and f"model.{n}.{sign}" in state:
-                changed.append(MOVES[name].apply(layer))
+                made = MOVES[name].apply(layer)
+                assert isinstance(made, Layer)
+                changed.append(made)
                 break
     return layout.swap(changed)
 

@@ -11,8 +11,9 @@ from effscope.expand import expand, stages
 from effscope.results import CostResult, CostRow, origin
 from effscope.spec.graph import Graph, Node
 from effscope.spec.layout import Layout
-from effscope.spec.ops import Shape, owned, shapes
+from effscope.spec.ops import owned, shapes
 from effscope.spec.rewrite import deploy_form
+from effscope.spec.shape_rules import Shape
 
 CONVENTION = (
     "params as built; macs, flops, conv_flops of the one-head inference view, batch 1, branches unmerged; "

@@ -2,8 +2,9 @@
 
 Convention (DESIGN section 5): one multiply-add = one MAC = two FLOPs; dense; batch as given. What is not a MAC has
 its own column and its own law: bias 1 per output element, batch norm 2 (its affine form at inference), activation 1
-per element (SiLU counts its sigmoid and its product: 2), softmax 3, max pooling k*k - 1 comparisons per output,
-sums 1 per addend after the first; copies (concat, split, nearest upsampling, reshapes) cost bytes only.
+per element (SiLU, GELU and hard swish count a product too: 2), layer norm 5, softmax 3, pooling k*k - 1 per output,
+global mean 1 per input, bilinear resizing 7, products and sums 1 per operand after the first, attention 1 per pair for
+its scale; copies (concat, split, nearest upsampling, reshapes) cost bytes only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from effscope.spec.ops import OPS, Shape
+from effscope.spec.ops import OPS
+from effscope.spec.shape_rules import Shape
 
 
 @dataclass(frozen=True)
@@ -78,36 +80,106 @@ def _per_element(column: str, operations: int) -> Law:
     return law
 
 
-def _maxpool(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+def _conv_transpose2d(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    weights = conv_params(args["c_out"], args["c_in"], args["k"], args["groups"])
+    macs = weights * inputs[0][0] * inputs[0][2] * inputs[0][3]
+    return {"macs": macs, "conv_macs": macs, "bias": math.prod(out) if args["bias"] else 0}
+
+
+def _linear(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    return {"macs": args["c_in"] * math.prod(out), "bias": math.prod(out) if args["bias"] else 0}
+
+
+def _matmul(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    return {"macs": inputs[0][-1] * math.prod(out)}
+
+
+def _attention(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    q, k, v = inputs
+    pairs = math.prod(q[:-2]) * q[-1] * k[-1]
+    return {"macs": pairs * (q[-2] + v[-2]), "softmax": 3 * pairs, "elementwise": pairs}
+
+
+def _mha(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    c, heads = args["c"], args["heads"]
+    (b, n, _), (_, m, _) = inputs[0], inputs[1]
+    tokens = 2 * b * (n + m)  # queries and outputs, keys and values
+    pairs = b * n * m
+    return {
+        "macs": tokens * c * c + 2 * pairs * c,
+        "bias": tokens * c,
+        "softmax": 3 * heads * pairs,
+        "elementwise": heads * pairs,
+    }
+
+
+def _pool(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     return {"pool": (args["k"] ** 2 - 1) * math.prod(out)}
+
+
+def _mean(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    return {"pool": math.prod(inputs[0])}
 
 
 def _add(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     return {"elementwise": (len(inputs) - 1) * math.prod(out)}
 
 
+UPSAMPLING = {"nearest": 0, "bilinear": 7}
+"""Operations per output value: a copy, or two horizontal and one vertical interpolation."""
+
 LAWS: dict[str, Law] = {
     "input": _free,
     "conv2d": _conv2d,
+    "parameter": _free,
+    "conv_transpose2d": _conv_transpose2d,
+    "linear": _linear,
+    "matmul": _matmul,
+    "attention": _attention,
+    "mha": _mha,
     "batchnorm": _per_element("norm", 2),
+    "layernorm": _per_element("norm", 5),
+    "groupnorm": _per_element("norm", 5),
     "silu": _per_element("act", 2),
     "sigmoid": _per_element("act", 1),
+    "relu": _per_element("act", 1),
+    "relu6": _per_element("act", 1),
+    "leaky_relu": _per_element("act", 1),
+    "hardsigmoid": _per_element("act", 1),
+    "hardswish": _per_element("act", 2),
+    "gelu": _per_element("act", 2),
+    "tanh": _per_element("act", 1),
+    "mish": _per_element("act", 3),
     "softmax": _per_element("softmax", 3),
-    "maxpool": _maxpool,
-    "upsample": _free,
+    "maxpool": _pool,
+    "avgpool": _pool,
+    "adaptive_avgpool": _mean,
+    "pad": _free,
+    "upsample": lambda args, inputs, out: {"pool": UPSAMPLING[args["mode"]] * math.prod(out)},
+    "resize_as": lambda args, inputs, out: {"pool": UPSAMPLING[args["mode"]] * math.prod(out)},
+    "space_to_depth": _free,
     "add": _add,
+    "broadcast_add": _add,
+    "mul": _per_element("elementwise", 1),
     "concat": _free,
     "split": _free,
     "item": _free,
     "flatten": _free,
     "unflatten": _free,
     "transpose": _free,
+    "reshape_as": _free,
     "detach": _free,
     "dist2box": _per_element("elementwise", 2),
+    "anchor2box": _per_element("elementwise", 4),
+    "posembed2d": _free,
+    "view": _free,
+    "opaque": _free,
 }
-"""Primitive name -> law. Same keys as OPS."""
+"""Primitive name -> law. Same keys as OPS. `opaque` is not counted here: results list it as uncounted."""
 
-VIEWS_ONLY = frozenset({"input", "split", "item", "flatten", "unflatten", "transpose", "detach"})
+VIEWS_ONLY = frozenset(
+    {"input", "parameter", "split", "item", "flatten", "unflatten", "transpose", "reshape_as", "detach", "view"}
+)
 """Primitives that move no data of their own: they only re-label what is there."""
 
 

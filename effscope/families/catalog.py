@@ -6,10 +6,22 @@ from collections.abc import Callable
 from functools import partial
 
 from effscope.errors import unknown
-from effscope.families.yolov8 import SCALES, yolov8
+from effscope.families import yolov8, yolov10
 from effscope.spec.layout import Layout
 
-ZOO: dict[str, Callable[[int], Layout]] = {f"yolov8{s}": partial(yolov8, s) for s in SCALES}
+Make = Callable[[int], Layout]
+
+
+def _sizes(family: Callable[[str, int], Layout], scales: str) -> dict[str, Make]:
+    """One entry per scale letter, under the name the layout gives itself."""
+    makes = [partial(family, scale) for scale in scales]
+    return {make(1).name: make for make in makes}
+
+
+ZOO: dict[str, Make] = {
+    **_sizes(yolov8.yolov8, "nsmlx"),
+    **_sizes(yolov10.yolov10, "nsmblx"),
+}
 """Name (Ultralytics' YAML stem) -> layout for a number of classes."""
 
 

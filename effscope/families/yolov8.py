@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from effscope.spec.layout import IMAGE, Layer, Layout, Scale
+from effscope.families.describe import Line, described
+from effscope.spec.layout import Layout, Scale
 
 SCALES = {
     "n": Scale("n", 0.33, 0.25, 1024),
@@ -14,7 +15,7 @@ SCALES = {
 
 N_BACKBONE = 10
 
-_LINES: tuple[tuple[str, tuple[object, ...], int, tuple[int, ...]], ...] = (
+LINES: tuple[Line, ...] = (
     ("Conv", (64, 3, 2), 1, ()),
     ("Conv", (128, 3, 2), 1, ()),
     ("C2f", (128, True), 3, ()),
@@ -41,10 +42,11 @@ _LINES: tuple[tuple[str, tuple[object, ...], int, tuple[int, ...]], ...] = (
 )
 
 
+def described_at(scale: Scale, nc: int) -> Layout:
+    """The description at any scale, also one that YOLOv8 was not released in."""
+    return described(f"yolov8{scale.name}", LINES, scale, nc, N_BACKBONE)
+
+
 def yolov8(scale: str, nc: int = 80) -> Layout:
     """YOLOv8 at scale n, s, m, l or x for `nc` classes. Layer ids are the numbers of the published layout."""
-    layers = []
-    for n, (block, args, repeats, sources) in enumerate(_LINES):
-        read = tuple(str(s) for s in sources) or (str(n - 1) if n else IMAGE,)
-        layers.append(Layer(str(n), block, args, read, repeats, origin=str(n)))
-    return Layout(f"yolov8{scale}", tuple(layers), SCALES[scale], nc, N_BACKBONE)
+    return described_at(SCALES[scale], nc)

@@ -13,7 +13,8 @@ from effscope.errors import EffscopeError
 from effscope.nn.primitives import BUILDERS
 from effscope.spec.graph import INPUT, Graph, Node
 
-Make = Callable[[Node], nn.Module]
+Owner = nn.Module | nn.Parameter
+Make = Callable[[Node], Owner]
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,16 @@ def _wire(graph: Graph, layer_id: str) -> Wiring:
     return Wiring(tuple(dict.fromkeys(inputs)), tuple(outputs))
 
 
-def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+def _place(root: nn.Module, path: str, owner: Owner) -> None:
     *parents, leaf = path.split(".")
     for name in parents:
         if name not in root._modules:
             root.add_module(name, nn.Module())
         root = root.get_submodule(name)
-    root.add_module(leaf, module)
+    if isinstance(owner, nn.Parameter):
+        root.register_parameter(leaf, owner)
+    else:
+        root.add_module(leaf, owner)
 
 
 def _layer_module(graph: Graph, layer_id: str, prefix: str, wiring: Wiring, make: Make) -> fx.GraphModule:
@@ -96,7 +100,10 @@ def _layer_module(graph: Graph, layer_id: str, prefix: str, wiring: Wiring, make
         if path not in placed:
             placed.add(path)
             _place(root, path, make(node))
-        values[node.name] = code.call_module(path, tuple(values[name] for name in node.inputs))
+        if node.op == "parameter":
+            values[node.name] = code.get_attr(path)
+        else:
+            values[node.name] = code.call_module(path, tuple(values[name] for name in node.inputs))
     code.output(tuple(values[name] for name in wiring.outputs))
     return fx.GraphModule(root, code, class_name="Layer")
 
@@ -123,10 +130,14 @@ def build(graph: Graph, seed: int = 0) -> Network:
         return _assemble(graph, lambda node: BUILDERS[node.op](node.args))
 
 
+def _owner(network: Network, node: Node) -> Owner:
+    return network.get_parameter(node.name) if node.op == "parameter" else network.get_submodule(node.module)
+
+
 def view(network: Network, *views: str) -> Network:
     """A network that computes only these views and shares every primitive, so every weight, with the given one."""
     modes = {module: module.training for module in network.modules()}
-    shared = _assemble(network.spec.keep(*views), lambda node: network.get_submodule(node.module))
+    shared = _assemble(network.spec.keep(*views), lambda node: _owner(network, node))
     for module in shared.modules():
         module.training = modes.get(module, network.training)
     return shared

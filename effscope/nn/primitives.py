@@ -8,82 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from effscope.nn.tensor_ops import (
+    Add,
+    Attention,
+    Concat,
+    Detach,
+    Float32Softmax,
+    Foreign,
+    Item,
+    MatMul,
+    Mul,
+    PosEmbed2d,
+    ReshapeAs,
+    ResizeAs,
+    SelfAttention,
+    SpaceToDepth,
+    Split,
+    Transpose,
+)
+
 Args = Mapping[str, Any]
-
-BN_EPS = 1e-3
-BN_MOMENTUM = 0.03
-
-
-class Item(nn.Module):
-    """Picks one part of a split."""
-
-    def __init__(self, index: int):
-        super().__init__()
-        self.index = index
-
-    def forward(self, x: tuple[Tensor, ...]) -> Tensor:
-        return x[self.index]
-
-
-class Add(nn.Module):
-    """Sum of its inputs."""
-
-    def forward(self, *xs: Tensor) -> Tensor:
-        total = xs[0]
-        for x in xs[1:]:
-            total = total + x
-        return total
-
-
-class Concat(nn.Module):
-    """Concatenation along one dimension."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, *xs: Tensor) -> Tensor:
-        return torch.cat(xs, self.dim)
-
-
-class Split(nn.Module):
-    """Split into parts of given sizes along one dimension."""
-
-    def __init__(self, sizes: tuple[int, ...], dim: int):
-        super().__init__()
-        self.sizes, self.dim = list(sizes), dim
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return torch.split(x, self.sizes, self.dim)
-
-
-class Transpose(nn.Module):
-    """Two dimensions swapped."""
-
-    def __init__(self, a: int, b: int):
-        super().__init__()
-        self.a, self.b = a, b
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.transpose(self.a, self.b)
-
-
-class Detach(nn.Module):
-    """No gradient flows back through it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.detach()
-
-
-class Float32Softmax(nn.Module):
-    """Softmax in float32: half precision loses the tails the DFL expectation is made of."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.float().softmax(self.dim)
 
 
 def anchor_points(levels: tuple[Tensor, ...], strides: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -114,6 +58,30 @@ class Dist2Box(nn.Module):
         return torch.cat(corners, 1) * scales
 
 
+class Anchor2Box(nn.Module):
+    """YOLOv5's anchor decoding: logits (B, 4, A) of centre and size to boxes xywh in px.
+
+    Anchors are numbered by level, then anchor shape, then cell. Source: the YOLOv5 repository's formula,
+    centre (2*sigmoid - 0.5 + cell) * stride, size (2*sigmoid)^2 * anchor.
+    """
+
+    def __init__(self, strides: tuple[int, ...], anchors: tuple[tuple[tuple[float, float], ...], ...]):
+        super().__init__()
+        self.strides, self.anchors = tuple(strides), tuple(anchors)
+
+    def forward(self, logits: Tensor, *levels: Tensor) -> Tensor:
+        points, scales, sizes = [], [], []
+        for level, stride, shapes in zip(levels, self.strides, self.anchors, strict=True):
+            cells, scale = anchor_points((level,), (stride,))
+            points.append((cells - 0.5).repeat(1, len(shapes)))
+            scales.append(scale.repeat(1, len(shapes)))
+            sizes.append(torch.tensor(shapes, device=logits.device).T.repeat_interleave(cells.shape[1], 1))
+        centre, size = (2 * logits.float().sigmoid()).chunk(2, 1)
+        return torch.cat(
+            ((centre - 0.5 + torch.cat(points, 1)) * torch.cat(scales, 1), size**2 * torch.cat(sizes, 1)), 1
+        )
+
+
 def _conv2d(args: Args) -> nn.Module:
     conv = nn.Conv2d(
         args["c_in"], args["c_out"], args["k"], args["s"], args["p"], args["d"], args["groups"], args["bias"]
@@ -127,23 +95,53 @@ def _conv2d(args: Args) -> nn.Module:
     return conv
 
 
-BUILDERS: dict[str, Callable[[Args], nn.Module]] = {
+BUILDERS: dict[str, Callable[[Args], nn.Module | nn.Parameter]] = {
     "input": lambda a: nn.Identity(),
     "conv2d": _conv2d,
-    "batchnorm": lambda a: nn.BatchNorm2d(a["c"], eps=BN_EPS, momentum=BN_MOMENTUM),
-    "silu": lambda a: nn.SiLU(inplace=False),
+    "parameter": lambda a: nn.Parameter(torch.full(a["shape"], float(a["value"]))),
+    "conv_transpose2d": lambda a: nn.ConvTranspose2d(
+        a["c_in"], a["c_out"], a["k"], a["s"], a["p"], a["op"], a["groups"], a["bias"], a["d"]
+    ),
+    "linear": lambda a: nn.Linear(a["c_in"], a["c_out"], a["bias"]),
+    "matmul": lambda a: MatMul(),
+    "attention": lambda a: Attention(a["scale"]),
+    "mha": lambda a: SelfAttention(a["c"], a["heads"], batch_first=True),
+    "batchnorm": lambda a: nn.BatchNorm2d(a["c"], a["eps"], a["momentum"], a["affine"]),
+    "layernorm": lambda a: nn.LayerNorm(a["c"], a["eps"], a["affine"]),
+    "groupnorm": lambda a: nn.GroupNorm(a["groups"], a["c"], a["eps"], a["affine"]),
+    "silu": lambda a: nn.SiLU(),
     "sigmoid": lambda a: nn.Sigmoid(),
+    "relu": lambda a: nn.ReLU(),
+    "relu6": lambda a: nn.ReLU6(),
+    "leaky_relu": lambda a: nn.LeakyReLU(a["slope"]),
+    "hardsigmoid": lambda a: nn.Hardsigmoid(),
+    "hardswish": lambda a: nn.Hardswish(),
+    "gelu": lambda a: nn.GELU(),
+    "tanh": lambda a: nn.Tanh(),
+    "mish": lambda a: nn.Mish(),
     "softmax": lambda a: Float32Softmax(a["dim"]),
     "maxpool": lambda a: nn.MaxPool2d(a["k"], a["s"], a["p"]),
+    "avgpool": lambda a: nn.AvgPool2d(a["k"], a["s"], a["p"]),
+    "adaptive_avgpool": lambda a: nn.AdaptiveAvgPool2d(a["size"]),
+    "pad": lambda a: nn.ConstantPad2d(a["sides"], a["value"]),
     "upsample": lambda a: nn.Upsample(scale_factor=a["scale"], mode=a["mode"]),
+    "resize_as": lambda a: ResizeAs(a["mode"]),
+    "space_to_depth": lambda a: SpaceToDepth(),
     "add": lambda a: Add(),
+    "broadcast_add": lambda a: Add(),
+    "mul": lambda a: Mul(),
     "concat": lambda a: Concat(a["dim"]),
     "split": lambda a: Split(a["sizes"], a["dim"]),
     "item": lambda a: Item(a["index"]),
     "flatten": lambda a: nn.Flatten(a["start"], a["end"]),
     "unflatten": lambda a: nn.Unflatten(a["dim"], a["sizes"]),
     "transpose": lambda a: Transpose(*a["dims"]),
+    "reshape_as": lambda a: ReshapeAs(),
     "detach": lambda a: Detach(),
     "dist2box": lambda a: Dist2Box(a["strides"], a["box_format"]),
+    "anchor2box": lambda a: Anchor2Box(a["strides"], a["anchors"]),
+    "posembed2d": lambda a: PosEmbed2d(a["c"], a["temperature"]),
+    "view": lambda a: Foreign(a["target"], a["operands"], {}),
+    "opaque": lambda a: Foreign(a["target"], a["operands"], a["tensors"]),
 }
 """Primitive name -> how its module is made from the node's arguments."""

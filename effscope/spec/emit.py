@@ -9,6 +9,9 @@ from effscope.errors import EffscopeError
 from effscope.spec.graph import Node
 from effscope.spec.ops import OPS
 
+BN_EPS, BN_MOMENTUM = 1e-3, 0.03
+LEAKY, LEAKY_SLOPE = "leaky_relu", 0.1
+
 
 @dataclass(frozen=True)
 class Value:
@@ -28,13 +31,21 @@ class Emitter:
     """Appends nodes below one module path. `at` gives an emitter one level deeper; all share the node list."""
 
     def __init__(
-        self, path: str, layer: str, nodes: list[Node], views: dict[str, tuple[str, ...]], info: dict[str, Any]
+        self,
+        path: str,
+        layer: str,
+        nodes: list[Node],
+        views: dict[str, tuple[str, ...]],
+        info: dict[str, Any],
+        activation: str = "silu",
     ):
         self.path, self.layer, self.nodes, self.views, self.info = path, layer, nodes, views, info
+        self.activation = activation
 
     def at(self, *names: object) -> Emitter:
         """An emitter at `path.name...`."""
-        return Emitter(".".join([self.path, *map(str, names)]), self.layer, self.nodes, self.views, self.info)
+        path = ".".join([self.path, *map(str, names)])
+        return Emitter(path, self.layer, self.nodes, self.views, self.info, self.activation)
 
     def node(self, op: str, name: str, inputs: tuple[Value, ...], c: int, stride: int, /, **args: Any) -> Value:
         """Append one node `path.name` and return its value. `args` are exactly the op's arguments."""
@@ -42,7 +53,7 @@ class Emitter:
             raise TypeError(f"{op} takes {OPS[op].arguments}, got {tuple(args)}")
         full = f"{self.path}.{name}"
         roles = OPS[op].tensors(args)
-        params = tuple((role, f"{full}.{role}") for role in roles)
+        params = tuple((role, f"{full}.{role}" if role else full) for role in roles)
         self.nodes.append(Node(full, op, tuple(v.name for v in inputs), args, self.layer, params))
         return Value(full, c, stride)
 
@@ -70,13 +81,30 @@ class Emitter:
             c_in=x.c, c_out=c_out, k=k, s=s, p=p, d=(1, 1), groups=groups, bias=bias, init=init, bias_init=bias_init,
         )  # fmt: skip
 
+    def norm(self, x: Value, name: str = "bn") -> Value:
+        """Batch norm with the constants of the YOLO families."""
+        return self.same("batchnorm", name, x, c=x.c, eps=BN_EPS, momentum=BN_MOMENTUM, affine=True)
+
+    def act(self, x: Value, act: bool | str = True, name: str = "act") -> Value:
+        """An activation: True is the model's own, False none, a text names one (`LEAKY` slopes by 0.1)."""
+        kind = self.activation if act is True else act
+        if not kind:
+            return x
+        return self.same(kind, name, x, slope=LEAKY_SLOPE) if kind == LEAKY else self.same(kind, name, x)
+
     def unit(
-        self, x: Value, c_out: int, k: int | tuple[int, int] = 1, s: int = 1, *, groups: int = 1, act: bool = True
+        self,
+        x: Value,
+        c_out: int,
+        k: int | tuple[int, int] = 1,
+        s: int = 1,
+        *,
+        p: int | None = None,
+        groups: int = 1,
+        act: bool | str = True,
     ) -> Value:
-        """Conv2d without bias, BatchNorm and SiLU (unless `act` is False) at this path."""
-        y = self.conv2d(x, c_out, k, s, groups=groups)
-        y = self.same("batchnorm", "bn", y, c=c_out)
-        return self.same("silu", "act", y) if act else y
+        """Conv2d without bias, BatchNorm and an activation (see `act`) at this path."""
+        return self.act(self.norm(self.conv2d(x, c_out, k, s, p=p, groups=groups)), act)
 
     def conv(
         self,
@@ -86,15 +114,20 @@ class Emitter:
         k: int | tuple[int, int] = 1,
         s: int = 1,
         *,
+        p: int | None = None,
         groups: int = 1,
-        act: bool = True,
+        act: bool | str = True,
     ) -> Value:
         """A `unit` at `path.name`."""
-        return self.at(name).unit(x, c_out, k, s, groups=groups, act=act)
+        return self.at(name).unit(x, c_out, k, s, p=p, groups=groups, act=act)
 
-    def depthwise(self, name: object, x: Value, k: int, s: int = 1, *, act: bool = True) -> Value:
+    def depthwise(self, name: object, x: Value, k: int, s: int = 1, *, act: bool | str = True) -> Value:
         """A conv unit with one filter per channel."""
         return self.conv(name, x, x.c, k, s, groups=x.c, act=act)
+
+    def parameter(self, name: str, shape: tuple[int, ...], value: float) -> Value:
+        """A trained tensor of its own, filled with `value` at first; its state-dict key is `path.name`."""
+        return self.node("parameter", name, (), shape[0], 1, shape=shape, value=value)
 
     def same(self, op: str, name: str, x: Value, **args: Any) -> Value:
         """A node that keeps channels and stride."""
@@ -103,6 +136,14 @@ class Emitter:
     def add(self, name: str, a: Value, b: Value) -> Value:
         """Elementwise sum of two equal shapes."""
         return self.node("add", name, (a, b), a.c, a.stride)
+
+    def pool(self, op: str, name: str, x: Value, k: int, s: int = 1, p: int | None = None) -> Value:
+        """A "maxpool" or "avgpool"; padding k//2 unless given."""
+        return self.node(op, name, (x,), x.c, x.stride * s, k=k, s=s, p=k // 2 if p is None else p)
+
+    def mul(self, name: str, a: Value, b: Value) -> Value:
+        """Elementwise product; `b` may be broadcast onto `a`."""
+        return self.node("mul", name, (a, b), a.c, a.stride)
 
     def concat(self, name: str, xs: list[Value]) -> Value:
         """Concatenation over channels. Raises EffscopeError when the strides differ."""

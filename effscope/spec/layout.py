@@ -25,10 +25,11 @@ class Scale:
     depth: float = 1.0
     width: float = 1.0
     max_channels: int = 1 << 30
+    multiple: int = CHANNEL_MULTIPLE  # 1 where channels are real already: read from weights, not from a description
 
     def channels(self, nominal: int) -> int:
-        """Channels of a nominal width: capped, scaled, rounded up to a multiple of 8."""
-        return math.ceil(min(nominal, self.max_channels) * self.width / CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE
+        """Channels of a nominal width: capped, scaled, rounded up to a multiple."""
+        return math.ceil(min(nominal, self.max_channels) * self.width / self.multiple) * self.multiple
 
     def repeats(self, nominal: int) -> int:
         """Repeats of a nominal depth; a single block stays single."""
@@ -66,6 +67,7 @@ class Layout:
         scale: how nominal numbers become real ones.
         nc: number of classes.
         n_backbone: how many of the first layers are the backbone (YAML keeps the two lists apart).
+        activation: what the model's conv units end with, a primitive without arguments or "leaky_relu".
     """
 
     name: str
@@ -73,6 +75,7 @@ class Layout:
     scale: Scale
     nc: int
     n_backbone: int
+    activation: str = "silu"
 
     def __post_init__(self) -> None:
         seen = {IMAGE}
@@ -103,6 +106,17 @@ class Layout:
         for layer_id in by_id:
             self.index(layer_id)
         return replace(self, layers=tuple(by_id.get(layer.id, layer) for layer in self.layers))
+
+    def chain(self, row: tuple[Layer, ...]) -> Layout:
+        """The layout with layers in a row in the place of the first one's id; what read it reads the last one then."""
+        n, end = self.index(row[0].id), row[-1].id
+
+        def reads(layer: Layer) -> Layer:
+            return replace(layer, sources=tuple(end if s == row[0].id else s for s in layer.sources))
+
+        behind = [reads(layer) for layer in self.layers[n + 1 :]]
+        deeper = len(row) - 1 if n < self.n_backbone else 0
+        return replace(self, layers=(*self.layers[:n], *row, *behind), n_backbone=self.n_backbone + deeper)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the inverse of `from_dict`."""

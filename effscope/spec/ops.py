@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from effscope.errors import EffscopeError, unknown
+from effscope.spec import shape_rules as rules
 from effscope.spec.graph import Graph, Node
-
-Shape = tuple[Any, ...]  # ints, or sympy symbols when a law is asked for its formula
-Args = Mapping[str, Any]
+from effscope.spec.shape_rules import Args, Shape
 
 
 @dataclass(frozen=True)
@@ -31,24 +29,19 @@ class Op:
     tensors: Callable[[Args], dict[str, Tensor]] = lambda args: {}
 
 
-def _same(args: Args, inputs: Sequence[Shape]) -> Shape:
-    return inputs[0]
+POINTWISE = ("silu", "sigmoid", "relu", "relu6", "hardswish", "hardsigmoid", "gelu", "tanh", "mish")
+"""Activations without arguments."""
+
+FOREIGN = ("target", "operands", "shape", "tensors")
+"""Arguments of what an imported model does and no primitive says: `view` only re-labels or copies, `opaque` computes.
+`target` names it, `operands` are its arguments with inputs as `Slot`s, `shape` what it gave when it was traced."""
 
 
-def window(size: Any, k: int, s: int, p: int, d: int = 1) -> Any:
-    """Length of one side after a sliding window, as torch counts it."""
-    length = (size + 2 * p - d * (k - 1) - 1) // s + 1
-    if isinstance(length, int) and length < 1:
-        raise EffscopeError(f"a kernel of {k} does not fit a side of {size} with padding {p}")
-    return length
+@dataclass(frozen=True)
+class Slot:
+    """Stands in `operands` for the n-th input of the node."""
 
-
-def _conv2d(args: Args, inputs: Sequence[Shape]) -> Shape:
-    b, c, h, w = inputs[0]
-    if c != args["c_in"]:
-        raise EffscopeError(f"a convolution for {args['c_in']} channels was given {c}")
-    k, s, p, d = args["k"], args["s"], args["p"], args["d"]
-    return (b, args["c_out"], window(h, k[0], s[0], p[0], d[0]), window(w, k[1], s[1], p[1], d[1]))
+    n: int
 
 
 def _conv2d_tensors(args: Args) -> dict[str, Tensor]:
@@ -59,89 +52,82 @@ def _conv2d_tensors(args: Args) -> dict[str, Tensor]:
     return tensors
 
 
+def _conv_transpose2d_tensors(args: Args) -> dict[str, Tensor]:
+    tensors = {"weight": Tensor((args["c_in"], args["c_out"] // args["groups"], *args["k"]))}
+    return tensors | ({"bias": Tensor((args["c_out"],))} if args["bias"] else {})
+
+
+def _linear_tensors(args: Args) -> dict[str, Tensor]:
+    tensors = {"weight": Tensor((args["c_out"], args["c_in"]))}
+    return tensors | ({"bias": Tensor((args["c_out"],))} if args["bias"] else {})
+
+
+def _mha_tensors(args: Args) -> dict[str, Tensor]:
+    c = args["c"]
+    return {
+        "in_proj_weight": Tensor((3 * c, c)),
+        "in_proj_bias": Tensor((3 * c,)),
+        "out_proj.weight": Tensor((c, c)),
+        "out_proj.bias": Tensor((c,)),
+    }
+
+
+def _affine(args: Args) -> dict[str, Tensor]:
+    return {"weight": Tensor((args["c"],)), "bias": Tensor((args["c"],))} if args.get("affine", True) else {}
+
+
 def _batchnorm_tensors(args: Args) -> dict[str, Tensor]:
     shape = (args["c"],)
     return {
-        "weight": Tensor(shape),
-        "bias": Tensor(shape),
+        **_affine(args),
         "running_mean": Tensor(shape, "buffer"),
         "running_var": Tensor(shape, "buffer"),
         "num_batches_tracked": Tensor((), "buffer"),
     }
 
 
-def _maxpool(args: Args, inputs: Sequence[Shape]) -> Shape:
-    b, c, h, w = inputs[0]
-    k, s, p = args["k"], args["s"], args["p"]
-    return (b, c, window(h, k, s, p), window(w, k, s, p))
-
-
-def _upsample(args: Args, inputs: Sequence[Shape]) -> Shape:
-    b, c, h, w = inputs[0]
-    return (b, c, h * args["scale"], w * args["scale"])
-
-
-def _add(args: Args, inputs: Sequence[Shape]) -> Shape:
-    if any(shape != inputs[0] for shape in inputs):
-        raise EffscopeError(f"a sum of unequal shapes {', '.join(map(str, inputs))}")
-    return inputs[0]
-
-
-def _concat(args: Args, inputs: Sequence[Shape]) -> Shape:
-    dim = args["dim"]
-    first = inputs[0]
-    for shape in inputs:
-        if shape[:dim] != first[:dim] or shape[dim + 1 :] != first[dim + 1 :]:
-            raise EffscopeError(f"a concatenation of shapes that differ: {', '.join(map(str, inputs))}")
-    return (*first[:dim], sum(shape[dim] for shape in inputs), *first[dim + 1 :])
-
-
-def _split(args: Args, inputs: Sequence[Shape]) -> tuple[Shape, ...]:
-    dim, shape = args["dim"], inputs[0]
-    return tuple((*shape[:dim], size, *shape[dim + 1 :]) for size in args["sizes"])
-
-
-def _item(args: Args, inputs: Sequence[Any]) -> Shape:
-    return tuple(inputs[0][args["index"]])
-
-
-def _flatten(args: Args, inputs: Sequence[Shape]) -> Shape:
-    start, end, shape = args["start"], args["end"], inputs[0]
-    return (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
-
-
-def _unflatten(args: Args, inputs: Sequence[Shape]) -> Shape:
-    dim, shape = args["dim"], inputs[0]
-    return (*shape[:dim], *args["sizes"], *shape[dim + 1 :])
-
-
-def _transpose(args: Args, inputs: Sequence[Shape]) -> Shape:
-    shape = list(inputs[0])
-    a, b = args["dims"]
-    shape[a], shape[b] = shape[b], shape[a]
-    return tuple(shape)
-
-
 OPS: dict[str, Op] = {
-    "input": Op(("c",), lambda args, inputs: inputs[0]),
+    "input": Op(("c",), rules.same),
+    "parameter": Op(("shape", "value"), lambda args, inputs: args["shape"], lambda args: {"": Tensor(args["shape"])}),
     "conv2d": Op(
-        ("c_in", "c_out", "k", "s", "p", "d", "groups", "bias", "init", "bias_init"), _conv2d, _conv2d_tensors
+        ("c_in", "c_out", "k", "s", "p", "d", "groups", "bias", "init", "bias_init"), rules.conv2d, _conv2d_tensors
     ),
-    "batchnorm": Op(("c",), _same, _batchnorm_tensors),
-    "silu": Op((), _same),
-    "sigmoid": Op((), _same),
-    "softmax": Op(("dim",), _same),
-    "maxpool": Op(("k", "s", "p"), _maxpool),
-    "upsample": Op(("scale", "mode"), _upsample),
-    "add": Op((), _add),
-    "concat": Op(("dim",), _concat),
-    "split": Op(("dim", "sizes"), _split),
-    "item": Op(("index",), _item),
-    "flatten": Op(("start", "end"), _flatten),
-    "unflatten": Op(("dim", "sizes"), _unflatten),
-    "transpose": Op(("dims",), _transpose),
-    "detach": Op((), _same),
-    "dist2box": Op(("strides", "box_format"), _same),
+    "conv_transpose2d": Op(
+        ("c_in", "c_out", "k", "s", "p", "op", "d", "groups", "bias"), rules.conv_transpose2d, _conv_transpose2d_tensors
+    ),
+    "linear": Op(("c_in", "c_out", "bias"), rules.linear, _linear_tensors),
+    "matmul": Op((), rules.matmul),
+    "attention": Op(("scale",), rules.attention),
+    "mha": Op(("c", "heads"), rules.same, _mha_tensors),
+    "batchnorm": Op(("c", "eps", "momentum", "affine"), rules.same, _batchnorm_tensors),
+    "layernorm": Op(("c", "eps", "affine"), rules.same, _affine),
+    "groupnorm": Op(("c", "groups", "eps", "affine"), rules.same, _affine),
+    **{name: Op((), rules.same) for name in POINTWISE},
+    "leaky_relu": Op(("slope",), rules.same),
+    "softmax": Op(("dim",), rules.same),
+    "maxpool": Op(("k", "s", "p"), rules.pool),
+    "avgpool": Op(("k", "s", "p"), rules.pool),
+    "adaptive_avgpool": Op(("size",), rules.fixed_size),
+    "pad": Op(("sides", "value"), rules.pad),
+    "upsample": Op(("scale", "mode"), rules.upsample),
+    "resize_as": Op(("mode",), rules.resize_as),
+    "space_to_depth": Op((), rules.space_to_depth),
+    "add": Op((), rules.equal),
+    "broadcast_add": Op((), rules.product),
+    "mul": Op((), rules.product),
+    "concat": Op(("dim",), rules.concat),
+    "split": Op(("dim", "sizes"), rules.split),
+    "item": Op(("index",), rules.item),
+    "flatten": Op(("start", "end"), rules.flatten),
+    "unflatten": Op(("dim", "sizes"), rules.unflatten),
+    "transpose": Op(("dims",), rules.transpose),
+    "reshape_as": Op((), rules.reshape_as),
+    "detach": Op((), rules.same),
+    "dist2box": Op(("strides", "box_format"), rules.same),
+    "anchor2box": Op(("strides", "anchors"), rules.anchor2box),
+    "posembed2d": Op(("c", "temperature"), rules.posembed2d),
+    "view": Op(FOREIGN, lambda args, inputs: args["shape"]),
+    "opaque": Op(FOREIGN, lambda args, inputs: args["shape"], lambda args: dict(args["tensors"])),
 }
 """Primitive name -> Op. LAWS (costing) and BUILDERS (nn) have the same keys."""
 

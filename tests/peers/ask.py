@@ -47,6 +47,49 @@ def outputs(folder: Path) -> None:
     torch.save(answers, folder / "answer.pt")
 
 
+def counts(folder: Path) -> None:
+    """Parameters of models by their YAML names, or why they cannot be built."""
+    answers = {}
+    for name in json.loads((folder / "question.json").read_text()):
+        try:
+            answers[name] = sum(p.numel() for p in YOLO(name, verbose=False).model.parameters())
+        except Exception as error:
+            answers[name] = f"{type(error).__name__}: {error}"
+    (folder / "answer.json").write_text(json.dumps(answers))
+
+
+def _enlivened(model: torch.nn.Module, images: torch.Tensor) -> None:
+    """Random gains, shifts and real statistics in every batch norm, so that signal reaches the heads."""
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, 0, 0.3)
+        norm.momentum = 1.0
+    model.train()
+    with torch.no_grad():
+        model(images)
+    model.eval()
+
+
+def heads(folder: Path) -> None:
+    """Random lively weights of models by YAML name, and what their heads give raw: o2m, and o2o where there is one."""
+    answers = {}
+    for name in json.loads((folder / "question.json").read_text()):
+        torch.manual_seed(len(name))
+        model = YOLO(name, verbose=False).model.float()
+        images = torch.rand(2, 3, 128, 192)
+        _enlivened(model, images)
+        with torch.inference_mode():
+            raw = model(images)[1]
+        views = {"o2m": raw["one2many"], "o2o": raw["one2one"]} if "one2many" in raw else {"o2m": raw}
+        answers[name] = {
+            "images": images,
+            "state": model.state_dict(),
+            "raw": {view: torch.cat((out["boxes"], out["scores"]), 1) for view, out in views.items()},
+        }
+    torch.save(answers, folder / "answer.pt")
+
+
 def predict(folder: Path) -> None:
     """Detections with the default settings, one picture at a time: together, unequal sizes are all made square."""
     case = json.loads((folder / "question.json").read_text())

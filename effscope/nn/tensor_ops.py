@@ -1,0 +1,205 @@
+"""Torch modules of the primitives that torch has as functions only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from effscope.errors import EffscopeError
+from effscope.spec import ops
+
+
+class Item(nn.Module):
+    """Picks one part of a split."""
+
+    def __init__(self, index: int):
+        super().__init__()
+        self.index = index
+
+    def forward(self, x: tuple[Tensor, ...]) -> Tensor:
+        return x[self.index]
+
+
+class Add(nn.Module):
+    """Sum of its inputs."""
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        total = xs[0]
+        for x in xs[1:]:
+            total = total + x
+        return total
+
+
+class Concat(nn.Module):
+    """Concatenation along one dimension."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        return torch.cat(xs, self.dim)
+
+
+class Split(nn.Module):
+    """Split into parts of given sizes along one dimension."""
+
+    def __init__(self, sizes: tuple[int, ...], dim: int):
+        super().__init__()
+        self.sizes, self.dim = list(sizes), dim
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(x, self.sizes, self.dim)
+
+
+class Transpose(nn.Module):
+    """Two dimensions swapped."""
+
+    def __init__(self, a: int, b: int):
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(self.a, self.b)
+
+
+class Detach(nn.Module):
+    """No gradient flows back through it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+
+class Float32Softmax(nn.Module):
+    """Softmax in float32: half precision loses the tails the DFL expectation is made of."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().softmax(self.dim)
+
+
+class MatMul(nn.Module):
+    """Matrix product of the last two dimensions."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a @ b
+
+
+class Mul(nn.Module):
+    """Product of two inputs."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a * b
+
+
+class Attention(nn.Module):
+    """softmax(q^T k * scale) applied to v; all (..., channels, positions). The softmax is float32."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = scale
+
+    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+        """What each position looks at: (..., positions of q, positions of k), rows sum to 1."""
+        return ((q.transpose(-2, -1) @ k).float() * self.scale).softmax(-1).to(q.dtype)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return v @ self.weights(q, k).transpose(-2, -1)
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """Multi-head attention of (B, positions, channels) that gives its output alone."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # type: ignore[override]
+        out: Tensor = super().forward(q, k, v, need_weights=False)[0]
+        return out
+
+
+class ResizeAs(nn.Module):
+    """A map enlarged or shrunk to the sides of another."""
+
+    def __init__(self, mode: str):
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, x: Tensor, reference: Tensor) -> Tensor:
+        return F.interpolate(x, size=reference.shape[2:], mode=self.mode)
+
+
+class ReshapeAs(nn.Module):
+    """Positions (B, C, H*W) back to a map with the sides of another."""
+
+    def forward(self, x: Tensor, reference: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], x.shape[1], *reference.shape[2:])
+
+
+class SpaceToDepth(nn.Module):
+    """Each 2 x 2 cell into channels: (row, column) parity (even, even), (odd, even), (even, odd), (odd, odd)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]), 1)
+
+
+class PosEmbed2d(nn.Module):
+    """Sine and cosine embedding of a map's positions, (1, H*W, c): c/4 frequencies of x, then of y.
+
+    Source: RT-DETR (arXiv 2304.08069), after the 2D form of arXiv 1706.03762.
+    """
+
+    def __init__(self, c: int, temperature: float):
+        super().__init__()
+        self.c, self.temperature = c, temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[2:]
+        quarter = self.c // 4
+        omega = 1.0 / self.temperature ** (torch.arange(quarter, device=x.device, dtype=torch.float32) / quarter)
+        xs = torch.arange(w, device=x.device, dtype=torch.float32)
+        ys = torch.arange(h, device=x.device, dtype=torch.float32)
+        grid_x, grid_y = torch.meshgrid(xs, ys, indexing="ij")
+        parts = [grid.flatten()[:, None] * omega for grid in (grid_x, grid_y)]
+        return torch.cat([f(part) for part in parts for f in (torch.sin, torch.cos)], 1)[None]
+
+
+class Foreign(nn.Module):
+    """An operation of an imported model, by the name of its aten overload ("view.default").
+
+    Args:
+        target: the overload; "" for one that is known by its tensors only and cannot be run here.
+        operands: positional arguments; a `Slot` stands for an input, also inside lists.
+        tensors: parameters it owns, role -> spec.Tensor; they follow the inputs in slot numbers.
+    """
+
+    def __init__(self, target: str, operands: tuple[Any, ...], tensors: Mapping[str, ops.Tensor]):
+        super().__init__()
+        self.target, self.operands = target, operands
+        for role, tensor in tensors.items():
+            parent: nn.Module = self
+            *path, leaf = role.split(".")
+            for name in path:
+                if name not in parent._modules:
+                    parent.add_module(name, nn.Module())
+                parent = parent.get_submodule(name)
+            parent.register_parameter(leaf, nn.Parameter(torch.zeros(tensor.shape)))
+
+    def forward(self, *xs: Tensor) -> Any:
+        if not self.target:
+            raise EffscopeError("a part of this model is counted but cannot be run here: its cost shows as uncounted")
+        given = (*xs, *self.parameters())
+        name, _, overload = self.target.partition(".")
+        return getattr(getattr(torch.ops.aten, name), overload or "default")(*_filled(self.operands, given))
+
+
+def _filled(operands: Any, given: tuple[Tensor, ...]) -> Any:
+    if isinstance(operands, ops.Slot):
+        return given[operands.n]
+    if isinstance(operands, tuple | list):
+        return [_filled(part, given) for part in operands]
+    return operands

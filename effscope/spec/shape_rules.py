@@ -1,0 +1,174 @@
+"""Shape rules of the primitives: arguments and input shapes in, output shape out. No torch.
+
+Sides may be sympy symbols, so nothing here compares them unless they are whole numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from effscope.errors import EffscopeError
+
+Shape = tuple[Any, ...]  # ints, or sympy symbols when a law is asked for its formula
+Args = Mapping[str, Any]
+
+
+def same(args: Args, inputs: Sequence[Shape]) -> Shape:
+    return inputs[0]
+
+
+def window(size: Any, k: int, s: int, p: int, d: int = 1) -> Any:
+    """Length of one side after a sliding window, as torch counts it."""
+    length = (size + 2 * p - d * (k - 1) - 1) // s + 1
+    if isinstance(length, int) and length < 1:
+        raise EffscopeError(f"a kernel of {k} does not fit a side of {size} with padding {p}")
+    return length
+
+
+def conv2d(args: Args, inputs: Sequence[Shape]) -> Shape:
+    b, c, h, w = inputs[0]
+    if c != args["c_in"]:
+        raise EffscopeError(f"a convolution for {args['c_in']} channels was given {c}")
+    k, s, p, d = args["k"], args["s"], args["p"], args["d"]
+    return (b, args["c_out"], window(h, k[0], s[0], p[0], d[0]), window(w, k[1], s[1], p[1], d[1]))
+
+
+def conv_transpose2d(args: Args, inputs: Sequence[Shape]) -> Shape:
+    b, c, h, w = inputs[0]
+    if c != args["c_in"]:
+        raise EffscopeError(f"a transposed convolution for {args['c_in']} channels was given {c}")
+    sides = zip((h, w), args["k"], args["s"], args["p"], args["op"], args["d"], strict=True)
+    return (b, args["c_out"], *((n - 1) * s - 2 * p + d * (k - 1) + op + 1 for n, k, s, p, op, d in sides))
+
+
+def linear(args: Args, inputs: Sequence[Shape]) -> Shape:
+    *lead, c = inputs[0]
+    if c != args["c_in"]:
+        raise EffscopeError(f"a linear layer for {args['c_in']} features was given {c}")
+    return (*lead, args["c_out"])
+
+
+def anchor2box(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """Boxes of every anchor of every cell, (B, 4, A), from logits (B, 4, A); the other inputs are the levels."""
+    return inputs[0]
+
+
+def posembed2d(args: Args, inputs: Sequence[Shape]) -> Shape:
+    _, _, h, w = inputs[0]
+    return (1, h * w, args["c"])
+
+
+def pool(args: Args, inputs: Sequence[Shape]) -> Shape:
+    b, c, h, w = inputs[0]
+    k, s, p = args["k"], args["s"], args["p"]
+    return (b, c, window(h, k, s, p), window(w, k, s, p))
+
+
+def fixed_size(args: Args, inputs: Sequence[Shape]) -> Shape:
+    b, c, _, _ = inputs[0]
+    return (b, c, *args["size"])
+
+
+def pad(args: Args, inputs: Sequence[Shape]) -> Shape:
+    b, c, h, w = inputs[0]
+    left, right, top, bottom = args["sides"]
+    return (b, c, h + top + bottom, w + left + right)
+
+
+def upsample(args: Args, inputs: Sequence[Shape]) -> Shape:
+    b, c, h, w = inputs[0]
+    return (b, c, h * args["scale"], w * args["scale"])
+
+
+def resize_as(args: Args, inputs: Sequence[Shape]) -> Shape:
+    (b, c, _, _), reference = inputs
+    return (b, c, *reference[2:])
+
+
+def reshape_as(args: Args, inputs: Sequence[Shape]) -> Shape:
+    (b, c, n), reference = inputs
+    h, w = reference[2:]
+    if n != h * w:
+        raise EffscopeError(f"{n} positions do not fill a map of {h} x {w}")
+    return (b, c, h, w)
+
+
+def space_to_depth(args: Args, inputs: Sequence[Shape]) -> Shape:
+    b, c, h, w = inputs[0]
+    if isinstance(h, int) and (h % 2 or w % 2):
+        raise EffscopeError(f"space to depth needs even sides, got {h} x {w}")
+    return (b, 4 * c, h // 2, w // 2)
+
+
+def matmul(args: Args, inputs: Sequence[Shape]) -> Shape:
+    a, b = inputs
+    if a[-1] != b[-2]:
+        raise EffscopeError(f"a matrix product of shapes that do not fit: {a}, {b}")
+    return (*broadcast(a[:-2], b[:-2]), a[-2], b[-1])
+
+
+def attention(args: Args, inputs: Sequence[Shape]) -> Shape:
+    q, k, v = inputs
+    if q[:-1] != k[:-1] or k[-1] != v[-1]:
+        raise EffscopeError(f"queries, keys and values that do not fit: {q}, {k}, {v}")
+    return (*v[:-1], q[-1])
+
+
+def broadcast(a: Shape, b: Shape) -> Shape:
+    """The common shape of two shapes as torch broadcasts them. Raises EffscopeError if there is none."""
+    long, short = (a, b) if len(a) >= len(b) else (b, a)
+    padded = (1,) * (len(long) - len(short)) + tuple(short)
+    if any(m != n and 1 not in (m, n) for m, n in zip(long, padded, strict=True)):
+        raise EffscopeError(f"shapes that do not fit together: {a}, {b}")
+    return tuple(n if m == 1 else m for m, n in zip(long, padded, strict=True))
+
+
+def equal(args: Args, inputs: Sequence[Shape]) -> Shape:
+    if any(shape != inputs[0] for shape in inputs):
+        raise EffscopeError(f"a sum of unequal shapes {', '.join(map(str, inputs))}")
+    return inputs[0]
+
+
+def product(args: Args, inputs: Sequence[Shape]) -> Shape:
+    return broadcast(inputs[0], inputs[1])
+
+
+def concat(args: Args, inputs: Sequence[Shape]) -> Shape:
+    dim = args["dim"]
+    first = inputs[0]
+    for shape in inputs:
+        if shape[:dim] != first[:dim] or shape[dim + 1 :] != first[dim + 1 :]:
+            raise EffscopeError(f"a concatenation of shapes that differ: {', '.join(map(str, inputs))}")
+    return (*first[:dim], sum(shape[dim] for shape in inputs), *first[dim + 1 :])
+
+
+def split(args: Args, inputs: Sequence[Shape]) -> tuple[Shape, ...]:
+    dim, shape = args["dim"], inputs[0]
+    return tuple((*shape[:dim], size, *shape[dim + 1 :]) for size in args["sizes"])
+
+
+def item(args: Args, inputs: Sequence[Any]) -> Shape:
+    return tuple(inputs[0][args["index"]])
+
+
+def flatten(args: Args, inputs: Sequence[Shape]) -> Shape:
+    start, end, shape = args["start"], args["end"], inputs[0]
+    return (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+
+
+def unflatten(args: Args, inputs: Sequence[Shape]) -> Shape:
+    dim, shape, sizes = args["dim"], inputs[0], args["sizes"]
+    rest = math.prod(n for n in sizes if n != -1)
+    whole = tuple(shape[dim] // rest if n == -1 else n for n in sizes)
+    if math.prod(whole) != shape[dim]:
+        raise EffscopeError(f"{shape[dim]} positions cannot be divided into {' x '.join(map(str, sizes))}")
+    return (*shape[:dim], *whole, *shape[dim + 1 :])
+
+
+def transpose(args: Args, inputs: Sequence[Shape]) -> Shape:
+    shape = list(inputs[0])
+    a, b = args["dims"]
+    shape[a], shape[b] = shape[b], shape[a]
+    return tuple(shape)

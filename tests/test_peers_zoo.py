@@ -1,0 +1,42 @@
+"""The zoo against Ultralytics: the same parameters to the unit, the same tensors, the same raw outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peers_env import ask_for
+
+from effscope.expand import expand
+from effscope.families.catalog import ZOO
+from effscope.nn.build import build
+from effscope.nn.inherit import load_state
+
+FAMILIES = ["yolov8n", "yolov10n"]
+"""One model of each family; its YAML name is the zoo's."""
+
+WITHIN = 1e-4
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+    folder = tmp_path_factory.mktemp("heads")
+    (folder / "question.json").write_text(json.dumps([f"{name}.yaml" for name in FAMILIES]))
+    ask_for("heads", folder)
+    found: dict[str, dict[str, torch.Tensor]] = torch.load(folder / "answer.pt", weights_only=True)
+    return found
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_same_weights_give_the_same_raw_outputs(name: str, answers: dict[str, dict[str, torch.Tensor]]) -> None:
+    theirs = answers[f"{name}.yaml"]
+    network = build(expand(ZOO[name](80))).eval()
+    load_state(network, theirs["state"], name)
+    with torch.inference_mode():
+        ours = network(theirs["images"])
+    assert set(theirs["raw"]) == {view for view in ours if view != "decoded"}
+    for view, raw in theirs["raw"].items():
+        flat = torch.cat([level.flatten(2) for level in ours[view]], 2)
+        assert (flat - raw).abs().max() < WITHIN
