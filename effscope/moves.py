@@ -15,13 +15,20 @@ DECOUPLED_FROM = 512
 """YOLOv10 decouples the downsampling convolutions of at least this many nominal output channels."""
 
 
+SWAPPABLE = ("C2f", "C2fCIB", "C3", "C3k2")
+"""Stage blocks that say their channels first and keep the side of the map, as C2fCIB does."""
+
+
 def _stage_layers(layout: Layout) -> list[Layer]:
-    return [layout.layer(stage.id) for stage in stages(layout)]
+    found = [layout.layer(stage.id) for stage in stages(layout)]
+    return [layer for layer in found if layer.block in SWAPPABLE]
 
 
 def _cib(layer: Layer, *, large_kernel: bool) -> Layer:
-    if layer.block not in ("C2f", "C2fCIB"):
-        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: a CIB can replace C2f stages only")
+    if layer.block not in SWAPPABLE:
+        raise EffscopeError(
+            f"layer '{layer.id}' is a {layer.block}: a CIB can replace {', '.join(SWAPPABLE)} stages only"
+        )
     tail = (True, True) if large_kernel else (True,)
     return replace(layer, block="C2fCIB", args=(layer.args[0], *tail))
 
@@ -60,7 +67,9 @@ def nms_free(layer: Layer) -> Layer:
 
 
 def _deepest_pooling(layout: Layout) -> list[Layer]:
-    """The pooling pyramid at the end of the backbone."""
+    """The pooling pyramid at the end of the backbone, unless attention stands behind it already."""
+    if any(layer.block in ("PSA", "C2PSA") for layer in layout.layers):
+        return []
     return [layer for layer in layout.layers[: layout.n_backbone] if layer.block == "SPPF"][-1:]
 
 

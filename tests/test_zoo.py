@@ -14,32 +14,20 @@ from effscope.costing.estimate import cost, node_costs, parameters, total
 from effscope.errors import EffscopeError
 from effscope.expand import closing_conv, expand, stages
 from effscope.families.catalog import ZOO, layout
-from effscope.moves import move, swap_stage
-from effscope.spec.layout import Layout
+from effscope.families.yolov10 import ladder
+from effscope.moves import move
 from effscope.spec.ops import shapes
 
-EXACT = golden("exact_counts.csv", model="yolov8")
-CIB_STAGES = {"s": (8, 4), "m": (8, 4, 7)}
+EXACT = golden("exact_counts.csv")
+LADDER_STEPS = {
+    "base": "base", "+nms-free": "nms-free", "+cls-head": "light-head", "+downsample": "scdown", "+cib": "cib",
+    "+large-kernel": "large-kernel", "+psa": "psa",
+}  # fmt: skip
 
 
-def ladder_step(scale: str, step: str) -> Layout:
-    """The YOLOv8 -> YOLOv10 ladder up to a step, by moves."""
-    model = layout(f"yolov8{scale}")
-    for name in ("+cls-head", "+downsample", "+cib"):
-        if step == "base":
-            break
-        if name == "+cib":
-            for stage in CIB_STAGES[scale]:
-                model = swap_stage(model, stage, "cib")
-        else:
-            model = move(model, {"+cls-head": "light-head", "+downsample": "scdown"}[name])
-        if name == step:
-            break
-    return model
-
-
-def test_every_model_of_the_zoo_has_a_golden_row() -> None:
-    assert {row["model"] for row in EXACT} == {name for name in ZOO if name.startswith("yolov8")} == set(ZOO)
+def test_every_golden_row_is_in_the_zoo() -> None:
+    assert {row["model"] for row in EXACT} == {f"yolov8{s}" for s in "nsmlx"} | {f"yolov10{s}" for s in "nsmblx"}
+    assert {row["model"] for row in EXACT} <= set(ZOO)
 
 
 @pytest.mark.parametrize("row", EXACT, ids=lambda row: row["model"])
@@ -51,7 +39,11 @@ def test_exact_counts(row: Row) -> None:
     assert result.conv_flops == int(row["conv_flops"])
 
 
-@pytest.mark.parametrize("row", golden("yolo_published.csv", model="yolov8"), ids=lambda row: row["model"])
+@pytest.mark.parametrize(
+    "row",
+    [r for family in ("yolov8", "yolov10") for r in golden("yolo_published.csv", model=family)],
+    ids=lambda row: row["model"],
+)
 def test_published_figures_hold_after_rounding(row: Row) -> None:
     result = api.cost(row["model"])
     assert round(result.params_deploy / 1e6, 1) == float(row["params_m"])
@@ -61,16 +53,29 @@ def test_published_figures_hold_after_rounding(row: Row) -> None:
         assert round(result.conv_flops / 1e9, 1) == float(row["flops_g"])
 
 
-LADDER = [row for row in golden("ladder.csv") if row["step"] in ("base", "+cls-head", "+downsample", "+cib")]
-
-
-@pytest.mark.parametrize("row", LADDER, ids=lambda row: row["scale"] + row["step"])
+@pytest.mark.parametrize("row", golden("ladder.csv"), ids=lambda row: row["scale"] + row["step"])
 def test_ladder_to_the_unit(row: Row) -> None:
-    result = cost(ladder_step(row["scale"], row["step"]))
-    assert result.params == int(row["exact_params"])
-    assert result.conv_flops == int(row["exact_conv_flops"])
+    """Every step, the one-to-one head kept: that is the view papers count."""
+    result = cost(ladder(row["scale"])[LADDER_STEPS[row["step"]]])
+    if row["exact_params"]:
+        assert result.params_one_head == int(row["exact_params"])
+        assert result.conv_flops == int(row["exact_conv_flops"])
     if row["exact_params_deploy"]:
         assert result.params_deploy == int(row["exact_params_deploy"])
+
+
+@pytest.mark.parametrize("row", golden("yolov10_layouts.csv"), ids=lambda row: row["scale"])
+def test_yolov10_has_its_blocks_where_they_were_released(row: Row) -> None:
+    model = layout(f"yolov10{row['scale']}")
+    swapped = [s for s in stages(model) if s.block == "C2fCIB"]
+    assert " ".join(str(s.number) for s in swapped) == row["cib_stages"]
+    assert " ".join(str(s.index) for s in swapped) == row["cib_layers"]
+    assert {model.layer(s.id).args[1:] for s in swapped} == {(True, True) if row["lk"] == "yes" else (True,)}
+    assert (model.scale.depth, model.scale.width, model.scale.max_channels) == tuple(
+        float(row[k]) for k in ("depth", "width", "max_channels")
+    )
+    assert [n for n, la in enumerate(model.layers) if la.block == "SCDown"] == [5, 7, 20]
+    assert [n for n, la in enumerate(model.layers) if la.block == "PSA"] == [10]
 
 
 @pytest.mark.parametrize("row", golden("head_split.csv"), ids=lambda row: row["tower"])
@@ -89,7 +94,7 @@ def test_light_class_head_keeps_the_box_tower() -> None:
     assert (params, round(box.conv_flops / 1e9, 4)) == (639936, 2.3396)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", [f"yolov8{s}" for s in "nsmlx"])
 def test_stages_are_the_published_ones(name: str) -> None:
     found = stages(layout(name))
     assert [(s.number, s.index) for s in found] == list(enumerate((2, 4, 6, 8, 12, 15, 18, 21), 1))
