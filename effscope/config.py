@@ -164,7 +164,7 @@ CHOICES = {
     "move": ("cib", "cib-lk"),
     "head": ("light", "keep"),
     "rule": ("margin", "paper"),
-    "at": ("stage", "block"),
+    "at": ("stage", "block", "all"),
 }
 """Settings that are one of a few words."""
 

@@ -13,6 +13,7 @@ from effscope.errors import EffscopeError, unknown
 from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.layout import IMAGE, Layer, Layout
+from effscope.spec.outline import Outline
 
 IMAGE_CHANNELS = 3
 
@@ -38,6 +39,17 @@ def stages(layout: Layout) -> tuple[Stage, ...]:
     """The stages of a layout, numbered from 1."""
     found = [(n, layer) for n, layer in enumerate(layout.layers) if block_of(layer).stage]
     return tuple(Stage(k, layer.id, n, layer.block) for k, (n, layer) in enumerate(found, 1))
+
+
+def outline(layout: Layout) -> Outline:
+    """The rows of a layout: one a layer, called by its module path."""
+    return Outline(
+        model=layout.name,
+        rows={layer.id: (f"model.{n}", layer.block) for n, layer in enumerate(layout.layers)},
+        stages={stage.id: stage.number for stage in stages(layout)},
+        heads=frozenset(layer.id for layer in layout.layers if block_of(layer).head),
+        digest=layout.digest(),
+    )
 
 
 def _positive(value: Any) -> bool:

@@ -146,9 +146,39 @@ class CostResult(Result):
     stages: tuple[CostRow, ...]
     ops: tuple[CostRow, ...]
     origin: Origin
+    notes: tuple[str, ...] = ()
 
     TABLE: ClassVar[str] = "layers"
     ROWS: ClassVar[dict[str, type]] = {"layers": CostRow, "stages": CostRow, "ops": CostRow}
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """Parameters of one part of a file of tensors."""
+
+    name: str
+    block: str
+    params: int
+
+
+@dataclass(frozen=True)
+class TensorsResult(Result):
+    """What can be counted of weights whose architecture is not known: parameters."""
+
+    model: str
+    params: int
+    uncounted: tuple[str, ...]
+    layers: tuple[TensorRow, ...]
+    origin: Origin
+    notes: tuple[str, ...] = ()
+
+    TABLE: ClassVar[str] = "layers"
+    ROWS: ClassVar[dict[str, type]] = {"layers": TensorRow}
+    UNKNOWN: ClassVar[tuple[str, ...]] = ("params_one_head", "params_deploy", "macs", "flops", "conv_flops", "bytes")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys of a cost, None where only the architecture would tell."""
+        return asdict(self) | dict.fromkeys(self.UNKNOWN)
 
 
 @dataclass(frozen=True)

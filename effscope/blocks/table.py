@@ -20,6 +20,7 @@ class Block:
         repeats: the block takes `n`, its number of inner blocks.
         many: it reads a list of inputs.
         stage: a C2f-like block: the k-th of them in forward order is stage k.
+        head: a detection head: it sets the views, nothing stands behind it.
     """
 
     emit: Callable[..., Any]
@@ -28,6 +29,7 @@ class Block:
     repeats: bool = False
     many: bool = False
     stage: bool = False
+    head: bool = False
 
 
 BLOCKS: dict[str, Block] = {
@@ -39,6 +41,6 @@ BLOCKS: dict[str, Block] = {
     "C2fCIB": Block(stages.c2f_cib, ("c_out", "shortcut", "large_kernel"), repeats=True, stage=True),
     "SPPF": Block(stages.sppf, ("c_out", "k")),
     "PSA": Block(attention.psa, ("c_out", "expansion")),
-    "Detect": Block(heads.detect, ("nc", "class_tower", "pairing", "reg_max"), scaled=False, many=True),
+    "Detect": Block(heads.detect, ("nc", "class_tower", "pairing", "reg_max"), scaled=False, many=True, head=True),
 }
 """Block name -> Block. Adding a line here gives the block its cost, formula, torch module and tests."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from effscope.costing.laws import Counts, count
-from effscope.expand import expand, stages
-from effscope.results import CostResult, CostRow, origin
+from effscope.expand import expand, outline
+from effscope.results import CostResult, CostRow, TensorRow, TensorsResult, origin
 from effscope.spec.graph import Graph, Node
 from effscope.spec.layout import Layout
 from effscope.spec.ops import owned, shapes
+from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
 from effscope.spec.shape_rules import Shape
 
@@ -86,40 +88,72 @@ def cost(layout: Layout, imgsz: int = 640) -> CostResult:
     Raises:
         EffscopeError: layers that do not fit together at this size.
     """
-    graph = expand(layout)
+    return cost_graph(expand(layout), outline(layout), imgsz)
+
+
+def cost_graph(graph: Graph, outline: Outline, imgsz: int) -> CostResult:
+    """Exact cost of any graph on one square image, in the rows its outline names.
+
+    Raises:
+        EffscopeError: nodes that do not fit together at this size.
+    """
     inference = graph.keep("decoded") if "decoded" in graph.views else graph
     rows = node_costs(inference, (1, 3, imgsz, imgsz))
     built = {row.node.name: row.params for row in rows}
-    numbers = {stage.id: stage.number for stage in stages(layout)}
-    blocks = {layer.id: layer.block for layer in layout.layers}
-    heads = {layer.id for layer in layout.layers if layer.block == "Detect"}
+    counted = [row for row in rows if row.node.op != "input"]
 
     def stage_of(row: NodeCost) -> str:
-        layer = row.node.layer
-        return f"stage {numbers[layer]}" if layer in numbers else HEAD if layer in heads else REST
+        part = row.node.layer
+        return f"stage {outline.stages[part]}" if part in outline.stages else HEAD if part in outline.heads else REST
 
-    by_layer = _grouped([r for r in rows if r.node.op != "input"], lambda r: r.node.layer)
-    by_stage = _grouped([r for r in rows if r.node.op != "input"], stage_of)
-    by_op = _grouped([r for r in rows if r.node.op != "input"], lambda r: r.node.op)
-    order = {f"stage {k}": k for k in numbers.values()}
+    by_part, by_stage = _grouped(counted, lambda r: r.node.layer), _grouped(counted, stage_of)
+    by_op = _grouped(counted, lambda r: r.node.op)
+    order = {f"stage {k}": k for k in dict.fromkeys(outline.stages.values()) if f"stage {k}" in by_stage}
     others = [name for name in (REST, HEAD) if name in by_stage]
     counts, _ = total(rows)
+    apart = [_unreached(outline)] if outline.unreached else []
+    extra = sum(outline.unreached.values())
     return CostResult(
-        model=layout.name,
+        model=outline.model,
         imgsz=imgsz,
         convention=CONVENTION,
-        params=parameters(graph),
-        params_one_head=parameters(inference),
-        params_deploy=parameters(deploy_form(graph)[0]),
+        params=parameters(graph) + extra,
+        params_one_head=parameters(inference) + extra,
+        params_deploy=parameters(deploy_form(graph)[0]) + extra,
         macs=counts.macs,
         flops=counts.flops,
         conv_flops=counts.conv_flops,
         bytes=FLOAT32_BYTES * (counts.elements_in + counts.elements_out + parameters(inference)),
-        uncounted=(),
-        layers=tuple(
-            _row(f"model.{layout.index(i)}", blocks[i], group, built, numbers.get(i)) for i, group in by_layer.items()
+        uncounted=_uncounted(rows),
+        layers=(
+            *(_row(*outline.rows[part], group, built, outline.stages.get(part)) for part, group in by_part.items()),
+            *apart,
         ),
-        stages=tuple(_row(name, "", by_stage[name], built, order.get(name)) for name in (*order, *others)),
-        ops=tuple(_row(name, "", group, built) for name, group in by_op.items()),
-        origin=origin({"imgsz": imgsz}, layout.digest()),
+        stages=(*(_row(name, "", by_stage[name], built, order.get(name)) for name in (*order, *others)), *apart),
+        ops=(*(_row(name, "", group, built) for name, group in by_op.items()), *apart),
+        origin=origin({"imgsz": imgsz}, outline.digest),
+        notes=outline.notes,
     )
+
+
+def _unreached(outline: Outline) -> CostRow:
+    """A row for the parameters no node owns, so that every column still sums to its total."""
+    params = sum(outline.unreached.values())
+    return CostRow("not reached", f"{len(outline.unreached)} tensors", (), params, 0, 0, 0, FLOAT32_BYTES * params)
+
+
+def _uncounted(rows: Iterable[NodeCost]) -> tuple[str, ...]:
+    """What computes and has no law, with how often it is called."""
+    calls = Counter(row.node.args["target"] or row.node.module for row in rows if row.node.op == "opaque")
+    return tuple(f"{name} x {n}" if n > 1 else name for name, n in calls.items())
+
+
+def cost_of_tensors(graph: Graph, outline: Outline) -> TensorsResult:
+    """Parameters of weights whose architecture is not known, by part."""
+    by_part: dict[str, int] = {}
+    for node in graph.nodes:
+        own = sum(math.prod(t.shape) for t in owned(node).values() if t.kind != "buffer")
+        by_part[node.layer] = by_part.get(node.layer, 0) + own
+    rows = tuple(TensorRow(*outline.rows[part], params) for part, params in by_part.items())
+    why = "everything but parameters: these are tensors, how they are joined is not known"
+    return TensorsResult(outline.model, parameters(graph), (why,), rows, origin({}, outline.digest), outline.notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,15 +15,29 @@ from effscope.spec.rewrite import FoldBN, Step, deploy_form
 State = dict[str, Tensor]
 
 
-def folded_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of one convolution that equals `conv` followed by `bn` at inference, float64."""
-    weight, bias = conv.weight.detach().double(), conv.bias
-    assert bn.running_mean is not None and bn.running_var is not None
-    scale = bn.weight.detach().double() / torch.sqrt(bn.running_var.double() + bn.eps)
-    shift = bn.bias.detach().double() - bn.running_mean.double() * scale
-    if bias is not None:
-        shift = shift + bias.detach().double() * scale
+def folded(conv: Mapping[str, Tensor], norm: Mapping[str, Tensor], eps: float) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one convolution that equals a convolution and the batch norm behind it, float64.
+
+    Args:
+        conv: role -> tensor: weight (C_out, C_in, k, k), bias if it has one.
+        norm: role -> tensor (C_out,): running_mean, running_var, and weight and bias if it is affine.
+        eps: of the batch norm.
+    """
+    weight = conv["weight"].detach().double()
+    scale = 1 / torch.sqrt(norm["running_var"].double() + eps)
+    if "weight" in norm:
+        scale = scale * norm["weight"].detach().double()
+    shift = -norm["running_mean"].double() * scale
+    if "bias" in norm:
+        shift = shift + norm["bias"].detach().double()
+    if "bias" in conv:
+        shift = shift + conv["bias"].detach().double() * scale
     return weight * scale.view(-1, 1, 1, 1), shift
+
+
+def folded_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The same of two modules."""
+    return folded(conv.state_dict(), bn.state_dict(), bn.eps)
 
 
 def _apply(step: Step, network: Network, state: State) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from effscope.config import RankConfig, to_dict
 from effscope.errors import EffscopeError
-from effscope.expand import Stage, closing_conv, stages
+from effscope.expand import closing_conv, stages
 from effscope.nn.build import Network
-from effscope.nn.fuse import folded_conv
+from effscope.nn.fuse import folded
 from effscope.ranking import spectrum
 from effscope.results import RankResult, StageRank, origin
 from effscope.spec.graph import Graph, Node
@@ -43,6 +44,14 @@ class Taken:
     places: int = 0
 
 
+@dataclass(frozen=True)
+class Place:
+    """A convolution that is ranked, and the number it is called by: that of its stage, or its own."""
+
+    number: int
+    conv: Node
+
+
 class _Moments:
     """Streaming first and second moments of channel vectors; memory does not grow with the images."""
 
@@ -62,54 +71,86 @@ class _Moments:
         return np.asarray((self.outer / self.n - torch.outer(mean, mean)).cpu().numpy())
 
 
-def _weight(network: Network, node: Node, batch_norms: dict[str, str]) -> Array:
-    conv = network.get_submodule(node.module)
-    assert isinstance(conv, nn.Conv2d)
-    weight = conv.weight.detach().double()
-    if node.module in batch_norms:
-        bn = network.get_submodule(batch_norms[node.module])
-        assert isinstance(bn, nn.BatchNorm2d)
-        weight, _ = folded_conv(conv, bn)
+def _weight(state: Mapping[str, Tensor], conv: Node, norm: Node | None) -> Array:
+    try:
+        tensors = {role: state[key] for role, key in conv.params}
+        if norm is None:
+            weight = tensors["weight"].detach().double()
+        else:
+            weight, _ = folded(
+                tensors, {role: state[key] for role, key in norm.params if key in state}, norm.args["eps"]
+            )
+    except KeyError as e:
+        raise EffscopeError(f"{conv.name}: the weights have no tensor {e}: they do not fit the architecture") from None
     return np.asarray(weight.cpu().numpy())
 
 
-def _batch_norms(graph: Graph) -> dict[str, str]:
-    return {step.conv: step.bn for step in fold_bn(graph)[1] if isinstance(step, FoldBN)}
+def _norms(graph: Graph) -> dict[str, Node]:
+    """Name of a convolution -> the batch norm that folds into it."""
+    steps = {step.conv: step.bn for step in fold_bn(graph)[1] if isinstance(step, FoldBN)}
+    by_module = {node.module: node for node in graph.nodes}
+    return {conv: by_module[bn] for conv, bn in steps.items()}
+
+
+@contextmanager
+def _hooked(module: nn.Module, hooks: Mapping[str, Callable[..., None]]) -> Iterator[None]:
+    """The module in eval mode with forward hooks at some of its parts; afterwards it is as it was, whatever happens."""
+    was_training = {part: part.training for part in module.modules()}
+    handles = [module.get_submodule(path).register_forward_hook(hook) for path, hook in hooks.items()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for part, training in was_training.items():
+            part.training = training
 
 
 def take(
-    network: Network, convs: list[Node], *, fold_bn: bool = True, images: Iterable[Tensor] | None = None
+    network: nn.Module,
+    convs: Sequence[Node],
+    *,
+    graph: Graph | None = None,
+    fold_bn: bool = True,
+    images: Iterable[Tensor] | None = None,
 ) -> dict[str, Taken]:
     """Weight, and with images the output covariance, of some convolutions of a network.
 
     The network is as it was afterwards (mode, hooks, buffers), also when its forward pass raises.
 
     Args:
-        network: any built network.
+        network: a built network, or the module a graph was imported from.
         convs: conv2d nodes of its graph.
+        graph: the graph; a built network knows its own.
         fold_bn: take the weight with the batch norm behind it folded in.
         images: batches (B, 3, H, W), float 0-1; hooks accumulate the output of each convolution over them.
 
     Returns:
         Node name -> Taken.
     """
-    batch_norms = _batch_norms(network.spec) if fold_bn else {}
-    weights = {node.name: _weight(network, node, batch_norms) for node in convs}
+    known = network.spec if graph is None and isinstance(network, Network) else graph
+    assert known is not None
+    weights = weights_of(known, network.state_dict(), convs, fold_bn=fold_bn)
     if images is None:
         return {name: Taken(weight) for name, weight in weights.items()}
     moments = {node.name: _Moments() for node in convs}
-    was_training = {module: module.training for module in network.modules()}
-    handles = [network.get_submodule(n.module).register_forward_hook(moments[n.name]) for n in convs]
-    try:
-        with torch.no_grad():
-            for batch in images:
-                network.eval()(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, training in was_training.items():
-            module.training = training
+    with _hooked(network, {node.module: moments[node.name] for node in convs}), torch.no_grad():
+        for batch in images:
+            network(batch)
     return {name: Taken(w, moments[name].covariance(), moments[name].n) for name, w in weights.items()}
+
+
+def weights_of(
+    graph: Graph, state: Mapping[str, Tensor], convs: Sequence[Node], *, fold_bn: bool = True
+) -> dict[str, Array]:
+    """Node name -> weight (C_out, C_in / groups, k, k) in float64, the batch norm behind it folded in if asked for.
+
+    Raises:
+        EffscopeError: the state dict lacks a tensor.
+    """
+    norms = _norms(graph) if fold_bn else {}
+    return {node.name: _weight(state, node, norms.get(node.module)) for node in convs}
 
 
 @cache
@@ -117,11 +158,12 @@ def _null_ratio(shape: tuple[int, int], threshold: float) -> float:
     return spectrum.null_ratio(shape, threshold)
 
 
-def _stage_rank(stage: Stage, node: Node, taken: Taken, threshold: float) -> StageRank:
+def _stage_rank(place: Place, taken: Taken, threshold: float) -> StageRank:
+    node, number = place.conv, place.number
     matrix = spectrum.as_matrix(taken.weight)
     shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1])
     if node.args["groups"] > 1:
-        return StageRank(stage.number, node.name, shape, shape[0], None, None, None, None, None, (), False, DEPTHWISE)
+        return StageRank(number, node.name, shape, shape[0], None, None, None, None, None, (), False, DEPTHWISE)
     try:
         if taken.covariance is not None:
             values = spectrum.root_values(taken.covariance)
@@ -131,7 +173,7 @@ def _stage_rank(stage: Stage, node: Node, taken: Taken, threshold: float) -> Sta
         raise EffscopeError(f"{node.name}: {e}") from None
     rank = spectrum.numerical_rank(values, threshold)
     return StageRank(
-        stage=stage.number,
+        stage=number,
         layer=node.name,
         shape=shape,
         c_out=shape[0],
@@ -156,6 +198,23 @@ def _ordered(rows: list[StageRank]) -> tuple[StageRank, ...]:
     return tuple(sorted(known, key=lambda r: (r.ratio is None, r.ratio or 0.0, r.stage)))
 
 
+def every_conv(graph: Graph) -> tuple[Place, ...]:
+    """All convolutions of a graph, numbered from 1 in forward order; the fixed one that reads distributions is none."""
+    convs = [node for node in graph.nodes if node.op == "conv2d" and node.args["init"] != "arange"]
+    distinct = {node.module: node for node in convs}
+    return tuple(Place(n, node) for n, node in enumerate(distinct.values(), 1))
+
+
+def layout_places(graph: Graph, layout: Layout, at: str) -> tuple[Place, ...]:
+    """The convolutions a layout is ranked at: "stage", "block" or "all". Raises EffscopeError if there are none."""
+    if at == "all":
+        return every_conv(graph)
+    found = stages(layout)
+    if not found:
+        raise EffscopeError(f"{layout.name} has no C2f-like stage to rank: rank every convolution with --at all")
+    return tuple(Place(stage.number, closing_conv(graph, stage, at)) for stage in found)
+
+
 def rank(
     network: Network,
     layout: Layout,
@@ -171,7 +230,7 @@ def rank(
     Args:
         network: built from the layout.
         layout: its stages are ranked.
-        config: where (closing conv of the stage, or last conv of its last block), threshold, folding.
+        config: where (closing conv of the stage, last conv of its last block, or all), threshold, folding.
         weights: "checkpoint" or "random", said in the result.
         source: one line on where the weights came from.
         of: what is ranked, said in the result: "weights", or which images.
@@ -180,17 +239,35 @@ def rank(
     Raises:
         EffscopeError: a model without stages, weights that are not finite, a threshold outside 0-1.
     """
+    places = layout_places(network.spec, layout, config.at)
+    taken = take(network, [p.conv for p in places], fold_bn=config.fold_bn, images=images)
+    facts = Facts(layout.name, layout.digest(), weights, source, of)
+    return rank_taken(places, taken, config, facts)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a result says of its model: name, hash, whether the weights are a "checkpoint" or "random", source line,
+    and what of it was ranked."""
+
+    model: str
+    digest: str
+    weights: str
+    source: str = ""
+    of: str = "weights"
+
+
+def rank_taken(places: Sequence[Place], taken: Mapping[str, Taken], config: RankConfig, facts: Facts) -> RankResult:
+    """Ranks of what was taken at some convolutions, ascending.
+
+    Raises:
+        EffscopeError: no convolution, values that are not finite, a threshold outside 0-1.
+    """
     if not 0 < config.threshold < 1:
         raise EffscopeError(f"--threshold must lie between 0 and 1, got {config.threshold}")
-    found = stages(layout)
-    if not found:
-        raise EffscopeError(f"{layout.name} has no C2f-like stage to rank")
-    nodes = [closing_conv(network.spec, stage, config.at) for stage in found]
-    taken = take(network, nodes, fold_bn=config.fold_bn, images=images)
-    rows = [
-        _stage_rank(stage, node, taken[node.name], config.threshold) for stage, node in zip(found, nodes, strict=True)
-    ]
-    ordered = _ordered(rows)
-    definition = {**to_dict(config), "weights": weights, "of": of}
+    if not places:
+        raise EffscopeError(f"{facts.model} has no convolution to rank")
+    ordered = _ordered([_stage_rank(place, taken[place.conv.name], config.threshold) for place in places])
+    definition = {**to_dict(config), "weights": facts.weights, "of": facts.of}
     order = tuple(row.stage for row in ordered if row.ratio is not None)
-    return RankResult(layout.name, source, definition, ordered, order, origin(to_dict(config), layout.digest()))
+    return RankResult(facts.model, facts.source, definition, ordered, order, origin(to_dict(config), facts.digest))
