@@ -74,6 +74,9 @@ SOUND: dict[str, tuple[Callable[[Any], bool], str]] = {
     "class_tower": (lambda v: v in CLASS_TOWERS, f"one of {', '.join(CLASS_TOWERS)}"),
     "pairing": (lambda v: v in PAIRINGS, f"one of {', '.join(PAIRINGS)}"),
     "reg_max": (_positive, "a positive whole number of bins"),
+    "links": (lambda v: isinstance(v, tuple), "a row of primitives"),
+    "residual": (lambda v: isinstance(v, bool), "True or False"),
+    "anchors": (lambda v: isinstance(v, tuple), "per level, (width, height) pairs in px"),
     "expansion": (_fraction, "a number above 0"),
 }
 """Argument of a block -> what it must be, as a check and in words."""

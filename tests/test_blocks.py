@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from effscope.blocks import stages as stage_blocks
-from effscope.blocks.heads import CLASS_TOWERS, class_bias
+from effscope.blocks.heads import CLASS_TOWERS, PAIRINGS, class_bias
 from effscope.blocks.table import BLOCKS
 from effscope.costing.estimate import node_costs, parameters, total
 from effscope.errors import EffscopeError
@@ -42,6 +42,18 @@ def cases(strides: st.SearchStrategy[tuple[int, ...]] | None = None, **args: st.
     return st.builds(Case, WIDTHS, st.fixed_dictionaries(args), st.just((1,)) if strides is None else strides)
 
 
+def chained(c: int) -> tuple[tuple[Any, ...], ...]:
+    """An inverted residual as a row of primitives."""
+    return (
+        ("conv2d", "layers.0.c", 3 * c, (1, 1), (1, 1), (0, 0), (1, 1), 1, False),
+        ("batchnorm", "layers.0.bn", 1e-5, 0.1),
+        ("hardswish", "layers.0.act"),
+        ("maxpool", "pool", 3, 1, 1),
+        ("conv2d", "layers.1.c", 3 * c, (3, 3), (1, 1), (1, 1), (1, 1), 3 * c, False),
+        ("conv2d", "layers.2", c, (1, 1), (1, 1), (0, 0), (1, 1), 1, True),
+    )
+
+
 CASES: dict[str, st.SearchStrategy[Case]] = {
     "Conv": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 3)),
     "SCDown": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 3)),
@@ -50,9 +62,24 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "C2f": cases(c_out=WIDTHS, n=st.integers(0, 3), shortcut=FLAG),
     "C2fCIB": cases(c_out=WIDTHS, n=st.integers(0, 2), shortcut=FLAG, large_kernel=FLAG),
     "SPPF": cases(c_out=WIDTHS, k=ODD),
-    "Detect": cases(st.just((1, 2, 4)), nc=st.integers(1, 120), class_tower=st.sampled_from(sorted(CLASS_TOWERS))),
+    "PSA": st.builds(lambda c: Case(2 * c, {"c_out": 2 * c}), WIDTHS),
+    "Chain": st.builds(
+        lambda c, links, residual: Case(c, {"links": links(c), "residual": residual}), WIDTHS, st.just(chained), FLAG
+    ),
+    "AnchorDetect": cases(st.just((1, 2)), nc=st.integers(1, 9), anchors=st.just((((4.0, 5.0), (8.0, 9.5)),) * 2)),
+    "Detect": cases(
+        st.just((1, 2, 4)),
+        nc=st.integers(1, 120),
+        class_tower=st.sampled_from(sorted(CLASS_TOWERS)),
+        pairing=st.sampled_from(PAIRINGS),
+        reg_max=st.sampled_from([1, 4, 16]),
+    ),
 }
 """Block -> calls to try. A block that is added to the table must be added here."""
+
+
+PRODUCTS = {"attention", "mha", "matmul", "linear"}
+"""Primitives whose multiply-adds are no convolution's."""
 
 
 def graph_of(case: Case, emit: Callable[..., Value | None], *, many: bool = False) -> Graph:
@@ -94,7 +121,9 @@ def test_law_equals_the_built_module(name: str) -> None:
             out = network(torch.rand(image))
         counts, params = total(node_costs(graph, image))
         assert params == parameters(graph) == sum(p.numel() for p in network.parameters())
-        assert counter.get_total_flops() == counts.conv_flops == 2 * counts.macs
+        assert counter.get_total_flops() == 2 * counts.macs
+        if not {node.op for node in graph.nodes} & PRODUCTS:
+            assert counts.conv_flops == 2 * counts.macs
         known = shapes(graph, image)
         for view, names in graph.views.items():
             assert [tuple(t.shape) for t in out[view]] == [known[n] for n in names]

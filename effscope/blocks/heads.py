@@ -110,3 +110,31 @@ def detect(
         e.views["o2o"] = tuple(x.name for x in levels)
     e.views["decoded"] = (_decode(e, levels, nc, reg_max, box_format).name,)
     e.info.update(nc=nc, strides=tuple(x.stride for x in xs), box_format=box_format, reg_max=reg_max)
+
+
+Anchors = tuple[tuple[tuple[float, float], ...], ...]
+"""Per level, the (width, height) in px of each anchor shape."""
+
+
+def anchor_detect(e: Emitter, xs: Sequence[Value], nc: int, anchors: Anchors) -> None:
+    """The anchor head of the YOLOv5 repository: one pointwise convolution per level. Sets the views `o2m`, `decoded`.
+
+    Raw levels are (B, shapes * (5 + nc), h, w): per anchor shape box, objectness, classes. A score is the product of
+    objectness and class; boxes are decoded as in `nn.primitives.Anchor2Box`.
+    """
+    levels, flat = [], []
+    for i, (x, shapes) in enumerate(zip(xs, anchors, strict=True)):
+        level = e.at("m").conv2d(x, len(shapes) * (5 + nc), bias=True, name=str(i))
+        y = e.same("unflatten", f"shapes{i}", level, dim=1, sizes=(len(shapes), 5 + nc))
+        y = e.node("transpose", f"values{i}", (y,), 5 + nc, x.stride, dims=(1, 2))
+        flat.append(e.node("flatten", f"flat{i}", (y,), 5 + nc, 1, start=2, end=4))
+        levels.append(level)
+    joined = e.node("concat", "anchors", tuple(flat), 5 + nc, 1, dim=2)
+    box, objectness, classes = e.split("parts", joined, (4, 1, nc))
+    strides = tuple(x.stride for x in xs)
+    boxes = e.node("anchor2box", "boxes", (box, *levels), 4, 1, strides=strides, anchors=anchors)
+    sure = e.same("sigmoid", "objectness", objectness)
+    scores = e.mul("scores", e.same("sigmoid", "classes", classes), sure)
+    e.views["o2m"] = tuple(x.name for x in levels)
+    e.views["decoded"] = (e.node("concat", "decoded", (boxes, scores), 4 + nc, 1, dim=1).name,)
+    e.info.update(nc=nc, strides=strides, box_format="xywh", reg_max=0)

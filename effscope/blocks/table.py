@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from effscope.blocks import attention, convs, heads, stages
+from effscope.blocks import attention, chain, convs, heads, stages
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ BLOCKS: dict[str, Block] = {
     "C2fCIB": Block(stages.c2f_cib, ("c_out", "shortcut", "large_kernel"), repeats=True, stage=True),
     "SPPF": Block(stages.sppf, ("c_out", "k")),
     "PSA": Block(attention.psa, ("c_out", "expansion")),
+    "Chain": Block(chain.chain, ("links", "residual"), scaled=False),
+    "AnchorDetect": Block(heads.anchor_detect, ("nc", "anchors"), scaled=False, many=True, head=True),
     "Detect": Block(heads.detect, ("nc", "class_tower", "pairing", "reg_max"), scaled=False, many=True, head=True),
 }
 """Block name -> Block. Adding a line here gives the block its cost, formula, torch module and tests."""

@@ -57,6 +57,11 @@ class Layer:
     origin: str | None = None
 
 
+def _frozen(value: Any) -> Any:
+    """Lists as tuples all the way down: JSON knows lists only."""
+    return tuple(_frozen(part) for part in value) if isinstance(value, list | tuple) else value
+
+
 @dataclass(frozen=True)
 class Layout:
     """A model as people write it.
@@ -127,7 +132,7 @@ class Layout:
         """A layout from `to_dict`'s data, also after a trip through JSON. Raises EffscopeError if it is not one."""
         try:
             layers = tuple(
-                Layer(**{**row, "args": tuple(row["args"]), "sources": tuple(row["sources"])}) for row in data["layers"]
+                Layer(**{**row, "args": _frozen(row["args"]), "sources": tuple(row["sources"])}) for row in data["layers"]
             )
             return Layout(**{**data, "layers": layers, "scale": Scale(**data["scale"])})
         except (KeyError, TypeError) as e:
