@@ -75,6 +75,7 @@ SOUND: dict[str, tuple[Callable[[Any], bool], str]] = {
     "pairing": (lambda v: v in PAIRINGS, f"one of {', '.join(PAIRINGS)}"),
     "reg_max": (_positive, "a positive whole number of bins"),
     "links": (lambda v: isinstance(v, tuple), "a row of primitives"),
+    "towers": (lambda v: isinstance(v, tuple), "per level the rows of primitives of box and class tower"),
     "residual": (lambda v: isinstance(v, bool), "True or False"),
     "anchors": (lambda v: isinstance(v, tuple), "per level, (width, height) pairs in px"),
     "expansion": (_fraction, "a number above 0"),

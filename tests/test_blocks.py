@@ -54,6 +54,12 @@ def chained(c: int) -> tuple[tuple[Any, ...], ...]:
     )
 
 
+def towers(c_out: int) -> tuple[Any, ...]:
+    """One tower of a level."""
+    unit = ("conv2d", "0.conv", 6, (1, 1), (1, 1), (0, 0), (1, 1), 1, False)
+    return (unit, ("silu", "0.act"), ("conv2d", "1", c_out, (1, 1), (1, 1), (0, 0), (1, 1), 1, True))
+
+
 CASES: dict[str, st.SearchStrategy[Case]] = {
     "Conv": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 3)),
     "SCDown": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 3)),
@@ -65,6 +71,9 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "PSA": st.builds(lambda c: Case(2 * c, {"c_out": 2 * c}), WIDTHS),
     "Chain": st.builds(
         lambda c, links, residual: Case(c, {"links": links(c), "residual": residual}), WIDTHS, st.just(chained), FLAG
+    ),
+    "ChainDetect": cases(
+        st.just((1, 2)), nc=st.just(5), towers=st.just(((towers(4 * 4), towers(5)),) * 2), reg_max=st.just(4)
     ),
     "AnchorDetect": cases(st.just((1, 2)), nc=st.integers(1, 9), anchors=st.just((((4.0, 5.0), (8.0, 9.5)),) * 2)),
     "Detect": cases(

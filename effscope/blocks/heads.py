@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from effscope.blocks.chain import Link, chain
 from effscope.spec.emit import Emitter, Value
 
 REG_MAX = 16
@@ -110,6 +111,26 @@ def detect(
         e.views["o2o"] = tuple(x.name for x in levels)
     e.views["decoded"] = (_decode(e, levels, nc, reg_max, box_format).name,)
     e.info.update(nc=nc, strides=tuple(x.stride for x in xs), box_format=box_format, reg_max=reg_max)
+
+
+def chain_detect(
+    e: Emitter,
+    xs: Sequence[Value],
+    nc: int,
+    towers: tuple[tuple[tuple[Link, ...], tuple[Link, ...]], ...],
+    reg_max: int,
+) -> None:
+    """YOLOv8's head with towers of somebody else's making. Sets the views `o2m`, `decoded`.
+
+    Per level the links of the box tower `cv2.<level>` and of the class tower `cv3.<level>`, see `blocks.chain`.
+    """
+    levels = []
+    for i, (x, links) in enumerate(zip(xs, towers, strict=True)):
+        box, logits = (chain(e.at(name, i), x, tower) for name, tower in zip(("cv2", "cv3"), links, strict=True))
+        levels.append(e.concat(f"level{i}", [box, logits]))
+    e.views["o2m"] = tuple(x.name for x in levels)
+    e.views["decoded"] = (_decode(e, levels, nc, reg_max, "xywh").name,)
+    e.info.update(nc=nc, strides=tuple(x.stride for x in xs), box_format="xywh", reg_max=reg_max)
 
 
 Anchors = tuple[tuple[tuple[float, float], ...], ...]

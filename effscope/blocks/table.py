@@ -42,6 +42,7 @@ BLOCKS: dict[str, Block] = {
     "SPPF": Block(stages.sppf, ("c_out", "k")),
     "PSA": Block(attention.psa, ("c_out", "expansion")),
     "Chain": Block(chain.chain, ("links", "residual"), scaled=False),
+    "ChainDetect": Block(heads.chain_detect, ("nc", "towers", "reg_max"), scaled=False, many=True, head=True),
     "AnchorDetect": Block(heads.anchor_detect, ("nc", "anchors"), scaled=False, many=True, head=True),
     "Detect": Block(heads.detect, ("nc", "class_tower", "pairing", "reg_max"), scaled=False, many=True, head=True),
 }

@@ -132,7 +132,8 @@ class Layout:
         """A layout from `to_dict`'s data, also after a trip through JSON. Raises EffscopeError if it is not one."""
         try:
             layers = tuple(
-                Layer(**{**row, "args": _frozen(row["args"]), "sources": tuple(row["sources"])}) for row in data["layers"]
+                Layer(**{**row, "args": _frozen(row["args"]), "sources": tuple(row["sources"])})
+                for row in data["layers"]
             )
             return Layout(**{**data, "layers": layers, "scale": Scale(**data["scale"])})
         except (KeyError, TypeError) as e:
