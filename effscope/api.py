@@ -26,6 +26,7 @@ from effscope.results import (
     LayerCostResult,
     RankResult,
     SearchResult,
+    TensorsResult,
     TrainResult,
     ZooResult,
     origin,
@@ -55,11 +56,10 @@ def rank(
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.ranking.analyze import rank as rank_network  # noqa: PLC0415 - imports torch
+    from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
 
     check({"at": at, "threshold": threshold, "limit": limit, "imgsz": imgsz})
     opened = open_model(model)
-    network = opened.network()
     images, of = None, "weights"
     if activations is not None:
         from effscope.runs import pictures  # noqa: PLC0415
@@ -69,18 +69,19 @@ def rank(
         of = f"activations over {limit} training images of {activations} at {side} px"
     weights = "random" if opened.state is None else "checkpoint"
     config = RankConfig(at, threshold, fold_bn)
-    result = rank_network(network, opened.layout, config, weights=weights, source=opened.source, of=of, images=images)
-    return replace(result, model=opened.name)
+    return rank_model(opened, config, weights=weights, of=of, images=images)
 
 
-def cost(model: str, imgsz: int = 640) -> CostResult:
-    """Exact parameters, MACs, FLOPs and bytes of a model on one square image of `imgsz` px. Imports no torch for
-    zoo names and YAML. Raises EffscopeError for bad input."""
-    from effscope.costing.estimate import cost as cost_layout  # noqa: PLC0415
+def cost(model: str, imgsz: int = 640) -> CostResult | TensorsResult:
+    """Exact parameters, MACs, FLOPs and bytes of a model on one square image of `imgsz` px; parameters alone of
+    weights whose architecture is not known. Imports no torch for zoo names and YAML. Raises EffscopeError for bad
+    input."""
+    from effscope.costing.estimate import cost_graph, cost_of_tensors  # noqa: PLC0415
 
     check({"imgsz": imgsz})
     opened = open_layout(model)
-    return replace(cost_layout(opened.layout, imgsz), model=opened.name)
+    outline = replace(opened.outline, model=opened.name)
+    return cost_graph(opened.graph, outline, imgsz) if opened.graph.views else cost_of_tensors(opened.graph, outline)
 
 
 def layer_cost(
@@ -92,11 +93,20 @@ def layer_cost(
     return compare(LayerCostConfig(layer, cin, cout, stride, size, symbolic))
 
 
-def zoo() -> ZooResult:
-    """Cost of every built-in model at 640 px."""
-    from effscope.families.catalog import ZOO  # noqa: PLC0415
+def zoo(pattern: str = "", backbones: bool = False, progress: Progress = silent) -> ZooResult:
+    """The built-in models beside their published figures.
 
-    return ZooResult(tuple(cost(name) for name in ZOO))
+    Args:
+        pattern: only names that contain this text.
+        backbones: the classification backbones of the notes instead, imported from torchvision and timm.
+        progress: told the fraction done and a text.
+
+    Raises:
+        EffscopeError: no name contains the pattern.
+    """
+    from effscope.costing.listing import list_backbones, list_zoo  # noqa: PLC0415
+
+    return list_backbones(progress) if backbones else list_zoo(pattern, progress)
 
 
 def eval(
@@ -193,7 +203,7 @@ def train(
     folder = run_folder("train", " ".join(filter(None, (model, weights))), config.data, config, out)
     opened = open_model(model)
     splits = load_splits(config, say)
-    opened = replace(opened, layout=replace(opened.layout, nc=len(splits.train.classes)))
+    opened = replace(opened, architecture=replace(opened.layout, nc=len(splits.train.classes)))
     network, transfer = started(opened, model, weights, config.seed)
     make_folder(folder)
     made = training_origin(config, opened, network, splits)

@@ -12,7 +12,7 @@ import typer
 
 from effscope import api
 from effscope.errors import EffscopeError
-from effscope.results import EvalResult, Result, ZooResult
+from effscope.results import CostResult, EvalResult, Result
 from effscope.terminal import display
 
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ def _save(results: list[Any], json: str | None, csv: Path | None) -> None:
 def _rows(result: Result) -> list[dict[str, Any]]:
     if isinstance(result, EvalResult):
         return [{"class": name, "ap": ap} for name, ap in result.per_class.items()]
-    if isinstance(result, ZooResult):
-        return [{name: v for name, v in asdict(m).items() if isinstance(v, (int, str))} for m in result.models]
     return [asdict(row) for row in getattr(result, result.TABLE)]
 
 
@@ -154,7 +152,8 @@ def cost(
         _show(lambda: tables.cost_table(counted, by), quiet, json)
         _save([counted], json, None)
         if csv is not None:
-            write_text(csv, to_csv([asdict(row) for row in getattr(counted, tables.COST_VIEWS[by])]))
+            view = tables.COST_VIEWS[by] if isinstance(counted, CostResult) else counted.TABLE
+            write_text(csv, to_csv([asdict(row) for row in getattr(counted, view)]))
         files = folder.write_cost(out, counted) if out else {}
     _files(files, quiet, json)
 
@@ -254,10 +253,19 @@ def search(
 
 
 @app.command()
-def zoo(json: Json = None, csv: Csv = None, quiet: Quiet = False) -> None:
-    """The built-in models and what they cost at 640 px."""
+def zoo(
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Only names that contain this text.")] = "",
+    backbones: Annotated[
+        bool, typer.Option("--backbones", help="Classification backbones instead, traced here (needs torch and timm).")
+    ] = False,
+    json: Json = None,
+    csv: Csv = None,
+    quiet: Quiet = False,
+) -> None:
+    """The built-in models beside what was published of them."""
+    with display(quiet) as (progress, _):
+        result = api.zoo(pattern, backbones, progress)
     from effscope.reporting.tables import zoo_table  # noqa: PLC0415
 
-    results = api.zoo()
-    _show(lambda: zoo_table(results.models), quiet, json)
-    _save([results], json, csv)
+    _show(lambda: zoo_table(result), quiet, json)
+    _save([result], json, csv)

@@ -36,9 +36,19 @@ def block_of(layer: Layer) -> Block:
 
 
 def stages(layout: Layout) -> tuple[Stage, ...]:
-    """The stages of a layout, numbered from 1."""
-    found = [(n, layer) for n, layer in enumerate(layout.layers) if block_of(layer).stage]
+    """The stages of a layout, numbered from 1: its C2f-like layers, or where it has none the layers that hold several
+    convolutions in a row (repeated lines, chains)."""
+    rows = list(enumerate(layout.layers))
+    found = [row for row in rows if block_of(row[1]).stage] or [row for row in rows if _in_a_row(layout, row[1])]
     return tuple(Stage(k, layer.id, n, layer.block) for k, (n, layer) in enumerate(found, 1))
+
+
+def _in_a_row(layout: Layout, layer: Layer) -> bool:
+    dense = (
+        [link for link in layer.args[0] if link[:1] == ("conv2d",) and link[7] == 1] if layer.block == "Chain" else ()
+    )
+    repeated = layout.scale.repeats(layer.repeats) > 1 and not block_of(layer).repeats
+    return len(dense) > 1 or repeated
 
 
 def outline(layout: Layout) -> Outline:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effscope.errors import EffscopeError
+from effscope.expand import expand, outline
 from effscope.families.catalog import ZOO
 from effscope.layout_yaml import read_yaml
+from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
+from effscope.spec.outline import Outline
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from effscope.nn.build import Network
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
@@ -27,28 +33,50 @@ class Model:
 
     Attributes:
         name: for tables.
-        layout: its architecture.
+        architecture: its layout, or None if only a graph of it is known.
         state: state dict, or None if it came without weights.
         classes: class names, or None if the file does not say.
         source: one line: what was read and how.
         imgsz: side in px it was trained at, or None if the file does not say.
+        traced: graph and outline of a model that is no layout; without views where only tensors are known.
+        module: the torch module of an imported model.
+        why: why there is no layout.
     """
 
     name: str
-    layout: Layout
+    architecture: Layout | None
     state: Mapping[str, Any] | None = field(default=None, repr=False)
     classes: tuple[str, ...] | None = None
     source: str = ""
     imgsz: int | None = None
+    traced: tuple[Graph, Outline] | None = field(default=None, repr=False)
+    module: Module | None = field(default=None, repr=False)
+    why: str = ""
+
+    @property
+    def layout(self) -> Layout:
+        """The layout. Raises EffscopeError if there is none: the model can be counted and ranked only."""
+        if self.architecture is None:
+            raise EffscopeError(f"{self.name} can be counted and ranked only: {self.why}")
+        return self.architecture
+
+    @property
+    def graph(self) -> Graph:
+        """What is counted and ranked."""
+        return self.traced[0] if self.traced else expand(self.layout)
+
+    @property
+    def outline(self) -> Outline:
+        """How the parts of the graph are called."""
+        return self.traced[1] if self.traced else outline(self.layout)
 
     def network(self, seed: int = 0) -> Network:
         """The built network with its weights, or fresh ones from the seed.
 
         Raises:
-            EffscopeError: a tensor is missing or has another shape.
+            EffscopeError: no layout, or a tensor is missing or has another shape.
         """
-        from effscope.expand import expand  # noqa: PLC0415 - torch only when it is needed
-        from effscope.nn.build import build  # noqa: PLC0415
+        from effscope.nn.build import build  # noqa: PLC0415 - torch only when it is needed
         from effscope.nn.inherit import load_state  # noqa: PLC0415
 
         network = build(expand(self.layout), seed)
@@ -58,9 +86,11 @@ class Model:
 
 
 def _missing(model: str) -> EffscopeError:
+    near = get_close_matches(model, ZOO, n=4, cutoff=0.5)
+    meant = f"; did you mean {', '.join(near)}?" if near else ""
     return EffscopeError(
         f"'{model}' is no file here and no built-in model: give a weights file, a layout YAML, a run folder, "
-        f"or one of {', '.join(ZOO)}"
+        f"torchvision:NAME, timm:NAME, or a name that `effscope zoo` lists{meant}"
     )
 
 
@@ -94,25 +124,34 @@ def open_model(model: str) -> Model:
         if not (path / RUN_WEIGHTS).exists():
             raise EffscopeError(f"{model} is a folder without {RUN_WEIGHTS}: give a folder an effscope run wrote")
         path = path / RUN_WEIGHTS
-    from effscope.checkpoint.read import read_checkpoint  # noqa: PLC0415 - imports torch
-    from effscope.checkpoint.recognise import recognise  # noqa: PLC0415
+    return _opened(path, Path(model).name if Path(model).is_dir() else path.stem)
+
+
+def _opened(path: Path, name: str) -> Model:
+    """A weights file: with its layout where that is told by its own text, by its module tree, or by its tensors."""
+    from effscope.checkpoint.bare import bare_graph, bare_outline  # noqa: PLC0415 - imports torch
+    from effscope.checkpoint.read import read_checkpoint  # noqa: PLC0415
+    from effscope.checkpoint.recognise import identify  # noqa: PLC0415
 
     checkpoint = read_checkpoint(path)
     classes, imgsz = checkpoint.class_names, None
     if LAYOUT_KEY in checkpoint.metadata:
-        layout: Layout | None = Layout.from_dict(json.loads(checkpoint.metadata[LAYOUT_KEY]))
+        layout = Layout.from_dict(json.loads(checkpoint.metadata[LAYOUT_KEY]))
         classes = tuple(json.loads(checkpoint.metadata.get(CLASSES_KEY, "null")) or ()) or None
         imgsz = int(checkpoint.metadata.get(IMGSZ_KEY, "0")) or None
-    else:
-        layout = recognise(checkpoint.state)
-    if layout is None:
-        raise EffscopeError(
-            f"{path}: its tensors fit no architecture effscope can build yet (known: {', '.join(ZOO)} and their "
-            "CIB, SCDown and light-head forms)"
-        )
-    name = Path(model).name if Path(model).is_dir() else path.stem
-    source = f"{layout.name}, {layout.nc} classes; {checkpoint.source}"
-    return Model(name, layout, checkpoint.state, classes, source, imgsz)
+        return Model(name, layout, checkpoint.state, classes, _source(layout, checkpoint.source), imgsz)
+    found = identify(checkpoint)
+    if found.layout is not None:
+        source = _source(found.layout, checkpoint.source)
+        return Model(name, found.layout, found.state, classes, source, imgsz)
+    graph = bare_graph(checkpoint.state, checkpoint.modules)
+    traced = (graph, bare_outline(name, graph, checkpoint.modules))
+    source = f"{checkpoint.source}; architecture not known: {found.why}"
+    return Model(name, None, checkpoint.state, classes, source, traced=traced, why=found.why)
+
+
+def _source(layout: Layout, source: str) -> str:
+    return f"{layout.name}, {layout.nc} classes; {source}"
 
 
 def metadata(layout: Layout, classes: tuple[str, ...] | None, imgsz: int) -> dict[str, str]:

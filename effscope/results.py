@@ -182,20 +182,37 @@ class TensorsResult(Result):
 
 
 @dataclass(frozen=True)
-class ZooResult(Result):
-    """Cost of every built-in model."""
+class ZooRow:
+    """A model beside its published figures; counts are None where it cannot be expressed yet, and `note` says why.
 
-    models: tuple[CostResult, ...]
+    `published_params_m` and `published_flops_g` are millions and 1e9; FLOPs of backbones are multiply-adds there.
+    """
+
+    model: str
+    params: int | None = None
+    params_one_head: int | None = None
+    params_deploy: int | None = None
+    macs: int | None = None
+    flops: int | None = None
+    conv_flops: int | None = None
+    published_params_m: float | None = None
+    published_flops_g: float | None = None
+    ap: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ZooResult(Result):
+    """Models beside what was published of them; `size` says for which input, `source` whose figures."""
+
+    title: str
+    size: str
+    source: str
+    models: tuple[ZooRow, ...]
+    origin: Origin
 
     TABLE: ClassVar[str] = "models"
-    ROWS: ClassVar[dict[str, type]] = {"models": CostResult}
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per model with its totals."""
-        import pandas as pd  # noqa: PLC0415
-
-        totals = ("model", "params", "params_one_head", "params_deploy", "macs", "flops", "conv_flops")
-        return pd.DataFrame([{name: getattr(m, name) for name in totals} for m in self.models])
+    ROWS: ClassVar[dict[str, type]] = {"models": ZooRow}
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from effscope.checkpoint.architecture import layout_of, without_constants
+from effscope.checkpoint.read import Checkpoint
+from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.families.catalog import ZOO
 from effscope.moves import MOVES
@@ -50,14 +54,50 @@ def _fits(layout: Layout, state: State) -> bool:
     return all(tuple(state[key].shape) == tuple(tensors[key]) for key in set(tensors) - counters)
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint turned out to be: its layout, and its state by that layout's names; or why there is none."""
+
+    layout: Layout | None
+    state: State
+    why: str = ""
+
+
+def identify(checkpoint: Checkpoint) -> Identity:
+    """The layout of a checkpoint, from its module tree if it has one, else from its tensors.
+
+    A tree that is a built-in model's gives that model's layout, in nominal numbers; any other gives the real ones.
+    """
+    state = without_constants(checkpoint.state)
+    if not checkpoint.modules:
+        layout = recognise(state)
+        why = "" if layout else "its tensors fit no built-in model"
+        return Identity(layout, state, why)
+    try:
+        layout = layout_of(checkpoint)
+    except EffscopeError as e:
+        return Identity(None, checkpoint.state, str(e))
+    named = recognise(state)
+    return Identity(named if named and same_model(named, layout) else layout, state)
+
+
+def same_model(a: Layout, b: Layout) -> bool:
+    """Whether two layouts are one model: the same primitives, joined in the same way."""
+    nodes = [[replace(node, layer="") for node in expand(layout).nodes] for layout in (a, b)]
+    return nodes[0] == nodes[1]
+
+
 def recognise(state: State) -> Layout | None:
     """The layout whose tensors have exactly these names and shapes, or None if no built-in model fits.
 
     Args:
         state: state dict with Ultralytics' names (`model.0.conv.weight`); batch counters may be missing.
     """
-    for make in ZOO.values():
+    numbers = [int(key.split(".")[1]) for key in state if re.match(r"model\.\d+\.", key)]
+    for make in ZOO.values() if numbers else ():
         base = make(80)
+        if len(base.layers) != max(numbers) + 1 or not _opens(base, state):
+            continue
         nc = _classes(base, state)
         if nc is None:
             continue
@@ -65,3 +105,11 @@ def recognise(state: State) -> Layout | None:
         if _fits(layout, state):
             return layout
     return None
+
+
+def _opens(layout: Layout, state: State) -> bool:
+    """Whether the first convolution of the state is as wide as the layout's: the cheap half of the comparison."""
+    first = next((t for key, t in state.items() if key.endswith("weight") and t.dim() == 4), None)  # noqa: PLR2004
+    stem = layout.layers[0]
+    widths = [layout.scale.channels(a) for a in stem.args[:1] if isinstance(a, int)]
+    return first is not None and (not widths or stem.block != "Conv" or first.shape[0] == widths[0])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from effscope.files import write_bytes, write_text
 from effscope.reporting.plots import plot_history, plot_rank, plot_search
 from effscope.reporting.render import to_csv, to_markdown
-from effscope.reporting.tables import cost_table, eval_table, layer_cost_table, rank_table, search_table
+from effscope.reporting.tables import COST_VIEWS, cost_table, eval_table, layer_cost_table, rank_table, search_table
 from effscope.results import (
     TRAIN_RESULT,
     CostResult,
@@ -20,6 +20,7 @@ from effscope.results import (
     LayerCostResult,
     RankResult,
     SearchResult,
+    TensorsResult,
     TrainResult,
 )
 
@@ -44,11 +45,11 @@ def write_rank(folder: Path, results: Sequence[RankResult]) -> dict[str, str]:
     return files
 
 
-def write_cost(folder: Path, result: CostResult) -> dict[str, str]:
-    """cost.json, one csv and one Markdown table for layers, stages and primitives."""
+def write_cost(folder: Path, result: CostResult | TensorsResult) -> dict[str, str]:
+    """cost.json, one csv and one Markdown table for layers, stages and primitives; of tensors for layers alone."""
     result.save(folder / "cost.json")
-    for by, rows in (("layer", result.layers), ("stage", result.stages), ("op", result.ops)):
-        write_text(folder / f"cost_by_{by}.csv", to_csv([asdict(row) for row in rows]))
+    for by, field in COST_VIEWS.items() if isinstance(result, CostResult) else [("layer", result.TABLE)]:
+        write_text(folder / f"cost_by_{by}.csv", to_csv([asdict(row) for row in getattr(result, field)]))
         write_text(folder / f"cost_by_{by}.md", to_markdown(cost_table(result, by)))
     return {"cost": str(folder / "cost.json")}
 

@@ -13,7 +13,10 @@ from effscope.results import (
     RankResult,
     SearchResult,
     StageRank,
+    TensorsResult,
     TrainResult,
+    ZooResult,
+    ZooRow,
 )
 
 BAR_WIDTH = 12
@@ -114,8 +117,18 @@ COST_VIEWS = {"layer": "layers", "stage": "stages", "op": "ops"}
 """What `cost --by` takes -> the field of the result that holds the rows."""
 
 
-def cost_table(result: CostResult, by: str = "layer") -> Table:
+def tensors_table(result: TensorsResult) -> Table:
+    """Parameters by part, of weights whose architecture is not known."""
+    rows = tuple((row.name, row.block, f"{row.params:,}", _share(row.params, result.params)) for row in result.layers)
+    total = ("total", "", f"{result.params:,}", "100.0")
+    notes = (*(f"not counted: {what}" for what in result.uncounted), *result.notes)
+    return Table(result.model, ("part", "block", "params", "%"), (*rows, total), frozenset({"part", "block"}), notes)
+
+
+def cost_table(result: CostResult | TensorsResult, by: str = "layer") -> Table:
     """Cost by layer, stage or primitive, with the totals below."""
+    if isinstance(result, TensorsResult):
+        return tensors_table(result)
     rows = getattr(result, COST_VIEWS[by])
     total = (
         "total", "", f"{result.params_one_head:,}", "100.0", _short(result.macs), _short(result.flops), "100.0",
@@ -130,6 +143,8 @@ def cost_table(result: CostResult, by: str = "layer") -> Table:
             f"params {result.params:,} as built, {result.params_one_head:,} with one head, "
             f"{result.params_deploy:,} in deploy form ({result.params_deploy / 1e6:.1f} M: the published figure)",
             f"convolutions alone: {result.conv_flops / 1e9:.4g} GFLOPs (2 x MAC: the published figure)",
+            *(f"not counted: {what}" for what in result.uncounted),
+            *result.notes,
             result.convention,
         ),
     )
@@ -220,17 +235,34 @@ def search_table(result: SearchResult) -> Table:
     return Table(f"search on {result.base}", columns, tuple(rows), frozenset({"swap", "verdict"}), notes)
 
 
-def zoo_table(results: Sequence[CostResult]) -> Table:
-    """The built-in models; deploy parameters and convolution FLOPs are the published figures."""
-    rows = tuple(
-        (
-            r.model,
-            f"{r.params:,}",
-            f"{r.params_deploy / 1e6:.1f} M",
-            f"{r.conv_flops / 1e9:.1f} G",
-            f"{r.flops / 1e9:.1f} G",
-        )
-        for r in results
+def zoo_table(result: ZooResult) -> Table:
+    """The built-in models beside what was published: deploy parameters and FLOPs of convolutions."""
+    rows = tuple(_zoo_row(row) for row in result.models)
+    columns = ("model", "params", "deploy", "published", "conv FLOPs", "published ", "AP")
+    notes = (
+        f"{result.size}; published: {result.source}",
+        "published figures are of the deploy form and count convolutions; in brackets: ours - published",
     )
-    columns = ("model", "params", "deploy", "conv FLOPs", "all FLOPs")
-    return Table("built-in models, 80 classes, 640 px", columns, rows, frozenset({"model"}))
+    return Table(result.title, columns, rows, frozenset({"model"}), notes)
+
+
+def _zoo_row(row: ZooRow) -> tuple[str, ...]:
+    if row.params is None:
+        published = (_against(row.published_params_m, None, "M"), "", _against(row.published_flops_g, None, "G"))
+        return (row.model, "-", row.note, *published, "" if row.ap is None else f"{row.ap:.1f}")
+    assert row.params_deploy is not None and row.conv_flops is not None
+    return (
+        row.model,
+        f"{row.params:,}",
+        f"{row.params_deploy / 1e6:.2f} M",
+        _against(row.published_params_m, row.params_deploy / 1e6, "M"),
+        f"{row.conv_flops / 1e9:.2f} G",
+        _against(row.published_flops_g, row.conv_flops / 1e9, "G"),
+        "" if row.ap is None else f"{row.ap:.1f}",
+    )
+
+
+def _against(published: float | None, ours: float | None, unit: str) -> str:
+    if published is None:
+        return ""
+    return f"{published:g} {unit}" + ("" if ours is None else f" ({round(ours - published, 2) + 0.0:+.2f})")

@@ -1,0 +1,47 @@
+"""Ranks of an opened MODEL: of its stages where it has some, else of every convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from effscope.config import RankConfig
+from effscope.errors import EffscopeError
+from effscope.models import Model
+from effscope.ranking.analyze import Facts, Place, Taken, every_conv, layout_places, rank_taken, take, weights_of
+from effscope.results import RankResult
+
+
+def rank_model(
+    model: Model,
+    config: RankConfig,
+    *,
+    weights: str = "checkpoint",
+    of: str = "weights",
+    images: Iterable[Tensor] | None = None,
+) -> RankResult:
+    """Numerical ranks of a model, ascending; arguments as in `analyze.rank`.
+
+    Raises:
+        EffscopeError: as `analyze.rank`; activations of a model that cannot be run.
+    """
+    places = places_of(model, config.at)
+    convs = [place.conv for place in places]
+    facts = Facts(model.name, model.outline.digest, weights, model.source, of)
+    if images is not None or model.state is None:
+        network = model.module if model.module is not None else model.network()
+        taken = take(network, convs, graph=model.graph, fold_bn=config.fold_bn, images=images)
+    else:
+        found = weights_of(model.graph, model.state, convs, fold_bn=config.fold_bn)
+        taken = {name: Taken(weight) for name, weight in found.items()}
+    return rank_taken(places, taken, config, facts)
+
+
+def places_of(model: Model, at: str) -> tuple[Place, ...]:
+    """The convolutions that are ranked: "stage", "block" or "all"; every one where the architecture is not known."""
+    if model.architecture is not None:
+        return layout_places(model.graph, model.layout, at)
+    if at == "block":
+        raise EffscopeError(f"{model.name}: 'block' needs a layout of known blocks: rank it at stage, or all")
+    return every_conv(model.graph)
