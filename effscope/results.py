@@ -163,7 +163,7 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class TensorsResult(Result):
-    """What can be counted of weights whose architecture is not known: parameters."""
+    """What can be counted of weights whose architecture is not known: parameters. The rest of a cost is None."""
 
     model: str
     params: int
@@ -171,14 +171,15 @@ class TensorsResult(Result):
     layers: tuple[TensorRow, ...]
     origin: Origin
     notes: tuple[str, ...] = ()
+    params_one_head: None = None
+    params_deploy: None = None
+    macs: None = None
+    flops: None = None
+    conv_flops: None = None
+    bytes: None = None
 
     TABLE: ClassVar[str] = "layers"
     ROWS: ClassVar[dict[str, type]] = {"layers": TensorRow}
-    UNKNOWN: ClassVar[tuple[str, ...]] = ("params_one_head", "params_deploy", "macs", "flops", "conv_flops", "bytes")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The keys of a cost, None where only the architecture would tell."""
-        return asdict(self) | dict.fromkeys(self.UNKNOWN)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from effscope.costing.laws import LAWS, VIEWS_ONLY, count, params
 from effscope.errors import EffscopeError
 from effscope.nn.primitives import BUILDERS
 from effscope.spec.graph import INPUT, Graph, Node
-from effscope.spec.ops import OPS, shapes
+from effscope.spec.ops import OPS, POINTWISE, Slot, Tensor, shapes
 
 Call = tuple[dict[str, Any], list[tuple[int, ...]]]  # arguments and input shapes
 
@@ -38,6 +38,17 @@ def conv2d(draw: st.DrawFn) -> Call:
         "p": (draw(st.integers(0, 3)), draw(st.integers(0, 3))),
         "groups": groups, "bias": draw(st.booleans()), "init": "default",
         "bias_init": draw(st.sampled_from([None, 2.0])),
+    }  # fmt: skip
+    return args, [(shape[0], args["c_in"], *shape[2:])]
+
+
+@st.composite
+def conv_transpose2d(draw: st.DrawFn) -> Call:
+    groups, s, k = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    shape = draw(feature_map(3))
+    args: dict[str, Any] = {
+        "c_in": groups * draw(st.integers(1, 3)), "c_out": groups * draw(st.integers(1, 3)), "k": (k, k), "s": (s, s),
+        "p": (0, 0), "op": (s - 1, s - 1), "d": (1, 1), "groups": groups, "bias": draw(st.booleans()),
     }  # fmt: skip
     return args, [(shape[0], args["c_in"], *shape[2:])]
 
@@ -89,11 +100,61 @@ def one_map(**args: Any) -> st.SearchStrategy[Call]:
 CALLS: dict[str, st.SearchStrategy[Call]] = {
     "input": one_map(c=3),
     "conv2d": conv2d(),
-    "batchnorm": feature_map().map(lambda s: ({"c": s[1]}, [s])),
-    "silu": one_map(),
-    "sigmoid": one_map(),
+    "parameter": st.tuples(SMALL, SMALL).map(lambda s: ({"shape": s, "value": 0.5}, [])),
+    "conv_transpose2d": conv_transpose2d(),
+    "linear": st.tuples(SMALL, SMALL, st.booleans()).map(
+        lambda t: ({"c_in": t[0], "c_out": t[1], "bias": t[2]}, [(2, 5, t[0])])
+    ),
+    "matmul": st.tuples(SMALL, SMALL, SMALL).map(lambda t: ({}, [(2, t[0], t[1]), (2, t[1], t[2])])),
+    "attention": st.tuples(SMALL, SMALL, SMALL, SMALL).map(
+        lambda t: ({"scale": 0.5}, [(2, 3, t[0], t[1]), (2, 3, t[0], t[2]), (2, 3, t[3], t[2])])
+    ),
+    "mha": st.tuples(SMALL, st.integers(1, 3), SMALL).map(
+        lambda t: ({"c": t[0] * t[1], "heads": t[1]}, [(2, t[2], t[0] * t[1])] * 3)
+    ),
+    "batchnorm": feature_map().map(lambda s: ({"c": s[1], "eps": 1e-3, "momentum": 0.03, "affine": s[2] > 5}, [s])),
+    "layernorm": feature_map().map(lambda s: ({"c": s[3], "eps": 1e-6, "affine": s[2] > 5}, [s])),
+    "groupnorm": feature_map(2).map(lambda s: ({"c": s[1], "groups": 1, "eps": 1e-5, "affine": s[2] > 5}, [s])),
+    **{name: one_map() for name in POINTWISE},
+    "leaky_relu": one_map(slope=0.1),
     "softmax": one_map(dim=1),
     "maxpool": maxpool(),
+    "avgpool": maxpool(),
+    "adaptive_avgpool": st.tuples(SIDE, SIDE).flatmap(lambda size: one_map(size=size)),
+    "pad": st.tuples(SIDE, SIDE, SIDE, SIDE).flatmap(lambda sides: one_map(sides=sides, value=1.0)),
+    "resize_as": st.tuples(feature_map(), SIDE, SIDE).map(
+        lambda t: ({"mode": "nearest"}, [t[0], (t[0][0], 3, t[1], t[2])])
+    ),
+    "space_to_depth": feature_map().map(lambda s: ({}, [(s[0], s[1], 2 * s[2], 2 * s[3])])),
+    "broadcast_add": feature_map().map(lambda s: ({}, [s, (1, s[1], 1, 1)])),
+    "mul": feature_map().map(lambda s: ({}, [s, (s[1], 1, 1)])),
+    "reshape_as": feature_map().map(lambda s: ({}, [(s[0], 5, s[2] * s[3]), s])),
+    "anchor2box": st.tuples(SIDE, SIDE).map(
+        lambda t: ({"strides": (8,), "anchors": (((4.0, 5.0), (6.0, 7.5)),)}, [(2, 4, 2 * t[0] * t[1]), (2, 9, *t)])
+    ),
+    "posembed2d": feature_map().map(lambda s: ({"c": 8, "temperature": 1e4}, [s])),
+    "view": feature_map().map(
+        lambda s: (
+            {
+                "target": "permute.default",
+                "operands": (Slot(0), (0, 2, 3, 1)),
+                "tensors": {},
+                "shape": (s[0], s[2], s[3], s[1]),
+            },
+            [s],
+        )
+    ),
+    "opaque": feature_map().map(
+        lambda s: (
+            {
+                "target": "add.Tensor",
+                "operands": (Slot(0), Slot(1)),
+                "tensors": {"w": Tensor((s[1], 1, 1))},
+                "shape": s,
+            },
+            [s],
+        )
+    ),
     "upsample": st.tuples(st.integers(1, 4), feature_map()).map(lambda t: ({"scale": t[0], "mode": "nearest"}, [t[1]])),
     "add": st.tuples(st.integers(1, 4), feature_map()).map(lambda t: ({}, [t[1]] * t[0])),
     "concat": joined(),
@@ -124,6 +185,10 @@ def test_shapes_and_tensors_are_those_of_the_torch_module(op: str) -> None:
     def check(call: Call) -> None:
         args, inputs = call
         assert set(args) == set(OPS[op].arguments)
+        if op == "parameter":
+            assert tuple(BUILDERS[op](args).shape) == OPS[op].shape(args, [])
+            assert {role: t.shape for role, t in OPS[op].tensors(args).items()} == {"": args["shape"]}
+            return
         module = BUILDERS[op](args).eval()
         tensors: list[Any] = [torch.rand(shape) for shape in inputs]
         given_shapes: list[Any] = inputs
@@ -200,7 +265,7 @@ def test_a_window_larger_than_its_map_is_refused() -> None:
 
 
 def test_unknown_primitive_lists_the_known() -> None:
-    with pytest.raises(EffscopeError, match="unknown primitive 'magic': choose one of input, conv2d"):
+    with pytest.raises(EffscopeError, match="unknown primitive 'magic': choose one of input, parameter"):
         shapes(Graph((Node("a", "magic"),), {}), (1, 3, 8, 8))
 
 

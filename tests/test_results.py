@@ -22,9 +22,12 @@ from effscope.results import (
     Result,
     SearchResult,
     StageRank,
+    TensorRow,
+    TensorsResult,
     TrainResult,
     Trial,
     ZooResult,
+    ZooRow,
     origin,
 )
 
@@ -39,7 +42,8 @@ NOT_RANKED = StageRank(1, "model.2.cv2.conv", (32, 9), 32, None, None, None, Non
 
 EXAMPLES: dict[type[Result], Result] = {
     CostResult: api.cost("yolov8n", 64),
-    ZooResult: ZooResult((api.cost("yolov8n", 64), api.cost("yolov8s", 64))),
+    TensorsResult: TensorsResult("w", 12, ("the rest",), (TensorRow("model.0", "Conv", 12),), MADE, ("a note",)),
+    ZooResult: ZooResult("t", "640 px", "s", (ZooRow("yolov8n", 9, 8, 7, 6, 5, 4, 3.2, 8.7), ZooRow("other")), MADE),
     LayerCostResult: api.layer_cost("conv3x3", 8),
     RankResult: RankResult("m", "s", {"at": "stage", "threshold": 0.5}, (STAGE, NOT_RANKED), (8,), MADE),
     EvalResult: EvalResult(**SCORES),
@@ -86,19 +90,23 @@ def test_save_and_load(kind: type[Result], tmp_path: Path) -> None:
 
 COLUMNS = {
     CostResult: ["name", "block", "shape", "params", "macs", "flops", "conv_flops", "bytes", "stage"],
-    ZooResult: ["model", "params", "params_one_head", "params_deploy", "macs", "flops", "conv_flops"],
+    TensorsResult: [f.name for f in fields(TensorRow)],
+    ZooResult: [f.name for f in fields(ZooRow)],
     LayerCostResult: ["name", "params", "macs", "flops", "ratio"],
     RankResult: [f.name for f in fields(StageRank)],
     EvalResult: ["class", "ap"],
     TrainResult: ["class", "ap"],
     SearchResult: [f.name for f in fields(Trial)],
 }
-ROWS = {CostResult: 23, ZooResult: 2, LayerCostResult: 3, RankResult: 2, EvalResult: 2, TrainResult: 2, SearchResult: 1}
+ROWS = {
+    CostResult: 23, TensorsResult: 1, ZooResult: 2, LayerCostResult: 3, RankResult: 2, EvalResult: 2, TrainResult: 2,
+    SearchResult: 1,
+}  # fmt: skip
 
 
 def test_a_table_of_models_is_there_after_loading(tmp_path: Path) -> None:
     frame = ZooResult.load(EXAMPLES[ZooResult].save(tmp_path / "zoo.json")).to_frame()
-    assert list(frame["model"]) == ["yolov8n", "yolov8s"]
+    assert list(frame["model"]) == ["yolov8n", "other"]
 
 
 def test_shapes_in_cost_rows_are_plain_numbers() -> None:
