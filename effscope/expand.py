@@ -13,6 +13,7 @@ from effscope.errors import EffscopeError, unknown
 from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.layout import IMAGE, Layer, Layout
+from effscope.spec.ops import ACTIVATIONS
 from effscope.spec.outline import Outline
 
 IMAGE_CHANNELS = 3
@@ -70,25 +71,53 @@ def _fraction(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-SOUND: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "c_out": (_positive, "a positive whole number of channels"),
-    "k": (_positive, "a positive whole kernel side"),
-    "s": (_positive, "a positive whole stride"),
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _numbers(value: Any, sound: Callable[[Any], bool] = _positive) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(sound(v) for v in value)
+
+
+Check = tuple[Callable[[Any], bool], str]
+
+CHANNELS: Check = (_positive, "a positive whole number of channels")
+SIDE: Check = (_positive, "a positive whole kernel side")
+FLAG: Check = (_flag, "True or False")
+COUNT: Check = (_positive, "a positive whole number")
+RATIO: Check = (_fraction, "a number above 0")
+ROW: Check = (lambda v: isinstance(v, tuple), "a row of primitives")
+
+SOUND: dict[str, Check] = {
+    **dict.fromkeys(("c_out", "c_in", "c_mid", "c_split", "c_part", "c_hidden"), CHANNELS),
+    "k": SIDE,
+    "s": (lambda v: v is None or _positive(v), "a positive whole stride"),
+    "p": (lambda v: v is None or _count(v), "a padding, 0 or more, or None"),
+    "d": (_positive, "a positive whole dilation"),
+    "groups": COUNT,
+    "act": (lambda v: _flag(v) or v in ACTIVATIONS, f"True, False or one of {', '.join(ACTIVATIONS)}"),
+    "kernels": (_numbers, "a list of kernel sides"),
+    "widths": (_numbers, "a list of channel counts"),
+    "picks": (lambda v: _numbers(v, _count), "a list of positions"),
+    "sides": (lambda v: _numbers(v, _count) and len(v) == 4, "four paddings: left, right, top, bottom"),  # noqa: PLR2004
     "scale": (_positive, "a positive whole factor"),
     "size": (lambda v: v is None, "None: enlarging goes by a factor"),
-    "mode": (lambda v: v == "nearest", "'nearest'"),
+    "mode": (lambda v: v in ("nearest", "bilinear"), "'nearest' or 'bilinear'"),
     "dim": (lambda v: v == 1, "1: maps are joined over channels"),
-    "shortcut": (lambda v: isinstance(v, bool), "True or False"),
-    "large_kernel": (lambda v: isinstance(v, bool), "True or False"),
+    **dict.fromkeys(("shortcut", "large_kernel", "c3k", "attention", "residual", "light", "first"), FLAG),
+    "area": (lambda v: _positive(v) or v == -1, "a positive whole number of areas"),
+    **dict.fromkeys(("depth", "heads", "ratio"), COUNT),
+    "n_pools": (lambda v: v is None or _positive(v), "a positive whole number of poolings"),
+    **dict.fromkeys(("expansion", "mlp_ratio"), RATIO),
     "nc": (lambda v: v == "nc" or _positive(v), "nc"),
     "class_tower": (lambda v: v in CLASS_TOWERS, f"one of {', '.join(CLASS_TOWERS)}"),
     "pairing": (lambda v: v in PAIRINGS, f"one of {', '.join(PAIRINGS)}"),
     "reg_max": (_positive, "a positive whole number of bins"),
-    "links": (lambda v: isinstance(v, tuple), "a row of primitives"),
-    "towers": (lambda v: isinstance(v, tuple), "per level the rows of primitives of box and class tower"),
-    "residual": (lambda v: isinstance(v, bool), "True or False"),
-    "anchors": (lambda v: isinstance(v, tuple), "per level, (width, height) pairs in px"),
-    "expansion": (_fraction, "a number above 0"),
+    **dict.fromkeys(("links", "towers", "anchors"), ROW),
 }
 """Argument of a block -> what it must be, as a check and in words."""
 
@@ -123,21 +152,26 @@ def _arguments(layout: Layout, layer: Layer, block: Block) -> dict[str, Any]:
     return given
 
 
-def _emit(layout: Layout, layer: Layer, e: Emitter, xs: list[Value]) -> Value | None:
+Maps = Value | list[Value]
+
+
+def _emit(layout: Layout, layer: Layer, e: Emitter, xs: list[Any]) -> Maps | None:
     """The layer's nodes. A block without inner blocks of its own is repeated by standing there several times."""
     block = block_of(layer)
     given = _arguments(layout, layer, block)
     times = 1 if block.repeats else layout.scale.repeats(layer.repeats)
     if block.many:
-        made: Value | None = block.emit(e, xs, **given)
+        made: Maps | None = block.emit(e, xs, **given)
         return made
-    value = xs[0]
+    value: Any = xs[0]
+    if not isinstance(value, Value):
+        raise EffscopeError("it reads a layer that gives several maps: only CBFuse can")
     for i in range(times):
         value = block.emit(e.at(i) if times > 1 else e, value, **given)
-    return value
+    return value  # type: ignore[no-any-return]
 
 
-def _map(values: dict[str, Value], source: str) -> Value:
+def _map(values: dict[str, Maps], source: str) -> Maps:
     if source not in values:
         raise EffscopeError(f"it reads layer '{source}', which gives no map")
     return values[source]
@@ -152,7 +186,7 @@ def expand(layout: Layout) -> Graph:
     nodes = [Node(INPUT, "input", args={"c": IMAGE_CHANNELS}, layer=INPUT)]
     views: dict[str, tuple[str, ...]] = {}
     info: dict[str, Any] = {}
-    values: dict[str, Value] = {IMAGE: Value(INPUT, IMAGE_CHANNELS)}
+    values: dict[str, Maps] = {IMAGE: Value(INPUT, IMAGE_CHANNELS)}
     for n, layer in enumerate(layout.layers):
         emitter = Emitter(f"model.{n}", layer.id, nodes, views, info, layout.activation)
         try:
@@ -165,7 +199,8 @@ def expand(layout: Layout) -> Graph:
         if value is not None:
             values[layer.id] = value
     if not views:
-        views["features"] = (values[layout.layers[-1].id].name,)
+        last = values[layout.layers[-1].id]
+        views["features"] = tuple(value.name for value in ([last] if isinstance(last, Value) else last))
     return Graph(tuple(nodes), views, tuple(layer.id for layer in layout.layers), info)
 
 

@@ -8,15 +8,33 @@ import pytest
 import torch
 from peers_env import ask_for
 
+from effscope.costing.estimate import parameters
 from effscope.expand import expand
 from effscope.families.catalog import ZOO
 from effscope.nn.build import build
 from effscope.nn.inherit import load_state
 
-FAMILIES = ["yolov8n", "yolov10n"]
+FAMILIES = [
+    "yolov8n", "yolov8n-p2", "yolov8n-p6", "yolov8n-ghost", "yolov10n", "yolov3-tiny", "yolov5n", "yolov5n-p6", "yolov6n",
+    "yolov9t", "yolov9c", "yolov9e", "yolo11n", "yolo11m", "yolo12n", "yolo26n",
+]  # fmt: skip
 """One model of each family; its YAML name is the zoo's."""
 
 WITHIN = 1e-4
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int | str]:
+    folder = tmp_path_factory.mktemp("counts")
+    (folder / "question.json").write_text(json.dumps([f"{name}.yaml" for name in ZOO]))
+    ask_for("counts", folder)
+    found: dict[str, int | str] = json.loads((folder / "answer.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_parameters_to_the_unit(name: str, counted: dict[str, int | str]) -> None:
+    assert parameters(expand(ZOO[name](80))) == counted[f"{name}.yaml"]
 
 
 @pytest.fixture(scope="module")

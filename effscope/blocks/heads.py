@@ -8,6 +8,8 @@ from typing import Any
 
 from effscope.blocks.chain import Link, chain
 from effscope.spec.emit import Emitter, Value
+from effscope.spec.graph import Node
+from effscope.spec.ops import Tensor
 
 REG_MAX = 16
 """Bins of the distribution each box side is read from (DFL); with 1 bin the side is read directly."""
@@ -159,3 +161,66 @@ def anchor_detect(e: Emitter, xs: Sequence[Value], nc: int, anchors: Anchors) ->
     e.views["o2m"] = tuple(x.name for x in levels)
     e.views["decoded"] = (e.node("concat", "decoded", (boxes, scores), 4 + nc, 1, dim=1).name,)
     e.info.update(nc=nc, strides=strides, box_format="xywh", reg_max=0)
+
+
+DECODER = {"hidden": 256, "heads": 8, "points": 4, "layers": 6, "feed_forward": 1024}
+"""RT-DETR's decoder (arXiv 2304.08069): widths and depths of the released models."""
+
+
+def rtdetr_decoder(e: Emitter, xs: Sequence[Value], nc: int) -> None:
+    """RT-DETR's query decoder. Sets the view `features`: its inputs, projected to one width.
+
+    What follows (query selection, deformable attention) is not expressed in primitives: one node owns its tensors, so
+    that parameters are exact, and its compute is listed as uncounted.
+    """
+    c = DECODER["hidden"]
+    levels = []
+    for i, x in enumerate(xs):
+        at = e.at("input_proj", i)
+        levels.append(at.norm(at.conv2d(x, c, name="0"), "1"))
+    tensors = _decoder_tensors(c, nc, len(xs))
+    params = tuple((role, f"{e.path}.{role}") for role in tensors)
+    args = {"target": "", "operands": (), "shape": (1, 300, 4 + nc), "tensors": tensors}
+    inputs = tuple(level.name for level in levels)
+    e.nodes.append(Node(f"{e.path}.queries", "opaque", inputs, args, e.layer, params))
+    e.views["features"] = inputs
+    e.views["queries"] = (f"{e.path}.queries",)
+    e.info.update(nc=nc, strides=tuple(x.stride for x in xs), box_format="queries", reg_max=0)
+
+
+def _decoder_tensors(c: int, nc: int, n_levels: int) -> dict[str, Tensor]:
+    """Names below the head and shapes of the decoder's tensors."""
+    heads, points, wide = DECODER["heads"], DECODER["points"], DECODER["feed_forward"]
+    linear: dict[str, tuple[int, int]] = {
+        "query_pos_head.layers.0": (4, 2 * c),
+        "query_pos_head.layers.1": (2 * c, c),
+        "enc_output.0": (c, c),
+        "enc_score_head": (c, nc),
+        **{f"enc_bbox_head.layers.{j}": (c, 4 if j == 2 else c) for j in range(3)},  # noqa: PLR2004
+    }
+    norms = ["enc_output.1"]
+    tensors = {"denoising_class_embed.weight": Tensor((nc, c))}
+    for i in range(DECODER["layers"]):
+        at = f"decoder.layers.{i}"
+        samples = heads * n_levels * points
+        linear |= {
+            f"{at}.self_attn.out_proj": (c, c),
+            f"{at}.cross_attn.sampling_offsets": (c, 2 * samples),
+            f"{at}.cross_attn.attention_weights": (c, samples),
+            f"{at}.cross_attn.value_proj": (c, c),
+            f"{at}.cross_attn.output_proj": (c, c),
+            f"{at}.linear1": (c, wide),
+            f"{at}.linear2": (wide, c),
+            f"dec_score_head.{i}": (c, nc),
+            **{f"dec_bbox_head.{i}.layers.{j}": (c, 4 if j == 2 else c) for j in range(3)},  # noqa: PLR2004
+        }
+        norms += [f"{at}.norm{j}" for j in (1, 2, 3)]
+        tensors |= {
+            f"{at}.self_attn.in_proj_weight": Tensor((3 * c, c)),
+            f"{at}.self_attn.in_proj_bias": Tensor((3 * c,)),
+        }
+    for name, (c_in, c_out) in linear.items():
+        tensors |= {f"{name}.weight": Tensor((c_out, c_in)), f"{name}.bias": Tensor((c_out,))}
+    for name in norms:
+        tensors |= {f"{name}.weight": Tensor((c,)), f"{name}.bias": Tensor((c,))}
+    return tensors

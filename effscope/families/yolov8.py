@@ -1,8 +1,9 @@
-"""YOLOv8: one description, five scales. Source: the published layout (REFERENCE section 1), read as numbers."""
+"""YOLOv8, its p2, p6 and ghost forms: one description, five scales. Source: the published layouts, read as numbers."""
 
 from __future__ import annotations
 
 from effscope.families.describe import Line, described
+from effscope.families.pyramid import pyramid
 from effscope.spec.layout import Layout, Scale
 
 SCALES = {
@@ -13,40 +14,43 @@ SCALES = {
     "x": Scale("x", 1.00, 1.25, 512),
 }
 
-N_BACKBONE = 10
+FORMS = ("", "-p2", "-p6", "-ghost", "-ghost-p2", "-ghost-p6")
+"""Levels 3-5, or from 2, or up to 6; full or ghost convolutions."""
 
-LINES: tuple[Line, ...] = (
-    ("Conv", (64, 3, 2), 1, ()),
-    ("Conv", (128, 3, 2), 1, ()),
-    ("C2f", (128, True), 3, ()),
-    ("Conv", (256, 3, 2), 1, ()),
-    ("C2f", (256, True), 6, ()),
-    ("Conv", (512, 3, 2), 1, ()),
-    ("C2f", (512, True), 6, ()),
-    ("Conv", (1024, 3, 2), 1, ()),
-    ("C2f", (1024, True), 3, ()),
-    ("SPPF", (1024, 5), 1, ()),
-    ("Upsample", (None, 2, "nearest"), 1, ()),
-    ("Concat", (1,), 1, (10, 6)),
-    ("C2f", (512,), 3, ()),
-    ("Upsample", (None, 2, "nearest"), 1, ()),
-    ("Concat", (1,), 1, (13, 4)),
-    ("C2f", (256,), 3, ()),
-    ("Conv", (256, 3, 2), 1, ()),
-    ("Concat", (1,), 1, (16, 12)),
-    ("C2f", (512,), 3, ()),
-    ("Conv", (512, 3, 2), 1, ()),
-    ("Concat", (1,), 1, (19, 9)),
-    ("C2f", (1024,), 3, ()),
-    ("Detect", ("nc",), 1, (15, 18, 21)),
-)
+REPEATS = (3, 6, 6, 3, 3)
 
 
-def described_at(scale: Scale, nc: int) -> Layout:
+def lines(form: str = "") -> tuple[tuple[Line, ...], int]:
+    """The description of a form and the length of its backbone."""
+    ghost, p6 = "ghost" in form, form.endswith("p6")
+    down, block = ("GhostConv", "C3Ghost") if ghost else ("Conv", "C2f")
+    neck = "C2" if p6 and not ghost else block
+    widths = (128, 256, 512, 768, 1024) if p6 else (128, 256, 512, 1024)
+    body: list[Line] = [("Conv", (64, 3, 2), 1, ())]
+    taps = []
+    for c, repeats in zip(widths, REPEATS, strict=False):
+        body += [(down, (c, 3, 2), 1, ()), (block, (c, True), repeats, ())]
+        taps.append(len(body) - 1)
+    body.append(("SPPF", (1024, 5), 1, ()))
+    taps[-1] = len(body) - 1
+    first = 0 if form.endswith("p2") else 1
+    tail: tuple[bool, ...] = () if neck == "C2f" else (neck == "C3Ghost",)
+    closing = pyramid(
+        len(body),
+        taps[first:],
+        widths[first:],
+        lambda c: (neck, (c, *tail), 3, ()),
+        down=lambda c: (down, (c, 3, 2), 1, ()),
+    )
+    return (*body, *closing), len(body)
+
+
+def described_at(scale: Scale, nc: int, form: str = "") -> Layout:
     """The description at any scale, also one that YOLOv8 was not released in."""
-    return described(f"yolov8{scale.name}", LINES, scale, nc, N_BACKBONE)
+    rows, n_backbone = lines(form)
+    return described(f"yolov8{scale.name}{form}", rows, scale, nc, n_backbone)
 
 
-def yolov8(scale: str, nc: int = 80) -> Layout:
+def yolov8(scale: str, nc: int = 80, form: str = "") -> Layout:
     """YOLOv8 at scale n, s, m, l or x for `nc` classes. Layer ids are the numbers of the published layout."""
-    return described_at(SCALES[scale], nc)
+    return described_at(SCALES[scale], nc, form)

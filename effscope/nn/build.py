@@ -30,14 +30,14 @@ class Network(nn.Module):
 
     Layers are `network.model["8"]`, primitives `network.model["8"].cv2.conv`; state-dict keys are the `params` of
     the graph's nodes. A layer called alone takes and returns the tensors its `wiring` names, in that order, the
-    outputs always as a tuple.
+    outputs always as a tuple. A layer that is a single bare primitive is that module itself.
 
     Attributes:
         spec: the graph it was built from.
         wiring: position of a layer -> Wiring.
     """
 
-    def __init__(self, spec: Graph, layers: dict[str, fx.GraphModule], wiring: dict[str, Wiring]):
+    def __init__(self, spec: Graph, layers: dict[str, nn.Module], wiring: dict[str, Wiring]):
         super().__init__()
         self.spec, self.wiring = spec, wiring
         self.model = nn.ModuleDict(layers)
@@ -53,7 +53,8 @@ class Network(nn.Module):
         known = {INPUT: images}
         for position, layer in self.model.items():
             wires = self.wiring[position]
-            known.update(zip(wires.outputs, layer(*(known[name] for name in wires.inputs)), strict=True))
+            made = layer(*(known[name] for name in wires.inputs))
+            known.update(zip(wires.outputs, made if isinstance(layer, fx.GraphModule) else (made,), strict=True))
         return {view: tuple(known[name] for name in names) for view, names in self.spec.views.items()}
 
 
@@ -91,12 +92,17 @@ def _place(root: nn.Module, path: str, owner: Owner) -> None:
         root.add_module(leaf, owner)
 
 
-def _layer_module(graph: Graph, layer_id: str, prefix: str, wiring: Wiring, make: Make) -> fx.GraphModule:
+def _layer_module(graph: Graph, layer_id: str, prefix: str, wiring: Wiring, make: Make) -> nn.Module:
+    alone = graph.in_layer(layer_id)[0]
+    if alone.module == prefix:  # a layer that is one bare primitive
+        module = make(alone)
+        assert isinstance(module, nn.Module)
+        return module
     root, code = nn.Module(), fx.Graph()
     values = {name: code.placeholder(_identifier(name)) for name in wiring.inputs}
     placed: set[str] = set()
     for node in graph.in_layer(layer_id):
-        path = node.module.removeprefix(prefix)
+        path = node.module.removeprefix(f"{prefix}.")
         if path not in placed:
             placed.add(path)
             _place(root, path, make(node))
@@ -109,12 +115,12 @@ def _layer_module(graph: Graph, layer_id: str, prefix: str, wiring: Wiring, make
 
 
 def _assemble(graph: Graph, make: Make) -> Network:
-    layers: dict[str, fx.GraphModule] = {}
+    layers: dict[str, nn.Module] = {}
     wiring: dict[str, Wiring] = {}
     for n, layer_id in enumerate(graph.layers):
         if graph.in_layer(layer_id):
             wiring[str(n)] = _wire(graph, layer_id)
-            layers[str(n)] = _layer_module(graph, layer_id, f"model.{n}.", wiring[str(n)], make)
+            layers[str(n)] = _layer_module(graph, layer_id, f"model.{n}", wiring[str(n)], make)
     return Network(graph, layers, wiring)
 
 

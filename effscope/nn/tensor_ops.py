@@ -148,7 +148,7 @@ class SpaceToDepth(nn.Module):
 
 
 class PosEmbed2d(nn.Module):
-    """Sine and cosine embedding of a map's positions, (1, H*W, c): c/4 frequencies of x, then of y.
+    """Sine and cosine embedding of a map's positions, (1, H*W, c): c/4 frequencies of the row, then of the column.
 
     Source: RT-DETR (arXiv 2304.08069), after the 2D form of arXiv 1706.03762.
     """
@@ -163,8 +163,8 @@ class PosEmbed2d(nn.Module):
         omega = 1.0 / self.temperature ** (torch.arange(quarter, device=x.device, dtype=torch.float32) / quarter)
         xs = torch.arange(w, device=x.device, dtype=torch.float32)
         ys = torch.arange(h, device=x.device, dtype=torch.float32)
-        grid_x, grid_y = torch.meshgrid(xs, ys, indexing="ij")
-        parts = [grid.flatten()[:, None] * omega for grid in (grid_x, grid_y)]
+        grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
+        parts = [grid.flatten()[:, None] * omega for grid in (grid_y, grid_x)]
         return torch.cat([f(part) for part in parts for f in (torch.sin, torch.cos)], 1)[None]
 
 

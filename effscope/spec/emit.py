@@ -48,10 +48,10 @@ class Emitter:
         return Emitter(path, self.layer, self.nodes, self.views, self.info, self.activation)
 
     def node(self, op: str, name: str, inputs: tuple[Value, ...], c: int, stride: int, /, **args: Any) -> Value:
-        """Append one node `path.name` and return its value. `args` are exactly the op's arguments."""
+        """Append one node `path.name` (or `path` without a name) and return its value. `args` are exactly the op's."""
         if set(args) != set(OPS[op].arguments):
             raise TypeError(f"{op} takes {OPS[op].arguments}, got {tuple(args)}")
-        full = f"{self.path}.{name}"
+        full = f"{self.path}.{name}" if name else self.path
         roles = OPS[op].tensors(args)
         params = tuple((role, f"{full}.{role}" if role else full) for role in roles)
         self.nodes.append(Node(full, op, tuple(v.name for v in inputs), args, self.layer, params))
@@ -66,6 +66,7 @@ class Emitter:
         *,
         p: int | tuple[int, int] | None = None,
         groups: int = 1,
+        d: int = 1,
         bias: bool = False,
         init: str = "default",
         bias_init: float | None = None,
@@ -78,7 +79,7 @@ class Emitter:
             raise EffscopeError(f"{self.path}: {groups} groups do not divide {x.c} -> {c_out} channels")
         return self.node(
             "conv2d", name, (x,), c_out, x.stride * s[0],
-            c_in=x.c, c_out=c_out, k=k, s=s, p=p, d=(1, 1), groups=groups, bias=bias, init=init, bias_init=bias_init,
+            c_in=x.c, c_out=c_out, k=k, s=s, p=p, d=(d, d), groups=groups, bias=bias, init=init, bias_init=bias_init,
         )  # fmt: skip
 
     def norm(self, x: Value, name: str = "bn") -> Value:

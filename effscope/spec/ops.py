@@ -32,6 +32,8 @@ class Op:
 POINTWISE = ("silu", "sigmoid", "relu", "relu6", "hardswish", "hardsigmoid", "gelu", "tanh", "mish")
 """Activations without arguments."""
 
+ACTIVATIONS = (*POINTWISE, "leaky_relu")
+
 FOREIGN = ("target", "operands", "shape", "tensors")
 """Arguments of what an imported model does and no primitive says: `view` only re-labels or copies, `opaque` computes.
 `target` names it, `operands` are its arguments with inputs as `Slot`s, `shape` what it gave when it was traced."""
