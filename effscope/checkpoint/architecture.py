@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from effscope.blocks.heads import without_defaults
 from effscope.checkpoint.part import Part, chain_links, common_activation
 from effscope.checkpoint.read import Checkpoint
+from effscope.checkpoint.readers import READERS, Read
 from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
@@ -18,9 +17,6 @@ from effscope.spec.ops import owned
 
 REAL = Scale(multiple=1)
 """Channels and repeats in a tree are real ones: nothing scales them."""
-
-Read = tuple[str, tuple[Any, ...], int]
-"""Block, arguments, repeats."""
 
 ANCHORS = "anchors"
 """Buffer of a YOLOv5-repository head: it becomes an argument of the block."""
@@ -36,12 +32,12 @@ def layout_of(checkpoint: Checkpoint) -> Layout:
     rows = sorted(int(path.split(".")[1]) for path in records if re.fullmatch(r"model\.\d+", path))
     if not rows or rows != list(range(len(rows))):
         raise EffscopeError("its modules are not a row of numbered layers")
-    parts = [Part(f"model.{n}", records, checkpoint.state) for n in rows]
+    activation = common_activation(records)
+    parts = [Part(f"model.{n}", records, checkpoint.state, activation) for n in rows]
     layers = [_layer(n, part) for n, part in enumerate(parts)]
     nc = parts[-1].scalar("nc")
     if not isinstance(nc, int):
         raise EffscopeError(f"its last layer {parts[-1].kind()} is no detection head")
-    activation = common_activation(records)
     layout = Layout(checkpoint.path.stem, tuple(layers), REAL, nc, _backbone(layers), activation)
     check_fit(layout, checkpoint.state)
     return layout
@@ -95,8 +91,7 @@ def _read(part: Part) -> Read:
             return READERS[kind](part)
         except (KeyError, IndexError, TypeError, ValueError) as e:
             raise EffscopeError(f"{part.path} ({kind}) is not built as known: {e}") from None
-    links, residual = chain_links(part)
-    return "Chain", (links, residual), 1
+    return "Chain", chain_links(part), 1
 
 
 def _anchors(part: Part) -> tuple[tuple[tuple[float, float], ...], ...]:
@@ -106,62 +101,3 @@ def _anchors(part: Part) -> tuple[tuple[tuple[float, float], ...], ...]:
         raise EffscopeError(f"{part.path}: its anchors are not (levels, shapes, 2) with a stride a level")
     rows = [(level.float() * stride).tolist() for level, stride in zip(cells, strides, strict=True)]
     return tuple(tuple((float(w), float(h)) for w, h in level) for level in rows)
-
-
-def _conv(part: Part) -> Read:
-    """A plain conv unit as `Conv`, any other as the chain it is."""
-    a = part.conv()
-    k, s = a["kernel_size"], a["stride"]
-    usual = k[0] == k[1] and s[0] == s[1] and a["padding"] == (k[0] // 2, k[1] // 2) and a["dilation"] == (1, 1)
-    if usual and a["groups"] == 1 and part.kind("act") != "Identity" and part.has("bn"):
-        return "Conv", (a["out_channels"], k[0], s[0]), 1
-    return "Chain", chain_links(part), 1
-
-
-def _stage(block: str, closing: str, *arguments: Callable[[Part], Any]) -> Callable[[Part], Read]:
-    """A reader of blocks with inner blocks `m`: channels of the closing convolution, then further arguments."""
-    return lambda part: (block, (part.c_out(closing), *(argument(part) for argument in arguments)), part.count("m"))
-
-
-def _shortcut(part: Part) -> bool:
-    return part.scalar("add", "m.0") is True
-
-
-def _c2f_cib(part: Part) -> Read:
-    args = (part.c_out("cv2"), _shortcut(part), part.has("m.0.cv1.2.conv1"))
-    return "C2fCIB", args, part.count("m")
-
-
-def _detect(part: Part) -> Read:
-    """The head: a known one, or one whose towers are chains."""
-    inner = "cv3.0.0.1" if part.has("cv3.0.0.1.conv") else "cv3.0.0"
-    usual = part.kind(inner) == "Conv" and part.k("cv2.0.0") == 3 and part.count("cv3.0") == part.count("cv2.0") == 3  # noqa: PLR2004
-    if not usual or (inner == "cv3.0.0" and part.k(inner) != 3):  # noqa: PLR2004
-        levels = range(part.count("cv2"))
-        towers = tuple(tuple(chain_links(part.at(f"{cv}.{i}"))[0] for cv in ("cv2", "cv3")) for i in levels)
-        return "ChainDetect", ("nc", towers, part.scalar("reg_max")), 1
-    tower = "light" if part.has("cv3.0.0.1") else "standard"
-    pairing = "dual" if part.has("one2one_cv2") else "o2m"
-    return "Detect", without_defaults(("nc", tower, pairing, part.scalar("reg_max"))), 1
-
-
-READERS: dict[str, Callable[[Part], Read]] = {
-    "Conv": _conv,
-    "DWConv": _conv,
-    "C2f": _stage("C2f", "cv2", _shortcut),
-    "C2fCIB": _c2f_cib,
-    "SPPF": lambda part: ("SPPF", (part.c_out("cv2"), part.scalar("kernel_size", "m")), 1),
-    "SCDown": lambda part: ("SCDown", (part.c_out("cv2"), part.k("cv2"), part.s("cv2")), 1),
-    "PSA": lambda part: ("PSA", (part.c_out("cv2"), part.scalar("c") / part.c_out("cv2")), 1),
-    "Upsample": lambda part: ("Upsample", (None, _whole(part.scalar("scale_factor")), part.scalar("mode")), 1),
-    "Concat": lambda part: ("Concat", (part.scalar("d"),), 1),
-    "Detect": _detect,
-    "v10Detect": _detect,
-}
-"""Class name in the file -> how its layer is read. A class that is not here is read as a chain if it is one."""
-
-
-def _whole(number: float) -> int:
-    if number != int(number):
-        raise ValueError(f"{number} is not a whole factor")
-    return int(number)

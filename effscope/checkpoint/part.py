@@ -23,15 +23,22 @@ SILENT = frozenset({"Identity", "Dropout", "Dropout2d"})
 
 
 class Part:
-    """The module records below one path. Sub-paths are relative; "" is the layer itself."""
+    """The module records below one path. Sub-paths are relative; "" is the layer itself.
 
-    def __init__(self, path: str, records: Mapping[str, ModuleRecord], state: Mapping[str, Tensor]) -> None:
-        self.path = path
+    Attributes:
+        path: where it stands.
+        activation: what the model's conv units mostly end with.
+    """
+
+    def __init__(
+        self, path: str, records: Mapping[str, ModuleRecord], state: Mapping[str, Tensor], activation: str
+    ) -> None:
+        self.path, self.activation = path, activation
         self._records, self._state = records, state
 
     def at(self, sub: str) -> Part:
         """The part below a sub-path."""
-        return Part(self._full(sub), self._records, self._state)
+        return Part(self._full(sub), self._records, self._state, self.activation)
 
     def tensor(self, sub: str) -> Tensor | None:
         """The parameter or buffer at the sub-path."""
@@ -90,7 +97,9 @@ class Part:
 
 def common_activation(records: Mapping[str, ModuleRecord]) -> str:
     """The activation most conv units of a model end with, as our primitive; "silu" where none says."""
-    kinds = Counter(r.class_name.rpartition(".")[2] for path, r in records.items() if path.endswith(".act"))
+    layers = [p for p in records if re.fullmatch(r"model\.\d+\.act", p)]
+    of = layers or [p for p in records if p.endswith(".act")]
+    kinds = Counter(records[path].class_name.rpartition(".")[2] for path in of)
     named = [ACTIVATIONS[kind] for kind, _ in kinds.most_common() if kind in ACTIVATIONS]
     return named[0] if named else "silu"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -33,9 +34,10 @@ def _moved(layout: Layout, state: State) -> Layout:
     for n, layer in enumerate(layout.layers):
         for name, (sign, applies) in SIGNS.items():
             if applies(layer) and f"model.{n}.{sign}" in state:
-                made = MOVES[name].apply(layer)
-                assert isinstance(made, Layer)
-                changed.append(made)
+                with suppress(EffscopeError):  # the key is there for another reason: the layout is another one
+                    made = MOVES[name].apply(layer)
+                    assert isinstance(made, Layer)
+                    changed.append(made)
                 break
     return layout.swap(changed)
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from ultralytics import YOLO
 from ultralytics.data.augment import LetterBox
-from ultralytics.nn.tasks import parse_model, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, parse_model, yaml_model_load
 from ultralytics.utils.nms import non_max_suppression
 
 
@@ -59,6 +59,14 @@ def counts(folder: Path) -> None:
         except Exception as error:
             answers[name] = f"{type(error).__name__}: {error}"
     (folder / "answer.json").write_text(json.dumps(answers))
+
+
+def checkpoints(folder: Path) -> None:
+    """A checkpoint of each model by YAML name, as this package pickles it in half precision."""
+    for name in json.loads((folder / "question.json").read_text()):
+        kind = RTDETRDetectionModel if "rtdetr" in name else DetectionModel
+        model = kind(name, verbose=False).half()
+        torch.save({"epoch": -1, "model": model, "ema": None}, folder / f"{Path(name).stem}.pt")
 
 
 def _enlivened(model: torch.nn.Module, images: torch.Tensor) -> None:
