@@ -47,6 +47,8 @@ def attention(e: Emitter, x: Value, heads: int, key_ratio: float = KEY_RATIO) ->
     Source: YOLOv10 (arXiv 2405.14458, section 3.3). Queries and keys have `key_ratio` of a head's channels.
     """
     key = int(x.c // heads * key_ratio)
+    if not key:
+        raise EffscopeError(f"{e.path}: {x.c} channels are too few for {heads} heads of attention")
     qkv = e.conv("qkv", x, x.c + 2 * key * heads, act=False)
     values, mixed = _attended(e, x, qkv, heads, key, area=1)
     return e.conv("proj", e.add("add", mixed, e.depthwise("pe", values, 3, act=False)), x.c, act=False)
