@@ -199,3 +199,10 @@ def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
     write_safetensors(file, state, metadata(LAYOUTS["plain"], None, 64))
     with pytest.raises(EffscopeError):
         open_model(str(file)).network(seed=4)
+
+
+def test_a_one_to_one_head_starts_as_the_one_to_many() -> None:
+    state = build(expand(layout("yolov10n", 3)), seed=1).state_dict()
+    pairs = [(key, key.replace("one2one_", "")) for key in state if "one2one_" in key]
+    assert len(pairs) == sum(".cv2." in key or ".cv3." in key for key in state if key.startswith("model.23."))
+    assert all(torch.equal(state[a], state[b]) for a, b in pairs)

@@ -126,3 +126,13 @@ def test_the_fixed_weights_alone_are_no_match() -> None:
     small, large = layout("yolov8n", 5), layout("yolov8s", 5)
     with pytest.raises(EffscopeError):
         inherit(build(expand(small)), small, large, lively(large).state_dict())
+
+
+def test_a_second_head_comes_from_the_first() -> None:
+    base = layout("yolov8n", 3)
+    both = move(base, "nms-free")
+    given, network = build(expand(base), seed=1), build(expand(both), seed=2)
+    transfer = inherit(network, both, base, given.state_dict())
+    assert transfer.fresh == transfer.reshaped == transfer.unused == ()
+    own, theirs = network.state_dict(), given.state_dict()
+    assert all(torch.equal(tensor, theirs[key.replace("one2one_", "")]) for key, tensor in own.items())

@@ -1,4 +1,4 @@
-"""How each known class of a pickled model is read into a line of a layout: arguments from its convolutions and flags."""
+"""How each known class of a pickled model is read into a line of a layout: from its convolutions and flags."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from effscope.config import EvalConfig, TrainConfig
 from effscope.data.sample import DataSet
 from effscope.detect.batches import Bank, Batch, batches, limited, load_bank
+from effscope.detect.boxes import BINS
 from effscope.detect.evaluate import evaluate
 from effscope.detect.losses import ONE_TO_MANY, ONE_TO_ONE, Losses, detector_loss
 from effscope.detect.optimise import (
@@ -127,6 +128,11 @@ def train(
 
 def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
     classes = model.nc
+    if model.spec.info["reg_max"] != BINS:
+        raise EffscopeError(
+            "this head cannot be trained here: effscope trains heads that read box sides from a distribution over "
+            f"{BINS} bins (YOLOv8 and its kin); it can be counted, ranked, evaluated and exported"
+        )
     coarsest = max(model.spec.info["strides"])
     if config.imgsz % coarsest:
         raise EffscopeError(f"imgsz {config.imgsz} is no multiple of {coarsest}, the network's coarsest stride")

@@ -13,6 +13,9 @@ from effscope.errors import EffscopeError
 from effscope.nn.primitives import BUILDERS
 from effscope.spec.graph import INPUT, Graph, Node
 
+ONE_TO_ONE = "one2one_"
+"""What the one-to-one head's module names have before those of the one-to-many head."""
+
 Owner = nn.Module | nn.Parameter
 Make = Callable[[Node], Owner]
 
@@ -125,7 +128,8 @@ def _assemble(graph: Graph, make: Make) -> Network:
 
 
 def build(graph: Graph, seed: int = 0) -> Network:
-    """A network with fresh weights (torch's defaults; head biases as in YOLOv8), in training mode.
+    """A network with fresh weights (torch's defaults; head biases as in YOLOv8), in training mode. A one-to-one head
+    starts as a copy of the one-to-many head.
 
     Args:
         graph: an expanded layout; all its views are computed at every call, `view` picks some.
@@ -133,7 +137,12 @@ def build(graph: Graph, seed: int = 0) -> Network:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _assemble(graph, lambda node: BUILDERS[node.op](node.args))
+        network = _assemble(graph, lambda node: BUILDERS[node.op](node.args))
+    state = network.state_dict()
+    for key, tensor in state.items():
+        if ONE_TO_ONE in key and key.replace(ONE_TO_ONE, "") in state:
+            tensor.copy_(state[key.replace(ONE_TO_ONE, "")])
+    return network
 
 
 def _owner(network: Network, node: Node) -> Owner:

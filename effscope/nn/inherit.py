@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from effscope.errors import EffscopeError
-from effscope.nn.build import Network
+from effscope.nn.build import ONE_TO_ONE, Network
 from effscope.spec.layout import Layout
 
 LEAST_SHARE = 0.10
@@ -77,7 +77,8 @@ def positions(layout: Layout, base: Layout) -> dict[int, int | None]:
 
 
 def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[str, Tensor]) -> Transfer:
-    """Copy every tensor that has the same place and shape in the base; the rest keeps its fresh values.
+    """Copy every tensor that has the same place and shape in the base; the rest keeps its fresh values. A one-to-one
+    head the base does not have is copied from its one-to-many head.
 
     Args:
         network: built from `layout`; changed in place.
@@ -94,6 +95,8 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
     fresh: list[str] = []
     for key, tensor in own.items():
         source = _base_key(key, joined)
+        if source is not None and source not in base_state:
+            source = source.replace(ONE_TO_ONE, "")
         if source is None or source not in base_state:
             fresh.append(key)
         elif base_state[source].shape != tensor.shape:
