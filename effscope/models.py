@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from effscope.errors import EffscopeError
 from effscope.expand import expand, outline
-from effscope.families.catalog import ZOO
+from effscope.families.catalog import ALIASES, ZOO
+from effscope.families.catalog import layout as built_in
 from effscope.layout_yaml import read_yaml
 from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
@@ -101,8 +102,8 @@ def open_layout(model: str) -> Model:
         EffscopeError: no such model, or a file that is not one.
     """
     path = Path(model)
-    if model in ZOO:
-        return Model(model, ZOO[model](80), source="built in, untrained weights")
+    if model in ZOO or model in ALIASES:
+        return Model(model, built_in(model), source="built in, untrained weights")
     if not path.exists():
         raise _missing(model)
     if path.suffix.lower() in YAML_SUFFIXES:
@@ -118,7 +119,7 @@ def open_model(model: str) -> Model:
         EffscopeError: no such model, a file that is not one, or weights of an architecture effscope cannot name.
     """
     path = Path(model)
-    if model in ZOO or not path.exists() or path.suffix.lower() in YAML_SUFFIXES:
+    if model in ZOO or model in ALIASES or not path.exists() or path.suffix.lower() in YAML_SUFFIXES:
         return open_layout(model)
     if path.is_dir():
         if not (path / RUN_WEIGHTS).exists():
@@ -136,10 +137,10 @@ def _opened(path: Path, name: str) -> Model:
     checkpoint = read_checkpoint(path)
     classes, imgsz = checkpoint.class_names, None
     if LAYOUT_KEY in checkpoint.metadata:
-        layout = Layout.from_dict(json.loads(checkpoint.metadata[LAYOUT_KEY]))
+        known = Layout.from_dict(json.loads(checkpoint.metadata[LAYOUT_KEY]))
         classes = tuple(json.loads(checkpoint.metadata.get(CLASSES_KEY, "null")) or ()) or None
         imgsz = int(checkpoint.metadata.get(IMGSZ_KEY, "0")) or None
-        return Model(name, layout, checkpoint.state, classes, _source(layout, checkpoint.source), imgsz)
+        return Model(name, known, checkpoint.state, classes, _source(known, checkpoint.source), imgsz)
     found = identify(checkpoint)
     if found.layout is not None:
         source = _source(found.layout, checkpoint.source)

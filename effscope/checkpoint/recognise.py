@@ -14,7 +14,7 @@ from effscope.checkpoint.read import Checkpoint
 from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.families.catalog import ZOO
-from effscope.moves import MOVES
+from effscope.moves import move
 from effscope.spec.layout import Layer, Layout
 from effscope.spec.ops import owned
 
@@ -24,22 +24,19 @@ SIGNS: dict[str, tuple[str, Callable[[Layer], bool]]] = {
     "cib-lk": ("m.0.cv1.2.conv1.conv.weight", lambda layer: layer.block == "C2f"),
     "cib": ("m.0.cv1.4.conv.weight", lambda layer: layer.block == "C2f"),
     "scdown": ("cv2.conv.weight", lambda layer: layer.block == "Conv"),
+    "nms-free": ("one2one_cv2.0.0.conv.weight", lambda layer: layer.block == "Detect"),
     "light-head": ("cv3.0.0.0.conv.weight", lambda layer: layer.block == "Detect"),
 }
 """Move -> the key (below its layer) that shows it was made, and the layers it can show up in."""
 
 
 def _moved(layout: Layout, state: State) -> Layout:
-    changed: list[Layer] = []
     for n, layer in enumerate(layout.layers):
         for name, (sign, applies) in SIGNS.items():
-            if applies(layer) and f"model.{n}.{sign}" in state:
+            if applies(layout.layer(layer.id)) and f"model.{n}.{sign}" in state:
                 with suppress(EffscopeError):  # the key is there for another reason: the layout is another one
-                    made = MOVES[name].apply(layer)
-                    assert isinstance(made, Layer)
-                    changed.append(made)
-                break
-    return layout.swap(changed)
+                    layout = move(layout, name, [layer.id])
+    return layout
 
 
 def _classes(layout: Layout, state: State) -> int | None:
