@@ -12,7 +12,7 @@ import typer
 
 from effscope import api
 from effscope.errors import EffscopeError
-from effscope.results import CostResult, EvalResult, Result
+from effscope.results import CostResult, EvalResult, ExportResult, Result
 from effscope.terminal import display
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def _save(results: list[Any], json: str | None, csv: Path | None) -> None:
 
 
 def _rows(result: Result) -> list[dict[str, Any]]:
+    if isinstance(result, ExportResult):
+        return [{"format": name, "file": file} for name, file in result.files.items()]
     if isinstance(result, EvalResult):
         return [{"class": name, "ap": ap} for name, ap in result.per_class.items()]
     return [asdict(row) for row in getattr(result, result.TABLE)]
@@ -250,6 +252,24 @@ def search(
     _show(lambda: search_table(result), quiet, json)
     _save([result], json, csv)
     _files(result.files, quiet, json)
+
+
+@app.command()
+def export(
+    model: Model,
+    to: Annotated[str, typer.Option("--to", help="Formats with commas: yaml, pt, safetensors, onnx.")] = "safetensors",
+    imgsz: Imgsz = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")] = Path("export"),
+    json: Json = None,
+    csv: Csv = None,
+    quiet: Quiet = False,
+) -> None:
+    """Hand a model on: a layout YAML, a .pt that Ultralytics trains on, safetensors, ONNX."""
+    result = api.export(model, to, out, imgsz)
+    from effscope.reporting.tables import export_table  # noqa: PLC0415
+
+    _show(lambda: export_table(result), quiet, json)
+    _save([result], json, csv)
 
 
 @app.command()

@@ -15,6 +15,14 @@ class NegativeAnswer(EffscopeError):
     exit_code = 1
 
 
+class LayerError(EffscopeError):
+    """Bad input in one layer of a layout: its id and the reason stand apart, for readers that know the layer's line."""
+
+    def __init__(self, message: str, layer: str, reason: str):
+        super().__init__(message)
+        self.layer, self.reason = layer, reason
+
+
 def unknown(kind: str, value: object, choices: object) -> EffscopeError:
     """An error that names the wrong value and lists the right ones."""
     listed = ", ".join(str(c) for c in choices)  # type: ignore[attr-defined]

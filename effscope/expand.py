@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from typing import Any
 
 from effscope.blocks.heads import CLASS_TOWERS, PAIRINGS
 from effscope.blocks.table import BLOCKS, Block
-from effscope.errors import EffscopeError, unknown
+from effscope.blocks.yolox import FORMS
+from effscope.errors import EffscopeError, LayerError, unknown
 from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.layout import IMAGE, Layer, Layout
@@ -117,15 +119,23 @@ SOUND: dict[str, Check] = {
     "class_tower": (lambda v: v in CLASS_TOWERS, f"one of {', '.join(CLASS_TOWERS)}"),
     "pairing": (lambda v: v in PAIRINGS, f"one of {', '.join(PAIRINGS)}"),
     "reg_max": (_positive, "a positive whole number of bins"),
+    "squeeze": (_count, "a whole number: c_in over it is squeezed to, 0 for no squeeze and excitation"),
+    "form": (lambda v: v in FORMS, f"one of {', '.join(FORMS)}"),
     **dict.fromkeys(("links", "towers", "anchors"), ROW),
 }
 """Argument of a block -> what it must be, as a check and in words."""
 
 
+def _needed(block: Block) -> list[str]:
+    """Arguments a layer must give: those that the block's function has no default for; `nc` is the layout's own."""
+    given = signature(block.emit).parameters
+    return [name for name in block.arguments if name != "nc" and given[name].default is Parameter.empty]
+
+
 def _check(layer: Layer, block: Block) -> None:
     """Raises EffscopeError for arguments, repeats or sources the block cannot take."""
     names = block.arguments
-    if len(layer.args) > len(names) or (block.scaled and not layer.args):
+    if not len(_needed(block)) <= len(layer.args) <= len(names):
         raise EffscopeError(f"{layer.block} takes the arguments {', '.join(names)}; got {list(layer.args)}")
     for name, value in zip(names, layer.args, strict=False):
         sound, words = SOUND[name]
@@ -195,7 +205,9 @@ def expand(layout: Layout) -> Graph:
                 raise EffscopeError("nothing may stand behind the detection head")
             value = _emit(layout, layer, emitter, xs)
         except EffscopeError as e:
-            raise EffscopeError(f"layout {layout.name}, layer '{layer.id}' ({layer.block}): {e}") from None
+            raise LayerError(
+                f"layout {layout.name}, layer '{layer.id}' ({layer.block}): {e}", layer.id, str(e)
+            ) from None
         if value is not None:
             values[layer.id] = value
     if not views:

@@ -1,152 +1,262 @@
-"""Layouts as Ultralytics-style YAML, both ways. Facts: REFERENCE section 1 (what that reader makes of a file)."""
+"""Layouts as Ultralytics-style YAML, both ways. How that format spells things: `effscope.spelling`."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from effscope.blocks.heads import without_defaults
 from effscope.blocks.table import BLOCKS
-from effscope.errors import EffscopeError, unknown
-from effscope.spec.layout import IMAGE, Layer, Layout, Scale
+from effscope.errors import EffscopeError, LayerError
+from effscope.expand import expand
+from effscope.spec.graph import Graph
+from effscope.spec.layout import CHANNEL_MULTIPLE, IMAGE, Layer, Layout, Scale
+from effscope.spec.ops import shapes
+from effscope.spelling import rows
+from effscope.spelling.tables import (
+    FORCED,
+    IN_STEP,
+    NAMES,
+    OURS_ALONE,
+    activation_call,
+    detect_written,
+    detection_heads,
+    letter_of,
+    rule_at,
+)
+from effscope.spelling.text import flow, parsed
+from effscope.spelling.top import OWN_KEY, UNLIMITED, Top, top_level
 
-NAMES = {"Upsample": "nn.Upsample"}
-"""Our block name -> the name YAML files use, where they differ."""
+SMALL_IMAGE = (1, 3, 256, 256)
+"""What a read layout is tried on; Ultralytics runs the same to learn its strides."""
 
-SWITCHES_TO_LIGHT = frozenset({"C2fCIB"})
-"""Blocks whose presence makes Ultralytics build the light class head, whatever the Detect line says."""
-
-KEYS = ("nc", "scales", "depth_multiple", "width_multiple", "backbone", "head")
-"""Top-level keys of a YAML that are read; any other changes the model and is refused."""
-
-SCALE_IN_NAME = re.compile(r"yolov?\d+([a-z])(?![a-z])")
-
-
-def spells_light(layout: Layout) -> bool:
-    """Whether Ultralytics builds the light class head for this layout."""
-    return any(layer.block in SWITCHES_TO_LIGHT for layer in layout.layers)
-
-
-def _check_head(layout: Layout) -> None:
-    light = any(layer.block == "Detect" and layer.args[1:] == ("light",) for layer in layout.layers)
-    if light == spells_light(layout):
-        return
-    if light:
-        raise EffscopeError(
-            f"{layout.name} has the light class head but no CIB stage: YAML cannot spell that, "
-            "Ultralytics builds the light head only beside a C2fCIB"
-        )
-    raise EffscopeError(
-        f"{layout.name} has CIB stages under the standard class head: YAML cannot spell that, Ultralytics "
-        "builds the light head beside any C2fCIB; search with --head light"
-    )
+FIRST_LETTER = "n"
+"""Under what a scale without a letter is written where one is needed; no rule is tied to it."""
 
 
-def _row(layout: Layout, n: int) -> str:
-    layer = layout.layers[n]
-    sources = [n - 1 if s == IMAGE else layout.index(s) for s in layer.sources]
-    sources = [-1 if s == n - 1 else s for s in sources]
-    args = ["nc"] if layer.block == "Detect" else ["None" if a is None else a for a in layer.args]
-    source = sources if BLOCKS[layer.block].many else sources[0]
-    values = [source, layer.repeats, NAMES.get(layer.block, layer.block), args]
-    text = yaml.safe_dump(values, default_flow_style=True, width=1000).strip()
-    return f"  - {text}  # {n}"
+@dataclass(frozen=True)
+class Read:
+    """A layout from a file, and one line on the scale it was read at and why."""
 
-
-def to_yaml(layout: Layout) -> str:
-    """The layout as Ultralytics-style YAML text: nc, one scale, backbone, head.
-
-    Raises:
-        EffscopeError: the class head cannot be spelled (CIB stages and standard head, or the reverse).
-    """
-    _check_head(layout)
-    s = layout.scale
-    rows = [_row(layout, n) for n in range(len(layout.layers))]
-    lines = [
-        f"# {layout.name}, written by effscope",
-        f"nc: {layout.nc}",
-        "scales:  # [depth, width, max_channels]",
-        f"  {s.name or 'n'}: [{s.depth}, {s.width}, {s.max_channels}]",
-        "backbone:  # [from, repeats, module, args]",
-        *rows[: layout.n_backbone],
-        "head:",
-        *rows[layout.n_backbone :],
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _sources(source: int | list[int], n: int, where: str) -> tuple[str, ...]:
-    indices = [n + s if s < 0 else s for s in (source if isinstance(source, list) else [source])]
-    for s in indices:
-        if s >= n or (s < 0 and n > 0):
-            raise EffscopeError(f"{where}: 'from' names layer {s}, which is not before layer {n}")
-    return tuple(IMAGE if s < 0 else str(s) for s in indices)
-
-
-def _layer(row: Any, n: int, where: str) -> Layer:
-    match row:
-        case [int() as source, int() as repeats, str() as module, list() as args]:
-            block = module.removeprefix("nn.")
-        case [[*source], int() as repeats, str() as module, list() as args] if all(isinstance(s, int) for s in source):
-            block = module.removeprefix("nn.")
-        case _:
-            raise EffscopeError(f"{where}: a layer is [from, repeats, module, args], got {row}")
-    if block not in BLOCKS:
-        raise EffscopeError(f"{where}: {unknown('block', module, BLOCKS)}")
-    plain = tuple({"None": None, "True": True, "False": False}.get(a, a) if isinstance(a, str) else a for a in args)
-    return Layer(str(n), block, plain, _sources(source, n, where), repeats, origin=str(n))
-
-
-def _scale(data: dict[str, Any], name: str, where: str) -> Scale:
-    scales = data.get("scales") or {"": [data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), 1 << 30]}
-    if not isinstance(scales, dict):
-        raise EffscopeError(f"{where}: 'scales' must map a letter to [depth, width, max_channels]")
-    found = SCALE_IN_NAME.search(name)
-    letter = found.group(1) if found and found.group(1) in scales else next(iter(scales))
-    match scales[letter]:
-        case [int() | float() as depth, int() | float() as width, int() as most] if min(depth, width, most) > 0:
-            return Scale(str(letter), depth, width, most)
-    raise EffscopeError(f"{where}: scale '{letter}' must be [depth, width, max_channels], three positive numbers")
+    layout: Layout
+    note: str
 
 
 def from_yaml(text: str, name: str = "layout", where: str = "YAML") -> Layout:
-    """A layout from Ultralytics-style YAML text. Layer ids are positions; the scale is read off the name.
+    """A layout from Ultralytics-style YAML text. Layer ids are positions unless the file says others.
 
     Args:
         text: the file's content.
-        name: file stem, e.g. `yolov8n`: its letter picks the scale, else the first one is taken.
+        name: file stem, e.g. `yolov8n`: its letter picks the scale, else the key `scale` does, else the first is taken.
         where: how errors call the text, normally its path.
 
     Raises:
-        EffscopeError: not a detection layout; says which layer and what the choices are.
+        EffscopeError: not a detection layout; says which line and what the choices are.
     """
+    return _read(text, name, where).layout
+
+
+def open_yaml(path: Path) -> Read:
+    """The layout in a YAML file and a line on its scale. Raises EffscopeError as `from_yaml`."""
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        raise EffscopeError(f"{where} is not YAML: {' '.join(str(e).split())}") from None
-    lists = [data.get(part) for part in ("backbone", "head")] if isinstance(data, dict) else []
-    if not lists or not all(isinstance(part, list) and part for part in lists):
-        raise EffscopeError(f"{where} is no model layout: it needs the lists 'backbone' and 'head'")
-    for key in data:
-        if key not in KEYS:
-            raise EffscopeError(f"{where}: effscope cannot express '{key}' yet; it reads {', '.join(KEYS)}")
-    nc = data.get("nc", 80)
-    if not isinstance(nc, int) or nc < 1:
-        raise EffscopeError(f"{where}: 'nc' must be a positive whole number, got {nc!r}")
-    rows = [*data["backbone"], *data["head"]]
-    layers = [_layer(row, n, f"{where}, layer {n}") for n, row in enumerate(rows)]
-    layout = Layout(name, tuple(layers), _scale(data, name, where), nc, len(data["backbone"]))
-    tower = ("nc", "light") if spells_light(layout) else ("nc",)
-    return layout.swap(replace(layer, args=tower) for layer in layout.layers if layer.block == "Detect")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as e:
+        raise EffscopeError(f"cannot read {path}: {e}") from None
+    return _read(text, path.stem, str(path))
 
 
 def read_yaml(path: Path) -> Layout:
     """The layout in a YAML file. Raises EffscopeError as `from_yaml`."""
+    return open_yaml(path).layout
+
+
+def _read(text: str, name: str, where: str) -> Read:
+    top = top_level(parsed(text, where), name, where)
+    layers = tuple(rows.layer(top, n) for n in range(len(top.rows)))
+    last = layers[-1].block
+    if not BLOCKS[last].head:
+        heads = ", ".join(detection_heads())
+        raise top.in_layer(len(layers) - 1, f"the last layer is a {last}, no detection head: one of {heads}")
+    layout = _with_own(Layout(name, layers, top.scale, top.nc, top.n_backbone, top.activation), top)
+    _check(layout, top)
+    return Read(layout, top.note)
+
+
+def _with_own(layout: Layout, top: Top) -> Layout:
+    """The layout with the ids, origins and numbers that our own key says."""
+    if top.own is None:
+        return layout
+    match top.own.plain():
+        case dict() as own if set(own) <= set(_own(layout)):
+            said = {**_own(layout), **own}
+        case _:
+            raise top.fault(top.own.line, f"'{OWN_KEY}' takes the keys {', '.join(_own(layout))}")
+    ids, origins = said["ids"], said["origins"]
+    listed = all(isinstance(row, list) and len(row) == len(layout.layers) for row in (ids, origins))
+    whole = all(type(said[key]) is int for key in ("backbone", "multiple"))
+    if not (listed and whole and 0 <= said["backbone"] <= len(layout.layers) and 0 < said["multiple"] <= UNLIMITED):
+        fits = f"'{OWN_KEY}' does not fit the {len(layout.layers)} layers of the file: mend it or delete it"
+        raise top.fault(top.own.line, fits)
+    new = [str(v) for v in ids]
+
+    def renamed(layer: Layer, origin: Any) -> Layer:
+        read = tuple(s if s == IMAGE else new[int(s)] for s in layer.sources)
+        return replace(layer, id=new[int(layer.id)], sources=read, origin=None if origin is None else str(origin))
+
+    layers = tuple(renamed(layer, origin) for layer, origin in zip(layout.layers, origins, strict=True))
+    scale = replace(layout.scale, name=str(said["scale"]), multiple=said["multiple"])
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise EffscopeError(f"cannot read {path}: {e}") from None
-    return from_yaml(text, path.stem, str(path))
+        return replace(layout, layers=layers, scale=scale, n_backbone=said["backbone"])
+    except EffscopeError as e:
+        raise top.fault(top.own.line, e) from None
+
+
+def _own(layout: Layout) -> dict[str, Any]:
+    """What our own key can say, as it is in a layout; a whole number is an id that looks like one."""
+    return {
+        "ids": [_short(layer.id) for layer in layout.layers],
+        "origins": [_short(layer.origin) for layer in layout.layers],
+        "backbone": layout.n_backbone,
+        "scale": layout.scale.name,
+        "multiple": layout.scale.multiple,
+    }
+
+
+def _short(name: str | None) -> str | int | None:
+    return int(name) if name and re.fullmatch(r"0|[1-9][0-9]{0,8}", name) else name
+
+
+def _check(layout: Layout, top: Top) -> None:
+    """Raises EffscopeError, with the line, for layers that cannot be what their writer meant."""
+    try:
+        graph = expand(layout)
+        shapes(graph, SMALL_IMAGE)
+    except LayerError as e:
+        raise top.in_layer(layout.index(e.layer), e.reason) from None
+    for n, layer in enumerate(layout.layers):
+        if not BLOCKS[layer.block].repeats and layout.scale.repeats(layer.repeats) > 1:
+            widths = _copies(graph, layer.id, n)
+            if len(widths) > 1:
+                reads = " and ".join(map(str, widths))
+                raise top.in_layer(n, f"a repeated {layer.block} must keep the channels; its copies read {reads}")
+
+
+def _copies(graph: Graph, layer: str, n: int) -> list[int]:
+    """The channel counts that the copies of a repeated layer read, each once."""
+    first: dict[str, int] = {}
+    for node in graph.in_layer(layer):
+        copy = re.match(rf"model\.{n}\.(\d+)", node.name)
+        if copy and "c_in" in node.args:
+            first.setdefault(copy.group(1), node.args["c_in"])
+    return list(dict.fromkeys(first.values()))
+
+
+def to_yaml(layout: Layout) -> str:
+    """The layout as YAML text that Ultralytics builds: nc, one scale, backbone, head.
+
+    What its rows cannot say (ids that are not positions, origins) stands under the key `effscope`, which Ultralytics
+    passes over: `from_yaml(to_yaml(layout), layout.name)` is the layout.
+
+    Raises:
+        EffscopeError: a layout whose text Ultralytics would build as another model; says what cannot be spelled.
+    """
+    _writable(layout)
+    head, keys = _head(layout)
+    letter = _letter(layout)
+    written = [_row(layout, n, letter, head) for n in range(len(layout.layers))]
+    n_backbone = min(max(layout.n_backbone, 1), len(layout.layers) - 1)
+    plain = replace(layout, n_backbone=n_backbone, scale=replace(layout.scale, name=letter, multiple=CHANNEL_MULTIPLE))
+    plain_ids = list(range(len(layout.layers)))
+    usual = {**_own(plain), "ids": plain_ids, "origins": plain_ids}
+    own = [f"  {key}: {flow(value, nested=True)}" for key, value in _own(layout).items() if value != usual[key]]
+    lines = [
+        f"# {re.sub('[^ -~]', '?', layout.name)}, written by effscope",
+        f"nc: {layout.nc}",
+        *([] if layout.activation == "silu" else [f"activation: {activation_call(layout.activation)}"]),
+        *(f"{key}: {value}" for key, value in keys.items()),
+        *_scale_lines(layout.scale, letter),
+        *([f"{OWN_KEY}:  # what the rows do not say"] if own else []),
+        *own,
+        "backbone:  # [from, repeats, module, args]",
+        *written[:n_backbone],
+        "head:",
+        *written[n_backbone:],
+    ]
+    text = "\n".join(lines) + "\n"
+    if not same(from_yaml(text, layout.name, f"{layout.name} as YAML"), layout):
+        raise EffscopeError(f"{layout.name} cannot be written as YAML: reading it back gives another layout")
+    return text
+
+
+def _writable(layout: Layout) -> None:
+    """Raises EffscopeError for what no row can say."""
+    rounding = replace(layout.scale, multiple=CHANNEL_MULTIPLE)
+    for n, layer in enumerate(layout.layers):
+        place = f"{layout.name}, layer '{layer.id}'"
+        block = BLOCKS.get(layer.block)
+        if block is None or layer.block in OURS_ALONE:
+            raise EffscopeError(f"{place} is a {layer.block}: no YAML row can say that; export it as pt or safetensors")
+        if n and IMAGE in layer.sources:
+            raise EffscopeError(f"{place} reads the image: in YAML only the first row can, put an Identity there")
+        if len(layer.args) > IN_STEP.get(layer.block, len(layer.args)) and layer.block != "Detect":
+            raise EffscopeError(f"{place}: a {layer.block} row has no place for {len(layer.args)} arguments")
+        if block.scaled and layer.args and rounding.channels(layer.args[0]) != layout.scale.channels(layer.args[0]):
+            raise EffscopeError(
+                f"{place} has {layout.scale.channels(layer.args[0])} channels: YAML cannot spell that, Ultralytics "
+                f"rounds widths to multiples of {CHANNEL_MULTIPLE}"
+            )
+
+
+def _head(layout: Layout) -> tuple[str, Mapping[str, Any]]:
+    """Module name of the head, and the top-level keys it needs."""
+    last = layout.layers[-1]
+    if not BLOCKS[last.block].head:
+        raise EffscopeError(f"{layout.name} ends in a {last.block}, no detection head: it cannot be written as YAML")
+    return detect_written(layout, last.args) if last.block == "Detect" else (last.block, {})
+
+
+def _letter(layout: Layout) -> str:
+    """Under what the scale is written: "" for depth_multiple and width_multiple, which say all of a plain scale."""
+    scale = layout.scale
+    tied = letter_of(layout.name) and any(layer.block in FORCED for layer in layout.layers)
+    return scale.name or (FIRST_LETTER if tied or scale.max_channels != UNLIMITED else "")
+
+
+def _scale_lines(scale: Scale, letter: str) -> list[str]:
+    if not letter:
+        return [f"depth_multiple: {flow(scale.depth)}", f"width_multiple: {flow(scale.width)}"]
+    most = ".inf" if scale.max_channels == UNLIMITED else scale.max_channels
+    return ["scales:  # [depth, width, max_channels]",
+            f"  {flow(letter)}: [{flow(scale.depth)}, {flow(scale.width)}, {most}]"]  # fmt: skip
+
+
+def _row(layout: Layout, n: int, letter: str, head: str) -> str:
+    layer = layout.layers[n]
+    block = BLOCKS[layer.block]
+    positions = [-1 if s == IMAGE else layout.index(s) for s in layer.sources]
+    near = positions if block.head else [-1 if p == n - 1 else p for p in positions]
+    module = head if block.head else NAMES.get(layer.block, layer.block)
+    args, rule = layer.args[:1] if layer.block == "Detect" else layer.args, rule_at(layer.block, letter)
+    if rule:
+        args = rule.write(layer.args)
+        if rule.read(args) != layer.args:
+            raise EffscopeError(
+                f"{layout.name}, layer '{layer.id}': at scale {letter} Ultralytics builds every {layer.block} as "
+                f"{list(rule.read(args))}, YAML cannot spell {list(layer.args)}"
+            )
+    listed = ", ".join(flow(arg) for arg in args)
+    source = flow(near if block.many else near[0])
+    return f"  - [{source}, {layer.repeats}, {module}, [{listed}]]  # {n}"
+
+
+def same(a: Layout, b: Layout) -> bool:
+    """Whether two layouts are equal but for spelt-out defaults of their heads."""
+
+    def short(layout: Layout) -> Layout:
+        heads = [layer for layer in layout.layers if layer.block == "Detect"]
+        return layout.swap(replace(layer, args=without_defaults(layer.args)) for layer in heads)
+
+    return short(a) == short(b)

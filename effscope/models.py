@@ -13,7 +13,7 @@ from effscope.errors import EffscopeError
 from effscope.expand import expand, outline
 from effscope.families.catalog import ALIASES, ZOO
 from effscope.families.catalog import layout as built_in
-from effscope.layout_yaml import read_yaml
+from effscope.layout_yaml import open_yaml
 from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
 from effscope.spec.outline import Outline
@@ -107,8 +107,8 @@ def open_layout(model: str) -> Model:
     if not path.exists():
         raise _missing(model)
     if path.suffix.lower() in YAML_SUFFIXES:
-        layout = read_yaml(path)
-        return Model(layout.name, layout, source=f"layout {path.name}, untrained weights")
+        read = open_yaml(path)
+        return Model(read.layout.name, read.layout, source=f"layout {path.name} ({read.note}), untrained weights")
     return open_model(model)
 
 

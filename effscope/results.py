@@ -288,6 +288,23 @@ class RankResult(Result):
 
 
 @dataclass(frozen=True)
+class ExportResult(Result):
+    """The files a model was written to, by format, for images of `imgsz` px."""
+
+    model: str
+    imgsz: int
+    files: dict[str, str]
+    notes: tuple[str, ...]
+    origin: Origin
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per file."""
+        import pandas as pd  # noqa: PLC0415
+
+        return pd.DataFrame({"format": list(self.files), "file": list(self.files.values())})
+
+
+@dataclass(frozen=True)
 class EvalResult(Result):
     """COCO AP of a detector on a data set, fractions 0-1; None where no object of that size exists."""
 

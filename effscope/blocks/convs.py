@@ -153,8 +153,12 @@ def cb_fuse(e: Emitter, xs: Sequence[Value | Sequence[Value]], picks: tuple[int,
     *others, last = xs
     if not isinstance(last, Value):
         raise EffscopeError(f"{e.path}: the last of the joined layers gives several maps")
+    if len(picks) != len(others):
+        raise EffscopeError(f"{e.path}: {len(picks)} picks for {len(others)} layers before the last")
     sums = []
     for i, (maps, pick) in enumerate(zip(others, picks, strict=True)):
+        if not isinstance(maps, Value) and pick >= len(maps):
+            raise EffscopeError(f"{e.path}: picks map {pick} of a layer that gives {len(maps)}")
         chosen = maps if isinstance(maps, Value) else maps[pick]
         sums.append(e.node("resize_as", f"resized{i}", (chosen, last), chosen.c, last.stride, mode="nearest"))
     return e.node("add", "add", (*sums, last), last.c, last.stride)

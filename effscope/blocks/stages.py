@@ -7,6 +7,7 @@ from functools import partial
 
 from effscope.blocks.attention import area_block, psa_block, psa_heads
 from effscope.blocks.ghost import ghost_bottleneck
+from effscope.errors import EffscopeError
 from effscope.spec.emit import Emitter, Value
 
 Inner = Callable[[Emitter, Value], Value]
@@ -138,6 +139,8 @@ def a2c2f(
     `residual` adds the input to the output scaled by a trained gamma per channel. Source: YOLO12 (arXiv 2502.12524).
     """
     c = int(c_out * expansion)
+    if c % AREA_HEAD:
+        raise EffscopeError(f"{e.path}: area attention needs a multiple of {AREA_HEAD} inner channels, got {c}")
     parts = [e.conv("cv1", x, c)]
     for i in range(n):
         inner, y = e.at("m", i), parts[-1]
@@ -230,7 +233,7 @@ def rep_ncspelan4(e: Emitter, x: Value, c_out: int, c_split: int, c_part: int, d
     Source: GELAN of YOLOv9 (arXiv 2402.13616).
     """
     half = c_split // 2
-    parts = e.split("split", e.conv("cv1", x, c_split), (half, c_split - half))
+    parts = e.split("split", e.conv("cv1", x, c_split), (c_split - half, half))
     for name in ("cv2", "cv3"):
         inner = e.at(name)
         parts.append(inner.conv(1, _rep_csp(inner.at(0), parts[-1], c_part, depth), c_part, 3))
@@ -240,7 +243,7 @@ def rep_ncspelan4(e: Emitter, x: Value, c_out: int, c_split: int, c_part: int, d
 def elan1(e: Emitter, x: Value, c_out: int, c_split: int, c_part: int) -> Value:
     """The same with a single 3x3 in the place of each RepCSP. Source: YOLOv9, its small sizes."""
     half = c_split // 2
-    parts = e.split("split", e.conv("cv1", x, c_split), (half, c_split - half))
+    parts = e.split("split", e.conv("cv1", x, c_split), (c_split - half, half))
     for name in ("cv2", "cv3"):
         parts.append(e.conv(name, parts[-1], c_part, 3))
     return e.conv("cv4", e.concat("cat", parts), c_out)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from effscope.blocks import attention, chain, classic, convs, ghost, heads, stages
+from effscope.blocks import attention, chain, classic, convs, ghost, heads, mobile, stages, yolox
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,16 @@ BLOCKS: dict[str, Block] = {
     "C2PSA": Block(attention.c2psa, ("c_out", "expansion"), repeats=True),
     "C2fPSA": Block(stages.c2f_psa, ("c_out", "expansion"), repeats=True),
     "AIFI": Block(attention.aifi, ("c_hidden", "heads"), scaled=False),
+    "SE": Block(mobile.squeeze_excite, ("ratio", "act"), scaled=False),
+    "MixConv": Block(mobile.mix_conv, ("kernels", "s", "act"), scaled=False),
+    "LinearBottleneck": Block(mobile.linear_bottleneck, ("c_out", "k", "s", "squeeze", "act")),
+    "InvertedResidual": Block(mobile.inverted_residual, ("c_out", "k", "s", "expansion", "squeeze", "act")),
+    "MBStage": Block(
+        mobile.mb_stage, ("expansion", "k", "s", "c_out", "depth", "squeeze", "act"), scaled=False, stage=True
+    ),
+    "SpatialConv": Block(yolox.spatial, ("c_out", "kernels", "s", "form")),
+    "CSPLayer": Block(yolox.csp_layer, ("c_out", "shortcut", "kernels", "form"), repeats=True, stage=True),
+    "YOLOXHead": Block(yolox.yolox_head, ("nc", "kernels", "form"), scaled=False, many=True, head=True),
     "Chain": Block(chain.chain, ("links", "residual"), scaled=False),
     "ChainDetect": Block(heads.chain_detect, ("nc", "towers", "reg_max"), scaled=False, many=True, head=True),
     "AnchorDetect": Block(heads.anchor_detect, ("nc", "anchors"), scaled=False, many=True, head=True),

@@ -49,7 +49,7 @@ class Checkpoint:
         class_names: Names of the classes by index, if the file has them.
         own_yaml: The layout the model was built from, if the file has it as plain data.
         source: One line for the user on what was read.
-        metadata: Texts of a safetensors header, else empty.
+        metadata: Texts of a safetensors header, or of what effscope wrote into a .pt; else empty.
     """
 
     path: Path
@@ -123,6 +123,7 @@ def _read_torch(path: Path) -> Checkpoint:
         state,
         class_names=_class_names(reader, _get(root, "names")),
         source=f"state dict{where}{note}{dropped}",
+        metadata=_texts(_get(root, "effscope")),
     )
 
 
@@ -214,6 +215,12 @@ def _is_index(key: Plain) -> bool:
     return (isinstance(key, int) and not isinstance(key, bool)) or (
         isinstance(key, str) and re.fullmatch(r"\d{1,9}", key) is not None
     )
+
+
+def _texts(value: object) -> dict[str, str]:
+    """A dict of texts as it is, anything else as none."""
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {key: text for key, text in pairs if isinstance(key, str) and isinstance(text, str)}
 
 
 def _get(root: object, key: str) -> object:

@@ -171,6 +171,7 @@ LAWS: dict[str, Law] = {
     "detach": _free,
     "dist2box": _per_element("elementwise", 2),
     "anchor2box": _per_element("elementwise", 4),
+    "cell2box": _per_element("elementwise", 2),
     "posembed2d": _free,
     "view": _free,
     "opaque": _free,

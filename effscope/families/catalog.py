@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from effscope.errors import unknown
-from effscope.families import rtdetr, yolo11, yolov3, yolov5, yolov6, yolov8, yolov9, yolov10
+from effscope.families import efficientnet, rtdetr, yolo11, yolov3, yolov5, yolov6, yolov8, yolov9, yolov10, yolox
 from effscope.spec.layout import Layout
 
 Make = Callable[[int], Layout]
@@ -34,6 +34,9 @@ ZOO: dict[str, Make] = {
     **_forms("yolo26", yolo11.FORMS_26, "nsmlx", yolo11.yolo26),
     **{f"rtdetr{form}": partial(rtdetr.rtdetr, form) for form in rtdetr.FORMS},
     **_sizes("yolov8", "nsmlx", rtdetr.yolov8_rtdetr, "-rtdetr"),
+    **{f"yolox-{size}": partial(yolox.yolox, size) for size in yolox.SCALES},
+    **{f"yolox-nano{variant or '-voc'}": partial(yolox.study, variant) for variant in yolox.VARIANTS},
+    **{f"efficientnet-{size}-yolov8": partial(efficientnet.efficientnet_yolov8, size) for size in efficientnet.SIZES},
 }
 """Name (Ultralytics' YAML stem) -> layout for a number of classes."""
 

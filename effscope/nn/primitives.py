@@ -82,6 +82,22 @@ class Anchor2Box(nn.Module):
         )
 
 
+class Cell2Box(nn.Module):
+    """YOLOX's decoding: values (B, 4, A) of centre and size to boxes xywh in px.
+
+    Source: arXiv 2107.08430: centre (value + cell) * stride, cells counted from 0; size exp(value) * stride.
+    """
+
+    def __init__(self, strides: tuple[int, ...]):
+        super().__init__()
+        self.strides = tuple(strides)
+
+    def forward(self, values: Tensor, *levels: Tensor) -> Tensor:
+        points, scales = anchor_points(levels, self.strides)
+        centre, size = values.float().chunk(2, 1)
+        return torch.cat((centre + points - 0.5, size.exp()), 1) * scales
+
+
 def _conv2d(args: Args) -> nn.Module:
     conv = nn.Conv2d(
         args["c_in"], args["c_out"], args["k"], args["s"], args["p"], args["d"], args["groups"], args["bias"]
@@ -140,6 +156,7 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | nn.Parameter]] = {
     "detach": lambda a: Detach(),
     "dist2box": lambda a: Dist2Box(a["strides"], a["box_format"]),
     "anchor2box": lambda a: Anchor2Box(a["strides"], a["anchors"]),
+    "cell2box": lambda a: Cell2Box(a["strides"]),
     "posembed2d": lambda a: PosEmbed2d(a["c"], a["temperature"]),
     "view": lambda a: Foreign(a["target"], a["operands"], {}),
     "opaque": lambda a: Foreign(a["target"], a["operands"], a["tensors"]),

@@ -9,6 +9,7 @@ from effscope.results import (
     CostResult,
     CostRow,
     EvalResult,
+    ExportResult,
     LayerCostResult,
     RankResult,
     SearchResult,
@@ -233,6 +234,13 @@ def search_table(result: SearchResult) -> Table:
     )
     columns = ("stage", "swap", "params", "FLOPs", "AP at once", "AP trained", "vs base", "verdict")
     return Table(f"search on {result.base}", columns, tuple(rows), frozenset({"swap", "verdict"}), notes)
+
+
+def export_table(result: ExportResult) -> Table:
+    """The files a model was written to."""
+    rows = tuple(result.files.items())
+    title = f"{result.model} for images of {result.imgsz} px"
+    return Table(title, ("format", "file"), rows, frozenset({"format", "file"}), result.notes)
 
 
 def zoo_table(result: ZooResult) -> Table:

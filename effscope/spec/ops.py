@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from effscope.errors import EffscopeError, unknown
+from effscope.errors import EffscopeError, LayerError, unknown
 from effscope.spec import shape_rules as rules
 from effscope.spec.graph import Graph, Node
 from effscope.spec.shape_rules import Args, Shape
@@ -127,6 +127,7 @@ OPS: dict[str, Op] = {
     "detach": Op((), rules.same),
     "dist2box": Op(("strides", "box_format"), rules.same),
     "anchor2box": Op(("strides", "anchors"), rules.anchor2box),
+    "cell2box": Op(("strides",), rules.same),
     "posembed2d": Op(("c", "temperature"), rules.posembed2d),
     "view": Op(FOREIGN, lambda args, inputs: args["shape"]),
     "opaque": Op(FOREIGN, lambda args, inputs: args["shape"], lambda args: dict(args["tensors"])),
@@ -154,5 +155,5 @@ def shapes(graph: Graph, image: Shape) -> dict[str, Any]:
         try:
             known[node.name] = OPS[node.op].shape(node.args, given)
         except EffscopeError as e:
-            raise EffscopeError(f"{node.name} (layer {node.layer}): {e}") from None
+            raise LayerError(f"{node.name} (layer {node.layer}): {e}", node.layer, f"{node.name}: {e}") from None
     return known

@@ -19,15 +19,21 @@ from effscope.spec.layout import Layout
 
 Args = tuple[Any, ...]
 
-TORCH_NAMES = ("Upsample", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "ZeroPad2d", "Identity", "BatchNorm2d", "ReLU")
+TORCH_NAMES = ("Upsample", "ConvTranspose2d", "MaxPool2d", "ZeroPad2d", "Identity")
 NAMES = {name: f"nn.{name}" for name in TORCH_NAMES}
 """Our block name -> the name YAML files use, where they differ."""
 
 ALIASES = {"Silence": "Identity"}
 """Names of older files -> our block name."""
 
-OURS_ALONE = frozenset({"Chain", "ChainDetect", "AnchorDetect"})
-"""Blocks that no YAML can name."""
+OURS_ALONE = frozenset({"Chain", "ChainDetect", "AnchorDetect", "LightConv"})
+"""Blocks that no row of a YAML can name with our arguments."""
+
+IN_STEP = {"Bottleneck": 3, "Detect": 1}
+"""Block -> how many of its first arguments mean the same in a row, where that is not all."""
+
+TAKES_NONE = frozenset({("Upsample", "size"), ("MaxPool2d", "s"), ("Conv", "p"), ("Focus", "p")})
+"""Block and argument for which a row may say None."""
 
 OTHER_HEADS = {
     "Segment": "segmentation", "Segment26": "segmentation", "YOLOESegment": "segmentation",
@@ -88,6 +94,11 @@ def vocabulary() -> list[str]:
     return [NAMES.get(name, name) for name in BLOCKS if name not in OURS_ALONE] + [V10_HEAD]
 
 
+def detection_heads() -> list[str]:
+    """The heads a row may have."""
+    return [name for name in vocabulary() if name == V10_HEAD or (name in BLOCKS and BLOCKS[name].head)]
+
+
 def block_named(module: str) -> str:
     """Our block for a module name of a YAML row. Raises EffscopeError for one effscope does not build."""
     if module == V10_HEAD:
@@ -97,14 +108,15 @@ def block_named(module: str) -> str:
     if block in BLOCKS:
         return block
     if module in OTHER_HEADS:
-        heads = ", ".join(NAMES.get(name, name) for name, block in BLOCKS.items() if block.head and name in known)
         raise EffscopeError(
             f"'{module}' is a head for {OTHER_HEADS[module]}, no detection head: effscope reads detectors, "
-            f"their heads are {heads}, {V10_HEAD}"
+            f"their heads are {', '.join(detection_heads())}"
         )
     if module in OPEN_VOCABULARY:
         raise EffscopeError(f"'{module}' is {OPEN_VOCABULARY[module]}: effscope does not build that block")
-    near = get_close_matches(module, vocabulary(), n=3) or get_close_matches(f"nn.{module}", vocabulary(), n=1, cutoff=1)
+    near = get_close_matches(module, vocabulary(), n=3, cutoff=0.5) or get_close_matches(
+        f"nn.{module}", vocabulary(), n=1, cutoff=1
+    )
     choices = f"did you mean {', '.join(near)}?" if near else f"choose one of {', '.join(vocabulary())}"
     raise EffscopeError(f"unknown block '{module}': {choices}")
 
@@ -158,7 +170,8 @@ def detect_written(layout: Layout, args: Args) -> tuple[str, Mapping[str, Any]]:
     Raises:
         EffscopeError: the class tower is not the one Ultralytics builds beside these blocks.
     """
-    _, tower, pairing, reg_max = (*args, *DETECT_DEFAULTS[len(args) :])
+    every: Args = (*args, *DETECT_DEFAULTS[len(args) :])
+    _, tower, pairing, reg_max = every
     if (tower, pairing, reg_max) == ("light", "dual", REG_MAX):
         return V10_HEAD, {}
     cause = switches(layout)
@@ -168,9 +181,10 @@ def detect_written(layout: Layout, args: Args) -> tuple[str, Mapping[str, Any]]:
             f"light head only beside {', '.join(SWITCHES_TO_LIGHT)}; the move nms-free makes it a v10Detect"
         )
     if tower != "light" and cause:
+        stages = "CIB" if cause == ["C2fCIB"] else cause[0]
         raise EffscopeError(
-            f"{layout.name} has {'CIB' if cause == ['C2fCIB'] else cause[0]} stages under the standard class head: YAML "
-            f"cannot spell that, Ultralytics builds the light head beside any {cause[0]}; search with --head light"
+            f"{layout.name} has {stages} stages under the standard class head: YAML cannot spell that, Ultralytics "
+            f"builds the light head beside any {cause[0]}; search with --head light"
         )
     keys = {"end2end": True} if pairing == "dual" else {}
     return "Detect", keys if reg_max == REG_MAX else {**keys, "reg_max": reg_max}

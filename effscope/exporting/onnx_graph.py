@@ -1,0 +1,167 @@
+"""A detector as an ONNX graph, checked by running it beside the network."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from effscope.errors import EffscopeError
+from effscope.files import write_bytes
+from effscope.nn.build import Network
+from effscope.nn.fuse import deploy
+from effscope.results import version
+
+MISSING = 'ONNX needs packages that are not installed: pip install "effscope[onnx]"'
+MOST_DETECTIONS = 300
+"""Detections a one-to-one head gives, best first; there is no suppression behind it."""
+
+TOLERANCE_PX, TOLERANCE_SCORE = 0.05, 1e-3
+INPUT, OUTPUT = "images", "detections"
+
+
+class Decoded(nn.Module):
+    """The inference output alone: (1, 4 + nc, A), or the best (1, 300, 6) of a one-to-one head."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+        self.one_to_one = network.spec.info["box_format"] == "xyxy"
+
+    def forward(self, images: Tensor) -> Tensor:
+        decoded: Tensor = self.network(images)["decoded"][0]
+        return best(decoded) if self.one_to_one else decoded
+
+
+def best(decoded: Tensor) -> Tensor:
+    """The best detections among all anchor points.
+
+    Args:
+        decoded: (B, 4 + C, A), boxes xyxy in px and class probabilities.
+
+    Returns:
+        (B, 300, 6): xyxy, score, class; fewer rows where there are fewer candidates.
+    """
+    rows = decoded.transpose(1, 2)
+    n_classes = rows.shape[2] - 4
+    n = min(MOST_DETECTIONS, rows.shape[1] * n_classes)
+    scores, index = rows[:, :, 4:].flatten(1).topk(n, 1)
+    boxes = rows[:, :, :4].gather(1, (index // n_classes)[:, :, None].expand(-1, -1, 4))
+    return torch.cat((boxes, scores[:, :, None], (index % n_classes)[:, :, None].to(scores.dtype)), 2)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Largest difference between the graph and the network on one random image: boxes in px, scores."""
+
+    px: float
+    score: float
+
+
+def write_onnx(path: Path, network: Network, classes: tuple[str, ...], imgsz: int) -> Agreement:
+    """Write the deploy form of a network as ONNX: input `images` (1, 3, S, S) float32 0-1, output `detections`.
+
+    Args:
+        path: the file; written only if the check holds.
+        network: has the view `decoded`.
+        classes: class names, for the metadata.
+        imgsz: side S in px.
+
+    Raises:
+        EffscopeError: a package is missing, the exporter fails, or the graph does not give the network's output.
+    """
+    try:
+        import onnx  # noqa: PLC0415 - optional
+        import onnxruntime  # noqa: PLC0415
+        import onnxscript  # noqa: F401, PLC0415
+    except ImportError:
+        raise EffscopeError(MISSING) from None
+    model = Decoded(deploy(network).cpu()).eval()
+    image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
+    graph = onnx.load_from_string(_exported(model, image))
+    for key, value in _facts(network, classes, imgsz).items():
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = key, value
+    data = graph.SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        ours = model(image)
+    theirs = torch.from_numpy(session.run(None, {INPUT: image.numpy()})[0])
+    agreement = _compared(ours, theirs, model.one_to_one)
+    if agreement.px > TOLERANCE_PX or agreement.score > TOLERANCE_SCORE:
+        raise EffscopeError(
+            f"{path.name}: onnxruntime differs from torch by {agreement.px:.3g} px and {agreement.score:.3g} in score: "
+            "not written"
+        )
+    write_bytes(path, data)
+    return agreement
+
+
+def _facts(network: Network, classes: tuple[str, ...], imgsz: int) -> dict[str, str]:
+    info = network.spec.info
+    return {
+        "names": json.dumps(dict(enumerate(classes))),
+        "stride": str(max(info["strides"])),
+        "imgsz": json.dumps([imgsz, imgsz]),
+        "task": "detect",
+        "box_format": info["box_format"],
+        "nms": "none needed" if info["box_format"] == "xyxy" else "to be done",
+        "effscope": version("effscope"),
+    }
+
+
+def _exported(model: nn.Module, image: Tensor) -> bytes:
+    """The serialised graph; what the exporter prints is shown only in its error."""
+    with _silence() as noise:
+        try:
+            program = torch.onnx.export(
+                model, (image,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+            )
+            assert program is not None
+            return bytes(program.model_proto.SerializeToString())
+        except Exception as e:  # whatever the exporter raises for an operation it does not know
+            last = (str(e).strip() or noise.getvalue().strip() or type(e).__name__).splitlines()[0]
+            raise EffscopeError(f"torch.onnx cannot express this model: {last[:200]}") from e
+
+
+@contextmanager
+def _silence() -> Iterator[io.StringIO]:
+    noise, before = io.StringIO(), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(noise), redirect_stderr(noise), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield noise
+    finally:
+        logging.disable(before)
+
+
+def _compared(ours: Tensor, theirs: Tensor, one_to_one: bool) -> Agreement:
+    if not one_to_one:
+        difference = (ours - theirs).abs()
+        return Agreement(float(difference[:, :4].amax()), float(difference[:, 4:].amax()))
+    score = float((ours[0, :, 4] - theirs[0, :, 4]).abs().amax())
+    return Agreement(max(map(partial(_nearest, ours[0]), theirs[0]), default=0.0), score)
+
+
+def _nearest(rows: Tensor, row: Tensor) -> float:
+    """How far the nearest row of the same class and score is: equal scores may have changed places.
+
+    The last score of the list may be shared by rows that are not in it: such a row has no partner to be near to.
+    """
+    same = (rows[:, 5] == row[5]) & ((rows[:, 4] - row[4]).abs() < TOLERANCE_SCORE)
+    if row[4] < rows[-1, 4] + TOLERANCE_SCORE:
+        return 0.0
+    return float((rows[same, :4] - row[:4]).abs().amax(1).min()) if same.any() else math.inf

@@ -1,0 +1,1 @@
+"""How Ultralytics' YAML says a layout."""
