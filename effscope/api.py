@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from effscope.config import (
     EvalConfig,
@@ -34,9 +34,12 @@ from effscope.results import (
     origin,
 )
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
 
 def rank(
-    model: str,
+    model: str | Module,
     at: str = "stage",
     threshold: float = 0.5,
     fold_bn: bool = True,
@@ -47,8 +50,8 @@ def rank(
     """Numerical rank of each stage of a model, ascending.
 
     Args:
-        model: zoo name, layout YAML, weights file or run folder.
-        at: "stage" (the stage's closing conv) or "block" (the last conv of its last block).
+        model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
+        at: "stage" (the stage's closing conv), "block" (the last conv of its last block) or "all" convolutions.
         threshold: a singular value counts above this fraction of the largest.
         fold_bn: fold the batch norm into the weight first.
         activations: a data set: rank the outputs over its pictures instead of the weights.
@@ -61,7 +64,7 @@ def rank(
     from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
 
     check({"at": at, "threshold": threshold, "limit": limit, "imgsz": imgsz})
-    opened = open_model(model)
+    opened = open_model(model, imgsz)
     images, of = None, "weights"
     if activations is not None:
         from effscope.runs import pictures  # noqa: PLC0415
@@ -74,16 +77,24 @@ def rank(
     return rank_model(opened, config, weights=weights, of=of, images=images)
 
 
-def cost(model: str, imgsz: int = 640) -> CostResult | TensorsResult:
-    """Exact parameters, MACs, FLOPs and bytes of a model on one square image of `imgsz` px; parameters alone of
-    weights whose architecture is not known. Imports no torch for zoo names and YAML. Raises EffscopeError for bad
-    input."""
+def cost(model: str | Module, imgsz: int | None = None) -> CostResult | TensorsResult:
+    """Exact parameters, MACs, FLOPs and bytes of a model on one square image; parameters alone of weights whose
+    architecture is not known. Imports no torch for zoo names and YAML.
+
+    Args:
+        model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
+        imgsz: side of the image in px; by default 640, for torchvision and timm what the model is made for.
+
+    Raises:
+        EffscopeError: bad input, in one line.
+    """
     from effscope.costing.estimate import cost_graph, cost_of_tensors  # noqa: PLC0415
 
     check({"imgsz": imgsz})
-    opened = open_layout(model)
+    opened = open_layout(model, imgsz)
+    side = imgsz or (opened.imgsz if opened.module is not None and opened.imgsz else 640)
     outline = replace(opened.outline, model=opened.name)
-    return cost_graph(opened.graph, outline, imgsz) if opened.graph.views else cost_of_tensors(opened.graph, outline)
+    return cost_graph(opened.graph, outline, side) if opened.graph.views else cost_of_tensors(opened.graph, outline)
 
 
 def layer_cost(

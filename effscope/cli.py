@@ -127,7 +127,9 @@ def cost(
     stride: Annotated[int, typer.Option("--stride", help="Stride of --layer.")] = 2,
     size: Annotated[int, typer.Option("--size", help="Side of the map --layer reads.")] = 80,
     symbolic: Annotated[bool, typer.Option("--symbolic", help="Formulas too (needs sympy).")] = False,
-    imgsz: Annotated[int, typer.Option("--imgsz", help="Side of the image in px.")] = 640,
+    imgsz: Annotated[
+        Optional[int], typer.Option("--imgsz", help="Side of the image in px: 640, or what the model is made for.")
+    ] = None,
     by: Annotated[str, typer.Option("--by", help="Rows of the table: layer, stage or op.")] = "layer",
     json: Json = None,
     csv: Csv = None,

@@ -20,7 +20,7 @@ from effscope.spelling.tables import (
     FORCED,
     IN_STEP,
     NAMES,
-    OURS_ALONE,
+    SPELLED,
     activation_call,
     detect_written,
     detection_heads,
@@ -196,9 +196,9 @@ def _writable(layout: Layout) -> None:
     rounding = replace(layout.scale, multiple=CHANNEL_MULTIPLE)
     for n, layer in enumerate(layout.layers):
         place = f"{layout.name}, layer '{layer.id}'"
-        block = BLOCKS.get(layer.block)
-        if block is None or layer.block in OURS_ALONE:
-            raise EffscopeError(f"{place} is a {layer.block}: no YAML row can say that; export it as pt or safetensors")
+        if layer.block not in SPELLED:
+            raise EffscopeError(f"{place} is a {layer.block}: Ultralytics' YAML has no such block; export another form")
+        block = BLOCKS[layer.block]
         if n and IMAGE in layer.sources:
             raise EffscopeError(f"{place} reads the image: in YAML only the first row can, put an Identity there")
         if len(layer.args) > IN_STEP.get(layer.block, len(layer.args)) and layer.block != "Detect":

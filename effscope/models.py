@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effscope.errors import EffscopeError
-from effscope.expand import expand, outline
+from effscope.expand import IMAGE_CHANNELS, expand, outline
 from effscope.families.catalog import ALIASES, ZOO
 from effscope.families.catalog import layout as built_in
 from effscope.layout_yaml import open_yaml
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 RUN_WEIGHTS = "model.safetensors"
+HUB_NAMES = ("torchvision", "timm")
+USUAL_SIZE = 640
 LAYOUT_KEY, CLASSES_KEY, IMGSZ_KEY = "effscope.layout", "effscope.classes", "effscope.imgsz"
 
 
@@ -95,12 +97,20 @@ def _missing(model: str) -> EffscopeError:
     )
 
 
-def open_layout(model: str) -> Model:
+def open_layout(model: str | Module, imgsz: int | None = None) -> Model:
     """A MODEL's architecture; reads weights only when the architecture is in their file.
+
+    Args:
+        model: what the commands take, or a torch module.
+        imgsz: side in px a foreign module is traced at.
 
     Raises:
         EffscopeError: no such model, or a file that is not one.
     """
+    if not isinstance(model, str):
+        return _of_module(model, imgsz or USUAL_SIZE)
+    if model.partition(":")[0] in HUB_NAMES:
+        return _of_hub(model, imgsz)
     path = Path(model)
     if model in ZOO or model in ALIASES:
         return Model(model, built_in(model), source="built in, untrained weights")
@@ -112,12 +122,39 @@ def open_layout(model: str) -> Model:
     return open_model(model)
 
 
-def open_model(model: str) -> Model:
+def _of_hub(model: str, imgsz: int | None) -> Model:
+    from effscope.model_hubs import open_hub  # noqa: PLC0415 - imports torch
+
+    opened = open_hub(model, imgsz)
+    notes = (opened.note,) if opened.note else ()
+    traced = (opened.imported.graph, replace(opened.imported.outline, notes=notes))
+    source = ", ".join((f"{model}, untrained weights, traced at {opened.imgsz} px", *notes))
+    return Model(
+        model.partition(":")[2], None, source=source, imgsz=opened.imgsz, traced=traced, module=opened.module,
+        why="it is traced, not built from blocks",
+    )  # fmt: skip
+
+
+def _of_module(module: Module, imgsz: int) -> Model:
+    from effscope.nn.import_torch import import_module  # noqa: PLC0415 - imports torch
+
+    name = type(module).__name__
+    imported = import_module(module, (1, IMAGE_CHANNELS, imgsz, imgsz), name)
+    source = f"the module {name}, traced at {imgsz} px"
+    return Model(
+        name, None, module.state_dict(), source=source, imgsz=imgsz, traced=(imported.graph, imported.outline),
+        module=module, why="it is traced, not built from blocks",
+    )  # fmt: skip
+
+
+def open_model(model: str | Module, imgsz: int | None = None) -> Model:
     """A MODEL with its weights if it has any. Weights files are read without running what is in them.
 
     Raises:
         EffscopeError: no such model, a file that is not one, or weights of an architecture effscope cannot name.
     """
+    if not isinstance(model, str) or model.partition(":")[0] in HUB_NAMES:
+        return open_layout(model, imgsz)
     path = Path(model)
     if model in ZOO or model in ALIASES or not path.exists() or path.suffix.lower() in YAML_SUFFIXES:
         return open_layout(model)

@@ -204,11 +204,13 @@ class ZooRow:
 
 @dataclass(frozen=True)
 class ZooResult(Result):
-    """Models beside what was published of them; `size` says for which input, `source` whose figures."""
+    """Models beside what was published of them; `size` says for which input, `source` whose figures, `compares` which
+    two counts of a row stand beside the published parameters and FLOPs."""
 
     title: str
     size: str
     source: str
+    compares: tuple[str, str]
     models: tuple[ZooRow, ...]
     origin: Origin
 

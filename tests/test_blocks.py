@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from effscope.blocks import stages as stage_blocks
 from effscope.blocks.heads import CLASS_TOWERS, PAIRINGS, class_bias
 from effscope.blocks.table import BLOCKS
+from effscope.blocks.yolox import FORMS
 from effscope.costing.estimate import node_costs, parameters, total
 from effscope.errors import EffscopeError
 from effscope.nn.build import build
@@ -156,6 +157,56 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "C2PSA": kept(QUADS, n=N, expansion=st.just(0.5)),
     "C2fPSA": kept(QUADS, n=N, expansion=st.just(0.5)),
     "AIFI": st.builds(lambda c, wide: Case(8 * c, {"c_hidden": wide, "heads": 2}), st.integers(1, 2), WIDTHS),
+    "SE": cases(ratio=st.integers(1, 16), act=ACT),
+    "MixConv": st.builds(
+        lambda c, kernels, s, act: Case(c, {"kernels": kernels, "s": s, "act": act}),
+        st.integers(3, 12),
+        st.lists(ODD, min_size=1, max_size=3).map(tuple),
+        st.integers(1, 2),
+        ACT,
+    ),
+    "LinearBottleneck": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 2), squeeze=st.integers(0, 4), act=ACT),
+    "InvertedResidual": cases(
+        c_out=WIDTHS,
+        k=ODD,
+        s=st.integers(1, 2),
+        expansion=st.sampled_from([1, 2.5, 6]),
+        squeeze=st.integers(0, 4),
+        act=ACT,
+    ),
+    "MBStage": cases(
+        expansion=st.sampled_from([1, 6]),
+        k=ODD,
+        s=st.integers(1, 2),
+        c_out=WIDTHS,
+        depth=st.integers(1, 3),
+        squeeze=st.integers(0, 4),
+        act=ACT,
+    ),
+    "SpatialConv": cases(
+        c_out=WIDTHS, kernels=ODD.map(lambda k: (k,)), s=st.integers(1, 2), form=st.sampled_from(FORMS)
+    ),
+    "CSPLayer": st.builds(
+        lambda c, half, n, shortcut, kernels, form: Case(
+            c,
+            {
+                "c_out": 2 * half,
+                "n": n,
+                "shortcut": shortcut,
+                "kernels": kernels[: 1 if form == "dense" else 3],
+                "form": form,
+            },
+        ),
+        WIDTHS,
+        st.integers(3, 8),
+        N,
+        FLAG,
+        st.lists(ODD, min_size=1, max_size=3).map(tuple),
+        st.sampled_from(FORMS),
+    ),
+    "YOLOXHead": cases(
+        st.just((1, 2, 4)), nc=st.integers(1, 30), kernels=ODD.map(lambda k: (k,)), form=st.sampled_from(FORMS)
+    ),
     "Chain": st.builds(
         lambda c, links, residual: Case(c, {"links": links(c), "residual": residual}), WIDTHS, st.just(chained), FLAG
     ),

@@ -75,7 +75,8 @@ def test_the_way_through_json_changes_nothing(model: Layout) -> None:
 
 
 def test_digest_is_of_what_decides_the_model() -> None:
-    models = [layout(name, nc) for name in ZOO for nc in (3, 80)] + [move(layout("yolov8n"), name) for name in MOVES]
+    names = [name for name in ZOO if name != "yolox-nano-voc"]  # with 3 classes it is yolox-nano
+    models = [layout(name, nc) for name in names for nc in (3, 80)] + [move(layout("yolov8n"), name) for name in MOVES]
     assert len({m.digest() for m in models}) == len(models)
     assert replace(MADE, name="other").digest() == MADE.digest()
     assert all(len(m.digest()) == 16 for m in models)

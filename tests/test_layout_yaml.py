@@ -20,7 +20,7 @@ from effscope.families.catalog import ZOO, layout
 from effscope.layout_yaml import from_yaml, open_yaml, read_yaml, same, to_yaml
 from effscope.moves import MOVES, move
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.spelling.tables import ACTIVATIONS, FORCED, NAMES, OURS_ALONE, vocabulary
+from effscope.spelling.tables import ACTIVATIONS, FORCED, NAMES, SPELLED, vocabulary
 
 YOLOV8 = """
 # as Ultralytics spells it, all scales in one file
@@ -80,7 +80,17 @@ def test_the_style_of_the_text_does_not_matter(style: bool | None) -> None:
     assert from_yaml("\ufeff" + text.replace("\n", "\r\n"), "yolov8s") == layout("yolov8s")
 
 
-@pytest.mark.parametrize("name", ZOO)
+OURS_ALONE = {name for name in ZOO if {layer.block for layer in layout(name).layers} - set(SPELLED)}
+"""Models with blocks that Ultralytics does not have."""
+
+
+@pytest.mark.parametrize("name", sorted(OURS_ALONE))
+def test_a_model_that_ultralytics_does_not_have_is_refused(name: str) -> None:
+    with pytest.raises(EffscopeError, match="Ultralytics' YAML has no such block"):
+        to_yaml(layout(name))
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if name not in OURS_ALONE])
 def test_every_built_in_model_there_and_back(name: str) -> None:
     model = layout(name, 7)
     text = to_yaml(model)
@@ -94,14 +104,23 @@ def test_every_built_in_model_there_and_back(name: str) -> None:
 MOVED = [("scdown",), ("light-head", "cib"), ("light-head", "cib-lk", "scdown"), ("nms-free", "light-head", "psa")]
 
 
-@pytest.mark.parametrize("moves", MOVED, ids=str)
-@pytest.mark.parametrize("name", SMALL)
-def test_there_and_back_after_moves(name: str, moves: tuple[str, ...]) -> None:
-    """Also where ids are no positions and a layer is new: the key `effscope` keeps them, under any file name."""
+def moved(name: str, moves: tuple[str, ...]) -> Layout | None:
+    """The model after moves, None where it has no layer for one of them."""
     model = layout(name, 3)
-    for step in moves:
-        with suppress(EffscopeError):  # the model has no layer for it
+    with suppress(EffscopeError):
+        for step in moves:
             model = move(model, step)
+        return model
+    return None
+
+
+AFTER_MOVES = {f"{name} {' '.join(moves)}": made for name in SMALL for moves in MOVED if (made := moved(name, moves))}
+
+
+@pytest.mark.parametrize("model", AFTER_MOVES.values(), ids=AFTER_MOVES)
+def test_there_and_back_after_moves(model: Layout) -> None:
+    """Also where ids are no positions and a layer is new: the key `effscope` keeps them, under any file name."""
+    name = model.name
     text = to_yaml(model)
     assert from_yaml(text, name) == model
     assert to_yaml(from_yaml(text, name)) == text
@@ -397,6 +416,7 @@ SAID = {
     "[-1, 1, Upsample, [None, 2, nearest]]": r"unknown block 'Upsample': did you mean nn\.Upsample",
     "[-1, 1, Xyzzy, [64]]": "unknown block 'Xyzzy': choose one of Conv, ",
     "[-1, 1, Segment, [nc]]": "'Segment' is a head for segmentation, no detection head.*Detect, v10Detect",
+    "[-1, 1, LightConv, [64, 3]]": "'LightConv' is a block of effscope alone: no YAML row can say it",
     "[-1, 1, Classify, [nc]]": "'Classify' is a head for classification",
     "[-1, 1, C2fAttn, [64, 64, 2]]": "'C2fAttn' is text-guided attention: effscope does not build that block",
     "[-1, 1, Conv, [64, three]]": "'k' must be a positive whole kernel side, got 'three'",
@@ -411,7 +431,8 @@ def test_what_an_error_says(row: str, message: str) -> None:
 
 
 def test_the_choices_are_all_blocks_a_row_can_name() -> None:
-    assert set(vocabulary()) == {NAMES.get(name, name) for name in BLOCKS if name not in OURS_ALONE} | {"v10Detect"}
+    assert set(SPELLED) <= set(BLOCKS)
+    assert set(vocabulary()) == {NAMES.get(name, name) for name in SPELLED} | {"v10Detect"}
 
 
 @pytest.mark.parametrize(
@@ -479,7 +500,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 SIMPLE = [
     name
     for name, block in BLOCKS.items()
-    if name not in OURS_ALONE and not block.many and not block.head and set(block.arguments) <= set(VALUES)
+    if name in SPELLED and not block.many and not block.head and set(block.arguments) <= set(VALUES)
 ]
 
 

@@ -56,7 +56,8 @@ def conv_transpose2d(draw: st.DrawFn) -> Call:
 @st.composite
 def maxpool(draw: st.DrawFn) -> Call:
     k = draw(st.integers(1, 5))
-    return {"k": k, "s": draw(st.integers(1, 3)), "p": draw(st.integers(0, k // 2))}, [draw(feature_map(5))]
+    args = {"k": k, "s": draw(st.integers(1, 3)), "p": draw(st.integers(0, k // 2)), "ceil": draw(st.booleans())}
+    return args, [draw(feature_map(5))]
 
 
 @st.composite
@@ -132,6 +133,7 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "anchor2box": st.tuples(SIDE, SIDE).map(
         lambda t: ({"strides": (8,), "anchors": (((4.0, 5.0), (6.0, 7.5)),)}, [(2, 4, 2 * t[0] * t[1]), (2, 9, *t)])
     ),
+    "cell2box": dist2box().map(lambda call: ({"strides": call[0]["strides"]}, call[1])),
     "posembed2d": feature_map().map(lambda s: ({"c": 8, "temperature": 1e4}, [s])),
     "view": feature_map().map(
         lambda s: (
@@ -139,10 +141,24 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
                 "target": "permute.default",
                 "operands": (Slot(0), (0, 2, 3, 1)),
                 "tensors": {},
+                "keywords": {},
                 "shape": (s[0], s[2], s[3], s[1]),
             },
             [s],
         )
+    ),
+    "constant": st.tuples(SMALL, SMALL).map(lambda s: ({"shape": s, "dtype": "float32"}, [])),
+    "elementwise": feature_map().map(
+        lambda s: ({"target": "mul.Scalar", "operands": (Slot(0), 2.0), "keywords": {}, "tensors": {}, "shape": s}, [s])
+    ),
+    "reduce": st.tuples(feature_map(), st.booleans(), st.sampled_from(["mean", "sum", "amax"])).map(
+        lambda t: ({"kind": t[2], "dims": (2, 3), "keep": t[1]}, [t[0]])
+    ),
+    "einsum": st.tuples(SMALL, SMALL, SMALL).map(
+        lambda t: ({"equation": "bik,bkj->bji"}, [(2, t[0], t[1]), (2, t[1], t[2])])
+    ),
+    "sdpa": st.tuples(SMALL, SMALL, SMALL, SMALL).map(
+        lambda t: ({"scale": None, "causal": False}, [(2, 3, t[1], t[0]), (2, 3, t[2], t[0]), (2, 3, t[2], t[3])])
     ),
     "opaque": feature_map().map(
         lambda s: (
@@ -150,6 +166,7 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
                 "target": "add.Tensor",
                 "operands": (Slot(0), Slot(1)),
                 "tensors": {"w": Tensor((s[1], 1, 1))},
+                "keywords": {},
                 "shape": s,
             },
             [s],
@@ -185,7 +202,7 @@ def test_shapes_and_tensors_are_those_of_the_torch_module(op: str) -> None:
     def check(call: Call) -> None:
         args, inputs = call
         assert set(args) == set(OPS[op].arguments)
-        if op == "parameter":
+        if op in ("parameter", "constant"):
             assert tuple(BUILDERS[op](args).shape) == OPS[op].shape(args, [])
             assert {role: t.shape for role, t in OPS[op].tensors(args).items()} == {"": args["shape"]}
             return
@@ -227,7 +244,7 @@ def test_law_of_a_convolution_is_what_torch_counts(call: Call) -> None:
         ("silu", {}, [(2, 3, 4, 5)], "act", 240),
         ("sigmoid", {}, [(2, 3, 4, 5)], "act", 120),
         ("softmax", {"dim": 1}, [(2, 3, 4, 5)], "softmax", 360),
-        ("maxpool", {"k": 3, "s": 1, "p": 1}, [(1, 1, 4, 5)], "pool", 160),
+        ("maxpool", {"k": 3, "s": 1, "p": 1, "ceil": False}, [(1, 1, 4, 5)], "pool", 160),
         ("add", {}, [(1, 2, 3, 4)] * 3, "elementwise", 48),
     ],
 )

@@ -16,6 +16,7 @@ from effscope.files import write_bytes, write_text
 from effscope.results import (
     CostResult,
     EvalResult,
+    ExportResult,
     LayerCostResult,
     Origin,
     RankResult,
@@ -43,7 +44,8 @@ NOT_RANKED = StageRank(1, "model.2.cv2.conv", (32, 9), 32, None, None, None, Non
 EXAMPLES: dict[type[Result], Result] = {
     CostResult: api.cost("yolov8n", 64),
     TensorsResult: TensorsResult("w", 12, ("the rest",), (TensorRow("model.0", "Conv", 12),), MADE, ("a note",)),
-    ZooResult: ZooResult("t", "640 px", "s", (ZooRow("yolov8n", 9, 8, 7, 6, 5, 4, 3.2, 8.7), ZooRow("other")), MADE),
+    ZooResult: ZooResult("t", "640 px", "s", ("params", "macs"), (ZooRow("yolov8n", 9, 8, 7, 6, 5, 4, 3.2, 8.7), ZooRow("other")), MADE),
+    ExportResult: ExportResult("m", 64, {"yaml": "m.yaml", "pt": "m.pt"}, ("a note",), MADE),
     LayerCostResult: api.layer_cost("conv3x3", 8),
     RankResult: RankResult("m", "s", {"at": "stage", "threshold": 0.5}, (STAGE, NOT_RANKED), (8,), MADE),
     EvalResult: EvalResult(**SCORES),
@@ -92,6 +94,7 @@ COLUMNS = {
     CostResult: ["name", "block", "shape", "params", "macs", "flops", "conv_flops", "bytes", "stage"],
     TensorsResult: [f.name for f in fields(TensorRow)],
     ZooResult: [f.name for f in fields(ZooRow)],
+    ExportResult: ["format", "file"],
     LayerCostResult: ["name", "params", "macs", "flops", "ratio"],
     RankResult: [f.name for f in fields(StageRank)],
     EvalResult: ["class", "ap"],
@@ -99,7 +102,7 @@ COLUMNS = {
     SearchResult: [f.name for f in fields(Trial)],
 }
 ROWS = {
-    CostResult: 23, TensorsResult: 1, ZooResult: 2, LayerCostResult: 3, RankResult: 2, EvalResult: 2, TrainResult: 2,
+    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 3, RankResult: 2, EvalResult: 2, TrainResult: 2,
     SearchResult: 1,
 }  # fmt: skip
 

@@ -180,7 +180,7 @@ def rtdetr_decoder(e: Emitter, xs: Sequence[Value], nc: int) -> None:
         levels.append(at.norm(at.conv2d(x, c, name="0"), "1"))
     tensors = _decoder_tensors(c, nc, len(xs))
     params = tuple((role, f"{e.path}.{role}") for role in tensors)
-    args = {"target": "", "operands": (), "shape": (1, 300, 4 + nc), "tensors": tensors}
+    args = {"target": "", "operands": (), "keywords": {}, "shape": (1, 300, 4 + nc), "tensors": tensors}
     inputs = tuple(level.name for level in levels)
     e.nodes.append(Node(f"{e.path}.queries", "opaque", inputs, args, e.layer, params))
     e.views["features"] = inputs

@@ -126,5 +126,5 @@ def _single(key: str, tensor: Tensor, layer: str) -> Node:
         kind = {"": ops.Tensor(tuple(tensor.shape), "buffer")}
     else:
         kind = {"": ops.Tensor(tuple(tensor.shape))}
-    args = {"target": "", "operands": (), "shape": tuple(tensor.shape), "tensors": kind}
+    args = {"target": "", "operands": (), "keywords": {}, "shape": tuple(tensor.shape), "tensors": kind}
     return Node(key, "opaque", (), args, layer, (("", key),))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from effscope.spec.ops import OPS
-from effscope.spec.shape_rules import Shape
+from effscope.spec.shape_rules import Shape, indices
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,20 @@ def _matmul(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     return {"macs": inputs[0][-1] * math.prod(out)}
 
 
+def _einsum(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    return {"macs": math.prod(indices(args["equation"], inputs).values())}
+
+
 def _attention(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     q, k, v = inputs
     pairs = math.prod(q[:-2]) * q[-1] * k[-1]
     return {"macs": pairs * (q[-2] + v[-2]), "softmax": 3 * pairs, "elementwise": pairs}
+
+
+def _sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    q, k, v = inputs[:3]
+    pairs = math.prod(q[:-1]) * k[-2]
+    return {"macs": pairs * (q[-1] + v[-1]), "softmax": 3 * pairs, "elementwise": pairs}
 
 
 def _mha(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
@@ -135,7 +145,9 @@ LAWS: dict[str, Law] = {
     "conv_transpose2d": _conv_transpose2d,
     "linear": _linear,
     "matmul": _matmul,
+    "einsum": _einsum,
     "attention": _attention,
+    "sdpa": _sdpa,
     "mha": _mha,
     "batchnorm": _per_element("norm", 2),
     "layernorm": _per_element("norm", 5),
@@ -154,6 +166,7 @@ LAWS: dict[str, Law] = {
     "maxpool": _pool,
     "avgpool": _pool,
     "adaptive_avgpool": _mean,
+    "reduce": _mean,
     "pad": _free,
     "upsample": lambda args, inputs, out: {"pool": UPSAMPLING[args["mode"]] * math.prod(out)},
     "resize_as": lambda args, inputs, out: {"pool": UPSAMPLING[args["mode"]] * math.prod(out)},
@@ -173,13 +186,27 @@ LAWS: dict[str, Law] = {
     "anchor2box": _per_element("elementwise", 4),
     "cell2box": _per_element("elementwise", 2),
     "posembed2d": _free,
+    "constant": _free,
     "view": _free,
+    "elementwise": _per_element("elementwise", 1),
     "opaque": _free,
 }
 """Primitive name -> law. Same keys as OPS. `opaque` is not counted here: results list it as uncounted."""
 
 VIEWS_ONLY = frozenset(
-    {"input", "parameter", "split", "item", "flatten", "unflatten", "transpose", "reshape_as", "detach", "view"}
+    {
+        "input",
+        "parameter",
+        "constant",
+        "split",
+        "item",
+        "flatten",
+        "unflatten",
+        "transpose",
+        "reshape_as",
+        "detach",
+        "view",
+    }
 )
 """Primitives that move no data of their own: they only re-label what is there."""
 

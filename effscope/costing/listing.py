@@ -31,7 +31,14 @@ def list_zoo(pattern: str, progress: Progress) -> ZooResult:
         progress(n / len(names), f"counting {name}")
         rows.append(_zoo_row(name))
     title = f"built-in models, 80 classes, {SIZE} px"
-    return ZooResult(title, f"one image of {SIZE} px", SOURCE, tuple(rows), origin({"pattern": pattern}))
+    return ZooResult(
+        title,
+        f"one image of {SIZE} px",
+        SOURCE,
+        ("params_deploy", "conv_flops"),
+        tuple(rows),
+        origin({"pattern": pattern}),
+    )
 
 
 def _zoo_row(name: str) -> ZooRow:
@@ -60,4 +67,6 @@ def list_backbones(progress: Progress) -> ZooResult:
         row = ZooRow(name, published_params_m=params_m, published_flops_g=macs_g, note=model)
         rows.append(replace(row, **{key: getattr(c, key) for key in COUNTS}))
     title = f"backbones of the notes, {BACKBONE_SIZE} px"
-    return ZooResult(title, f"one image of {BACKBONE_SIZE} px", BACKBONES_SOURCE, tuple(rows), origin())
+    return ZooResult(
+        title, f"one image of {BACKBONE_SIZE} px", BACKBONES_SOURCE, ("params", "macs"), tuple(rows), origin()
+    )

@@ -46,10 +46,10 @@ class Called:
         return self.parts
 
 
-_PythonPickler: Any = pickle._Pickler  # type: ignore[attr-defined]
+_PythonPickler: Any = pickle._Pickler
 
 
-class _Pickler(_PythonPickler):
+class _Pickler(_PythonPickler):  # type: ignore[misc]
     """Python's own pickler that writes a `Named` as the global it names."""
 
     dispatch: ClassVar[dict[type, Any]] = dict(_PythonPickler.dispatch)

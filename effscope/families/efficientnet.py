@@ -76,7 +76,7 @@ def backbone(size: str) -> tuple[Line, ...]:
 def efficientnet_yolov8(size: str, nc: int = 80) -> Layout:
     """EfficientNet B0-B7 ("b0"...) with YOLOv8's neck and head on its maps of strides 8, 16 and 32.
 
-    The neck's widths and depths are YOLOv8-n's up to b2 and YOLOv8-s's from b3. All numbers of the layout are real ones.
+    The neck's widths and depths are YOLOv8-n's up to b2 and YOLOv8-s's from b3; all numbers of the layout are real.
     """
     neck_scale = yolov8.SCALES[SIZES[size].neck]
     repeats = neck_scale.repeats(NECK_REPEATS)

@@ -35,12 +35,13 @@ class Variant:
     """How the spatial convolutions of a model are made (forms: `blocks.yolox.FORMS`).
 
     Attributes:
-        form, head_form: of backbone and neck, of the head.
+        body_form, neck_form, head_form: of backbone, neck and head.
         dark2, deeper, neck, head: depthwise kernel sides of dark2, of dark3-dark5, of the neck and of the head.
         fine: a spatial convolution of stride 2 brings dark2 to dark3's maps; the neck reads both, joined.
     """
 
-    form: str
+    body_form: str
+    neck_form: str
     head_form: str
     dark2: Kernels = (3,)
     deeper: Kernels = (3,)
@@ -52,58 +53,62 @@ class Variant:
 LARGE, MIXED, MIXED_DARK2 = (7,), (3, 5, 7, 9), (3, 5)
 
 VARIANTS = {
-    "": Variant("separable", "separable"),
-    "-dwconv-vanilla": Variant("vanilla", "vanilla"),
-    "-dwconv": Variant("lean", "separable", LARGE, LARGE, LARGE, head=(5,)),
-    "-mixconv": Variant("lean", "separable", MIXED_DARK2, MIXED),
-    "-fpn-dark2": Variant("separable", "separable", fine=True),
-    "-final": Variant("lean", "separable", MIXED_DARK2, MIXED, LARGE, head=(5,), fine=True),
+    "": Variant("separable", "separable", "separable"),
+    "-dwconv-vanilla": Variant("vanilla", "vanilla", "vanilla"),
+    "-dwconv": Variant("lean", "lean", "separable", LARGE, LARGE, LARGE, head=(5,)),
+    "-mixconv": Variant("lean", "separable", "separable", MIXED_DARK2, MIXED),
+    "-fpn-dark2": Variant("separable", "separable", "separable", fine=True),
+    "-final": Variant("lean", "lean", "separable", MIXED_DARK2, MIXED, LARGE, head=(5,), fine=True),
 }
 """Variants of YOLOX-nano in a slimming study on Pascal VOC, as far as its words and figures tell them.
 
 The study says in words what it changed, not which convolutions. These readings were chosen among those that can be
 said in a sentence, by its parameters and FLOPs: a depthwise convolution stands alone where it keeps the width
 (in the CSP layers and the neck's downsampling), those that change it and the head keep their pointwise. Figures agree
-within 2 % but for dwconv-vanilla: no such reading gives its 0.68 M and 0.83 GFLOPs. With every pointwise half gone
-(which is what its words say) 0.73 M and 0.81 GFLOPs remain, so about 45 k of its parameters went elsewhere.
+within 2 %, batch norms counted as the YOLOX repository does (4 operations an element), but for dwconv-vanilla: no such
+reading gives its 0.68 M and 0.83 GFLOPs. With every pointwise half gone, which is what its words say, 0.73 M and 0.81
+GFLOPs remain: all halves together weigh 0.17 M, the study's base and vanilla differ by 0.22 M.
 """
 
 VOC_CLASSES, DEFAULT_CLASSES = 20, 80
 
 
-def _down(c: int, kernels: Kernels, variant: Variant | None, *sources: int) -> Line:
-    if variant is None:
-        return ("Conv", (c, 3, 2), 1, sources)
-    return ("SpatialConv", (c, kernels, 2, variant.form), 1, sources)
+FULL = Variant("dense", "dense", "dense")
+"""The sizes above nano."""
 
 
-def _stage(c: int, repeats: int, shortcut: bool, kernels: Kernels, variant: Variant | None) -> Line:
-    if variant is None:
+def _down(c: int, kernels: Kernels, form: str, *sources: int) -> Line:
+    if form == "dense":
+        return ("Conv", (c, *kernels, 2), 1, sources)
+    return ("SpatialConv", (c, kernels, 2, form), 1, sources)
+
+
+def _stage(c: int, repeats: int, shortcut: bool, kernels: Kernels, form: str) -> Line:
+    if form == "dense":
         return ("C3", (c, shortcut), repeats, ())
-    return ("CSPLayer", (c, shortcut, kernels, variant.form), repeats, ())
+    return ("CSPLayer", (c, shortcut, kernels, form), repeats, ())
 
 
-def lines(variant: Variant | None = None) -> tuple[tuple[Line, ...], int]:
-    """The description and the length of its backbone; without a variant every spatial convolution is a full one."""
-    v = variant or Variant("dense", "dense")
+def lines(v: Variant) -> tuple[tuple[Line, ...], int]:
+    """The description of a variant and the length of its backbone."""
     body: list[Line] = [("Focus", (64, 3), 1, ())]
     ends: list[int] = []
     for n, (c, repeats) in enumerate(zip(WIDTHS, REPEATS, strict=True)):
-        kernels = v.deeper if n else v.dark2
-        body.append(_down(c, kernels, variant, *ends[-1:]))
-        if c == WIDTHS[-1]:
+        kernels, last = v.deeper if n else v.dark2, c == WIDTHS[-1]
+        body.append(_down(c, kernels, v.body_form, *ends[-1:]))
+        if last:
             body.append(("SPP", (c, (5, 9, 13)), 1, ()))
-        body.append(_stage(c, repeats, c != WIDTHS[-1], kernels, variant))
+        body.append(_stage(c, repeats, not last, kernels, v.body_form))
         ends.append(len(body) - 1)
         if v.fine and n == 1:
-            body += [_down(WIDTHS[0], v.dark2, variant, ends[0]), ("Concat", (1,), 1, (-1, ends[1]))]
+            body += [_down(WIDTHS[0], v.dark2, v.neck_form, ends[0]), ("Concat", (1,), 1, (-1, ends[1]))]
     taps = [ends[1] + 2 if v.fine else ends[1], *ends[2:]]
     *neck, (_, _, _, outputs) = pyramid(
         len(body),
         taps,
         WIDTHS[1:],
-        lambda c: _stage(c, 3, False, v.neck, variant),
-        down=lambda c: _down(c, v.neck, variant),
+        lambda c: _stage(c, 3, False, v.neck, v.neck_form),
+        down=lambda c: _down(c, v.neck, v.neck_form),
         lateral=True,
     )
     return (*body, *neck, ("YOLOXHead", ("nc", v.head, v.head_form), 1, outputs)), len(body)
@@ -111,7 +116,7 @@ def lines(variant: Variant | None = None) -> tuple[tuple[Line, ...], int]:
 
 def yolox(size: str, nc: int = 80) -> Layout:
     """YOLOX in size nano, tiny, s, m, l or x; nano alone is depthwise-separable."""
-    rows, n_backbone = lines(VARIANTS[""] if size == "nano" else None)
+    rows, n_backbone = lines(VARIANTS[""] if size == "nano" else FULL)
     return described(f"yolox-{size}", rows, SCALES[size], nc, n_backbone)
 
 

@@ -16,7 +16,7 @@ from effscope.spec.graph import INPUT, Graph, Node
 ONE_TO_ONE = "one2one_"
 """What the one-to-one head's module names have before those of the one-to-many head."""
 
-Owner = nn.Module | nn.Parameter
+Owner = nn.Module | Tensor
 Make = Callable[[Node], Owner]
 
 
@@ -83,7 +83,8 @@ def _wire(graph: Graph, layer_id: str) -> Wiring:
     return Wiring(tuple(dict.fromkeys(inputs)), tuple(outputs))
 
 
-def _place(root: nn.Module, path: str, owner: Owner) -> None:
+def place(root: nn.Module, path: str, owner: Owner) -> None:
+    """Hang a module, parameter or buffer into a module tree at a dotted path; what is missing on the way is made."""
     *parents, leaf = path.split(".")
     for name in parents:
         if name not in root._modules:
@@ -91,6 +92,8 @@ def _place(root: nn.Module, path: str, owner: Owner) -> None:
         root = root.get_submodule(name)
     if isinstance(owner, nn.Parameter):
         root.register_parameter(leaf, owner)
+    elif isinstance(owner, Tensor):
+        root.register_buffer(leaf, owner)
     else:
         root.add_module(leaf, owner)
 
@@ -108,7 +111,7 @@ def _layer_module(graph: Graph, layer_id: str, prefix: str, wiring: Wiring, make
         path = node.module.removeprefix(f"{prefix}.")
         if path not in placed:
             placed.add(path)
-            _place(root, path, make(node))
+            place(root, path, make(node))
         if node.op == "parameter":
             values[node.name] = code.get_attr(path)
         else:

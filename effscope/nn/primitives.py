@@ -13,14 +13,17 @@ from effscope.nn.tensor_ops import (
     Attention,
     Concat,
     Detach,
+    EinSum,
     Float32Softmax,
     Foreign,
     Item,
     MatMul,
     Mul,
     PosEmbed2d,
+    Reduce,
     ReshapeAs,
     ResizeAs,
+    ScaledAttention,
     SelfAttention,
     SpaceToDepth,
     Split,
@@ -111,7 +114,7 @@ def _conv2d(args: Args) -> nn.Module:
     return conv
 
 
-BUILDERS: dict[str, Callable[[Args], nn.Module | nn.Parameter]] = {
+BUILDERS: dict[str, Callable[[Args], nn.Module | Tensor]] = {
     "input": lambda a: nn.Identity(),
     "conv2d": _conv2d,
     "parameter": lambda a: nn.Parameter(torch.full(a["shape"], float(a["value"]))),
@@ -120,7 +123,9 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | nn.Parameter]] = {
     ),
     "linear": lambda a: nn.Linear(a["c_in"], a["c_out"], a["bias"]),
     "matmul": lambda a: MatMul(),
+    "einsum": lambda a: EinSum(a["equation"]),
     "attention": lambda a: Attention(a["scale"]),
+    "sdpa": lambda a: ScaledAttention(a["scale"], a["causal"]),
     "mha": lambda a: SelfAttention(a["c"], a["heads"], batch_first=True),
     "batchnorm": lambda a: nn.BatchNorm2d(a["c"], a["eps"], a["momentum"], a["affine"]),
     "layernorm": lambda a: nn.LayerNorm(a["c"], a["eps"], a["affine"]),
@@ -136,8 +141,9 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | nn.Parameter]] = {
     "tanh": lambda a: nn.Tanh(),
     "mish": lambda a: nn.Mish(),
     "softmax": lambda a: Float32Softmax(a["dim"]),
-    "maxpool": lambda a: nn.MaxPool2d(a["k"], a["s"], a["p"]),
-    "avgpool": lambda a: nn.AvgPool2d(a["k"], a["s"], a["p"]),
+    "maxpool": lambda a: nn.MaxPool2d(a["k"], a["s"], a["p"], ceil_mode=a["ceil"]),
+    "avgpool": lambda a: nn.AvgPool2d(a["k"], a["s"], a["p"], a["ceil"]),
+    "reduce": lambda a: Reduce(a["kind"], a["dims"], a["keep"]),
     "adaptive_avgpool": lambda a: nn.AdaptiveAvgPool2d(a["size"]),
     "pad": lambda a: nn.ConstantPad2d(a["sides"], a["value"]),
     "upsample": lambda a: nn.Upsample(scale_factor=a["scale"], mode=a["mode"]),
@@ -158,7 +164,9 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | nn.Parameter]] = {
     "anchor2box": lambda a: Anchor2Box(a["strides"], a["anchors"]),
     "cell2box": lambda a: Cell2Box(a["strides"]),
     "posembed2d": lambda a: PosEmbed2d(a["c"], a["temperature"]),
-    "view": lambda a: Foreign(a["target"], a["operands"], {}),
-    "opaque": lambda a: Foreign(a["target"], a["operands"], a["tensors"]),
+    "constant": lambda a: torch.zeros(a["shape"], dtype=getattr(torch, a["dtype"])),
+    "view": lambda a: Foreign(a["target"], a["operands"], a["keywords"], {}),
+    "elementwise": lambda a: Foreign(a["target"], a["operands"], a["keywords"], {}),
+    "opaque": lambda a: Foreign(a["target"], a["operands"], a["keywords"], a["tensors"]),
 }
 """Primitive name -> how its module is made from the node's arguments."""

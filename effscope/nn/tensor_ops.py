@@ -114,6 +114,40 @@ class Attention(nn.Module):
         return v @ self.weights(q, k).transpose(-2, -1)
 
 
+class ScaledAttention(nn.Module):
+    """torch's scaled dot-product attention of (..., positions, channels); a mask may be the fourth input."""
+
+    def __init__(self, scale: float | None, causal: bool):
+        super().__init__()
+        self.scale, self.causal = scale, causal
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=self.causal, scale=self.scale)
+
+
+class Reduce(nn.Module):
+    """Mean, sum or largest value over some dimensions."""
+
+    def __init__(self, kind: str, dims: tuple[int, ...], keep: bool):
+        super().__init__()
+        self.kind, self.dims, self.keep = kind, tuple(dims), keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = getattr(torch, self.kind)(x, self.dims, self.keep)
+        return out
+
+
+class EinSum(nn.Module):
+    """A product of two tensors summed over the indices the result does not have."""
+
+    def __init__(self, equation: str):
+        super().__init__()
+        self.equation = equation
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.einsum(self.equation, a, b)
+
+
 class SelfAttention(nn.MultiheadAttention):
     """Multi-head attention of (B, positions, channels) that gives its output alone."""
 
@@ -174,12 +208,19 @@ class Foreign(nn.Module):
     Args:
         target: the overload; "" for one that is known by its tensors only and cannot be run here.
         operands: positional arguments; a `Slot` stands for an input, also inside lists.
+        keywords: further arguments by name.
         tensors: parameters it owns, role -> spec.Tensor; they follow the inputs in slot numbers.
     """
 
-    def __init__(self, target: str, operands: tuple[Any, ...], tensors: Mapping[str, ops.Tensor]):
+    def __init__(
+        self,
+        target: str,
+        operands: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        tensors: Mapping[str, ops.Tensor],
+    ):
         super().__init__()
-        self.target, self.operands = target, operands
+        self.target, self.operands, self.keywords = target, operands, dict(keywords)
         for role, tensor in tensors.items():
             parent: nn.Module = self
             *path, leaf = role.split(".")
@@ -194,7 +235,8 @@ class Foreign(nn.Module):
             raise EffscopeError("a part of this model is counted but cannot be run here: its cost shows as uncounted")
         given = (*xs, *self.parameters())
         name, _, overload = self.target.partition(".")
-        return getattr(getattr(torch.ops.aten, name), overload or "default")(*_filled(self.operands, given))
+        keywords = {key: _filled(value, given) for key, value in self.keywords.items()}
+        return getattr(getattr(torch.ops.aten, name), overload or "default")(*_filled(self.operands, given), **keywords)
 
 
 def _filled(operands: Any, given: tuple[Tensor, ...]) -> Any:

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError
-from effscope.models import Model
+from effscope.expand import IMAGE_CHANNELS
+from effscope.models import USUAL_SIZE, Model
 from effscope.ranking.analyze import Facts, Place, Taken, every_conv, layout_places, rank_taken, take, weights_of
 from effscope.results import RankResult
+from effscope.spec.resolution import resolutions
 
 
 def rank_model(
@@ -39,9 +41,17 @@ def rank_model(
 
 
 def places_of(model: Model, at: str) -> tuple[Place, ...]:
-    """The convolutions that are ranked: "stage", "block" or "all"; every one where the architecture is not known."""
+    """The convolutions that are ranked: "stage", "block" or "all".
+
+    A traced model's stages are where its maps change their size; where the architecture is not known, every convolution
+    is ranked.
+    """
     if model.architecture is not None:
         return layout_places(model.graph, model.layout, at)
+    graph = model.graph
+    if at == "stage" and graph.views:
+        side = model.imgsz or USUAL_SIZE
+        return tuple(Place(r.number, r.closing) for r in resolutions(graph, (1, IMAGE_CHANNELS, side, side)))
     if at == "block":
         raise EffscopeError(f"{model.name}: 'block' needs a layout of known blocks: rank it at stage, or all")
-    return every_conv(model.graph)
+    return every_conv(graph)

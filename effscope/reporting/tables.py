@@ -243,30 +243,35 @@ def export_table(result: ExportResult) -> Table:
     return Table(title, ("format", "file"), rows, frozenset({"format", "file"}), result.notes)
 
 
+COUNT_NAMES = {"params": "params", "params_deploy": "deploy", "macs": "MACs", "conv_flops": "conv FLOPs"}
+"""Count of a ZooRow -> its column."""
+
+
 def zoo_table(result: ZooResult) -> Table:
-    """The built-in models beside what was published: deploy parameters and FLOPs of convolutions."""
-    rows = tuple(_zoo_row(row) for row in result.models)
-    columns = ("model", "params", "deploy", "published", "conv FLOPs", "published ", "AP")
-    notes = (
-        f"{result.size}; published: {result.source}",
-        "published figures are of the deploy form and count convolutions; in brackets: ours - published",
-    )
-    return Table(result.title, columns, rows, frozenset({"model"}), notes)
+    """Models beside what was published of them, with the difference in brackets."""
+    params, work = result.compares
+    rows = tuple(_zoo_row(row, params, work) for row in result.models)
+    built = ("params",) if params != "params" else ()
+    columns = ("model", *built, COUNT_NAMES[params], "published", COUNT_NAMES[work], "published ", "AP")
+    notes = (f"{result.size}; published: {result.source}; in brackets: ours - published",)
+    shown = tuple(row[:1] + row[1 + (not built) :] for row in rows)
+    return Table(result.title, columns, shown, frozenset({"model"}), notes)
 
 
-def _zoo_row(row: ZooRow) -> tuple[str, ...]:
+def _zoo_row(row: ZooRow, params: str, work: str) -> tuple[str, ...]:
+    ap = "" if row.ap is None else f"{row.ap:.1f}"
     if row.params is None:
         published = (_against(row.published_params_m, None, "M"), "", _against(row.published_flops_g, None, "G"))
-        return (row.model, "-", row.note, *published, "" if row.ap is None else f"{row.ap:.1f}")
-    assert row.params_deploy is not None and row.conv_flops is not None
+        return (row.model, "-", row.note, *published, ap)
+    of_params, of_work = getattr(row, params) / 1e6, getattr(row, work) / 1e9
     return (
         row.model,
         f"{row.params:,}",
-        f"{row.params_deploy / 1e6:.2f} M",
-        _against(row.published_params_m, row.params_deploy / 1e6, "M"),
-        f"{row.conv_flops / 1e9:.2f} G",
-        _against(row.published_flops_g, row.conv_flops / 1e9, "G"),
-        "" if row.ap is None else f"{row.ap:.1f}",
+        f"{of_params:.2f} M",
+        _against(row.published_params_m, of_params, "M"),
+        f"{of_work:.2f} G",
+        _against(row.published_flops_g, of_work, "G"),
+        ap,
     )
 
 

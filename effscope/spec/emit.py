@@ -140,7 +140,7 @@ class Emitter:
 
     def pool(self, op: str, name: str, x: Value, k: int, s: int = 1, p: int | None = None) -> Value:
         """A "maxpool" or "avgpool"; padding k//2 unless given."""
-        return self.node(op, name, (x,), x.c, x.stride * s, k=k, s=s, p=k // 2 if p is None else p)
+        return self.node(op, name, (x,), x.c, x.stride * s, k=k, s=s, p=k // 2 if p is None else p, ceil=False)
 
     def mul(self, name: str, a: Value, b: Value) -> Value:
         """Elementwise product; `b` may be broadcast onto `a`."""

@@ -34,9 +34,10 @@ POINTWISE = ("silu", "sigmoid", "relu", "relu6", "hardswish", "hardsigmoid", "ge
 
 ACTIVATIONS = (*POINTWISE, "leaky_relu")
 
-FOREIGN = ("target", "operands", "shape", "tensors")
-"""Arguments of what an imported model does and no primitive says: `view` only re-labels or copies, `opaque` computes.
-`target` names it, `operands` are its arguments with inputs as `Slot`s, `shape` what it gave when it was traced."""
+FOREIGN = ("target", "operands", "keywords", "shape", "tensors")
+"""Arguments of what an imported model does and no primitive says: `view` only re-labels or copies, `elementwise` does
+one operation per output value, `opaque` computes something uncounted. `target` names it, `operands` and `keywords` are
+its arguments with inputs as `Slot`s, `shape` what it gave when it was traced."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ OPS: dict[str, Op] = {
     ),
     "linear": Op(("c_in", "c_out", "bias"), rules.linear, _linear_tensors),
     "matmul": Op((), rules.matmul),
+    "einsum": Op(("equation",), rules.einsum),
     "attention": Op(("scale",), rules.attention),
+    "sdpa": Op(("scale", "causal"), rules.sdpa),
     "mha": Op(("c", "heads"), rules.same, _mha_tensors),
     "batchnorm": Op(("c", "eps", "momentum", "affine"), rules.same, _batchnorm_tensors),
     "layernorm": Op(("c", "eps", "affine"), rules.same, _affine),
@@ -107,8 +110,9 @@ OPS: dict[str, Op] = {
     **{name: Op((), rules.same) for name in POINTWISE},
     "leaky_relu": Op(("slope",), rules.same),
     "softmax": Op(("dim",), rules.same),
-    "maxpool": Op(("k", "s", "p"), rules.pool),
-    "avgpool": Op(("k", "s", "p"), rules.pool),
+    "maxpool": Op(("k", "s", "p", "ceil"), rules.pool),
+    "avgpool": Op(("k", "s", "p", "ceil"), rules.pool),
+    "reduce": Op(("kind", "dims", "keep"), rules.reduced),
     "adaptive_avgpool": Op(("size",), rules.fixed_size),
     "pad": Op(("sides", "value"), rules.pad),
     "upsample": Op(("scale", "mode"), rules.upsample),
@@ -129,7 +133,11 @@ OPS: dict[str, Op] = {
     "anchor2box": Op(("strides", "anchors"), rules.anchor2box),
     "cell2box": Op(("strides",), rules.same),
     "posembed2d": Op(("c", "temperature"), rules.posembed2d),
+    "constant": Op(
+        ("shape", "dtype"), lambda args, inputs: args["shape"], lambda args: {"": Tensor(args["shape"], "buffer")}
+    ),
     "view": Op(FOREIGN, lambda args, inputs: args["shape"]),
+    "elementwise": Op(FOREIGN, lambda args, inputs: args["shape"]),
     "opaque": Op(FOREIGN, lambda args, inputs: args["shape"], lambda args: dict(args["tensors"])),
 }
 """Primitive name -> Op. LAWS (costing) and BUILDERS (nn) have the same keys."""

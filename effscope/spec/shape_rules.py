@@ -62,8 +62,43 @@ def posembed2d(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 def pool(args: Args, inputs: Sequence[Shape]) -> Shape:
     b, c, h, w = inputs[0]
-    k, s, p = args["k"], args["s"], args["p"]
-    return (b, c, window(h, k, s, p), window(w, k, s, p))
+    k, s, p, ceil = args["k"], args["s"], args["p"], args["ceil"]
+    return (b, c, *(_rounded_up(n, k, s, p) if ceil else window(n, k, s, p) for n in (h, w)))
+
+
+def _rounded_up(size: int, k: int, s: int, p: int) -> int:
+    """Length of a side whose last window may hang over the edge, but must begin inside."""
+    length = -(-(size + 2 * p - k) // s) + 1
+    return length - 1 if (length - 1) * s >= size + p else length
+
+
+def indices(equation: str, inputs: Sequence[Shape]) -> dict[str, Any]:
+    """Length of every index of an einsum. Raises EffscopeError where inputs disagree."""
+    lengths: dict[str, Any] = {}
+    for letters, shape in zip(equation.split("->", maxsplit=1)[0].split(","), inputs, strict=True):
+        for letter, n in zip(letters, shape, strict=True):
+            if lengths.setdefault(letter, n) != n:
+                raise EffscopeError(f"einsum {equation}: index {letter} is {lengths[letter]} and {n} long")
+    return lengths
+
+
+def einsum(args: Args, inputs: Sequence[Shape]) -> Shape:
+    lengths = indices(args["equation"], inputs)
+    return tuple(lengths[letter] for letter in args["equation"].split("->")[1])
+
+
+def reduced(args: Args, inputs: Sequence[Shape]) -> Shape:
+    shape, dims = inputs[0], args["dims"]
+    if args["keep"]:
+        return tuple(1 if i in dims else n for i, n in enumerate(shape))
+    return tuple(n for i, n in enumerate(shape) if i not in dims)
+
+
+def sdpa(args: Args, inputs: Sequence[Shape]) -> Shape:
+    q, k, v = inputs[:3]
+    if q[-1] != k[-1] or k[-2] != v[-2]:
+        raise EffscopeError(f"queries, keys and values that do not fit: {q}, {k}, {v}")
+    return (*q[:-1], v[-1])
 
 
 def fixed_size(args: Args, inputs: Sequence[Shape]) -> Shape:

@@ -26,8 +26,13 @@ NAMES = {name: f"nn.{name}" for name in TORCH_NAMES}
 ALIASES = {"Silence": "Identity"}
 """Names of older files -> our block name."""
 
-OURS_ALONE = frozenset({"Chain", "ChainDetect", "AnchorDetect", "LightConv"})
-"""Blocks that no row of a YAML can name with our arguments."""
+SPELLED = (
+    "Conv", "DWConv", "Focus", "GhostConv", "SCDown", "AConv", "ADown", "ConvTranspose", *TORCH_NAMES, "Concat",
+    "CBLinear", "CBFuse", "Bottleneck", "GhostBottleneck", "C1", "C2", "C2f", "C2fCIB", "C3", "C3x", "C3Ghost", "C3k2",
+    "A2C2f", "RepC3", "RepNCSPELAN4", "ELAN1", "HGStem", "HGBlock", "ResNetLayer", "SPP", "SPPF", "SPPELAN", "PSA",
+    "C2PSA", "C2fPSA", "AIFI", "RTDETRDecoder", "Detect",
+)  # fmt: skip
+"""Our blocks that Ultralytics has too, with the same arguments in the same order."""
 
 IN_STEP = {"Bottleneck": 3, "Detect": 1}
 """Block -> how many of its first arguments mean the same in a row, where that is not all."""
@@ -91,7 +96,7 @@ NAMED_SLOPE = re.compile(r"negative_slope\s*=\s*")
 
 def vocabulary() -> list[str]:
     """Every name a row may have, as YAML spells it."""
-    return [NAMES.get(name, name) for name in BLOCKS if name not in OURS_ALONE] + [V10_HEAD]
+    return [NAMES.get(name, name) for name in SPELLED] + [V10_HEAD]
 
 
 def detection_heads() -> list[str]:
@@ -103,10 +108,9 @@ def block_named(module: str) -> str:
     """Our block for a module name of a YAML row. Raises EffscopeError for one effscope does not build."""
     if module == V10_HEAD:
         return "Detect"
-    known = {NAMES.get(name, name): name for name in BLOCKS if name not in OURS_ALONE}
-    block = known.get(module, ALIASES.get(module))
-    if block in BLOCKS:
-        return block
+    known = {NAMES.get(name, name): name for name in SPELLED} | ALIASES
+    if module in known:
+        return known[module]
     if module in OTHER_HEADS:
         raise EffscopeError(
             f"'{module}' is a head for {OTHER_HEADS[module]}, no detection head: effscope reads detectors, "
@@ -114,6 +118,8 @@ def block_named(module: str) -> str:
         )
     if module in OPEN_VOCABULARY:
         raise EffscopeError(f"'{module}' is {OPEN_VOCABULARY[module]}: effscope does not build that block")
+    if module in BLOCKS and module not in TORCH_NAMES:
+        raise EffscopeError(f"'{module}' is a block of effscope alone: no YAML row can say it")
     near = get_close_matches(module, vocabulary(), n=3, cutoff=0.5) or get_close_matches(
         f"nn.{module}", vocabulary(), n=1, cutoff=1
     )
