@@ -6,6 +6,7 @@ import math
 import zipfile
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import torch
 
@@ -20,8 +21,8 @@ MAX_EXTENT = 2**40
 AGAIN = "download or save it again"
 
 
-class TorchArchive:
-    """An open torch zip checkpoint; use it in a `with` statement.
+class CheckedZip:
+    """An open zip archive whose directory is plausible; use it in a `with` statement.
 
     Messages of its errors do not name the file: `read_checkpoint` does.
     """
@@ -33,7 +34,7 @@ class TorchArchive:
             path: A file that begins as a zip archive.
 
         Raises:
-            EffscopeError: It is cut, damaged, implausible, or not written by torch.save.
+            EffscopeError: It is cut, damaged, implausible, or not what the class reads.
         """
         try:
             self._zip = zipfile.ZipFile(path)
@@ -50,9 +51,8 @@ class TorchArchive:
         except BaseException:
             self._zip.close()
             raise
-        self._storages: dict[str, bytearray] = {}
 
-    def __enter__(self) -> TorchArchive:
+    def __enter__(self) -> Self:
         """Nothing more than the archive itself."""
         return self
 
@@ -64,6 +64,56 @@ class TorchArchive:
     ) -> None:
         """Close the file."""
         self._zip.close()
+
+    def names(self) -> list[str]:
+        """The entries below the archive's folder."""
+        return [name.removeprefix(f"{self._folder}/") for name in self._entries]
+
+    def _check_sizes(self, n_file_bytes: int) -> None:
+        infos = self._zip.infolist()
+        if len(infos) > MAX_ENTRIES or len(infos) != len(self._entries):
+            raise EffscopeError(f"it is a zip archive with repeated or too many entries: {AGAIN}")
+        if sum(info.compress_size for info in infos) > n_file_bytes:
+            raise EffscopeError(f"it is a zip archive whose entries overlap: {AGAIN}")
+        for info in infos:
+            stored = info.compress_type == zipfile.ZIP_STORED
+            limit = info.compress_size * (1 if stored else MAX_RATIO)
+            if info.file_size > limit:
+                raise EffscopeError(
+                    f"entry {shown(info.filename)} claims {info.file_size} bytes out of {info.compress_size}: "
+                    "it is a zip bomb or damaged, do not use it"
+                )
+
+    def _find_folder(self) -> str:
+        """The one folder that everything lies in."""
+        raise NotImplementedError
+
+    def _check_byte_order(self) -> None:
+        info = self._entries.get(f"{self._folder}/byteorder")
+        if info is not None and self._read(info) != b"little":
+            raise EffscopeError("it was saved on a big-endian machine: re-save it there as safetensors")
+
+    def _read(self, info: zipfile.ZipInfo) -> bytes:
+        try:
+            return self._zip.read(info)
+        except MemoryError:
+            raise
+        except Exception as error:  # bad checksum, bad header, encryption, unknown compression
+            raise EffscopeError(f"entry {shown(info.filename)} is damaged or encrypted: {AGAIN}") from error
+
+
+class TorchArchive(CheckedZip):
+    """A torch zip checkpoint, or a TorchScript archive: a pickle and the storages it names."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the archive; arguments and errors as above."""
+        super().__init__(path)
+        self._storages: dict[str, bytearray] = {}
+
+    @property
+    def is_script(self) -> bool:
+        """Whether torch.jit wrote it: it holds code, which is not read."""
+        return f"{self._folder}/constants.pkl" in self._entries
 
     def pickle_bytes(self) -> bytes:
         """The pickle that describes the checkpoint.
@@ -91,7 +141,7 @@ class TorchArchive:
         Raises:
             EffscopeError: It does not lie within its storage.
         """
-        _check_extent(record)
+        check_extent(record)
         storage = record.storage
         dtype: torch.dtype = getattr(torch, record.dtype)
         buffer = self._storage(storage.key)
@@ -105,38 +155,14 @@ class TorchArchive:
         flat = torch.frombuffer(buffer, dtype=dtype, count=storage.n_elements)
         return flat.as_strided(record.size, record.stride, record.offset)
 
-    def _check_sizes(self, n_file_bytes: int) -> None:
-        infos = self._zip.infolist()
-        if len(infos) > MAX_ENTRIES or len(infos) != len(self._entries):
-            raise EffscopeError(f"it is a zip archive with repeated or too many entries: {AGAIN}")
-        if sum(info.compress_size for info in infos) > n_file_bytes:
-            raise EffscopeError(f"it is a zip archive whose entries overlap: {AGAIN}")
-        for info in infos:
-            stored = info.compress_type == zipfile.ZIP_STORED
-            limit = info.compress_size * (1 if stored else MAX_RATIO)
-            if info.file_size > limit:
-                raise EffscopeError(
-                    f"entry {shown(info.filename)} claims {info.file_size} bytes out of {info.compress_size}: "
-                    "it is a zip bomb or damaged, do not use it"
-                )
-
     def _find_folder(self) -> str:
         """The one folder that holds data.pkl."""
         names = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in self._entries):
-            raise EffscopeError(
-                "it is a TorchScript model, which holds code: give the training checkpoint or a state dict"
-            )
         if len(names) != 1:
             raise EffscopeError(
                 "it is a zip archive, but not one that torch.save wrote: unpack it and give the weights file"
             )
         return names[0].removesuffix("/data.pkl")
-
-    def _check_byte_order(self) -> None:
-        info = self._entries.get(f"{self._folder}/byteorder")
-        if info is not None and self._read(info) != b"little":
-            raise EffscopeError("it was saved on a big-endian machine: re-save it there as safetensors")
 
     def _storage(self, key: str) -> bytearray:
         if key not in self._storages:
@@ -146,16 +172,8 @@ class TorchArchive:
             self._storages[key] = bytearray(self._read(info))
         return self._storages[key]
 
-    def _read(self, info: zipfile.ZipInfo) -> bytes:
-        try:
-            return self._zip.read(info)
-        except MemoryError:
-            raise
-        except Exception as error:  # bad checksum, bad header, encryption, unknown compression
-            raise EffscopeError(f"entry {shown(info.filename)} is damaged or encrypted: {AGAIN}") from error
 
-
-def _check_extent(record: TensorRecord) -> None:
+def check_extent(record: TensorRecord) -> None:
     """Check that a tensor lies within its storage, by the file's own figures.
 
     Raises:

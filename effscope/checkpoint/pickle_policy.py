@@ -34,7 +34,12 @@ DATA_BUILTINS = frozenset(
     range""".split()  # noqa: SIM905 - a table of words
 )
 
-ALLOWED_NAMES = frozenset({"_codecs.encode", "types.SimpleNamespace"})
+SCRIPT_LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
+"""What TorchScript's pickles name for typed lists; inert records here, like every other name."""
+
+ALLOWED_NAMES = frozenset(
+    {"_codecs.encode", "types.SimpleNamespace", *(f"torch.jit._pickle.{name}" for name in SCRIPT_LISTS)}
+)
 
 REFUSED_PREFIXES = frozenset(
     """os posix nt sys subprocess importlib imp _imp _frozen_importlib _frozen_importlib_external

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from effscope.checkpoint.archive import TorchArchive
+from effscope.checkpoint.export_archive import ExportArchive, is_export
 from effscope.checkpoint.module_tree import (
     ModuleReader,
     ModuleRecord,
@@ -18,17 +19,19 @@ from effscope.checkpoint.module_tree import (
     is_module,
     without_wrapper,
 )
+from effscope.checkpoint.onnx_file import read_onnx
 from effscope.checkpoint.pickle_policy import shown
 from effscope.checkpoint.pickle_reader import load_records
 from effscope.checkpoint.records import Record, TensorRecord
 from effscope.checkpoint.sniff import file_kind
+from effscope.checkpoint.torchscript import script_state
 from effscope.errors import EffscopeError
 
 STATE_KEYS = ("ema", "state_dict", "model_state_dict", "model")
 MODULE_KEYS = {"ema": "EMA weights", "model": "model weights"}
-WRAPPERS = ("module.", "_orig_mod.")
+WRAPPERS = ("module.", "_orig_mod.", "network.")
 
-Kind = Literal["ultralytics", "yolov5", "state_dict", "safetensors"]
+Kind = Literal["ultralytics", "yolov5", "state_dict", "safetensors", "torchscript", "pt2", "onnx"]
 FAMILIES: dict[str, tuple[Kind, str]] = {
     "ultralytics.": ("ultralytics", "Ultralytics"),
     "models.yolo.": ("yolov5", "YOLOv5-repository"),
@@ -42,7 +45,8 @@ class Checkpoint:
     Attributes:
         path: The file.
         kind: "ultralytics" (a pickled module of that package), "yolov5" (a pickled `models.yolo` module),
-            "state_dict" (names and tensors, or a pickled module of any other origin), "safetensors".
+            "state_dict" (names and tensors, or a pickled module of any other origin), "safetensors", "torchscript",
+            "pt2" (torch.export), "onnx".
         state: Tensors by key as in the module tree, e.g. `model.0.conv.weight`; on the CPU, in the
             dtype of the file, values not judged.
         modules: The modules in tree order; empty if the file holds tensors only.
@@ -78,9 +82,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     file = Path(path)
     try:
-        if file_kind(file) == "safetensors":
-            return _read_safetensors(file)
-        return _read_torch(file)
+        return READERS[file_kind(file)](file)
     except EffscopeError as error:
         raise EffscopeError(f"{file}: {error}") from error
     except OSError as error:
@@ -104,9 +106,32 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, "safetensors", state, source=f"safetensors file{note}", metadata=metadata)
 
 
+def _read_zip(path: Path) -> Checkpoint:
+    if not is_export(path):
+        return _read_torch(path)
+    with ExportArchive(path) as archive:
+        return _named_tensors(path, "pt2", archive.state(), "torch.export archive")
+
+
+def _read_onnx(path: Path) -> Checkpoint:
+    state, note = read_onnx(path)
+    return _named_tensors(path, "onnx", state, ", ".join(filter(None, ("ONNX graph", note))))
+
+
+def _named_tensors(path: Path, kind: Kind, state: dict[str, torch.Tensor], source: str) -> Checkpoint:
+    if not state:
+        raise EffscopeError("it holds no weights: give the trained model")
+    plain, note = _without_prefix(state)
+    return Checkpoint(path, kind, plain, source=f"{source}{note}, read without running it")
+
+
 def _read_torch(path: Path) -> Checkpoint:
     with TorchArchive(path) as archive:
         root = load_records(archive.pickle_bytes())
+        if archive.is_script and isinstance(root, Record):
+            state, modules = script_state(root, archive.tensor)
+            made = _named_tensors(path, "torchscript", state, "TorchScript archive")
+            return made if made.state.keys() != state.keys() else replace(made, modules=modules)
         reader = ModuleReader(archive.tensor)
         module, which = _find_module(root)
         if module is not None:
@@ -215,6 +240,10 @@ def _is_index(key: Plain) -> bool:
     return (isinstance(key, int) and not isinstance(key, bool)) or (
         isinstance(key, str) and re.fullmatch(r"\d{1,9}", key) is not None
     )
+
+
+READERS = {"torch_zip": _read_zip, "safetensors": _read_safetensors, "onnx": _read_onnx}
+"""Kind of file by content -> how it is read."""
 
 
 def _texts(value: object) -> dict[str, str]:

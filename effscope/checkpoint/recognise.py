@@ -7,18 +7,26 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
+from effscope.blocks.heads import REG_MAX
 from effscope.checkpoint.architecture import layout_of, without_constants
 from effscope.checkpoint.read import Checkpoint
 from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.families.catalog import ZOO
+from effscope.families.yolox import from_yolox_keys
 from effscope.moves import move
+from effscope.spec.emit import BN_EPS
 from effscope.spec.layout import Layer, Layout
 from effscope.spec.ops import owned
 
 State = Mapping[str, Tensor]
+
+LAYER_KEY = re.compile(r"model\.\d+\.")
+YOLOX_KEYS = ("backbone.backbone.", "head.stems.")
+"""How the keys of the YOLOX repository begin."""
 
 SIGNS: dict[str, tuple[str, Callable[[Layer], bool]]] = {
     "cib-lk": ("m.0.cv1.2.conv1.conv.weight", lambda layer: layer.block == "C2f"),
@@ -41,8 +49,11 @@ def _moved(layout: Layout, state: State) -> Layout:
 
 def _classes(layout: Layout, state: State) -> int | None:
     head = len(layout.layers) - 1
-    bias = state.get(f"model.{head}.cv3.0.2.bias")
-    return None if bias is None else len(bias)
+    for key in ("cv3.0.2.bias", "cls_preds.0.bias", "enc_score_head.bias"):
+        bias = state.get(f"model.{head}.{key}")
+        if bias is not None:
+            return len(bias)
+    return None
 
 
 def _fits(layout: Layout, state: State) -> bool:
@@ -67,17 +78,57 @@ def identify(checkpoint: Checkpoint) -> Identity:
 
     A tree that is a built-in model's gives that model's layout, in nominal numbers; any other gives the real ones.
     """
-    state = without_constants(checkpoint.state)
-    if not checkpoint.modules:
+    state: State = without_constants(checkpoint.state)
+    if not checkpoint.modules or checkpoint.kind == "torchscript":
+        if any(key.startswith(YOLOX_KEYS) for key in state):
+            with suppress(EffscopeError):  # keys of another project that begin alike
+                state = _for_our_pixels(from_yolox_keys(state))
         layout = recognise(state)
-        why = "" if layout else "its tensors fit no built-in model"
-        return Identity(layout, state, why)
+        if layout is None:
+            state = unfolded(state)
+            layout = recognise(state)
+        if layout is None:
+            return Identity(None, checkpoint.state, "its tensors fit no built-in model")
+        return Identity(layout, state)
     try:
         layout = layout_of(checkpoint)
     except EffscopeError as e:
         return Identity(None, checkpoint.state, str(e))
     named = recognise(state)
     return Identity(named if named and same_model(named, layout) else layout, state)
+
+
+def _for_our_pixels(state: State) -> State:
+    """YOLOX weights, made for BGR in 0-255, for RGB in 0-1: the first convolution sees each pixel's three values."""
+    key = "model.0.conv.conv.weight"
+    weight = state.get(key)
+    if weight is None or weight.dim() != 4 or weight.shape[1] != 12:  # noqa: PLR2004 - four pixels of three values
+        return state
+    pixels = weight.float().reshape(-1, 4, 3, *weight.shape[2:]).flip(2).flatten(1, 2)
+    return {**state, key: 255 * pixels}
+
+
+def unfolded(state: State) -> State:
+    """A deploy form with batch norms again: each biased conv unit `X.conv` gets an `X.bn` that only adds the bias.
+
+    Exported graphs and fused checkpoints have their norms folded; this gives the same function under the names of the
+    trained form. Parallel branches that were merged stay merged: such models are not recognised.
+    """
+    made: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        unit = key.removesuffix(".conv.bias")
+        if unit == key or f"{unit}.conv.weight" not in state or unit.endswith("dfl"):
+            made[key] = tensor
+            continue
+        made[f"{unit}.bn.weight"] = torch.ones_like(tensor)
+        made[f"{unit}.bn.bias"] = tensor
+        made[f"{unit}.bn.running_mean"] = torch.zeros_like(tensor)
+        made[f"{unit}.bn.running_var"] = torch.full_like(tensor, 1 - BN_EPS)
+    head = max((int(key.split(".")[1]) for key in made if LAYER_KEY.match(key)), default=None)
+    if f"model.{head}.cv3.0.2.bias" in made:  # graphs hold the fixed DFL weights as a constant, or not at all
+        bins = torch.arange(REG_MAX, dtype=torch.float32).view(1, REG_MAX, 1, 1)
+        made.setdefault(f"model.{head}.dfl.conv.weight", bins)
+    return made
 
 
 def same_model(a: Layout, b: Layout) -> bool:
@@ -92,7 +143,7 @@ def recognise(state: State) -> Layout | None:
     Args:
         state: state dict with Ultralytics' names (`model.0.conv.weight`); batch counters may be missing.
     """
-    numbers = [int(key.split(".")[1]) for key in state if re.match(r"model\.\d+\.", key)]
+    numbers = [int(key.split(".")[1]) for key in state if LAYER_KEY.match(key)]
     for make in ZOO.values() if numbers else ():
         base = make(80)
         if len(base.layers) != max(numbers) + 1 or not _opens(base, state):
@@ -108,7 +159,5 @@ def recognise(state: State) -> Layout | None:
 
 def _opens(layout: Layout, state: State) -> bool:
     """Whether the first convolution of the state is as wide as the layout's: the cheap half of the comparison."""
-    first = next((t for key, t in state.items() if key.endswith("weight") and t.dim() == 4), None)  # noqa: PLR2004
-    stem = layout.layers[0]
-    widths = [layout.scale.channels(a) for a in stem.args[:1] if isinstance(a, int)]
-    return first is not None and (not widths or stem.block != "Conv" or first.shape[0] == widths[0])
+    first, stem = state.get("model.0.conv.weight"), layout.layers[0]
+    return stem.block != "Conv" or (first is not None and len(first) == layout.scale.channels(stem.args[0]))

@@ -10,6 +10,7 @@ from typing import Literal
 from effscope.errors import EffscopeError
 
 HEAD_BYTES = 4096
+ONNX_START = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x3a\x42]")
 TORCH_LEGACY = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 RESAVE = "open it with torch on a machine you trust and save it with torch.save(model.state_dict(), 'weights.pt')"
 
@@ -44,8 +45,8 @@ TEXT_KINDS: tuple[tuple[str, str], ...] = (
 )
 
 
-def file_kind(path: Path) -> Literal["torch_zip", "safetensors"]:
-    """Tell the two kinds of weights files that can be read, by content.
+def file_kind(path: Path) -> Literal["torch_zip", "safetensors", "onnx"]:
+    """Tell the kinds of weights files that can be read, by content.
 
     Args:
         path: The file.
@@ -62,10 +63,21 @@ def file_kind(path: Path) -> Literal["torch_zip", "safetensors"]:
         return "safetensors"
     if path.suffix == ".safetensors" and _text(head) is None:
         raise EffscopeError("it is a damaged or cut safetensors file: download or save it again")
+    if _looks_like_onnx(head):
+        return "onnx"
     for offset, magic, message in BINARY_KINDS:
         if head[offset:].startswith(magic):
             raise EffscopeError(message)
     raise EffscopeError(_text_kind(head, n_bytes))
+
+
+def _looks_like_onnx(head: bytes) -> bool:
+    """Whether the bytes begin as an ONNX model: its format version, then one of its other first fields.
+
+    A protobuf has no magic; field 1 (version, a small number) comes first in every model, then texts (2-6), a number
+    (5), the graph (7) or an operator set (8).
+    """
+    return ONNX_START.match(head) is not None
 
 
 def _head(path: Path) -> tuple[bytes, int]:

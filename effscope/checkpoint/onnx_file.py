@@ -1,0 +1,133 @@
+"""Weights of an ONNX graph: its initialisers under the names of the modules they came from, integers made real."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from effscope.errors import EffscopeError
+
+MISSING = 'reading ONNX needs a package that is not installed: pip install "effscope[onnx]"'
+MAX_BYTES = 2**31 - 1
+NAMED = re.compile(r"([\w.]+)\.(weight|bias|running_mean|running_var)")
+SUFFIX = re.compile(r"(_quantized|_DequantizeLinear_Output|_dequantized)$")
+
+OWNERS: dict[str, tuple[str, ...]] = {
+    "Conv": ("", "weight", "bias"),
+    "ConvTranspose": ("", "weight", "bias"),
+    "Gemm": ("", "weight", "bias"),
+    "MatMul": ("", "weight"),
+    "BatchNormalization": ("", "weight", "bias", "running_mean", "running_var"),
+    "LayerNormalization": ("", "weight", "bias"),
+    "QLinearConv": ("", "", "", "weight", "", "", "", "", "bias"),
+    "ConvInteger": ("", "weight"),
+}
+"""Operation -> what each of its inputs is; "" is no weight."""
+
+
+def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights of an ONNX file in graph order, and a note on what was left out.
+
+    Quantised weights come back as float32: (integer - zero point) * scale, per tensor or per channel. Initialisers
+    without a module name are called by the node that uses them (`/model.0/conv/Conv` -> `model.0.conv.weight`).
+
+    Raises:
+        EffscopeError: no onnx package, no ONNX file, numbers kept in other files, or damaged ones.
+    """
+    try:
+        import onnx  # noqa: PLC0415 - optional
+        from onnx import numpy_helper  # noqa: PLC0415
+    except ImportError:
+        raise EffscopeError(MISSING) from None
+    data = path.read_bytes()
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's own DecodeError, UnicodeDecodeError, RecursionError
+        raise EffscopeError("it is no ONNX model, or a damaged one: export it again") from error
+    if not model.graph.node:
+        raise EffscopeError("it is no ONNX model, or an empty one: export it again")
+    outside = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise EffscopeError(f"the numbers of {len(outside)} tensors lie in other files: save the model as one file")
+    arrays: dict[str, Any] = {}
+    for proto in model.graph.initializer:
+        n_bytes = int(np.prod(proto.dims, dtype=object)) if proto.dims else 1
+        if n_bytes > 16 * len(data):
+            raise EffscopeError(f"the initialiser '{proto.name[:60]}' claims more numbers than the file has")
+        try:
+            arrays[proto.name] = np.array(numpy_helper.to_array(proto))
+        except Exception as error:  # wrong sizes and unknown types raise ValueError, KeyError, TypeError, ...
+            raise EffscopeError(f"the initialiser '{proto.name[:60]}' is damaged: export it again") from error
+    for node in model.graph.node:  # constants written as nodes are initialisers by another name
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value" and attribute.HasField("t"):
+                    arrays[node.output[0]] = np.array(numpy_helper.to_array(attribute.t))
+    return _named(model.graph.node, arrays)
+
+
+def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
+    real, from_int = dict(arrays), 0
+    state: dict[str, Tensor] = {}
+    taken: set[str] = set()
+    for node in nodes:
+        if node.op_type == "DequantizeLinear" and node.input[0] in arrays and node.input[1] in arrays:
+            real[node.output[0]] = _dequantised(arrays, node)
+            from_int += 1
+            taken.update(node.input)
+        elif node.op_type in ("Transpose", "Identity", "Cast") and node.input[0] in real and node.op_type == "Identity":
+            real[node.output[0]] = real[node.input[0]]
+        for name, role in zip(node.input, OWNERS.get(node.op_type, ()), strict=False):
+            if role and name in real:
+                value = (
+                    _integer_conv(arrays, node) if node.op_type == "QLinearConv" and role == "weight" else real[name]
+                )
+                key = _key(name, node, role)
+                if key not in state:
+                    state[key] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
+                taken.add(name)
+    left = sum(name not in taken for name in arrays)
+    notes = [f"{from_int} quantised tensors made real"] if from_int else []
+    notes += [f"{left} constants left out"] if left else []
+    return state, ", ".join(notes)
+
+
+def _dequantised(arrays: Mapping[str, Any], node: Any) -> Any:
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+    zero = arrays.get(node.input[2]) if len(node.input) > 2 else None  # noqa: PLR2004
+    return _real(arrays[node.input[0]], arrays[node.input[1]], zero, axis)
+
+
+def _integer_conv(arrays: Mapping[str, Any], node: Any) -> Any:
+    """The weight of a QLinearConv, its scale per output channel."""
+    _, _, _, weight, scale, zero = node.input[:6]
+    return _real(arrays[weight], arrays[scale], arrays.get(zero), 0)
+
+
+def _real(values: Any, scale: Any, zero: Any, axis: int) -> Any:
+    shape = [1] * values.ndim
+    if scale.size > 1:
+        shape[axis % values.ndim] = scale.size
+    shift = 0 if zero is None else np.reshape(np.asarray(zero, np.float64), shape if zero.size > 1 else -1)
+    return ((values.astype(np.float64) - shift) * np.reshape(scale.astype(np.float64), shape)).astype(np.float32)
+
+
+def _key(name: str, node: Any, role: str) -> str:
+    """A state-dict key: the module that the node's weight, or the tensor itself, is named after; else the node's path.
+
+    Exporters let equal tensors share one initialiser, so a bias may bear another module's name: the weight's counts.
+    """
+    roles = OWNERS[node.op_type]
+    weight = node.input[roles.index("weight")] if "weight" in roles else name
+    for given in (weight, name):
+        found = NAMED.fullmatch(SUFFIX.sub("", given))
+        if found:
+            return f"{found.group(1)}.{role}"
+    path = ".".join(part for part in node.name.split("/")[:-1] if part)
+    return f"{path or node.name or node.output[0]}.{role}"
