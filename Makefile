@@ -32,10 +32,10 @@ lint: $(ENV)  ## ruff, mypy, import contracts
 	$(RUN)/lint-imports
 
 test: $(ENV) $(PEERS)  ## all tests but the slow ones, peers included
-	$(RUN)/pytest
+	$(RUN)/pytest -n 2 --dist loadfile
 
 test-slow: $(ENV) $(PEERS)  ## the tests that take minutes
-	$(RUN)/pytest -m slow
+	$(RUN)/pytest -n 2 -m slow
 
 search: $(ENV)  ## the main job on builtin:shapes, into runs/shapes
 	$(RUN)/effscope search --base yolov8n --out runs/shapes

@@ -42,7 +42,10 @@ def test_exit_codes(
     ("words", "named"),
     [
         ("cost nowhere.pt", "nowhere.pt"),
-        ("cost yolov9q", "yolov8n"),
+        ("cost yolov9q", "yolov9"),
+        ("cost torchvision:resnet5", "resnet50"),
+        ("export yolov8n --to tflite", "onnx"),
+        ("zoo yolo99", "effscope zoo"),
         ("cost", "--layer"),
         ("cost yolov8n --layer conv3x3", "one of them"),
         ("cost yolov8n --by colour", "layer, stage, op"),

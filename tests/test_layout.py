@@ -126,7 +126,7 @@ def test_repeats_by_the_published_rule(nominal: int, depth: float) -> None:
 def test_expand_names_the_layer_that_does_not_fit() -> None:
     cases = {
         "unknown block 'Magic'": replace(CHAIN[1], block="Magic"),
-        r"layer 'b' \(C2f\): C2f takes the arguments": replace(CHAIN[1], args=(16, True, 1, 2)),
+        r"layer 'b' \(C2f\): C2f takes the arguments": replace(CHAIN[1], args=(16, True, 1, 0.5, 2)),
         r"layer 'c' \(Concat\): Concat cannot be repeated": replace(CHAIN[2], repeats=2),
         "layer 'a'.*repeats must be": replace(CHAIN[0], repeats=0),
         r"layer 'c' \(Concat\): .*strides": replace(CHAIN[2], sources=("a", "b", "d")),

@@ -102,6 +102,13 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "input": one_map(c=3),
     "conv2d": conv2d(),
     "parameter": st.tuples(SMALL, SMALL).map(lambda s: ({"shape": s, "value": 0.5}, [])),
+    "conv2d_given": st.tuples(conv2d(), st.booleans()).map(
+        lambda t: (
+            {key: t[0][0][key] for key in ("s", "p", "d", "groups")},
+            [t[0][1][0], (t[0][0]["c_out"], t[0][0]["c_in"] // t[0][0]["groups"], *t[0][0]["k"])]
+            + [(t[0][0]["c_out"],)] * t[1],
+        )
+    ),
     "conv_transpose2d": conv_transpose2d(),
     "linear": st.tuples(SMALL, SMALL, st.booleans()).map(
         lambda t: ({"c_in": t[0], "c_out": t[1], "bias": t[2]}, [(2, 5, t[0])])

@@ -69,6 +69,11 @@ def _conv2d(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     return {"macs": macs, "conv_macs": macs, "bias": math.prod(out) if args["bias"] else 0}
 
 
+def _conv2d_given(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    macs = math.prod(inputs[1]) * out[0] * out[2] * out[3]
+    return {"macs": macs, "conv_macs": macs, "bias": math.prod(out) if inputs[2:] else 0}
+
+
 def _free(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     return {}
 
@@ -141,6 +146,7 @@ UPSAMPLING = {"nearest": 0, "bilinear": 7}
 LAWS: dict[str, Law] = {
     "input": _free,
     "conv2d": _conv2d,
+    "conv2d_given": _conv2d_given,
     "parameter": _free,
     "conv_transpose2d": _conv_transpose2d,
     "linear": _linear,
@@ -211,11 +217,17 @@ VIEWS_ONLY = frozenset(
 """Primitives that move no data of their own: they only re-label what is there."""
 
 
+def _elements(shape: Shape) -> Any:
+    """Values of a tensor, or of several: the shape of what gives several is the tuple of their shapes."""
+    several = any(isinstance(n, tuple) for n in shape)
+    return sum(_elements(part) for part in shape) if several else math.prod(shape)
+
+
 def count(op: str, args: Args, inputs: Sequence[Shape], out: Shape) -> Counts:
     """Counts of one primitive call. Shapes are (batch, channels, height, width) or flattened forms of it."""
     moved = {}
     if op not in VIEWS_ONLY:
-        moved = {"elements_in": sum(math.prod(s) for s in inputs), "elements_out": math.prod(out)}
+        moved = {"elements_in": sum(_elements(s) for s in inputs), "elements_out": _elements(out)}
     return Counts(**LAWS[op](args, inputs, out), **moved)
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import operator
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +12,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from effscope.errors import EffscopeError
-from effscope.nn.aten_map import ATEN, ELEMENTWISE, VIEWS, Primitive, called, target_name
+from effscope.nn.aten_kinds import ELEMENTWISE, VIEWS
+from effscope.nn.aten_map import ATEN, FIRST
 from effscope.nn.build import place
+from effscope.nn.calls import Primitive, called, target_name
 from effscope.nn.primitives import BUILDERS
+from effscope.nn.tracing import exported
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.ops import Slot
 from effscope.spec.outline import Outline
@@ -36,7 +35,8 @@ class Imported:
     Attributes:
         graph: its primitives with the view "outputs"; valid for the traced size only where a `view` holds sizes.
         outline: rows by child module; parameters the trace never reached.
-        constants: tensors the program holds that are no part of the state dict, by the key the graph gives them.
+        constants: tensors the program reads that are no part of the state dict (constants, buffers that are not saved),
+            by the key the graph gives them.
     """
 
     graph: Graph
@@ -47,49 +47,15 @@ class Imported:
 def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Imported:
     """Trace a module on an image of a shape (batch, channels, height, width).
 
-    The module's mode, state and hooks and the random state are as before, also when tracing fails.
+    The module's mode, state, attributes and hooks and the random state are as before, also when tracing fails; its
+    own hooks do not run.
 
     Raises:
         EffscopeError: torch.export cannot trace it, with its reason in one line.
     """
-    found = _Importer(module, _exported(module, shape, name), name).run()
+    found = _Importer(module, exported(module, shape, name), name).run()
     stages = {part: stage.number for stage in resolutions(found.graph, shape) for part in stage.parts}
     return replace(found, outline=replace(found.outline, stages=stages))
-
-
-@contextmanager
-def _borrowed(module: nn.Module) -> Iterator[None]:
-    """The module in eval mode, its attention traced in its parts, nothing printed; afterwards as it was."""
-    modes = {part: part.training for part in module.modules()}
-    before, fast = logging.root.manager.disable, torch.backends.mha.get_fastpath_enabled()
-    logging.disable(logging.CRITICAL)
-    torch.backends.mha.set_fastpath_enabled(False)
-    module.eval()
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(torch.random.fork_rng(devices=[]))
-            stack.enter_context(redirect_stdout(io.StringIO()))
-            stack.enter_context(redirect_stderr(io.StringIO()))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
-        torch.backends.mha.set_fastpath_enabled(fast)
-        logging.disable(before)
-
-
-def _exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
-    first = next((p for p in module.parameters()), torch.zeros(()))
-    image = torch.zeros(shape, device=first.device, dtype=first.dtype if first.is_floating_point() else torch.float32)
-    with _borrowed(module):
-        try:
-            return torch.export.export(module, (image,), strict=False)
-        except Exception as e:  # torch.export raises whatever the module's own code and dynamo raise
-            lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-            reason = lines[0][:160] if lines else type(e).__name__
-            raise EffscopeError(f"{name} cannot be traced by torch.export at {shape}: {reason}") from e
 
 
 def _shape(value: Any) -> Any:
@@ -102,14 +68,25 @@ class _Importer:
     def __init__(self, module: nn.Module, program: torch.export.ExportedProgram, name: str) -> None:
         self.module, self.program, self.name = module, program, name
         signature = program.graph_signature
-        self.keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        first: dict[int, str] = {}
+        tensors = dict(module.named_parameters(remove_duplicate=False))
+        for key, parameter in tensors.items():
+            first.setdefault(id(parameter), key)
+        self.paths = {key: first[id(parameter)] for key, parameter in tensors.items()}
+        self.trained = frozenset(self.paths.values())
+        trained = {name: self.paths[key] for name, key in signature.inputs_to_parameters.items()}
+        self.keys = {**trained, **signature.inputs_to_buffers}
         self.lifted = dict(getattr(signature, "inputs_to_lifted_tensor_constants", {}))
-        self.trained = set(signature.inputs_to_parameters.values())
-        graph = program.graph_module.graph
-        self.parameters = frozenset(n for n in graph.nodes if n.op == "placeholder" and n.name in self.keys)
+        self.total = sum(p.numel() for p in module.parameters())
+        self.buffers = dict(module.named_buffers(remove_duplicate=False))
+        self.saved = frozenset(module.state_dict(keep_vars=True))
+        held = [n for n in program.graph_module.graph.nodes if n.op == "placeholder"]
+        self.parameters = frozenset(n for n in held if n.name in trained)
+        self.statistics = frozenset(n for n in held if n.name in signature.inputs_to_buffers)
         self.nodes: list[Node] = []
         self.names: dict[fx.Node, str] = {}
         self.calls: Counter[str] = Counter()
+        self.made: dict[str, tuple[Any, ...]] = {}
         self.used: set[str] = {INPUT}
         self.rows: dict[str, tuple[str, str]] = {}
         self.constants: dict[str, Tensor] = {}
@@ -122,15 +99,15 @@ class _Importer:
             elif node.op == "call_function" and self._is_value(node):
                 self._call(node)
             elif node.op == "output":
-                outputs = tuple(self._value(n) for n in node.all_input_nodes if self._is_value(n))
+                given = self.program.graph_signature.user_outputs
+                made = {n.name: n for n in node.all_input_nodes if self._is_value(n)}
+                outputs = tuple(self._value(made[name]) for name in given if name in made)
         graph = Graph(tuple(self.nodes), {OUTPUTS: outputs}, tuple(self.rows))
         owned = {key for node in graph.nodes for _, key in node.params}
         return Imported(graph, self._outline(owned), self.constants)
 
     def _outline(self, owned: set[str]) -> Outline:
-        tensors = dict(self.module.named_parameters(remove_duplicate=False))
-        reached = {id(tensors[key]) for key in owned if key in tensors}
-        left = {k: p.numel() for k, p in self.module.named_parameters() if id(p) not in reached}
+        left = {key: p.numel() for key, p in self.module.named_parameters() if key not in owned}
         return Outline(self.name, self.rows, unreached=left, digest=f"traced:{self.name}")
 
     def _is_value(self, node: fx.Node) -> bool:
@@ -150,54 +127,89 @@ class _Importer:
         return self.names[node]
 
     def _held(self, node: fx.Node) -> str:
-        key = self.keys.get(node.name) or f"constants.{len(self.constants)}"
-        value = node.meta["val"]
+        key = self.keys.get(node.name) or self._fresh(f"constant_{len(self.constants)}")
         if node.name in self.lifted:
             self.constants[key] = self.program.constants[self.lifted[node.name]]
-        part = self._part(key.rpartition(".")[0], "")
-        shape = _shape(value)
-        if key in self.trained:
-            made = Node(key, "parameter", (), {"shape": shape, "value": 0.0}, part, (("", key),))
-        else:
-            dtype = str(value.dtype).removeprefix("torch.")
-            made = Node(key, "constant", (), {"shape": shape, "dtype": dtype}, part, (("", key),))
-        self.nodes.append(made)
-        self.used.add(key)
+        elif key not in self.saved:
+            self.constants[key] = self.buffers[key]
+        if key not in self.used or node.name in self.lifted:
+            self.nodes.append(self._holder(key, node))
+            self.used.add(key)
         return key
 
+    def _holder(self, key: str, node: fx.Node) -> Node:
+        reader = next(iter(node.users))
+        part = self._part(_module_of(reader) if node.name in self.lifted else key.rpartition(".")[0])
+        value = node.meta["val"]
+        if key in self.trained:
+            return Node(key, "parameter", (), {"shape": _shape(value), "value": 0.0}, part, (("", key),))
+        args = {"shape": _shape(value), "dtype": str(value.dtype).removeprefix("torch.")}
+        return Node(key, "constant", (), args, part, (("", key),))
+
     def _call(self, node: fx.Node) -> None:
-        path, kind = _module_of(node)
-        part = self._part(path, kind)
+        path = _module_of(node)
+        part = self._part(path)
         if node.target is operator.getitem:
             source, index = node.args
             assert isinstance(source, fx.Node)
+            if target_name(source.target) in FIRST and index == 0 and self._by_name(source).op != "opaque":
+                self.names[node] = self.names[source]
+                return
             name = self._fresh(f"{self.names[source]}_{index}".replace("@", "_"))
             self._append(node, Node(name, "item", (self.names[source],), {"index": index}, part))
             return
         target = target_name(node.target)
-        call = called(node, self.parameters) if isinstance(node.target, torch._ops.OpOverload) else None
-        found = ATEN[target](call) if call is not None and target in ATEN else None
-        if found is not None:
-            self._append(node, self._primitive(node, found, path, target, part))
-        else:
+        found = None
+        if isinstance(node.target, torch._ops.OpOverload) and target in ATEN:
+            found = ATEN[target](called(node, self.parameters, self.statistics))
+        if found is None:
             self._append(node, self._foreign(node, path, target, part))
+            return
+        steps: list[str] = []
+        for step in (found,) if isinstance(found, Primitive) else found:
+            made = self._primitive(step, steps, path, target, part)
+            steps.append(made.name)
+            self._append(node, made)
+
+    def _by_name(self, node: fx.Node) -> Node:
+        return next(made for made in reversed(self.nodes) if made.name == self.names[node])
 
     def _append(self, origin: fx.Node, node: Node) -> None:
         self.nodes.append(node)
         self.names[origin] = node.name
 
-    def _primitive(self, node: fx.Node, found: Primitive, path: str, target: str, part: str) -> Node:
-        inputs = tuple(self._value(n) for n in found.inputs)
+    def _primitive(self, found: Primitive, steps: list[str], path: str, target: str, part: str) -> Node:
+        inputs = tuple(steps[n] if isinstance(n, int) else self._value(n) for n in found.inputs)
         keys = {role: self.keys[holder.name] for role, holder in found.owned.items()}
         if not keys:
             return Node(self._named(path, target), found.op, inputs, found.args, part)
-        owner = next(iter(keys.values())).rpartition(".")[0] or "top"
-        if found.op == "batchnorm" and f"{owner}.num_batches_tracked" in dict(self.module.named_buffers()):
+        owner = self._owner(keys, path)
+        if found.op == "batchnorm" and f"{owner}.num_batches_tracked" in self.saved:
             keys["num_batches_tracked"] = f"{owner}.num_batches_tracked"
+        params = tuple(keys.items())
+        if self.made.setdefault(owner, (found.op, found.args, params)) != (found.op, found.args, params):
+            owner = self._fresh(owner)
+            self.made[owner] = (found.op, found.args, params)
         n = self.calls[owner]
         self.calls[owner] += 1
         self.used.add(owner)
-        return Node(f"{owner}@{n}" if n else owner, found.op, inputs, found.args, part, tuple(keys.items()))
+        return Node(f"{owner}@{n}" if n else owner, found.op, inputs, found.args, part, params)
+
+    def _owner(self, keys: Mapping[str, str], path: str) -> str:
+        """The module that holds these tensors under these roles; of others, the first tensor's name without its role:
+        `attn.in_proj_weight` gives `attn.in_proj`."""
+        own = {role: f"{path}.{role}" if path else role for role in keys}
+        if path and all(self.paths.get(name, name) == keys[role] for role, name in own.items()):
+            return path
+        role, key = next(iter(keys.items()))
+        return key.removesuffix(role).rstrip("._") or "top"
+
+    def _holds_others(self, module: nn.Module) -> bool:
+        """Rows of modules, and what wraps the larger half of the model around such a row."""
+        if type(module) in ROWS:
+            return True
+        wraps = isinstance(module, ROWS) or any(type(child) in ROWS for child in module.children())
+        return wraps and 2 * sum(p.numel() for p in module.parameters()) > self.total
 
     def _foreign(self, node: fx.Node, path: str, target: str, part: str) -> Node:
         inputs: list[str] = []
@@ -239,11 +251,11 @@ class _Importer:
             return False
         return True
 
-    def _part(self, path: str, kind: str) -> str:
-        """The row a module is shown under: the child it is in, or the child of that where that is only a sequence."""
+    def _part(self, path: str) -> str:
+        """The row a module is shown under: the child it is in, or the child of that where that only holds others."""
         names = path.split(".")
         end = 1
-        while end < len(names) and isinstance(self.module.get_submodule(".".join(names[:end])), ROWS):
+        while end < len(names) and self._holds_others(self.module.get_submodule(".".join(names[:end]))):
             end += 1
         part = ".".join(names[:end])
         if part not in self.rows:
@@ -251,19 +263,19 @@ class _Importer:
         return part
 
 
-def _module_of(node: fx.Node) -> tuple[str, str]:
-    """Path and class of the module whose forward made a call, "" for the outermost."""
+def _module_of(node: fx.Node) -> str:
+    """Path of the module whose forward made a call, "" for the outermost."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return "", ""
-    path, kind = stack[-1]
-    return str(path).removeprefix("L['self'].").removeprefix("L['self']"), str(kind).rpartition(".")[2]
+    return str(stack[-1][0]).removeprefix("L['self'].").removeprefix("L['self']") if stack else ""
 
 
 def rebuild(imported: Imported, state: Mapping[str, Tensor]) -> fx.GraphModule:
     """The imported graph as a module that runs through this package's own primitives, with the weights of a state dict.
 
     What it gives is what the traced module gives: that is how an import is proved. Returns the outputs as a tuple.
+
+    Raises:
+        EffscopeError: the state dict lacks a tensor.
     """
     root, code = nn.Module(), fx.Graph()
     values: dict[str, fx.Node] = {}
@@ -289,9 +301,8 @@ def rebuild(imported: Imported, state: Mapping[str, Tensor]) -> fx.GraphModule:
 
 @torch.no_grad()
 def _fill(owner: nn.Module | Tensor, node: Node, state: Mapping[str, Tensor]) -> None:
-    if isinstance(owner, Tensor):
-        owner.copy_(state[node.params[0][1]])
-        return
-    own = owner.state_dict()
+    own = {"": owner} if isinstance(owner, Tensor) else owner.state_dict()
     for role, key in node.params:
+        if key not in state:
+            raise EffscopeError(f"the state dict has no '{key}': it is not that of the imported module")
         own[role].copy_(state[key])

@@ -16,6 +16,7 @@ from effscope.nn.tensor_ops import (
     EinSum,
     Float32Softmax,
     Foreign,
+    GivenConv2d,
     Item,
     MatMul,
     Mul,
@@ -118,6 +119,7 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | Tensor]] = {
     "input": lambda a: nn.Identity(),
     "conv2d": _conv2d,
     "parameter": lambda a: nn.Parameter(torch.full(a["shape"], float(a["value"]))),
+    "conv2d_given": lambda a: GivenConv2d(a["s"], a["p"], a["d"], a["groups"]),
     "conv_transpose2d": lambda a: nn.ConvTranspose2d(
         a["c_in"], a["c_out"], a["k"], a["s"], a["p"], a["op"], a["groups"], a["bias"], a["d"]
     ),

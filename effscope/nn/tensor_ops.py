@@ -148,6 +148,17 @@ class EinSum(nn.Module):
         return torch.einsum(self.equation, a, b)
 
 
+class GivenConv2d(nn.Module):
+    """Convolution of a map by weights (and a bias) that are inputs too."""
+
+    def __init__(self, s: tuple[int, int], p: tuple[int, int], d: tuple[int, int], groups: int):
+        super().__init__()
+        self.s, self.p, self.d, self.groups = s, p, d, groups
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.s, self.p, self.d, self.groups)
+
+
 class SelfAttention(nn.MultiheadAttention):
     """Multi-head attention of (B, positions, channels) that gives its output alone."""
 
@@ -234,9 +245,10 @@ class Foreign(nn.Module):
         if not self.target:
             raise EffscopeError("a part of this model is counted but cannot be run here: its cost shows as uncounted")
         given = (*xs, *self.parameters())
-        name, _, overload = self.target.partition(".")
+        *space, name, overload = self.target.split(".")
+        library = getattr(torch.ops, space[0] if space else "aten")
         keywords = {key: _filled(value, given) for key, value in self.keywords.items()}
-        return getattr(getattr(torch.ops.aten, name), overload or "default")(*_filled(self.operands, given), **keywords)
+        return getattr(getattr(library, name), overload)(*_filled(self.operands, given), **keywords)
 
 
 def _filled(operands: Any, given: tuple[Tensor, ...]) -> Any:

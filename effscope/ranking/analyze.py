@@ -96,7 +96,11 @@ def _norms(graph: Graph) -> dict[str, Node]:
 def _hooked(module: nn.Module, hooks: Mapping[str, Callable[..., None]]) -> Iterator[None]:
     """The module in eval mode with forward hooks at some of its parts; afterwards it is as it was, whatever happens."""
     was_training = {part: part.training for part in module.modules()}
-    handles = [module.get_submodule(path).register_forward_hook(hook) for path, hook in hooks.items()]
+    try:
+        parts = [(module.get_submodule(path), hook) for path, hook in hooks.items()]
+    except AttributeError as e:
+        raise EffscopeError(f"a convolution is no module of its own, so its output cannot be watched: {e}") from None
+    handles = [part.register_forward_hook(hook) for part, hook in parts]
     module.eval()
     try:
         yield

@@ -243,6 +243,8 @@ def export_table(result: ExportResult) -> Table:
     return Table(title, ("format", "file"), rows, frozenset({"format", "file"}), result.notes)
 
 
+MOST_NOTES = 9
+
 COUNT_NAMES = {"params": "params", "params_deploy": "deploy", "macs": "MACs", "conv_flops": "conv FLOPs"}
 """Count of a ZooRow -> its column."""
 
@@ -253,19 +255,22 @@ def zoo_table(result: ZooResult) -> Table:
     rows = tuple(_zoo_row(row, params, work) for row in result.models)
     built = ("params",) if params != "params" else ()
     columns = ("model", *built, COUNT_NAMES[params], "published", COUNT_NAMES[work], "published ", "AP")
-    notes = (f"{result.size}; published: {result.source}; in brackets: ours - published",)
+    notes = [f"{result.size}; published: {result.source}; in brackets: ours - published"]
+    if any(row.params is None for row in result.models):
+        notes.append("-: cannot be expressed yet")
+    notes += [f"{row.model}*: {row.note}" for row in result.models if row.params is not None and row.note][:MOST_NOTES]
     shown = tuple(row[:1] + row[1 + (not built) :] for row in rows)
-    return Table(result.title, columns, shown, frozenset({"model"}), notes)
+    return Table(result.title, columns, shown, frozenset({"model"}), tuple(notes))
 
 
 def _zoo_row(row: ZooRow, params: str, work: str) -> tuple[str, ...]:
     ap = "" if row.ap is None else f"{row.ap:.1f}"
     if row.params is None:
         published = (_against(row.published_params_m, None, "M"), "", _against(row.published_flops_g, None, "G"))
-        return (row.model, "-", row.note, *published, ap)
+        return (row.model, "-", "-", *published, ap)
     of_params, of_work = getattr(row, params) / 1e6, getattr(row, work) / 1e9
     return (
-        row.model,
+        row.model + ("*" if row.note else ""),
         f"{row.params:,}",
         f"{of_params:.2f} M",
         _against(row.published_params_m, of_params, "M"),

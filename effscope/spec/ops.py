@@ -95,6 +95,7 @@ OPS: dict[str, Op] = {
     "conv2d": Op(
         ("c_in", "c_out", "k", "s", "p", "d", "groups", "bias", "init", "bias_init"), rules.conv2d, _conv2d_tensors
     ),
+    "conv2d_given": Op(("s", "p", "d", "groups"), rules.conv2d_given),
     "conv_transpose2d": Op(
         ("c_in", "c_out", "k", "s", "p", "op", "d", "groups", "bias"), rules.conv_transpose2d, _conv_transpose2d_tensors
     ),

@@ -35,6 +35,13 @@ def conv2d(args: Args, inputs: Sequence[Shape]) -> Shape:
     return (b, args["c_out"], window(h, k[0], s[0], p[0], d[0]), window(w, k[1], s[1], p[1], d[1]))
 
 
+def conv2d_given(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """A convolution whose weights (and bias) are inputs: something else in the model computes them."""
+    weight = inputs[1]
+    sizes = {"c_in": weight[1] * args["groups"], "c_out": weight[0], "k": weight[2:]}
+    return conv2d({**args, **sizes}, inputs[:1])
+
+
 def conv_transpose2d(args: Args, inputs: Sequence[Shape]) -> Shape:
     b, c, h, w = inputs[0]
     if c != args["c_in"]:
