@@ -18,7 +18,8 @@ from effscope.costing.estimate import cost_graph
 from effscope.errors import EffscopeError
 from effscope.families.published import BACKBONES
 from effscope.model_hubs import open_hub
-from effscope.nn.import_torch import import_module, rebuild
+from effscope.nn.import_torch import import_module
+from effscope.nn.rebuild import rebuild
 from effscope.results import CostResult
 from effscope.spec.resolution import resolutions
 
@@ -175,6 +176,10 @@ def test_names_of_hubs() -> None:
         open_hub("torchvision:resnet19")
     with pytest.raises(EffscopeError, match="timm has no model"):
         open_hub("timm:nothing_like_that")
+
+
+@pytest.mark.slow
+def test_a_detector_that_cannot_be_traced_whole_gives_its_backbone() -> None:
     assert "backbone alone" in open_hub("torchvision:ssdlite320_mobilenet_v3_large", 64).note
 
 

@@ -23,7 +23,6 @@ N = len(CLASSES)
 MADE = {
     "searched": move(move(layout("yolov8n", N), "light-head"), "cib", ["8", "18"]),
     "yolov10n": layout("yolov10n", N),
-    "yolo11n": layout("yolo11n", N),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Mapping
@@ -11,12 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from effscope.errors import EffscopeError
 from effscope.nn.aten_kinds import ELEMENTWISE, VIEWS
 from effscope.nn.aten_map import ATEN, FIRST
-from effscope.nn.build import place
 from effscope.nn.calls import Primitive, called, target_name
-from effscope.nn.primitives import BUILDERS
 from effscope.nn.tracing import exported
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.ops import Slot
@@ -54,8 +52,28 @@ def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Impor
         EffscopeError: torch.export cannot trace it, with its reason in one line.
     """
     found = _Importer(module, exported(module, shape, name), name).run()
+    notes = _uncounted_share(found.graph, sum(p.numel() for p in module.parameters()))
     stages = {part: stage.number for stage in resolutions(found.graph, shape) for part in stage.parts}
-    return replace(found, outline=replace(found.outline, stages=stages))
+    return replace(found, outline=replace(found.outline, stages=stages, notes=notes))
+
+
+CARRIES = frozenset({"view", "item", "elementwise", "transpose"})
+"""What stands between a parameter and the operation that uses it, and counts no multiply-adds itself."""
+
+
+def _uncounted_share(graph: Graph, total: int) -> tuple[str, ...]:
+    """A line on the parameters that uncounted operations read, directly or re-labelled; none where there are none."""
+    nodes = graph.by_name()
+    waiting = [node for node in graph.nodes if node.op == "opaque"]
+    read: dict[str, int] = {}
+    while waiting:
+        for source in (nodes[name] for name in waiting.pop().inputs):
+            if source.op == "parameter":
+                read[source.name] = math.prod(source.args["shape"])
+            elif source.op in CARRIES:
+                waiting.append(source)
+    share = sum(read.values())
+    return (f"uncounted operations read {share:,} of {total:,} parameters ({share / total:.1%})",) if share else ()
 
 
 def _shape(value: Any) -> Any:
@@ -204,12 +222,10 @@ class _Importer:
         role, key = next(iter(keys.items()))
         return key.removesuffix(role).rstrip("._") or "top"
 
-    def _holds_others(self, module: nn.Module) -> bool:
-        """Rows of modules, and what wraps the larger half of the model around such a row."""
-        if type(module) in ROWS:
-            return True
-        wraps = isinstance(module, ROWS) or any(type(child) in ROWS for child in module.children())
-        return wraps and 2 * sum(p.numel() for p in module.parameters()) > self.total
+    def _wraps(self, module: nn.Module) -> bool:
+        """Whether a module is the larger half of the model, around a row of others."""
+        around = isinstance(module, ROWS) or any(type(child) in ROWS for child in module.children())
+        return around and 2 * sum(p.numel() for p in module.parameters()) > self.total
 
     def _foreign(self, node: fx.Node, path: str, target: str, part: str) -> Node:
         inputs: list[str] = []
@@ -254,8 +270,12 @@ class _Importer:
     def _part(self, path: str) -> str:
         """The row a module is shown under: the child it is in, or the child of that where that only holds others."""
         names = path.split(".")
-        end = 1
-        while end < len(names) and self._holds_others(self.module.get_submodule(".".join(names[:end]))):
+        end, in_row = 1, False
+        while end < len(names):
+            module = self.module.get_submodule(".".join(names[:end]))
+            in_row = in_row or type(module) in ROWS
+            if type(module) not in ROWS and (in_row or not self._wraps(module)):
+                break
             end += 1
         part = ".".join(names[:end])
         if part not in self.rows:
@@ -267,42 +287,3 @@ def _module_of(node: fx.Node) -> str:
     """Path of the module whose forward made a call, "" for the outermost."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[-1][0]).removeprefix("L['self'].").removeprefix("L['self']") if stack else ""
-
-
-def rebuild(imported: Imported, state: Mapping[str, Tensor]) -> fx.GraphModule:
-    """The imported graph as a module that runs through this package's own primitives, with the weights of a state dict.
-
-    What it gives is what the traced module gives: that is how an import is proved. Returns the outputs as a tuple.
-
-    Raises:
-        EffscopeError: the state dict lacks a tensor.
-    """
-    root, code = nn.Module(), fx.Graph()
-    values: dict[str, fx.Node] = {}
-    placed: dict[str, str] = {}
-    known = {**state, **imported.constants}
-    for node in imported.graph.nodes:
-        if node.op == "input":
-            values[node.name] = code.placeholder("image")
-            continue
-        if node.module not in placed:
-            owner = BUILDERS[node.op](node.args)
-            _fill(owner, node, known)
-            placed[node.module] = f"part{len(placed)}"
-            place(root, placed[node.module], owner)
-        path = placed[node.module]
-        if node.op in ("parameter", "constant"):
-            values[node.name] = code.get_attr(path)
-        else:
-            values[node.name] = code.call_module(path, tuple(values[name] for name in node.inputs))
-    code.output(tuple(values[name] for name in imported.graph.views[OUTPUTS]))
-    return fx.GraphModule(root, code).eval()
-
-
-@torch.no_grad()
-def _fill(owner: nn.Module | Tensor, node: Node, state: Mapping[str, Tensor]) -> None:
-    own = {"": owner} if isinstance(owner, Tensor) else owner.state_dict()
-    for role, key in node.params:
-        if key not in state:
-            raise EffscopeError(f"the state dict has no '{key}': it is not that of the imported module")
-        own[role].copy_(state[key])

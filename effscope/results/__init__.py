@@ -1,0 +1,39 @@
+"""What engines produce and reports read: frozen results that carry their origin. No torch, no pandas at import."""
+
+from effscope.results.base import FORMAT_VERSION, PACKAGES, TRAIN_RESULT, Origin, Result, origin, version
+from effscope.results.counting import (
+    Alternative,
+    CostResult,
+    CostRow,
+    LayerCostResult,
+    TensorRow,
+    TensorsResult,
+    ZooResult,
+    ZooRow,
+)
+from effscope.results.judging import EvalResult, ExportResult, RankResult, SearchResult, StageRank, TrainResult, Trial
+
+__all__ = [
+    "FORMAT_VERSION",
+    "PACKAGES",
+    "TRAIN_RESULT",
+    "Alternative",
+    "CostResult",
+    "CostRow",
+    "EvalResult",
+    "ExportResult",
+    "LayerCostResult",
+    "Origin",
+    "RankResult",
+    "Result",
+    "SearchResult",
+    "StageRank",
+    "TensorRow",
+    "TensorsResult",
+    "TrainResult",
+    "Trial",
+    "ZooResult",
+    "ZooRow",
+    "origin",
+    "version",
+]

@@ -1,0 +1,155 @@
+"""What models and layers cost, and models beside published figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from effscope.results.base import Origin, Result
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Cost of one layer, stage or primitive: counts in integers, bytes at the dtype the result names."""
+
+    name: str
+    block: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int
+    flops: int
+    conv_flops: int
+    bytes: int
+    stage: int | None = None
+
+
+@dataclass(frozen=True)
+class CostResult(Result):
+    """Cost of a model: see docs/architecture.md for what each total counts."""
+
+    model: str
+    imgsz: int
+    convention: str
+    params: int
+    params_one_head: int
+    params_deploy: int
+    macs: int
+    flops: int
+    conv_flops: int
+    bytes: int
+    uncounted: tuple[str, ...]
+    layers: tuple[CostRow, ...]
+    stages: tuple[CostRow, ...]
+    ops: tuple[CostRow, ...]
+    origin: Origin
+    notes: tuple[str, ...] = ()
+
+    TABLE: ClassVar[str] = "layers"
+    ROWS: ClassVar[dict[str, type]] = {"layers": CostRow, "stages": CostRow, "ops": CostRow}
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """Parameters of one part of a file of tensors."""
+
+    name: str
+    block: str
+    params: int
+
+
+@dataclass(frozen=True)
+class TensorsResult(Result):
+    """What can be counted of weights whose architecture is not known: parameters. The rest of a cost is None."""
+
+    model: str
+    params: int
+    uncounted: tuple[str, ...]
+    layers: tuple[TensorRow, ...]
+    origin: Origin
+    notes: tuple[str, ...] = ()
+    params_one_head: None = None
+    params_deploy: None = None
+    macs: None = None
+    flops: None = None
+    conv_flops: None = None
+    bytes: None = None
+
+    TABLE: ClassVar[str] = "layers"
+    ROWS: ClassVar[dict[str, type]] = {"layers": TensorRow}
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """A model beside its published figures; counts are None where it cannot be expressed yet, and `note` says why.
+
+    `published_params_m` and `published_flops_g` are millions and 1e9; FLOPs of backbones are multiply-adds there.
+    """
+
+    model: str
+    params: int | None = None
+    params_one_head: int | None = None
+    params_deploy: int | None = None
+    macs: int | None = None
+    flops: int | None = None
+    conv_flops: int | None = None
+    published_params_m: float | None = None
+    published_flops_g: float | None = None
+    ap: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ZooResult(Result):
+    """Models beside what was published of them; `size` says for which input, `source` whose figures, `compares` which
+    two counts of a row stand beside the published parameters and FLOPs."""
+
+    title: str
+    size: str
+    source: str
+    compares: tuple[str, str]
+    models: tuple[ZooRow, ...]
+    origin: Origin
+
+    TABLE: ClassVar[str] = "models"
+    ROWS: ClassVar[dict[str, type]] = {"models": ZooRow}
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One form of a layer. `ratio` = MACs of the standard form / its own."""
+
+    name: str
+    params: int
+    macs: int
+    flops: int
+    ratio: float
+    formula_params: str = ""
+    formula_macs: str = ""
+
+
+@dataclass(frozen=True)
+class LayerCostResult(Result):
+    """A layer against its cheaper forms, convolutions only."""
+
+    layer: str
+    c_in: int
+    c_out: int
+    stride: int
+    size: int
+    alternatives: tuple[Alternative, ...]
+    origin: Origin
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; formulas only where they were asked for."""
+        data = asdict(self)
+        for row in data["alternatives"]:
+            for name in ("formula_params", "formula_macs"):
+                if not row[name]:
+                    del row[name]
+        return data
+
+    TABLE: ClassVar[str] = "alternatives"
+    ROWS: ClassVar[dict[str, type]] = {"alternatives": Alternative}

@@ -1,0 +1,141 @@
+"""What weights and detections are worth: ranks, AP, trainings, searches; and the files a model was handed on as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from effscope.results.base import Origin, Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class StageRank:
+    """Rank of one stage. `rank` and what follows from it are None where a rank means nothing; `note` says why."""
+
+    stage: int
+    layer: str
+    shape: tuple[int, ...]
+    c_out: int
+    rank: int | None
+    ratio: float | None
+    null_ratio: float | None
+    effective_rank: float | None
+    stable_rank: float | None
+    tie: tuple[int, ...]
+    threshold_tie: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RankResult(Result):
+    """Ranks of a model's stages in ascending order of ratio, equal ratios by stage number."""
+
+    model: str
+    source: str
+    definition: dict[str, Any]
+    stages: tuple[StageRank, ...]
+    order: tuple[int, ...]
+    origin: Origin
+
+    TABLE: ClassVar[str] = "stages"
+    ROWS: ClassVar[dict[str, type]] = {"stages": StageRank}
+
+
+@dataclass(frozen=True)
+class ExportResult(Result):
+    """The files a model was written to, by format, for images of `imgsz` px."""
+
+    model: str
+    imgsz: int
+    files: dict[str, str]
+    notes: tuple[str, ...]
+    origin: Origin
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per file."""
+        import pandas as pd  # noqa: PLC0415
+
+        return pd.DataFrame({"format": list(self.files), "file": list(self.files.values())})
+
+
+@dataclass(frozen=True)
+class EvalResult(Result):
+    """COCO AP of a detector on a data set, fractions 0-1; None where no object of that size exists."""
+
+    model: str
+    ap: float
+    ap50: float
+    ap75: float
+    ap_s: float | None
+    ap_m: float | None
+    ap_l: float | None
+    per_class: dict[str, float | None]
+    images: int
+    boxes: int
+    origin: Origin
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per class."""
+        import pandas as pd  # noqa: PLC0415
+
+        return pd.DataFrame({"class": list(self.per_class), "ap": list(self.per_class.values())})
+
+
+@dataclass(frozen=True)
+class TrainResult(EvalResult):
+    """A training and the AP it ended with."""
+
+    images_per_s: float
+    epochs: int
+    peak_memory_mb: float
+    seconds: float
+    history: tuple[dict[str, float], ...]
+    transfer: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One swapped stage. AP in fractions; `delta` = ap_mean - base_ap; `ci` None where the rule has no interval."""
+
+    stage: int
+    move: str
+    params: int
+    flops: int
+    ap_start: float
+    ap_mean: float
+    ap_runs: tuple[float, ...]
+    base_ap: float
+    delta: float
+    ci: tuple[float, float] | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class SearchResult(Result):
+    """The main job's answer.
+
+    `saved` holds fractions of the base. `base_ap` is after the short training, like a trial's `ap_mean`;
+    `base_ap_start` before it, like a trial's `ap_start`.
+    """
+
+    base: str
+    base_ap: float
+    base_ap_start: float
+    base_params: int
+    base_flops: int
+    order: tuple[int, ...]
+    trials: tuple[Trial, ...]
+    accepted: tuple[int, ...]
+    stop_reason: str
+    saved: dict[str, float]
+    files: dict[str, str]
+    seconds: float
+    notes: tuple[str, ...]
+    origin: Origin
+
+    TABLE: ClassVar[str] = "trials"
+    ROWS: ClassVar[dict[str, type]] = {"trials": Trial}
