@@ -127,7 +127,7 @@ def _of_hub(model: str, imgsz: int | None) -> Model:
 
     opened = open_hub(model, imgsz)
     notes = (opened.note,) if opened.note else ()
-    traced = (opened.imported.graph, replace(opened.imported.outline, notes=notes))
+    traced = (opened.imported.graph, replace(opened.imported.outline, notes=(*opened.imported.outline.notes, *notes)))
     source = ", ".join((f"{model}, untrained weights, traced at {opened.imgsz} px", *notes))
     return Model(
         model.partition(":")[2], None, source=source, imgsz=opened.imgsz, traced=traced, module=opened.module,

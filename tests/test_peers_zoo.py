@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +12,12 @@ from peers_env import ask_for
 from effscope.costing.estimate import parameters
 from effscope.expand import expand
 from effscope.families.catalog import ZOO
-from effscope.nn.build import build
+from effscope.nn.build import build, view
 from effscope.nn.inherit import load_state
 
 FAMILIES = [
-    "yolov8n", "yolov8n-p2", "yolov8n-p6", "yolov8n-ghost", "yolov10n", "yolov3-tiny", "yolov5n", "yolov5n-p6", "yolov6n",
-    "yolov9t", "yolov9c", "yolov9e", "yolo11n", "yolo11m", "yolo12n", "yolo26n",
+    "yolov8n", "yolov8n-p2", "yolov8n-p6", "yolov8n-ghost", "yolov10n", "yolov3-tiny", "yolov5n", "yolov5n-p6",
+    "yolov6n", "yolov9t", "yolov9c", "yolov9e", "yolo11n", "yolo11m", "yolo12n", "yolo26n",
 ]  # fmt: skip
 """One model of each family; its YAML name is the zoo's."""
 
@@ -57,7 +58,20 @@ def test_the_same_weights_give_the_same_raw_outputs(name: str, answers: dict[str
     load_state(network, theirs["state"], name)
     with torch.inference_mode():
         ours = network(theirs["images"])
-    assert set(theirs["raw"]) == {view for view in ours if view != "decoded"}
-    for view, raw in theirs["raw"].items():
-        flat = torch.cat([level.flatten(2) for level in ours[view]], 2)
+    assert set(theirs["raw"]) == set(ours) - {"decoded"}
+    for head, raw in theirs["raw"].items():
+        flat = torch.cat([level.flatten(2) for level in ours[head]], 2)
         assert (flat - raw).abs().max() < WITHIN
+
+
+def test_rtdetr_gives_its_decoder_the_same_maps(tmp_path: Path) -> None:
+    (tmp_path / "question.txt").write_text("rtdetr-l.yaml")
+    ask_for("projected", tmp_path)
+    theirs = torch.load(tmp_path / "answer.pt", weights_only=True)
+    network = build(expand(ZOO["rtdetr-l"](80))).eval()
+    load_state(network, theirs["state"], "rtdetr-l")
+    with torch.inference_mode():
+        ours = view(network, "features")(theirs["images"])["features"]
+    assert len(ours) == len(theirs["maps"]) == 3
+    for a, b in zip(ours, theirs["maps"], strict=True):
+        assert (a - b).abs().max() < WITHIN

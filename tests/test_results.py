@@ -41,10 +41,12 @@ TRIAL = Trial(8, "cib", 90, 900, 0.3, 0.41, (0.4, 0.42), 0.4, 0.01, (-0.01, 0.03
 STAGE = StageRank(8, "model.21.cv2.conv", (256, 384), 256, 8, 0.03125, 0.5, 99.5, 3.25, (1, 2), False)
 NOT_RANKED = StageRank(1, "model.2.cv2.conv", (32, 9), 32, None, None, None, None, None, (), False, "depthwise")
 
+ZOO_ROWS = (ZooRow("yolov8n", 9, 8, 7, 6, 5, 4, 3.2, 8.7), ZooRow("other"))
+
 EXAMPLES: dict[type[Result], Result] = {
     CostResult: api.cost("yolov8n", 64),
     TensorsResult: TensorsResult("w", 12, ("the rest",), (TensorRow("model.0", "Conv", 12),), MADE, ("a note",)),
-    ZooResult: ZooResult("t", "640 px", "s", ("params", "macs"), (ZooRow("yolov8n", 9, 8, 7, 6, 5, 4, 3.2, 8.7), ZooRow("other")), MADE),
+    ZooResult: ZooResult("t", "640 px", "s", ("params", "macs"), ZOO_ROWS, MADE),
     ExportResult: ExportResult("m", 64, {"yaml": "m.yaml", "pt": "m.pt"}, ("a note",), MADE),
     LayerCostResult: api.layer_cost("conv3x3", 8),
     RankResult: RankResult("m", "s", {"at": "stage", "threshold": 0.5}, (STAGE, NOT_RANKED), (8,), MADE),
@@ -102,8 +104,8 @@ COLUMNS = {
     SearchResult: [f.name for f in fields(Trial)],
 }
 ROWS = {
-    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 3, RankResult: 2, EvalResult: 2, TrainResult: 2,
-    SearchResult: 1,
+    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 3, RankResult: 2, EvalResult: 2,
+    TrainResult: 2, SearchResult: 1,
 }  # fmt: skip
 
 

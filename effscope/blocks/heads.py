@@ -8,8 +8,6 @@ from typing import Any
 
 from effscope.blocks.chain import Link, chain
 from effscope.spec.emit import Emitter, Value
-from effscope.spec.graph import Node
-from effscope.spec.ops import Tensor
 
 REG_MAX = 16
 """Bins of the distribution each box side is read from (DFL); with 1 bin the side is read directly."""
@@ -170,25 +168,23 @@ DECODER = {"hidden": 256, "heads": 8, "points": 4, "layers": 6, "feed_forward": 
 def rtdetr_decoder(e: Emitter, xs: Sequence[Value], nc: int) -> None:
     """RT-DETR's query decoder. Sets the view `features`: its inputs, projected to one width.
 
-    What follows (query selection, deformable attention) is not expressed in primitives: one node owns its tensors, so
-    that parameters are exact, and its compute is listed as uncounted.
+    What follows (query selection, deformable attention) is not expressed in primitives: its tensors are there, so that
+    parameters are exact and weights have a place, and its compute is one node that is listed as uncounted.
     """
     c = DECODER["hidden"]
     levels = []
     for i, x in enumerate(xs):
         at = e.at("input_proj", i)
         levels.append(at.norm(at.conv2d(x, c, name="0"), "1"))
-    tensors = _decoder_tensors(c, nc, len(xs))
-    params = tuple((role, f"{e.path}.{role}") for role in tensors)
-    args = {"target": "", "operands": (), "keywords": {}, "shape": (1, 300, 4 + nc), "tensors": tensors}
-    inputs = tuple(level.name for level in levels)
-    e.nodes.append(Node(f"{e.path}.queries", "opaque", inputs, args, e.layer, params))
-    e.views["features"] = inputs
+    held = [e.parameter(name, shape, 0.0) for name, shape in _decoder_tensors(c, nc, len(xs)).items()]
+    args = {"target": "", "operands": (), "keywords": {}, "shape": (1, 300, 4 + nc), "tensors": {}}
+    e.node("opaque", "queries", (*levels, *held), 4 + nc, 1, **args)
+    e.views["features"] = tuple(level.name for level in levels)
     e.views["queries"] = (f"{e.path}.queries",)
     e.info.update(nc=nc, strides=tuple(x.stride for x in xs), box_format="queries", reg_max=0)
 
 
-def _decoder_tensors(c: int, nc: int, n_levels: int) -> dict[str, Tensor]:
+def _decoder_tensors(c: int, nc: int, n_levels: int) -> dict[str, tuple[int, ...]]:
     """Names below the head and shapes of the decoder's tensors."""
     heads, points, wide = DECODER["heads"], DECODER["points"], DECODER["feed_forward"]
     linear: dict[str, tuple[int, int]] = {
@@ -199,7 +195,7 @@ def _decoder_tensors(c: int, nc: int, n_levels: int) -> dict[str, Tensor]:
         **{f"enc_bbox_head.layers.{j}": (c, 4 if j == 2 else c) for j in range(3)},  # noqa: PLR2004
     }
     norms = ["enc_output.1"]
-    tensors = {"denoising_class_embed.weight": Tensor((nc, c))}
+    tensors: dict[str, tuple[int, ...]] = {"denoising_class_embed.weight": (nc, c)}
     for i in range(DECODER["layers"]):
         at = f"decoder.layers.{i}"
         samples = heads * n_levels * points
@@ -216,11 +212,11 @@ def _decoder_tensors(c: int, nc: int, n_levels: int) -> dict[str, Tensor]:
         }
         norms += [f"{at}.norm{j}" for j in (1, 2, 3)]
         tensors |= {
-            f"{at}.self_attn.in_proj_weight": Tensor((3 * c, c)),
-            f"{at}.self_attn.in_proj_bias": Tensor((3 * c,)),
+            f"{at}.self_attn.in_proj_weight": (3 * c, c),
+            f"{at}.self_attn.in_proj_bias": (3 * c,),
         }
     for name, (c_in, c_out) in linear.items():
-        tensors |= {f"{name}.weight": Tensor((c_out, c_in)), f"{name}.bias": Tensor((c_out,))}
+        tensors |= {f"{name}.weight": (c_out, c_in), f"{name}.bias": (c_out,)}
     for name in norms:
-        tensors |= {f"{name}.weight": Tensor((c,)), f"{name}.bias": Tensor((c,))}
+        tensors |= {f"{name}.weight": (c,), f"{name}.bias": (c,)}
     return tensors

@@ -57,7 +57,8 @@ def _side(known: Mapping[str, Any], node: Node) -> tuple[int, int]:
 
 
 def _convolutions(graph: Graph, known: Mapping[str, Any]) -> dict[str, list[Node]]:
-    """Part -> its full convolutions at the size of its output map."""
+    """Part -> its full convolutions at the size of its output map; of a part that only pools behind its convolutions
+    (DenseNet's transitions), at the size of the last one."""
     last: dict[str, tuple[int, int]] = {}
     convs: dict[str, list[Node]] = {}
     for node in graph.nodes:
@@ -69,4 +70,5 @@ def _convolutions(graph: Graph, known: Mapping[str, Any]) -> dict[str, list[Node
         if node.op == "conv2d" and node.args["groups"] < max(node.args["c_out"], 2):
             convs.setdefault(node.layer, []).append(node)
     at_output = {part: [n for n in found if _side(known, n) == last[part]] for part, found in convs.items()}
-    return {part: found for part, found in at_output.items() if found}
+    at_last = {part: [n for n in found if _side(known, n) == _side(known, found[-1])] for part, found in convs.items()}
+    return {part: at_output[part] or at_last[part] for part in convs}

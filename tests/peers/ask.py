@@ -101,6 +101,25 @@ def heads(folder: Path) -> None:
     torch.save(answers, folder / "answer.pt")
 
 
+def projected(folder: Path) -> None:
+    """Random lively weights of an RT-DETR by YAML name, and the maps its decoder reads, projected to one width."""
+    name = (folder / "question.txt").read_text()
+    torch.manual_seed(3)
+    model = RTDETRDetectionModel(name, verbose=False).float()
+    images = torch.rand(1, 3, 128, 192)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, 0, 0.3)
+    model.eval()
+    maps = []
+    for projection in model.model[-1].input_proj:
+        projection.register_forward_hook(lambda module, given, out: maps.append(out))
+    with torch.inference_mode():
+        model(images)
+    torch.save({"images": images, "state": model.state_dict(), "maps": maps}, folder / "answer.pt")
+
+
 def predict(folder: Path) -> None:
     """Detections with the default settings, one picture at a time: together, unequal sizes are all made square."""
     case = json.loads((folder / "question.json").read_text())
