@@ -203,9 +203,10 @@ def test_the_notes_backbones_are_the_golden_ones() -> None:
         assert macs_g == (float(table[name]["gmacs_224"]) if table[name]["gmacs_224"] else None)
 
 
-WITHIN = {"mobilenetv2": 0.11, "densenet121": 0.1}
+WITHIN = {"mobilenetv2": 0.11, "densenet121": 0.1, "resnet34": 0.07}
 """Backbone -> difference beyond rounding: the paper's 3.4 M of MobileNetV2 leaves batch norms out and cuts the rest off
-(3.47 M); DenseNet's 2.9 G counts its norms, one per value."""
+(3.47 M); DenseNet's 2.9 G counts its norms, one per value; the paper's ResNet-34 has no convolutions at its
+shortcuts, torchvision's has (0.019 G of 3.664 G)."""
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -28,7 +29,8 @@ def rank_model(
     Raises:
         EffscopeError: as `analyze.rank`; activations of a model that cannot be run.
     """
-    places = places_of(model, config.at)
+    places, at = places_of(model, config.at)
+    config = replace(config, at=at)
     convs = [place.conv for place in places]
     facts = Facts(model.name, model.outline.digest, weights, model.source, of)
     if images is not None or model.state is None:
@@ -40,18 +42,20 @@ def rank_model(
     return rank_taken(places, taken, config, facts)
 
 
-def places_of(model: Model, at: str) -> tuple[Place, ...]:
-    """The convolutions that are ranked: "stage", "block" or "all".
+def places_of(model: Model, at: str) -> tuple[tuple[Place, ...], str]:
+    """The convolutions that are ranked, and at which of "stage", "block" or "all" they stand.
 
     A traced model's stages are where its maps change their size; where the architecture is not known, every convolution
     is ranked.
     """
     if model.architecture is not None:
-        return layout_places(model.graph, model.layout, at)
+        return layout_places(model.graph, model.layout, at), at
     graph = model.graph
     if at == "stage" and graph.views:
         side = model.imgsz or USUAL_SIZE
-        return tuple(Place(r.number, r.closing) for r in resolutions(graph, (1, IMAGE_CHANNELS, side, side)))
+        found = resolutions(graph, (1, IMAGE_CHANNELS, side, side))
+        if found:
+            return tuple(Place(r.number, r.closing) for r in found), at
     if at == "block":
         raise EffscopeError(f"{model.name}: 'block' needs a layout of known blocks: rank it at stage, or all")
-    return every_conv(graph)
+    return every_conv(graph), "all"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effscope.files import write_bytes
-from effscope.results import RankResult, SearchResult
+from effscope.results import RankResult, SearchResult, StageRank
 from effscope.searching.stats import ACCEPTED
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, BLUE, GREY, RED = "#22303c", "#2f6db3", "#b7c0c8", "#c0392b"
@@ -30,11 +32,24 @@ def _save(figure: Figure, path: Path) -> Path:
     return path
 
 
+MOST_UPRIGHT = 10
+"""More bars than this lie, one below the other: their names need the room."""
+
+
 def plot_rank(result: RankResult, path: Path) -> Path:
     """Ratio by stage in ascending order, with the ratio of a random matrix of that shape as a tick."""
     rows = [row for row in result.stages if row.ratio is not None]
-    figure = _figure(7, 3.6)
+    lying = len(rows) > MOST_UPRIGHT
+    figure = _figure(7, 1.4 + 0.2 * len(rows)) if lying else _figure(7, 3.6)
     axes = figure.subplots()
+    (_lying_bars if lying else _upright_bars)(axes, rows)
+    threshold = result.definition["threshold"]
+    axes.set_title(f"{result.model}: singular values above {threshold:g} of the largest", fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, path)
+
+
+def _upright_bars(axes: Axes, rows: Sequence[StageRank]) -> None:
     xs = range(len(rows))
     axes.bar(xs, [row.ratio or 0.0 for row in rows], color=BLUE, width=0.62, label="this model")
     nulls = [(x, row.null_ratio) for x, row in zip(xs, rows, strict=True) if row.null_ratio is not None]
@@ -49,12 +64,28 @@ def plot_rank(result: RankResult, path: Path) -> Path:
     axes.set_xticks(list(xs), [f"\nstage {row.stage}\n{row.layer.removesuffix('.conv')}" for row in rows], fontsize=7)
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel("rank / output channels")
-    threshold = result.definition["threshold"]
-    axes.set_title(f"{result.model}: singular values above {threshold:g} of the largest", fontsize=10, loc="left")
     axes.set_ylim(0, max([0.2, *(row.ratio or 0 for row in rows), *(y for _, y in nulls)]) * 1.18)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    return _save(figure, path)
+
+
+def _lying_bars(axes: Axes, rows: Sequence[StageRank]) -> None:
+    ys = range(len(rows))
+    axes.barh(ys, [row.ratio or 0.0 for row in rows], color=BLUE, height=0.66, label="this model")
+    nulls = [(y, row.null_ratio) for y, row in zip(ys, rows, strict=True) if row.null_ratio is not None]
+    axes.scatter(
+        [x for _, x in nulls], [y for y, _ in nulls], marker="|", s=90, color=RED, label="random matrix of that shape"
+    )
+    for y, row in zip(ys, rows, strict=True):
+        axes.annotate(
+            f"{row.rank}/{row.c_out}", (1.0, y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=7,
+            color=INK, xytext=(4, 0), textcoords="offset points",
+        )  # fmt: skip
+    axes.set_yticks(list(ys), [f"{row.layer.removesuffix('.conv')}  {row.stage:>3}" for row in rows], fontsize=7)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("rank / output channels")
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 1.02)
+    axes.figure.legend(frameon=False, fontsize=8, loc="outside lower right", ncols=2)
 
 
 def plot_search(result: SearchResult, path: Path) -> Path:

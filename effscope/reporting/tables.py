@@ -69,11 +69,19 @@ def _rank_row(row: StageRank, threshold_ties: bool) -> tuple[str, ...]:
     )
 
 
+WHERE = {
+    "stage": "closing conv of each stage",
+    "block": "last conv of each stage's last block",
+    "all": "every convolution, numbered in forward order",
+}
+"""What `--at` ranks, in words."""
+
+
 def rank_table(result: RankResult) -> Table:
     """Stages in ascending rank."""
     definition = result.definition
     ties = any(row.threshold_tie for row in result.stages)
-    where = {"stage": "closing conv of each stage", "block": "last conv of each stage's last block"}[definition["at"]]
+    where = WHERE[definition["at"]]
     folded = "weights, BN folded" if definition["fold_bn"] else "weights, raw"
     if definition["of"] != "weights":
         folded = f"outputs of the convolution before its BN, {definition['of']}"
