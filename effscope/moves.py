@@ -19,6 +19,10 @@ SWAPPABLE = ("C2f", "C2fCIB", "C3", "C3k2")
 """Stage blocks that say their channels first and keep the side of the map, as C2fCIB does."""
 
 
+NOT_YET = tuple(block for block in SWAPPABLE if block != "C2fCIB")
+"""Those a swap still changes."""
+
+
 def _stage_layers(layout: Layout) -> list[Layer]:
     found = [layout.layer(stage.id) for stage in stages(layout)]
     return [layer for layer in found if layer.block in SWAPPABLE]

@@ -19,7 +19,7 @@ from effscope.detect.train import train
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.expand import expand, stages
 from effscope.models import Model, metadata
-from effscope.moves import move, swap_stage
+from effscope.moves import NOT_YET, move, swap_stage
 from effscope.nn.build import Network, build, view
 from effscope.nn.distill import Pairs, distil, record
 from effscope.nn.fuse import deploy
@@ -69,7 +69,7 @@ class LocalEvaluator:
         self.work = folder / WORK
         self.layout = base_layout(config, given, data.train.classes)
         if not self.swappable():
-            raise EffscopeError(f"{given.name} has no C2f stage left to swap")
+            raise EffscopeError(f"{given.name} has no stage left to swap: a CIB can replace {', '.join(NOT_YET)}")
         self.notes: list[str] = []
         scratch = given.state is None
         self.base_epochs = config.base_epochs if scratch else max(round(TUNE_SHARE * config.base_epochs), 1)
@@ -119,7 +119,7 @@ class LocalEvaluator:
 
     def swappable(self) -> set[int]:
         """Numbers of the stages a move can still change."""
-        return {stage.number for stage in stages(self.layout) if stage.block == "C2f"}
+        return {stage.number for stage in stages(self.layout) if stage.block in NOT_YET}
 
     def candidate(self, question: Question) -> Layout:
         """The base with the accepted stages and the asked one swapped."""
