@@ -14,7 +14,9 @@ from torch import Tensor
 from effscope.errors import EffscopeError
 
 MISSING = 'reading ONNX needs a package that is not installed: pip install "effscope[onnx]"'
-MAX_BYTES = 2**31 - 1
+MOST_PER_BYTE = 2
+"""Numbers a byte can hold: int4 is the smallest kind."""
+
 NAMED = re.compile(r"([\w.]+)\.(weight|bias|running_mean|running_var)")
 SUFFIX = re.compile(r"(_quantized|_DequantizeLinear_Output|_dequantized)$")
 
@@ -57,8 +59,8 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
         raise EffscopeError(f"the numbers of {len(outside)} tensors lie in other files: save the model as one file")
     arrays: dict[str, Any] = {}
     for proto in model.graph.initializer:
-        n_bytes = int(np.prod(proto.dims, dtype=object)) if proto.dims else 1
-        if n_bytes > 16 * len(data):
+        n_values = int(np.prod(proto.dims, dtype=object)) if proto.dims else 1
+        if n_values > len(data) * MOST_PER_BYTE:
             raise EffscopeError(f"the initialiser '{proto.name[:60]}' claims more numbers than the file has")
         try:
             arrays[proto.name] = np.array(numpy_helper.to_array(proto))
@@ -81,7 +83,7 @@ def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], st
             real[node.output[0]] = _dequantised(arrays, node)
             from_int += 1
             taken.update(node.input)
-        elif node.op_type in ("Transpose", "Identity", "Cast") and node.input[0] in real and node.op_type == "Identity":
+        elif node.op_type == "Identity" and node.input[0] in real:
             real[node.output[0]] = real[node.input[0]]
         for name, role in zip(node.input, OWNERS.get(node.op_type, ()), strict=False):
             if role and name in real:
