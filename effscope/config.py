@@ -113,9 +113,10 @@ class LayerCostConfig:
 class RankConfig:
     """`effscope rank`: where the rank is taken and what counts as a singular value that matters."""
 
-    at: str = "stage"  # stage | block
-    threshold: float = 0.5  # fraction of the largest singular value
+    at: str = "stage"  # stage | block | all
+    threshold: float | str = 0.5  # fraction of the largest singular value, or energy:0.9, eps, mp
     fold_bn: bool = True
+    centred: bool = True  # activations: about their mean
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class SearchConfig:
     rule: str = "margin"  # margin | paper
     margin: float = 0.01
     at: str = "stage"
-    threshold: float = 0.5
+    threshold: float | str = 0.5
     imgsz: int = 256
     base_epochs: int = 60
     epochs: int = 10
@@ -184,8 +185,6 @@ def check(settings: dict[str, Any]) -> None:
             raise EffscopeError(f"{flag} must be a multiple of {IMGSZ_MULTIPLE}, got {value}")
         if name in CHOICES and value not in CHOICES[name]:
             raise unknown(flag, value, CHOICES[name])
-        if name == "threshold" and not 0 < value < 1:
-            raise EffscopeError(f"{flag} must lie between 0 and 1, got {value}")
         if name == "margin" and not 0 <= value < 1:
             raise EffscopeError(f"{flag} is a fraction of AP, 0 to 1, got {value}")
 

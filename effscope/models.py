@@ -43,6 +43,7 @@ class Model:
         imgsz: side in px it was trained at, or None if the file does not say.
         traced: graph and outline of a model that is no layout; without views where only tensors are known.
         module: the torch module of an imported model.
+        constants: tensors its trace reads that no state dict holds.
         why: why there is no layout.
     """
 
@@ -54,6 +55,7 @@ class Model:
     imgsz: int | None = None
     traced: tuple[Graph, Outline] | None = field(default=None, repr=False)
     module: Module | None = field(default=None, repr=False)
+    constants: Mapping[str, Any] = field(default_factory=dict, repr=False)
     why: str = ""
 
     @property
@@ -131,7 +133,7 @@ def _of_hub(model: str, imgsz: int | None) -> Model:
     source = ", ".join((f"{model}, untrained weights, traced at {opened.imgsz} px", *notes))
     return Model(
         model.partition(":")[2], None, source=source, imgsz=opened.imgsz, traced=traced, module=opened.module,
-        why="it is traced, not built from blocks",
+        constants=opened.imported.constants, why="it is traced, not built from blocks",
     )  # fmt: skip
 
 
@@ -143,7 +145,7 @@ def _of_module(module: Module, imgsz: int) -> Model:
     source = f"the module {name}, traced at {imgsz} px"
     return Model(
         name, None, module.state_dict(), source=source, imgsz=imgsz, traced=(imported.graph, imported.outline),
-        module=module, why="it is traced, not built from blocks",
+        module=module, constants=imported.constants, why="it is traced, not built from blocks",
     )  # fmt: skip
 
 

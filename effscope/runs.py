@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from effscope.nn.build import Network, build, digest
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import inherit
 from effscope.nn.precision import pick_device
-from effscope.progress import Parts, Progress, Say
+from effscope.progress import Parts, Progress, Say, silent
 from effscope.results import TRAIN_RESULT, Origin, TrainResult, origin
 from effscope.spec.layout import Layout
 
@@ -47,10 +47,30 @@ def run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | 
     return RUNS / f"{kind}-{'-'.join(Path(word).stem for word in model.split())}-{subject}-{tag}"
 
 
-def pictures(data: str, limit: int, imgsz: int) -> Iterator[Tensor]:
-    """The first training pictures of a set as the network takes them, one batch (1, 3, imgsz, imgsz) each."""
-    bank = load_bank(load(data, "train", limit), imgsz)
-    return (plain_batch(bank, [i], pick_device("cpu")).images for i in range(len(bank.pictures)))
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a set as the network takes them, one batch (1, 3, imgsz, imgsz) each, read when they are asked for,
+    as often as they are asked for."""
+
+    dataset: DataSet
+    imgsz: int
+    progress: Progress = silent
+
+    def __len__(self) -> int:
+        return len(self.dataset.samples)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for n, sample in enumerate(self.dataset.samples):
+            self.progress(n / len(self), f"image {n + 1}/{len(self)}")
+            bank = load_bank(replace(self.dataset, samples=(sample,)), self.imgsz)
+            yield plain_batch(bank, [0], pick_device("cpu")).images
+
+
+def pictures(data: str, limit: int, imgsz: int, progress: Progress, say: Say) -> Pictures:
+    """The first training pictures of a set that can be decoded."""
+    dataset = decodable(load(data, "train", limit))
+    say_faults(dataset, say)
+    return Pictures(dataset, imgsz, progress)
 
 
 def in_terms_of(dataset: DataSet, opened: Model, say: Say) -> DataSet:

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 torch.set_num_threads(1)  # as the peers have: another number sums in another order, and random nets amplify that
+threadpool_limits(1, "blas")  # two workers with two LAPACK threads each take minutes over small matrices
 
 TorchZip = Callable[..., Path]
 

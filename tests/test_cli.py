@@ -22,7 +22,7 @@ from effscope.cli import app
 from effscope.config import PROXIES, EvalConfig, LayerCostConfig, RankConfig, SearchConfig, TrainConfig
 
 SLOW = ("torch", "numpy", "pandas", "matplotlib", "sympy", "rich")
-PRINTING = {"json", "csv", "out", "quiet", "help", "models", "by"}
+PRINTING = {"json", "csv", "out", "quiet", "help", "models", "by", "pictures"}
 
 
 class Called(Exception):
@@ -52,10 +52,14 @@ TRAINING = {"data": "builtin:shapes", "imgsz": None, "epochs": None, "batch": No
             "limit_train": None, "limit_val": None, "weights": None, "out": None}  # fmt: skip
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("rank yolov8n", "rank",
-     {"model": "yolov8n", "at": "stage", "threshold": 0.5, "fold_bn": True, "activations": None, "limit": 64,
-      "imgsz": None}),
-    ("rank m.pt --at block --threshold .3 --raw --activations d --limit 5 --imgsz 96", "rank",
-     {"model": "m.pt", "at": "block", "threshold": 0.3, "fold_bn": False, "activations": "d", "limit": 5, "imgsz": 96}),
+     {"model": "yolov8n", "at": "stage", "threshold": "0.5", "fold_bn": True, "activations": None, "limit": 64,
+      "imgsz": None, "centred": True}),
+    ("rank m.pt --at block --threshold energy:.9 --raw --activations d --uncentred --limit 5 --imgsz 96", "rank",
+     {"model": "m.pt", "at": "block", "threshold": "energy:.9", "fold_bn": False, "activations": "d", "limit": 5,
+      "imgsz": 96, "centred": False}),
+    ("rank a.pt b.pt", "ranks",
+     {"models": ["a.pt", "b.pt"], "at": "stage", "threshold": "0.5", "fold_bn": True, "activations": None, "limit": 64,
+      "imgsz": None, "centred": True}),
     ("cost yolov8s", "cost", {"model": "yolov8s", "imgsz": None}),
     ("export best.pt --to yaml,onnx --out o --imgsz 320", "export",
      {"model": "best.pt", "to": "yaml,onnx", "out": Path("o"), "imgsz": 320}),
@@ -142,9 +146,9 @@ def test_options_arguments_and_config_fields_agree(name: str) -> None:
             continue
         assert option in arguments or option in config, option
         if option in arguments and arguments[option].default is not inspect.Parameter.empty:
-            assert arguments[option].default == default or option == "layer", option
+            assert str(arguments[option].default) == str(default) or option == "layer", option
         if option in config and option not in sized and option != "layer" and not isinstance(default, type(None)):
-            assert config[option] == default, option
+            assert str(config[option]) == str(default), option
 
 
 @pytest.mark.parametrize("words", ["cost yolov8n", "cost --layer conv3x3 --symbolic", "zoo", "rank yolov8n"])

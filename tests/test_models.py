@@ -219,9 +219,9 @@ def test_real_checkpoints(shared: Path, file: str, params: int, stages: int, not
 def test_a_ranking_of_many_convolutions_is_drawn_and_told(at: str, tmp_path: Path) -> None:
     model, classes = fork()
     path = written(tmp_path, model, classes)
-    from effscope.reporting.folder import write_rank
-    from effscope.reporting.tables import rank_table
+    from effscope.reporting.rank_folder import write_rank
+    from effscope.reporting.rank_tables import rank_table
 
     result = api.rank(str(path), at=at)
-    assert {"rank plot", "rank"} <= set(write_rank(tmp_path, [result]))
+    assert {"rank.png", "rank"} <= set(write_rank(tmp_path, [result]))
     assert any("every convolution" in note for note in rank_table(result).notes) == (at == "all")

@@ -1,197 +1,204 @@
-"""Measures of a spectrum: hand cases, the laws they obey, and the Gram matrix against a float64 SVD."""
+"""Singular values by Gram matrix against a plain float64 SVD, and the laws the measures obey."""
 
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spectra import kernel, made_of, rotation, svd
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from effscope.errors import EffscopeError
-from effscope.ranking.spectrum import (
-    Array,
-    as_matrix,
-    effective_rank,
-    is_tie,
-    null_ratio,
-    numerical_rank,
-    singular_values,
-    stable_rank,
-)
+from effscope.ranking.measures import MEASURES, effective_rank, is_spiked, rank_without_top, stable_rank, top_gap
+from effscope.ranking.spectrum import Array, Kernel, MapShape, root_values, separability, spectra
+from effscope.ranking.thresholds import Threshold
 
 SIDES = st.integers(1, 24)
 SEEDS = st.integers(0, 10_000)
-MEASURES = {
-    "rank": lambda v: numerical_rank(v, 0.5),
-    "effective": effective_rank,
-    "stable": stable_rank,
-}
+HALF = Threshold("ratio", 0.5)
 
 
-def rotation(random: np.random.Generator, n: int) -> Array:
-    return np.asarray(np.linalg.qr(random.standard_normal((n, n)))[0])
-
-
-def made_of(values: list[float], rows: int, columns: int, seed: int) -> Array:
-    random = np.random.default_rng(seed)
-    n = len(values)
-    return np.asarray((rotation(random, rows)[:, :n] * values) @ rotation(random, columns)[:n])
+def by_gram(matrix: Array) -> Array:
+    return spectra([kernel(matrix)], lambda k, v: False)[0]
 
 
 @pytest.mark.parametrize(
-    ("values", "threshold", "rank", "effective", "stable"),
+    ("values", "effective", "stable", "gap"),
     [
-        ([3.0], 0.5, 1, 1.0, 1.0),
-        ([2.0, 2.0, 2.0, 2.0], 0.5, 4, 4.0, 4.0),
-        ([4.0, 2.1, 1.9, 0.0], 0.5, 2, math.exp(-sum(p * math.log(p) for p in (0.5, 2.1 / 8, 1.9 / 8))), 1.5013),
-        ([1.0, 0.5], 0.5, 1, math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))), 1.25),  # not above: at
-        ([1.0, 0.2, 0.2], 0.1, 3, None, 1.08),
-        ([0.0, 0.0], 0.5, 0, 0.0, 0.0),
-        ([], 0.5, 0, 0.0, 0.0),
+        ([3.0], 1.0, 1.0, None),
+        ([2.0, 2.0, 2.0, 2.0], 4.0, 4.0, 1.0),
+        ([4.0, 2.1, 1.9, 0.0], math.exp(-sum(p * math.log(p) for p in (0.5, 2.1 / 8, 1.9 / 8))), 1.5013, 4 / 2.1),
+        ([1.0, 0.5], math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))), 1.25, 2.0),
+        ([1.0, 0.0], 1.0, 1.0, None),
+        ([0.0, 0.0], 0.0, 0.0, None),
+        ([], 0.0, 0.0, None),
     ],
 )
-def test_by_hand(values: list[float], threshold: float, rank: int, effective: float | None, stable: float) -> None:
+def test_measures_by_hand(values: list[float], effective: float, stable: float, gap: float | None) -> None:
     spectrum = np.array(values)
-    assert numerical_rank(spectrum, threshold) == rank
     assert stable_rank(spectrum) == pytest.approx(stable, abs=1e-3)
-    if effective is not None:
-        assert effective_rank(spectrum) == pytest.approx(effective)
+    assert effective_rank(spectrum) == pytest.approx(effective)
+    assert top_gap(spectrum) == (pytest.approx(gap) if gap else None)
+
+
+def test_the_rank_without_the_top_direction() -> None:
+    spectrum, shape = np.array([10.0, 1.0, 0.9, 0.6, 0.4]), MapShape(5, 9)
+    assert HALF.cut(spectrum, shape, 0).rank == 1
+    assert rank_without_top(spectrum, shape, HALF, 0) == 4
+    assert is_spiked(1, 4, 5) and not is_spiked(4, 4, 5)
+    assert [rank_without_top(np.array(v), shape, HALF, 0) for v in ([], [1.0], [1.0, 0.0])] == [0, 1, 1]
 
 
 def test_weights_become_matrices_row_by_row() -> None:
     weight = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
-    matrix = as_matrix(weight)  # type: ignore[arg-type]
-    assert matrix.dtype == np.float64
-    assert np.array_equal(matrix, np.arange(24.0).reshape(2, 12))
+    blocks = Kernel("w", weight, np.array([1.0, 10.0])).blocks()
+    assert blocks.dtype == np.float64
+    assert np.array_equal(blocks, (np.arange(24.0).reshape(2, 12) * [[1.0], [10.0]])[None])
 
 
 @settings(deadline=None)
-@given(SIDES, SIDES, SEEDS, st.sampled_from([0.01, 0.1, 0.5, 0.9]))
-def test_gram_counts_equal_those_of_a_float64_svd(rows: int, columns: int, seed: int, threshold: float) -> None:
+@given(SIDES, SIDES, SEEDS)
+def test_gram_values_are_those_of_a_float64_svd(rows: int, columns: int, seed: int) -> None:
     matrix = np.random.default_rng(seed).standard_normal((rows, columns))
-    expected = np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
-    found = singular_values(matrix, threshold)
+    found, expected = by_gram(matrix), svd(kernel(matrix))
     assert len(found) == min(rows, columns)
     assert np.all(np.diff(found) <= 0)
     assert np.allclose(found, expected, atol=1e-7 * expected[0])
-    assert numerical_rank(found, threshold) == numerical_rank(expected, threshold)
 
 
-@settings(deadline=None)
-@given(st.integers(2, 20), st.integers(2, 40), st.integers(1, 5), SEEDS, st.sampled_from([1e-20, 1e-6, 1.0, 1e20]))
-def test_rank_deficient_matrices_at_any_scale(rows: int, columns: int, count: int, seed: int, scale: float) -> None:
-    n = min(count, rows, columns)
-    values = [*np.linspace(1.0, 0.6, n)]
-    matrix = scale * made_of(values, rows, columns, seed)
-    found = singular_values(matrix)
-    assert numerical_rank(found, 0.5) == n
-    assert np.allclose(found[:n], np.multiply(scale, values), rtol=1e-7)
-    assert np.all(found[n:] <= 1e-6 * scale)
-    assert stable_rank(found) == pytest.approx(sum(np.square(values)), rel=1e-6)
+@settings(deadline=None, max_examples=40)
+@given(SEEDS, st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=8))
+def test_many_kernels_at_once_are_each_alone(seed: int, shapes: list[tuple[int, int]]) -> None:
+    """Kernels of one shape share a stack; none hears of its neighbours, whatever their scale."""
+    random = np.random.default_rng(seed)
+    matrices = [random.standard_normal(shape) * 10.0 ** random.integers(-12, 12) for shape in shapes * 2]
+    together = spectra([kernel(m) for m in matrices], lambda k, v: False)
+    for matrix, values in zip(matrices, together, strict=True):
+        assert np.array_equal(values, by_gram(matrix))
 
 
-@pytest.mark.parametrize("measure", MEASURES)
-def test_scaling_transposing_and_rotating_change_nothing(measure: str) -> None:
+def test_one_thread_a_problem_and_the_cores_share_them() -> None:
+    blas: list[int] = []
+    used: set[str] = set()
+
+    def look(k: Kernel, v: Array) -> bool:
+        blas.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        used.add(threading.current_thread().name)
+        return False
+
+    random = np.random.default_rng(0)
+    with threadpool_limits(2, "blas"):
+        spectra([kernel(random.standard_normal((300 + n, 900))) for n in range(8)], look)
+        after = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    assert (set(blas), after) == ({1}, {2})
+    assert all("ThreadPool" in name for name in used)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_scaling_transposing_and_rotating_change_nothing(name: str) -> None:
+    measure: Any = MEASURES[name]
+
     @settings(deadline=None, max_examples=40)
-    @given(SIDES, SIDES, SEEDS, st.sampled_from([1e-12, 3.0, 1e9]))
+    @given(SIDES, SIDES, SEEDS, st.sampled_from([1e-20, 3.0, 1e20]))
     def check(rows: int, columns: int, seed: int, factor: float) -> None:
         random = np.random.default_rng(seed)
         matrix = random.standard_normal((rows, columns))
-        value = MEASURES[measure](singular_values(matrix))
+        value = measure(by_gram(matrix))
         left, right = rotation(random, rows), rotation(random, columns)
         for other in (factor * matrix, -matrix, matrix.T, left @ matrix @ right, matrix[:, ::-1]):
-            assert MEASURES[measure](singular_values(np.ascontiguousarray(other))) == pytest.approx(value, rel=1e-5)
+            found = measure(by_gram(np.ascontiguousarray(other)))
+            assert found is None if value is None else found == pytest.approx(value, rel=1e-5)
 
     check()
 
 
 @settings(deadline=None)
-@given(SIDES, SIDES, SEEDS, st.floats(0.01, 0.99))
-def test_measures_keep_their_bounds(rows: int, columns: int, seed: int, threshold: float) -> None:
-    values = singular_values(np.random.default_rng(seed).standard_normal((rows, columns)), threshold)
-    rank, n = numerical_rank(values, threshold), min(rows, columns)
-    assert 1 <= rank <= n
+@given(SIDES, SIDES, SEEDS)
+def test_measures_keep_their_bounds(rows: int, columns: int, seed: int) -> None:
+    values, n = by_gram(np.random.default_rng(seed).standard_normal((rows, columns))), min(rows, columns)
     assert 1 - 1e-9 <= stable_rank(values) <= n + 1e-9
     assert 1 - 1e-9 <= effective_rank(values) <= n + 1e-9
     assert stable_rank(values) <= effective_rank(values) ** 2 + 1e-9
-    higher = min(threshold * 1.1, 0.999)
-    assert numerical_rank(values, higher) <= rank
+    assert (top_gap(values) or 1.0) >= 1
 
 
-@pytest.mark.parametrize("off", [0.0, 1e-9, -1e-9, 5e-7, -5e-7])
-def test_value_at_the_threshold_is_a_tie_settled_by_svd(off: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, ...]] = []
-    real = np.linalg.svd
-
-    def svd(matrix: Array, **options: bool) -> Any:
-        asked.append(matrix.shape)
-        return real(matrix, **options)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(np.linalg, "svd", svd)
-    matrix = np.diag([1.0, 0.8, 0.5 + off, 0.1])
-    values = singular_values(matrix, 0.5)
-    assert asked == [(4, 4)]
-    assert is_tie(values, 0.5)
-    assert numerical_rank(values, 0.5) == (3 if off > 0 else 2)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_grouped_kernels_are_block_diagonal_maps(groups: int, scaled: bool) -> None:
+    """The dense matrix of the whole map, built by hand, has the values the groups have together."""
+    random = np.random.default_rng(groups)
+    weight = random.standard_normal((8, 3 * 9))
+    scale = random.uniform(0.5, 2.0, 8) if scaled else None
+    dense = np.zeros((8, groups * 27))
+    for row in range(8):
+        group = row // (8 // groups)
+        dense[row, group * 27 : (group + 1) * 27] = weight[row] * (1 if scale is None else scale[row])
+    found = spectra([kernel(weight, 3, groups, scale)], lambda k, v: False)[0]
+    assert np.allclose(found, np.linalg.svd(dense, compute_uv=False))
 
 
-def test_values_beside_the_threshold_are_no_tie(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(np.linalg, "svd", lambda *a, **k: pytest.fail("no SVD is needed"))
-    for off in (1e-4, -1e-4):
-        values = singular_values(np.diag([1.0, 0.5 + off]), 0.5)
-        assert not is_tie(values, 0.5)
-        assert numerical_rank(values, 0.5) == (2 if off > 0 else 1)
+def test_separability_is_the_energy_of_the_best_separable_terms() -> None:
+    random = np.random.default_rng(0)
+    separable = random.standard_normal((12, 5, 1, 1)) * random.standard_normal((1, 5, 3, 3))
+    assert separability(Kernel("one term", separable)) == pytest.approx((1.0, 1.0))
+    two = separable + random.standard_normal((12, 5, 1, 1)) * random.standard_normal((1, 5, 3, 3))
+    one, both = separability(Kernel("two terms", two)) or (0, 0)
+    assert one < 0.99 and both == pytest.approx(1.0)
+    weight = random.standard_normal((6, 4, 3, 3))
+    kept = 0.0
+    for i in range(4):
+        u, s, v = np.linalg.svd(weight[:, i].reshape(6, 9))
+        rest = weight[:, i].reshape(6, 9) - s[0] * np.outer(u[:, 0], v[0])
+        kept += (weight[:, i] ** 2).sum() - (rest**2).sum()
+    expected = kept / (weight**2).sum()
+    for scale in (1e-20, 1.0, 1e20):
+        assert (separability(Kernel("any", weight * scale)) or (0, 0))[0] == pytest.approx(expected)
 
 
-def test_small_thresholds_are_resolved() -> None:
-    matrix = made_of([1.0, 1e-7, 1e-9], 5, 6, 0)
-    assert numerical_rank(singular_values(matrix, 1e-8), 1e-8) == 2
-    assert numerical_rank(singular_values(matrix, 1e-10), 1e-10) == 3
+def test_separability_says_nothing_of_pointwise_grouped_or_empty_kernels() -> None:
+    assert separability(Kernel("1x1", np.ones((4, 3, 1, 1)))) is None
+    assert separability(Kernel("grouped", np.ones((4, 2, 3, 3)), groups=2)) is None
+    assert separability(Kernel("zeros", np.zeros((4, 3, 3, 3)))) is None
 
 
-def test_zeros_have_no_rank() -> None:
-    for shape in ((3, 5), (5, 3), (1, 1)):
-        values = singular_values(np.zeros(shape))
-        assert np.array_equal(values, np.zeros(min(shape)))
-        assert (numerical_rank(values, 0.5), effective_rank(values), stable_rank(values)) == (0, 0.0, 0.0)
-        assert not is_tie(values, 0.5)
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 8), st.integers(1, 6), st.integers(2, 5), SEEDS)
+def test_separability_bounds(rows: int, c_in: int, k: int, seed: int) -> None:
+    weight = np.random.default_rng(seed).standard_normal((rows, c_in, k, k))
+    one, two = separability(Kernel("any", weight)) or (0, 0)
+    terms = min(rows, k * k)
+    assert 1 / terms - 1e-9 <= one <= two <= 1
+    assert two >= min(2 / terms, 1) - 1e-9
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_refused(value: float) -> None:
+def test_values_that_are_not_finite_are_refused_by_name(value: float) -> None:
     matrix = np.eye(3)
     matrix[1, 2] = value
-    with pytest.raises(EffscopeError, match="NaN or infinite"):
-        singular_values(matrix)
+    with pytest.raises(EffscopeError, match=r"made: .*NaN or infinite"):
+        by_gram(matrix)
+    with pytest.raises(EffscopeError, match=r"layer: .*NaN or infinite"):
+        root_values(matrix, "layer")
 
 
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ((128, 1152), 1.0),
-        ((128, 128), 0.395),
-        ((128, 64 * 9), 0.81),
-        ((128, 256), 0.56),
-        ((256, 128), 0.28),
-        ((64, 147), 0.59),
-    ],
-)
-def test_null_ratio_is_the_published_one(shape: tuple[int, int], expected: float) -> None:
-    """REFERENCE section 3; the 3x3 c -> c case tends to 1 as c grows."""
-    assert null_ratio(shape, 0.5) == pytest.approx(expected, abs=0.03)
-    assert null_ratio(shape, 0.5) == null_ratio(shape, 0.5)
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
+def test_empty_kernels_have_no_values(shape: tuple[int, int]) -> None:
+    assert len(by_gram(np.zeros(shape))) == 0
 
 
-def test_one_spike_breaks_the_count_but_not_the_effective_rank() -> None:
-    """REFERENCE section 3: a rank-1 spike of 1.5 times the top value takes the ratio from 1.00 to about .24."""
-    random = np.random.default_rng(0)
-    matrix = random.standard_normal((256, 2304))
-    top = singular_values(matrix)[0]
-    u, v = (x / np.linalg.norm(x) for x in (random.standard_normal((256, 1)), random.standard_normal((1, 2304))))
-    assert numerical_rank(singular_values(matrix), 0.5) / 256 > 0.97
-    spiked = singular_values(matrix + 1.5 * top * u @ v)
-    assert numerical_rank(spiked, 0.5) / 256 == pytest.approx(0.24, abs=0.08)
-    assert effective_rank(spiked) / 256 == pytest.approx(0.983, abs=0.005)
+def test_roots_of_a_covariance_are_the_values_of_what_it_is_made_of() -> None:
+    matrix = made_of([3.0, 2.0, 0.5], 3, 40, 0)
+    assert np.allclose(root_values(matrix @ matrix.T, ""), [3.0, 2.0, 0.5])
+    assert np.array_equal(root_values(-np.eye(2), ""), [0.0, 0.0])
+
+
+def test_half_precision_weights_are_taken_as_they_are() -> None:
+    weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0)).half()
+    found = spectra([Kernel("half", weight.numpy())], lambda k, v: False)[0]
+    assert np.allclose(found, torch.linalg.svdvals(weight.double().flatten(1)).numpy(), atol=1e-7)

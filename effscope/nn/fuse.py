@@ -15,6 +15,12 @@ from effscope.spec.rewrite import FoldBN, Step, deploy_form
 State = dict[str, Tensor]
 
 
+def norm_scale(norm: Mapping[str, Tensor], eps: float) -> Tensor:
+    """What a batch norm multiplies each channel by, (C,) float64; arguments as in `folded`."""
+    scale = 1 / torch.sqrt(norm["running_var"].double() + eps)
+    return scale * norm["weight"].detach().double() if "weight" in norm else scale
+
+
 def folded(conv: Mapping[str, Tensor], norm: Mapping[str, Tensor], eps: float) -> tuple[Tensor, Tensor]:
     """Weight and bias of one convolution that equals a convolution and the batch norm behind it, float64.
 
@@ -23,10 +29,7 @@ def folded(conv: Mapping[str, Tensor], norm: Mapping[str, Tensor], eps: float) -
         norm: role -> tensor (C_out,): running_mean, running_var, and weight and bias if it is affine.
         eps: of the batch norm.
     """
-    weight = conv["weight"].detach().double()
-    scale = 1 / torch.sqrt(norm["running_var"].double() + eps)
-    if "weight" in norm:
-        scale = scale * norm["weight"].detach().double()
+    weight, scale = conv["weight"].detach().double(), norm_scale(norm, eps)
     shift = -norm["running_mean"].double() * scale
     if "bias" in norm:
         shift = shift + norm["bias"].detach().double()

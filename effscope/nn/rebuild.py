@@ -11,7 +11,7 @@ from effscope.errors import EffscopeError
 from effscope.nn.build import place
 from effscope.nn.import_torch import OUTPUTS, Imported
 from effscope.nn.primitives import BUILDERS
-from effscope.spec.graph import Node
+from effscope.spec.graph import Graph, Node
 
 
 def rebuild(imported: Imported, state: Mapping[str, Tensor]) -> fx.GraphModule:
@@ -24,24 +24,30 @@ def rebuild(imported: Imported, state: Mapping[str, Tensor]) -> fx.GraphModule:
     """
     root, code = nn.Module(), fx.Graph()
     values: dict[str, fx.Node] = {}
-    placed: dict[str, str] = {}
+    paths, placed = part_paths(imported.graph), set()
     known = {**state, **imported.constants}
     for node in imported.graph.nodes:
         if node.op == "input":
             values[node.name] = code.placeholder("image")
             continue
-        if node.module not in placed:
+        path = paths[node.module]
+        if path not in placed:
             owner = BUILDERS[node.op](node.args)
             _fill(owner, node, known)
-            placed[node.module] = f"part{len(placed)}"
-            place(root, placed[node.module], owner)
-        path = placed[node.module]
+            placed.add(path)
+            place(root, path, owner)
         if node.op in ("parameter", "constant"):
             values[node.name] = code.get_attr(path)
         else:
             values[node.name] = code.call_module(path, tuple(values[name] for name in node.inputs))
     code.output(tuple(values[name] for name in imported.graph.views[OUTPUTS]))
     return fx.GraphModule(root, code).eval()
+
+
+def part_paths(graph: Graph) -> dict[str, str]:
+    """Module of a node -> where the rebuilt module holds it."""
+    modules = dict.fromkeys(node.module for node in graph.nodes if node.op != "input")
+    return {module: f"part{n}" for n, module in enumerate(modules)}
 
 
 @torch.no_grad()

@@ -1,222 +1,263 @@
-"""Ranks of a network's stages. A forward hook on each stage's last convolution takes its weight and its output."""
+"""Ranks of a network's convolutions: of their weights, or of what forward hooks see them give."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from effscope.config import RankConfig, to_dict
 from effscope.errors import EffscopeError
-from effscope.expand import closing_conv, stages
+from effscope.nn.borrow import Hook, borrowed
 from effscope.nn.build import Network
-from effscope.nn.fuse import folded
-from effscope.ranking import spectrum
-from effscope.results import RankResult, StageRank, origin
+from effscope.ranking.kernels import Place, kernels, layout_places
+from effscope.ranking.measures import MEASURES, is_spiked, rank_without_top
+from effscope.ranking.moments import Moments
+from effscope.ranking.null import expected_values, null_rank
+from effscope.ranking.order import ordered, ties
+from effscope.ranking.spectrum import Array, Kernel, MapShape, one_thread, root_values, separability
+from effscope.ranking.stability import settled, thresholds_beside
+from effscope.ranking.thresholds import Cut, Threshold, read_threshold, refuse_for_outputs, settled_spectra
+from effscope.results import RankResult, Spectrum, StageRank, origin
 from effscope.spec.graph import Graph, Node
 from effscope.spec.layout import Layout
-from effscope.spec.rewrite import FoldBN, fold_bn
-
-Array = NDArray[np.float64]
 
 DEPTHWISE = "depthwise: one filter per channel has no rank in this sense"
+LONE = "one {} per group: its rank is 1 whatever the weights are"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a result says of its model: name, hash, whether the weights are a "checkpoint" or "random", source line,
+    and what of it was ranked."""
+
+    model: str
+    digest: str
+    weights: str
+    source: str = ""
+    of: str = "weights"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a hook took at one convolution.
+    """What was taken at some convolutions, by node name.
 
     Attributes:
-        weight: (C_out, C_in, k, k), float64, batch norm folded if asked for.
-        covariance: (C_out, C_out) of the output's channels about their mean over all images and places, float64;
-            None when no images were shown.
-        places: how many vectors the covariance is made of.
+        kernels: their weights, the batch norm behind them folded in if asked for.
+        others: the same weights with folding the other way.
+        wide: kernels larger than 1x1 that stand behind the places.
+        moments: of the outputs, where images were shown.
     """
 
-    weight: Array
-    covariance: Array | None = None
-    places: int = 0
-
-
-@dataclass(frozen=True)
-class Place:
-    """A convolution that is ranked, and the number it is called by: that of its stage, or its own."""
-
-    number: int
-    conv: Node
-
-
-class _Moments:
-    """Streaming first and second moments of channel vectors; memory does not grow with the images."""
-
-    def __init__(self) -> None:
-        self.n, self.total, self.outer = 0, torch.zeros(0), torch.zeros(0)
-
-    def __call__(self, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        vectors = out.detach().double().transpose(0, 1).flatten(1)  # (C, B*H*W)
-        total, outer = vectors.sum(1), vectors @ vectors.T
-        self.total, self.outer = (self.total + total, self.outer + outer) if self.n else (total, outer)
-        self.n += vectors.shape[1]
-
-    def covariance(self) -> Array:
-        if not self.n:
-            raise EffscopeError("no images were shown: activations cannot be ranked")
-        mean = self.total / self.n
-        return np.asarray((self.outer / self.n - torch.outer(mean, mean)).cpu().numpy())
-
-
-def _weight(state: Mapping[str, Tensor], conv: Node, norm: Node | None) -> Array:
-    try:
-        tensors = {role: state[key] for role, key in conv.params}
-        if norm is None:
-            weight = tensors["weight"].detach().double()
-        else:
-            weight, _ = folded(
-                tensors, {role: state[key] for role, key in norm.params if key in state}, norm.args["eps"]
-            )
-    except KeyError as e:
-        raise EffscopeError(f"{conv.name}: the weights have no tensor {e}: they do not fit the architecture") from None
-    return np.asarray(weight.cpu().numpy())
-
-
-def _norms(graph: Graph) -> dict[str, Node]:
-    """Name of a convolution -> the batch norm that folds into it."""
-    steps = {step.conv: step.bn for step in fold_bn(graph)[1] if isinstance(step, FoldBN)}
-    by_module = {node.module: node for node in graph.nodes}
-    return {conv: by_module[bn] for conv, bn in steps.items()}
-
-
-@contextmanager
-def _hooked(module: nn.Module, hooks: Mapping[str, Callable[..., None]]) -> Iterator[None]:
-    """The module in eval mode with forward hooks at some of its parts; afterwards it is as it was, whatever happens."""
-    was_training = {part: part.training for part in module.modules()}
-    try:
-        parts = [(module.get_submodule(path), hook) for path, hook in hooks.items()]
-    except AttributeError as e:
-        raise EffscopeError(f"a convolution is no module of its own, so its output cannot be watched: {e}") from None
-    handles = [part.register_forward_hook(hook) for part, hook in parts]
-    module.eval()
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for part, training in was_training.items():
-            part.training = training
+    kernels: Mapping[str, Kernel]
+    others: Mapping[str, Kernel]
+    wide: Mapping[str, Kernel]
+    moments: Mapping[str, Moments] | None = None
 
 
 def take(
-    network: nn.Module,
-    convs: Sequence[Node],
+    graph: Graph,
+    state: Mapping[str, Tensor],
+    places: Sequence[Place],
     *,
-    graph: Graph | None = None,
     fold_bn: bool = True,
+    network: nn.Module | None = None,
     images: Iterable[Tensor] | None = None,
-) -> dict[str, Taken]:
-    """Weight, and with images the output covariance, of some convolutions of a network.
+    beside: Mapping[str, Hook] | None = None,
+) -> Taken:
+    """Weights, and with images the moments of the outputs, of some convolutions.
 
-    The network is as it was afterwards (mode, hooks, buffers), also when its forward pass raises.
+    The network is as it was afterwards (state, mode, hooks, random state), also when its forward pass raises.
 
     Args:
-        network: a built network, or the module a graph was imported from.
-        convs: conv2d nodes of its graph.
-        graph: the graph; a built network knows its own.
+        graph: the places are convolutions of it.
+        state: its weights.
+        places: where to take.
         fold_bn: take the weight with the batch norm behind it folded in.
-        images: batches (B, 3, H, W), float 0-1; hooks accumulate the output of each convolution over them.
-
-    Returns:
-        Node name -> Taken.
-    """
-    known = network.spec if graph is None and isinstance(network, Network) else graph
-    assert known is not None
-    weights = weights_of(known, network.state_dict(), convs, fold_bn=fold_bn)
-    if images is None:
-        return {name: Taken(weight) for name, weight in weights.items()}
-    moments = {node.name: _Moments() for node in convs}
-    with _hooked(network, {node.module: moments[node.name] for node in convs}), torch.no_grad():
-        for batch in images:
-            network(batch)
-    return {name: Taken(w, moments[name].covariance(), moments[name].n) for name, w in weights.items()}
-
-
-def weights_of(
-    graph: Graph, state: Mapping[str, Tensor], convs: Sequence[Node], *, fold_bn: bool = True
-) -> dict[str, Array]:
-    """Node name -> weight (C_out, C_in / groups, k, k) in float64, the batch norm behind it folded in if asked for.
+        network: what runs the graph: a built network, or the module it was imported from.
+        images: batches (B, 3, H, W), float 0-1; hooks add up the output of each convolution over them.
+        beside: further forward hooks, by the path of their module.
 
     Raises:
-        EffscopeError: the state dict lacks a tensor.
+        EffscopeError: weights that do not fit the graph, a convolution that is no module.
     """
-    norms = _norms(graph) if fold_bn else {}
-    return {node.name: _weight(state, node, norms.get(node.module)) for node in convs}
-
-
-@cache
-def _null_ratio(shape: tuple[int, int], threshold: float) -> float:
-    return spectrum.null_ratio(shape, threshold)
-
-
-def _stage_rank(place: Place, taken: Taken, threshold: float) -> StageRank:
-    node, number = place.conv, place.number
-    matrix = spectrum.as_matrix(taken.weight)
-    shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1])
-    if node.args["groups"] > 1:
-        return StageRank(number, node.name, shape, shape[0], None, None, None, None, None, (), False, DEPTHWISE)
-    try:
-        if taken.covariance is not None:
-            values = spectrum.root_values(taken.covariance)
-        else:
-            values = spectrum.singular_values(matrix, threshold)
-    except EffscopeError as e:
-        raise EffscopeError(f"{node.name}: {e}") from None
-    rank = spectrum.numerical_rank(values, threshold)
-    return StageRank(
-        stage=number,
-        layer=node.name,
-        shape=shape,
-        c_out=shape[0],
-        rank=rank,
-        ratio=rank / shape[0],
-        null_ratio=None if taken.covariance is not None else _null_ratio(shape, threshold),
-        effective_rank=spectrum.effective_rank(values),
-        stable_rank=spectrum.stable_rank(values),
-        tie=(),
-        threshold_tie=spectrum.is_tie(values, threshold) if values[0] > 0 else False,
+    convs = [place.conv for place in places]
+    wide = {node.name: node for place in places for node in place.spatial}
+    moments = None
+    if images is not None:
+        assert network is not None
+        moments = {node.name: Moments(node.name) for node in convs}
+        show(network, {**{node.module: moments[node.name] for node in convs}, **(beside or {})}, images)
+    return Taken(
+        kernels(graph, state, convs, fold_bn=fold_bn),
+        kernels(graph, state, convs, fold_bn=not fold_bn),
+        kernels(graph, state, list(wide.values()), fold_bn=fold_bn),
+        moments,
     )
 
 
-def _ordered(rows: list[StageRank]) -> tuple[StageRank, ...]:
+def show(network: nn.Module, hooks: Mapping[str, Hook], images: Iterable[Tensor]) -> None:
+    """Run a network on batches of images with forward hooks at some of its parts; it is as it was afterwards."""
+    with borrowed(network, hooks):
+        for batch in _like(network, images):
+            network(batch)
+
+
+def _like(network: nn.Module, images: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Batches on the network's device and in its dtype."""
+    first = next((p for p in network.parameters() if p.is_floating_point()), None)
+    return (batch if first is None else batch.to(first.device, first.dtype) for batch in images)
+
+
+def _no_rank(node: Node, shape: MapShape) -> str:
+    """Why a convolution's rank means nothing, "" if it means something."""
+    if node.args["groups"] > 1 and node.args["c_in"] == node.args["groups"]:
+        return DEPTHWISE
+    if not shape.values:
+        return "no weights at all"
+    if shape.rows == 1:
+        return (
+            LONE.format("filter") if shape.groups > 1 else "one output channel: its rank is 1 whatever the weights are"
+        )
+    return LONE.format("weight") if shape.columns == 1 else ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The singular values found at a place: of its kernel, or of its outputs, whose shape is then (C_out, C_out)."""
+
+    place: Place
+    kernel: Kernel
+    shape: MapShape
+    values: Array
+
+    def cut(self, threshold: Threshold) -> Cut:
+        """What a threshold makes of the values."""
+        return threshold.cut(self.values, self.shape, self.kernel.eps)
+
+    def ratio(self, threshold: Threshold) -> float:
+        """Rank over output channels."""
+        return self.cut(threshold).rank / len(self.kernel.weight)
+
+
+def _of_weights(places: Sequence[Place], found: Mapping[str, Kernel], cuts: Sequence[Threshold]) -> list[Measured]:
+    chosen = [found[place.conv.name] for place in places]
+    values = settled_spectra(chosen, cuts)
+    return [Measured(p, k, k.shape, v) for p, k, v in zip(places, chosen, values, strict=True)]
+
+
+def _of_outputs(places: Sequence[Place], taken: Taken, *, centred: bool) -> list[Measured]:
+    found = []
+    for place in places:
+        kernel = taken.kernels[place.conv.name]
+        assert taken.moments is not None
+        values = root_values(taken.moments[kernel.name].second(centred=centred), kernel.name)
+        found.append(Measured(place, kernel, MapShape(len(kernel.weight), len(kernel.weight)), values))
+    return found
+
+
+def _row(found: Measured, threshold: Threshold, wide: Mapping[str, Kernel], *, of_weights: bool) -> StageRank:
+    kernel, shape, c_out = found.kernel, found.shape, len(found.kernel.weight)
+    cut = found.cut(threshold)
+    without_top = rank_without_top(found.values, shape, threshold, kernel.eps)
+    null, null_sd = null_rank(shape, threshold, kernel.eps) if of_weights else (None, None)
+    one, two = _separability(found.place, wide)
+    return StageRank(
+        stage=found.place.number,
+        layer=kernel.name,
+        shape=(kernel.shape.rows, kernel.shape.columns),
+        c_out=c_out,
+        rank=cut.rank,
+        ratio=cut.rank / c_out,
+        null_ratio=null,
+        null_sd=null_sd,
+        **{name: measure(found.values) for name, measure in MEASURES.items()},  # type: ignore[arg-type]
+        threshold_tie=cut.tie,
+        rank_without_top=without_top,
+        spike=is_spiked(cut.rank, without_top, c_out),
+        separability_1=one,
+        separability_2=two,
+        note=f"{shape.groups} groups: the singular values of all of them" if shape.groups > 1 else "",
+    )
+
+
+def _separability(place: Place, wide: Mapping[str, Kernel]) -> tuple[float | None, float | None]:
+    """By one and two terms, mean over the convolutions a place stands for."""
+    known = [shares for node in place.spatial if (shares := separability(wide[node.name])) is not None]
+    return (fmean(one for one, _ in known), fmean(two for _, two in known)) if known else (None, None)
+
+
+def _with_ties(rows: Sequence[StageRank]) -> tuple[StageRank, ...]:
     """Ascending by ratio, equal ratios by stage number, stages without a rank last; each row names its ties."""
-    ratios = {row.stage: row.ratio for row in rows}
-
-    def tied(row: StageRank) -> tuple[int, ...]:
-        return tuple(k for k, ratio in ratios.items() if k != row.stage and ratio is not None and ratio == row.ratio)
-
-    known = [StageRank(**{**vars(row), "tie": tied(row)}) for row in rows]
-    return tuple(sorted(known, key=lambda r: (r.ratio is None, r.ratio or 0.0, r.stage)))
+    ratios = {row.stage: row.ratio for row in rows if row.ratio is not None}
+    tied = {stage: tuple(k for k in group if k != stage) for group in ties(ratios) for stage in group}
+    place = {stage: n for n, stage in enumerate(ordered(ratios))}
+    known = [replace(row, tie=tied.get(row.stage, ())) for row in rows]
+    return tuple(sorted(known, key=lambda row: (place.get(row.stage, len(place)), row.stage)))
 
 
-def every_conv(graph: Graph) -> tuple[Place, ...]:
-    """All convolutions of a graph, numbered from 1 in forward order; the fixed one that reads distributions is none."""
-    convs = [node for node in graph.nodes if node.op == "conv2d" and node.args["init"] != "arange"]
-    distinct = {node.module: node for node in convs}
-    return tuple(Place(n, node) for n, node in enumerate(distinct.values(), 1))
+def rank_taken(places: Sequence[Place], taken: Taken, config: RankConfig, facts: Facts) -> RankResult:
+    """Ranks of what was taken at some convolutions, ascending.
+
+    Raises:
+        EffscopeError: no convolution, values that are not finite, a threshold that cannot be.
+    """
+    if not places:
+        raise EffscopeError(f"{facts.model} has no convolution to rank")
+    with one_thread():
+        return _ranked(places, taken, config, facts)
 
 
-def layout_places(graph: Graph, layout: Layout, at: str) -> tuple[Place, ...]:
-    """The convolutions a layout is ranked at: "stage", "block" or "all". Raises EffscopeError if there are none."""
-    if at == "all":
-        return every_conv(graph)
-    found = stages(layout)
-    if not found:
-        raise EffscopeError(f"{layout.name} has no C2f-like stage to rank: rank every convolution with --at all")
-    return tuple(Place(stage.number, closing_conv(graph, stage, at)) for stage in found)
+def _ranked(places: Sequence[Place], taken: Taken, config: RankConfig, facts: Facts) -> RankResult:
+    threshold, of_weights = read_threshold(config.threshold), taken.moments is None
+    why = {place.number: _no_rank(place.conv, taken.kernels[place.conv.name].shape) for place in places}
+    known = [place for place in places if not why[place.number]]
+    beside = thresholds_beside(threshold)
+    if of_weights:
+        found = _of_weights(known, taken.kernels, [threshold, *beside])
+        others = _of_weights(known, taken.others, [threshold])
+        other = "raw weights" if config.fold_bn else "BN folded"
+    else:
+        refuse_for_outputs(threshold)
+        found = _of_outputs(known, taken, centred=config.centred)
+        others = _of_outputs(known, taken, centred=not config.centred)
+        other = "not centred" if config.centred else "centred"
+    rows = [_row(m, threshold, taken.wide, of_weights=of_weights) for m in found]
+    rows += [_without_rank(p, taken.kernels[p.conv.name], why[p.number]) for p in places if why[p.number]]
+    result = RankResult(
+        facts.model,
+        facts.source,
+        {**to_dict(config), "threshold": threshold.spelling, "weights": facts.weights, "of": facts.of},
+        _with_ties(rows),
+        (),
+        origin(to_dict(config), facts.digest),
+        notes=_stored(found) if threshold.kind == "eps" else (),
+        spectra=tuple(_spectrum(m, of_weights=of_weights) for m in found),
+    )
+    variants = {f"threshold {t.level:g}": {m.place.number: m.ratio(t) for m in found} for t in beside}
+    return settled(result, variants | {other: {m.place.number: m.ratio(threshold) for m in others}})
+
+
+def _stored(found: Sequence[Measured]) -> tuple[str, ...]:
+    """What eps is: that of the dtype the weights are stored in."""
+    return (
+        (f"eps: {', '.join(f'{eps:.2g}' for eps in sorted({m.kernel.eps for m in found}))}, as stored",)
+        if found
+        else ()
+    )
+
+
+def _without_rank(place: Place, kernel: Kernel, why: str) -> StageRank:
+    return StageRank(place.number, kernel.name, (kernel.shape.rows, kernel.shape.columns), len(kernel.weight), note=why)
+
+
+def _spectrum(found: Measured, *, of_weights: bool) -> Spectrum:
+    null = expected_values(found.shape) if of_weights else np.zeros(0)
+    relative = null / null[0] if len(null) else null
+    return Spectrum(found.place.number, found.kernel.name, tuple(found.values.tolist()), tuple(relative.tolist()))
 
 
 def rank(
@@ -241,37 +282,10 @@ def rank(
         images: with them the rank is that of the outputs (channel covariance) instead of the weights.
 
     Raises:
-        EffscopeError: a model without stages, weights that are not finite, a threshold outside 0-1.
+        EffscopeError: a model without stages, weights that are not finite, a threshold that cannot be.
     """
     places = layout_places(network.spec, layout, config.at)
-    taken = take(network, [p.conv for p in places], fold_bn=config.fold_bn, images=images)
-    facts = Facts(layout.name, layout.digest(), weights, source, of)
-    return rank_taken(places, taken, config, facts)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a result says of its model: name, hash, whether the weights are a "checkpoint" or "random", source line,
-    and what of it was ranked."""
-
-    model: str
-    digest: str
-    weights: str
-    source: str = ""
-    of: str = "weights"
-
-
-def rank_taken(places: Sequence[Place], taken: Mapping[str, Taken], config: RankConfig, facts: Facts) -> RankResult:
-    """Ranks of what was taken at some convolutions, ascending.
-
-    Raises:
-        EffscopeError: no convolution, values that are not finite, a threshold outside 0-1.
-    """
-    if not 0 < config.threshold < 1:
-        raise EffscopeError(f"--threshold must lie between 0 and 1, got {config.threshold}")
-    if not places:
-        raise EffscopeError(f"{facts.model} has no convolution to rank")
-    ordered = _ordered([_stage_rank(place, taken[place.conv.name], config.threshold) for place in places])
-    definition = {**to_dict(config), "weights": facts.weights, "of": facts.of}
-    order = tuple(row.stage for row in ordered if row.ratio is not None)
-    return RankResult(facts.model, facts.source, definition, ordered, order, origin(to_dict(config), facts.digest))
+    taken = take(
+        network.spec, network.state_dict(), places, fold_bn=config.fold_bn, network=network, images=images
+    )  # fmt: skip
+    return rank_taken(places, taken, config, Facts(layout.name, layout.digest(), weights, source, of))

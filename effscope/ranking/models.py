@@ -1,17 +1,23 @@
-"""Ranks of an opened MODEL: of its stages where it has some, else of every convolution."""
+"""Ranks of an opened MODEL: of its stages where it has some, else of every convolution; and its attention heads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError
 from effscope.expand import IMAGE_CHANNELS
 from effscope.models import USUAL_SIZE, Model
-from effscope.ranking.analyze import Facts, Place, Taken, every_conv, layout_places, rank_taken, take, weights_of
+from effscope.nn.import_torch import Imported
+from effscope.nn.rebuild import part_paths, rebuild
+from effscope.ranking.analyze import Facts, rank_taken, show, take
+from effscope.ranking.heads import Heads, attention_nodes
+from effscope.ranking.kernels import Place, every_conv, layout_places, spatial
 from effscope.results import RankResult
 from effscope.spec.resolution import resolutions
 
@@ -27,19 +33,54 @@ def rank_model(
     """Numerical ranks of a model, ascending; arguments as in `analyze.rank`.
 
     Raises:
-        EffscopeError: as `analyze.rank`; activations of a model that cannot be run.
+        EffscopeError: as `analyze.rank`; activations of a model that cannot be run, or not on these images.
     """
     places, at = places_of(model, config.at)
     config = replace(config, at=at)
-    convs = [place.conv for place in places]
     facts = Facts(model.name, model.outline.digest, weights, model.source, of)
-    if images is not None or model.state is None:
-        network = model.module if model.module is not None else model.network()
-        taken = take(network, convs, graph=model.graph, fold_bn=config.fold_bn, images=images)
-    else:
-        found = weights_of(model.graph, model.state, convs, fold_bn=config.fold_bn)
-        taken = {name: Taken(weight) for name, weight in found.items()}
-    return rank_taken(places, taken, config, facts)
+    network = None if model.state is not None and images is None else _runnable(model)
+    state: Mapping[str, Tensor] = model.state if network is None else network.state_dict()  # type: ignore[assignment]
+    attending = attention_nodes(model.graph) if images is not None else {}
+    heads = {name: Heads(name, op) for name, op in attending.items()}
+    own = {} if model.module is not None else heads
+    with _told(model):
+        taken = take(
+            model.graph, state, places, fold_bn=config.fold_bn, network=network, images=images, beside=own
+        )  # fmt: skip
+        if heads and not own and images is not None:
+            _show_traced(model, state, heads, images)
+    result = rank_taken(places, taken, config, facts)
+    return replace(result, attention=tuple(use for part in heads.values() for use in part.uses()))
+
+
+def _runnable(model: Model) -> nn.Module:
+    return model.module if model.module is not None else model.network()
+
+
+def _show_traced(
+    model: Model, state: Mapping[str, Tensor], heads: Mapping[str, Heads], images: Iterable[Tensor]
+) -> None:
+    """A traced model's attention stands nowhere in its modules: the trace itself is run, one image at a time."""
+    assert model.traced is not None
+    graph, outline = model.traced
+    network, paths = rebuild(Imported(graph, outline, model.constants), state), part_paths(graph)
+    show(
+        network,
+        {paths[name]: part for name, part in heads.items()},
+        (one for batch in images for one in torch.split(batch, 1)),
+    )
+
+
+@contextmanager
+def _told(model: Model) -> Iterator[None]:
+    """What a forward pass raises, in one line: foreign modules raise whatever they like."""
+    try:
+        yield
+    except EffscopeError:
+        raise
+    except Exception as e:
+        reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        raise EffscopeError(f"{model.name} cannot be run on these images: {reason}") from e
 
 
 def places_of(model: Model, at: str) -> tuple[tuple[Place, ...], str]:
@@ -55,7 +96,10 @@ def places_of(model: Model, at: str) -> tuple[tuple[Place, ...], str]:
         side = model.imgsz or USUAL_SIZE
         found = resolutions(graph, (1, IMAGE_CHANNELS, side, side))
         if found:
-            return tuple(Place(r.number, r.closing) for r in found), at
+            parts = {part: [n for n in graph.nodes if n.layer == part] for r in found for part in r.parts}
+            return tuple(
+                Place(r.number, r.closing, spatial([n for part in r.parts for n in parts[part]])) for r in found
+            ), at
     if at == "block":
         raise EffscopeError(f"{model.name}: 'block' needs a layout of known blocks: rank it at stage, or all")
     return every_conv(graph), "all"

@@ -1,92 +1,176 @@
-"""From singular values to measures. Arrays in, numbers out; nothing here knows a model."""
+"""Singular values of convolutions: Gram matrices in float64, the SVD where they do not resolve. Nothing knows a model.
+
+A Gram matrix squares the values, so it loses those below 1.5e-8 of the largest; above `GRAM_FLOOR` its error is under
+a tenth of `TIE_BAND`. Who cuts a spectrum says whether the cut came nearer to a value than that, and gets the SVD's.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from effscope.errors import EffscopeError
 
 Array = NDArray[np.float64]
 
 TIE_BAND = 1e-6
-"""A value this near the threshold, relative to the largest, is a tie and is settled by SVD."""
+"""A value this near the cut, relative to the largest, is a tie and is settled by SVD."""
 
 GRAM_FLOOR = 1e-6
 """Below this share of the largest value a Gram matrix resolves too little: the SVD is used."""
 
-NULL_DRAWS = 5
+STACK = 1 << 21
+"""Numbers of one shape that are taken at once, 16 MiB: enough to keep a core busy, little to hold."""
 
 
-def as_matrix(weight: Array) -> Array:
-    """A convolution weight (C_out, C_in, k, k) as (C_out, C_in*k*k), float64."""
-    return np.asarray(weight, dtype=np.float64).reshape(len(weight), -1)
+@dataclass(frozen=True)
+class MapShape:
+    """A linear map between channels: `groups` blocks of (rows, columns) on the diagonal."""
+
+    rows: int
+    columns: int
+    groups: int = 1
+
+    @property
+    def values(self) -> int:
+        """How many singular values it has."""
+        return self.groups * min(self.rows, self.columns)
 
 
-def singular_values(matrix: Array, threshold: float = 0.5) -> Array:
-    """Singular values in descending order, by the Gram matrix where that is exact enough for the threshold.
+@dataclass(frozen=True)
+class Kernel:
+    """A convolution's weight as it is stored.
+
+    Attributes:
+        name: for messages.
+        weight: (C_out, C_in / groups, kh, kw), float16 to float64.
+        scale: (C_out,) float64, what a batch norm behind it multiplies each output channel by; None for nothing.
+        groups: of the convolution.
+        eps: spacing of 1 in the dtype the weights are stored in.
+    """
+
+    name: str
+    weight: NDArray[np.floating]
+    scale: Array | None = None
+    groups: int = 1
+    eps: float = float(np.finfo(np.float32).eps)
+
+    @property
+    def shape(self) -> MapShape:
+        """(C_out / groups, C_in / groups * kh * kw) for each group."""
+        return MapShape(len(self.weight) // self.groups, int(np.prod(self.weight.shape[1:])), self.groups)
+
+    def blocks(self) -> Array:
+        """The scaled weight as float64 (groups, C_out / groups, C_in / groups * kh * kw).
+
+        Raises:
+            EffscopeError: NaN or infinite entries.
+        """
+        flat = self.weight.reshape(len(self.weight), self.shape.columns).astype(np.float64)
+        if self.scale is not None:
+            flat *= self.scale[:, None]
+        if not np.isfinite(flat).all():
+            raise EffscopeError(f"{self.name}: the weight holds NaN or infinite values: it has no rank")
+        return flat.reshape(self.groups, self.shape.rows, self.shape.columns)
+
+
+def one_thread() -> threadpool_limits:
+    """A context in which LAPACK takes one thread a problem: with more, small problems wait for each other."""
+    return threadpool_limits(1, user_api="blas")
+
+
+def spectra(kernels: Sequence[Kernel], undecided: Callable[[Kernel, Array], bool]) -> list[Array]:
+    """Singular values of each kernel, descending; those of a grouped one are its groups' together.
+
+    Kernels of one shape go through LAPACK together, one thread each; the cores share the shapes.
 
     Args:
-        matrix: (m, n), finite.
-        threshold: the ratio the values will be cut at: the SVD answers when it is below `GRAM_FLOOR` or when a value
-            lies within `TIE_BAND` of it.
+        kernels: finite weights.
+        undecided: told a kernel and its values by Gram matrix: whether the SVD must settle what they are cut to.
 
     Raises:
-        EffscopeError: NaN or infinite entries.
+        EffscopeError: NaN or infinite entries; names the kernel.
     """
-    if not np.isfinite(matrix).all():
-        raise EffscopeError("the weight holds NaN or infinite values: it has no rank")
-    largest = float(np.abs(matrix).max(initial=0.0))
-    if largest == 0.0:
-        return np.zeros(min(matrix.shape))
-    scaled = matrix / largest
-    gram = scaled @ scaled.T if matrix.shape[0] <= matrix.shape[1] else scaled.T @ scaled
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0.0, None))
-    if threshold < GRAM_FLOOR or is_tie(values, threshold):
-        values = np.linalg.svd(scaled, compute_uv=False)
-    return np.asarray(values * largest)
+    found = {n: np.zeros(0) for n, kernel in enumerate(kernels) if not kernel.shape.values}
+
+    def work(chunk: list[int]) -> None:
+        blocks = [kernels[n].blocks() for n in chunk]
+        for n, values, block in zip(chunk, _by_gram(blocks), blocks, strict=True):
+            settled = _by_svd(block) if undecided(kernels[n], values) else values
+            found[n] = np.sort(settled, axis=None)[::-1]
+
+    with one_thread(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done in [pool.submit(work, chunk) for chunk in _chunks(kernels)]:
+            done.result()
+    return [found[n] for n in range(len(kernels))]
 
 
-def root_values(covariance: Array) -> Array:
+def _chunks(kernels: Sequence[Kernel]) -> list[list[int]]:
+    """Positions of kernels of one shape, not too many at once; the most work first, so that no core waits long."""
+    by_shape: dict[MapShape, list[int]] = {}
+    for n, kernel in enumerate(kernels):
+        if kernel.shape.values:
+            by_shape.setdefault(kernel.shape, []).append(n)
+    chunks = []
+    for shape, members in by_shape.items():
+        size = shape.groups * shape.rows * shape.columns
+        at_once = max(1, STACK // max(size, 1))
+        work = size * min(shape.rows, shape.columns)
+        parts = [members[start : start + at_once] for start in range(0, len(members), at_once)]
+        chunks += [(work * len(part), part) for part in parts]
+    return [part for _, part in sorted(chunks, key=lambda c: -c[0])]
+
+
+def _exponent(block: Array) -> int:
+    """Power of two that brings the largest entry to 1/2-1: scaling by it rounds nothing."""
+    return int(np.frexp(np.abs(block).max(initial=0.0))[1])
+
+
+def _by_gram(blocks: Sequence[Array]) -> list[Array]:
+    exponents = [_exponent(block) for block in blocks]
+    stack = np.concatenate([np.ldexp(block, -n) for block, n in zip(blocks, exponents, strict=True)])
+    turned = stack.transpose(0, 2, 1)
+    gram = stack @ turned if stack.shape[1] <= stack.shape[2] else turned @ stack
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[:, ::-1], 0.0, None))
+    parts = np.split(values, np.cumsum([len(block) for block in blocks])[:-1])
+    return [np.ldexp(np.sort(part, axis=None)[::-1], n) for part, n in zip(parts, exponents, strict=True)]
+
+
+def _by_svd(block: Array) -> Array:
+    n = _exponent(block)
+    return np.ldexp(np.linalg.svd(np.ldexp(block, -n), compute_uv=False), n)
+
+
+def root_values(covariance: Array, name: str) -> Array:
     """Square roots of the eigenvalues of a symmetric matrix (C, C), descending: the singular values behind it.
 
     Raises:
         EffscopeError: NaN or infinite entries.
     """
     if not np.isfinite(covariance).all():
-        raise EffscopeError("the outputs hold NaN or infinite values: they have no rank")
+        raise EffscopeError(f"{name}: the outputs hold NaN or infinite values: they have no rank")
     return np.asarray(np.sqrt(np.clip(np.linalg.eigvalsh(covariance)[::-1], 0.0, None)))
 
 
-def numerical_rank(values: Array, threshold: float) -> int:
-    """How many singular values are above `threshold` times the largest; 0 for an all-zero spectrum."""
-    return int(np.count_nonzero(values > threshold * values[0])) if len(values) and values[0] > 0 else 0
+def separability(kernel: Kernel) -> tuple[float, float] | None:
+    """Shares of the energy (squared weights) that one and two depthwise-separable terms keep, 0-1.
 
-
-def is_tie(values: Array, threshold: float) -> bool:
-    """Whether a value sits at the threshold, within `TIE_BAND` of the largest."""
-    return bool(values[0] > 0 and np.abs(values / values[0] - threshold).min() < TIE_BAND)
-
-
-def effective_rank(values: Array) -> float:
-    """exp of the entropy of s / sum(s), between 1 and the number of values (Roy and Vetterli, 2007); 0 for zeros."""
-    total = values.sum()
-    if total <= 0:
-        return 0.0
-    p = values[values > 0] / total
-    return float(np.exp(-(p * np.log(p)).sum()))
-
-
-def stable_rank(values: Array) -> float:
-    """sum(s^2) / max(s)^2, never above the rank; 0 for zeros."""
-    return float((values**2).sum() / values[0] ** 2) if len(values) and values[0] > 0 else 0.0
-
-
-def null_ratio(shape: tuple[int, int], threshold: float, draws: int = NULL_DRAWS, seed: int = 0) -> float:
-    """Rank over rows of a Gaussian matrix of this shape: what a layer that learned nothing would show.
-
-    Mean over seeded draws; its standard error is under .01 for 32 rows or more.
+    A term is a depthwise convolution and a pointwise one behind it; the best ones take for each input channel the
+    strongest singular vectors of its (C_out, kh*kw) filters (arXiv 1808.05517). None for 1x1 and grouped kernels, for
+    which it says nothing, and for zero weights.
     """
-    rng = np.random.default_rng([seed, *shape])
-    ranks = [numerical_rank(singular_values(rng.standard_normal(shape), threshold), threshold) for _ in range(draws)]
-    return float(np.mean(ranks) / shape[0])
+    taps = int(np.prod(kernel.weight.shape[2:]))
+    if taps == 1 or kernel.groups > 1:
+        return None
+    block = kernel.blocks()
+    weight = np.ldexp(block, -_exponent(block)).reshape(len(kernel.weight), -1, taps).transpose(1, 0, 2)
+    energies = np.clip(np.linalg.eigvalsh(weight.transpose(0, 2, 1) @ weight), 0.0, None)
+    total = energies.sum()
+    one, two = (min(float(energies[:, -terms:].sum() / total), 1.0) if total > 0 else 0.0 for terms in (1, 2))
+    return (one, two) if total > 0 else None

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effscope.files import write_bytes, write_text
-from effscope.reporting.plots import plot_history, plot_rank, plot_search
+from effscope.reporting.plots import plot_history
 from effscope.reporting.render import to_csv, to_markdown
-from effscope.reporting.tables import COST_VIEWS, cost_table, eval_table, layer_cost_table, rank_table, search_table
+from effscope.reporting.tables import COST_VIEWS, cost_table, eval_table, layer_cost_table
 from effscope.results import (
     TRAIN_RESULT,
     CostResult,
     EvalResult,
     LayerCostResult,
-    RankResult,
-    SearchResult,
     TensorsResult,
     TrainResult,
 )
@@ -27,22 +25,8 @@ from effscope.results import (
 if TYPE_CHECKING:
     from effscope.data.sample import DataSet
     from effscope.detect.predict import Detections
-    from effscope.searching.run import Finished
 
 N_PICTURES = 8
-
-
-def write_rank(folder: Path, results: Sequence[RankResult]) -> dict[str, str]:
-    """rank.json, rank.csv, rank.md and a bar plot for each model."""
-    files = {}
-    for n, result in enumerate(results, 1):
-        stem = "rank" if len(results) == 1 else f"rank-{n}-{result.model}"
-        result.save(folder / f"{stem}.json")
-        write_text(folder / f"{stem}.csv", to_csv([asdict(row) for row in result.stages]))
-        write_text(folder / f"{stem}.md", to_markdown(rank_table(result)))
-        files[f"{stem} plot"] = str(plot_rank(result, folder / f"{stem}.png"))
-        files[stem] = str(folder / f"{stem}.json")
-    return files
 
 
 def write_cost(folder: Path, result: CostResult | TensorsResult) -> dict[str, str]:
@@ -93,42 +77,3 @@ def write_train(folder: Path, result: TrainResult) -> TrainResult:
     write_text(folder / "train.md", to_markdown(eval_table(result)))
     result.save(folder / TRAIN_RESULT)
     return result
-
-
-def write_search(folder: Path, finished: Finished) -> SearchResult:
-    """search.json, trials.csv, summary.md, the plots, and the ranks; returns the result with all its files."""
-    names = {
-        "result": "search.json", "trials": "trials.csv", "summary": "summary.md", "plot": "ap_vs_cost.png",
-        "rank": "rank.json", "rank plot": "rank.png",
-    }  # fmt: skip
-    result = replace(finished.result, files=finished.result.files | {k: str(folder / v) for k, v in names.items()})
-    write_rank(folder, [finished.ranks])
-    write_text(folder / "trials.csv", to_csv([asdict(trial) for trial in result.trials]))
-    plot_search(result, folder / "ap_vs_cost.png")
-    write_text(folder / "summary.md", summary(result, finished.ranks))
-    result.save(folder / "search.json")
-    return result
-
-
-def summary(result: SearchResult, ranks: RankResult) -> str:
-    """The search as a page of Markdown that can be read without having been there."""
-    made = result.origin
-    facts = [
-        f"- command: `{made.command}`",
-        f"- data: `{made.config['data']}` (digest {made.data[:12]}), seed {made.config['seed']}",
-        f"- {made.config['imgsz']} px, base {made.config['base_epochs']} epochs, "
-        f"short trainings {made.config['epochs']} epochs, batch {made.config['batch']}",
-        f"- rule: {made.config['rule']}, margin {100 * made.config['margin']:g} AP points",
-        "- versions: " + ", ".join(f"{k} {v}" for k, v in made.versions.items()) + f"; {made.machine}",
-    ]
-    parts = [
-        f"# Search on {result.base}",
-        to_markdown(search_table(result)),
-        "![AP against FLOPs](ap_vs_cost.png)",
-        "## Where the rank is low",
-        to_markdown(rank_table(ranks)),
-        "![rank by stage](rank.png)",
-        "## How it was made",
-        "\n".join(facts),
-    ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"

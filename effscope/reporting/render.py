@@ -9,6 +9,9 @@ from typing import Any
 
 from effscope.reporting.tables import Table
 
+GAP = 2
+"""Characters between two columns."""
+
 
 def to_terminal(table: Table) -> None:
     """Print with rich, as wide as the terminal; on a pipe, plain text of 120 columns."""
@@ -17,6 +20,7 @@ def to_terminal(table: Table) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+    table = fitted(table, console.width)
     grid = RichTable(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in table.columns:
         left = column in table.left
@@ -26,6 +30,16 @@ def to_terminal(table: Table) -> None:
     console.print(grid)
     for note in table.notes:
         console.print(Text(note, style="dim"))
+
+
+def fitted(table: Table, width: int) -> Table:
+    """The table without as many of its `narrow` columns as make it fit a width in characters."""
+    for column in table.narrow:
+        cells = [[len(cell.strip()) for cell in row] for row in (table.columns, *table.rows)]
+        if sum(map(max, zip(*cells, strict=True))) + GAP * (len(table.columns) - 1) <= width:
+            break
+        table = table.without(column)
+    return table
 
 
 def to_markdown(table: Table) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from effscope.results import (
     CostResult,
@@ -11,9 +11,7 @@ from effscope.results import (
     EvalResult,
     ExportResult,
     LayerCostResult,
-    RankResult,
     SearchResult,
-    StageRank,
     TensorsResult,
     TrainResult,
     ZooResult,
@@ -25,13 +23,21 @@ BAR_WIDTH = 12
 
 @dataclass(frozen=True)
 class Table:
-    """Text ready to draw. `left` names the columns set flush left; the others are numbers."""
+    """Text ready to draw. `left` names the columns set flush left, the others are numbers; `narrow` those that a
+    narrow terminal goes without, the first first."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    narrow: tuple[str, ...] = ()
+
+    def without(self, column: str) -> Table:
+        """The table less one column."""
+        n = self.columns.index(column)
+        rows = tuple((*row[:n], *row[n + 1 :]) for row in self.rows)
+        return replace(self, columns=(*self.columns[:n], *self.columns[n + 1 :]), rows=rows)
 
 
 def _short(n: float, units: Sequence[tuple[float, str]] = ((1e9, "G"), (1e6, "M"), (1e3, "k"))) -> str:
@@ -50,60 +56,6 @@ def bar(fraction: float, width: int = BAR_WIDTH) -> str:
     eighths = round(max(0.0, min(fraction, 1.0)) * width * 8)
     full, rest = divmod(eighths, 8)
     return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
-
-
-def _rank_row(row: StageRank, threshold_ties: bool) -> tuple[str, ...]:
-    if row.rank is None or row.ratio is None:
-        return (str(row.stage), row.layer, f"{row.shape[0]} x {row.shape[1]}", "n/a", "", row.note, "", "", "")
-    tie = ("=" if row.tie else "") + ("~" if threshold_ties and row.threshold_tie else "")
-    return (
-        str(row.stage) + tie,
-        row.layer.removesuffix(".conv"),
-        f"{row.shape[0]} x {row.shape[1]}",
-        f"{row.rank}/{row.c_out}",
-        f"{row.ratio:.2f}",
-        bar(row.ratio),
-        "-" if row.null_ratio is None else f"{row.null_ratio:.2f}",
-        f"{row.effective_rank or 0:.0f}",
-        f"{row.stable_rank or 0:.1f}",
-    )
-
-
-WHERE = {
-    "stage": "closing conv of each stage",
-    "block": "last conv of each stage's last block",
-    "all": "every convolution, numbered in forward order",
-}
-"""What `--at` ranks, in words."""
-
-
-def rank_table(result: RankResult) -> Table:
-    """Stages in ascending rank."""
-    definition = result.definition
-    ties = any(row.threshold_tie for row in result.stages)
-    where = WHERE[definition["at"]]
-    folded = "weights, BN folded" if definition["fold_bn"] else "weights, raw"
-    if definition["of"] != "weights":
-        folded = f"outputs of the convolution before its BN, {definition['of']}"
-    notes = [
-        result.source,
-        f"rank: singular values above {definition['threshold']:g} of the largest; {folded}; {where}",
-        "random: the ratio a Gaussian matrix of that shape has; ratios of unlike shapes are not comparable without it",
-    ]
-    if definition["weights"] == "random":
-        notes.append("untrained weights: this is the null, it says nothing about redundancy")
-    if any(row.tie for row in result.stages):
-        notes.append("= equal ratio with another stage, ordered by stage number")
-    if ties:
-        notes.append("~ a singular value sits at the threshold: the count may differ by rounding")
-    notes.append(f"order to try: {', '.join(map(str, result.order))}" if result.order else "no stage can be ranked")
-    return Table(
-        f"{result.model}: where the rank is low, the stage is redundant",
-        ("stage", "layer", "shape", "rank", "ratio", " ", "random", "eff.", "stable"),
-        tuple(_rank_row(row, ties) for row in result.stages),
-        frozenset({"layer", " "}),
-        tuple(note for note in notes if note),
-    )
 
 
 def _cost_rows(rows: Sequence[CostRow], params: int, flops: int) -> tuple[tuple[str, ...], ...]:

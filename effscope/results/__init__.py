@@ -11,7 +11,8 @@ from effscope.results.counting import (
     ZooResult,
     ZooRow,
 )
-from effscope.results.judging import EvalResult, ExportResult, RankResult, SearchResult, StageRank, TrainResult, Trial
+from effscope.results.judging import EvalResult, ExportResult, SearchResult, TrainResult, Trial
+from effscope.results.ranking import HeadUse, OrderVariant, RankResult, Spectrum, StageRank
 
 __all__ = [
     "FORMAT_VERSION",
@@ -22,11 +23,14 @@ __all__ = [
     "CostRow",
     "EvalResult",
     "ExportResult",
+    "HeadUse",
     "LayerCostResult",
+    "OrderVariant",
     "Origin",
     "RankResult",
     "Result",
     "SearchResult",
+    "Spectrum",
     "StageRank",
     "TensorRow",
     "TensorsResult",

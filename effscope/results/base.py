@@ -55,6 +55,11 @@ def origin(
     return Origin(shlex.join(words), config or {}, layout, data, seeds, versions, machine)
 
 
+def _frozen(value: Any) -> Any:
+    """Lists as tuples all the way down: JSON knows lists only."""
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
+
+
 @dataclass(frozen=True)
 class Result:
     """Base of all results. `TABLE` names the field that holds the rows of `to_frame`."""
@@ -62,8 +67,12 @@ class Result:
     TABLE: ClassVar[str] = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with the JSON keys of the command contract, and `origin`."""
-        return asdict(self)
+        """Plain data with the JSON keys of the command contract, and `origin`; without fields marked `json: False`."""
+        data = asdict(self)
+        for f in fields(self):
+            if not f.metadata.get("json", True):
+                del data[f.name]
+        return data
 
     def to_frame(self) -> pd.DataFrame:
         """The result's main table."""
@@ -98,8 +107,8 @@ class Result:
         if row is not None and issubclass(row, Result):
             return tuple(row.from_dict(r) for r in value)
         if row is not None:
-            return tuple(row(**{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()}) for r in value)
-        return tuple(value) if isinstance(value, list) else value
+            return tuple(row(**{k: _frozen(v) for k, v in r.items()}) for r in value)
+        return _frozen(value)
 
     ROWS: ClassVar[dict[str, type]] = {}
 

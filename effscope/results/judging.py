@@ -3,45 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from effscope.results.base import Origin, Result
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class StageRank:
-    """Rank of one stage. `rank` and what follows from it are None where a rank means nothing; `note` says why."""
-
-    stage: int
-    layer: str
-    shape: tuple[int, ...]
-    c_out: int
-    rank: int | None
-    ratio: float | None
-    null_ratio: float | None
-    effective_rank: float | None
-    stable_rank: float | None
-    tie: tuple[int, ...]
-    threshold_tie: bool
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class RankResult(Result):
-    """Ranks of a model's stages in ascending order of ratio, equal ratios by stage number."""
-
-    model: str
-    source: str
-    definition: dict[str, Any]
-    stages: tuple[StageRank, ...]
-    order: tuple[int, ...]
-    origin: Origin
-
-    TABLE: ClassVar[str] = "stages"
-    ROWS: ClassVar[dict[str, type]] = {"stages": StageRank}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""First and second moments of channel vectors in one pass over any number of images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from effscope.errors import EffscopeError
+from effscope.ranking.spectrum import Array
+
+
+class _Sum:
+    """A sum of float64 tensors that keeps what rounding loses: twice the digits, so that the order and the number of
+    terms do not show. Source: Knuth's two-sum; Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26 (2005)."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.high, self.low = torch.zeros_like(like), torch.zeros_like(like)
+
+    def add(self, term: Tensor) -> None:
+        total = self.high + term
+        part = total - self.high
+        self.low += (self.high - (total - part)) + (term - part)
+        self.high = total
+
+    def value(self) -> Tensor:
+        return self.high + self.low
+
+
+class Moments:
+    """A forward hook that adds up the channel vectors of a convolution's output and their outer products.
+
+    Everything is float64 and taken about the mean of the first batch, so that a large common value cancels nothing.
+    What is held is (C, C) numbers, whatever is shown.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.n = name, 0
+        self.shift = torch.zeros(0)
+
+    def __call__(self, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        vectors = out.detach().double().transpose(0, 1).flatten(1)  # (C, B*H*W)
+        if not self.n:
+            self.shift = vectors.mean(1, keepdim=True)
+            self.total, self.outer = _Sum(self.shift), _Sum(self.shift @ self.shift.T)
+        vectors = vectors - self.shift
+        self.total.add(vectors.sum(1, keepdim=True))
+        self.outer.add(vectors @ vectors.T)
+        self.n += vectors.shape[1]
+
+    def second(self, *, centred: bool) -> Array:
+        """(C, C): the covariance over all images and places, or the mean outer product (not centred).
+
+        Raises:
+            EffscopeError: nothing was shown.
+        """
+        if not self.n:
+            raise EffscopeError(f"{self.name}: no image came by, so its outputs cannot be ranked")
+        mean, second = self.total.value() / self.n, self.outer.value() / self.n
+        found = second - mean @ mean.T
+        if not centred:
+            whole = mean + self.shift
+            found = found + whole @ whole.T
+        return np.asarray(found.cpu().numpy())

@@ -1,0 +1,171 @@
+"""Ranks, their orders and attention heads as tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from effscope.ranking.stability import labels
+from effscope.ranking.thresholds import read_threshold
+from effscope.reporting.tables import Table, bar
+from effscope.results import HeadUse, RankResult, StageRank
+
+WHERE = {
+    "stage": "closing conv of each stage",
+    "block": "last conv of each stage's last block",
+    "all": "every convolution, numbered in forward order",
+}
+"""What `--at` ranks, in words."""
+
+COLUMNS = ("stage", "layer", "shape", "rank", "ratio", " ", "random", "eff.", "stable", "gap", "separable")
+NARROW = ("stable", "gap", "eff.", "separable")
+"""Left out, in this order, where the terminal is narrow."""
+
+MARKS = {
+    "=": "equal ratio with another stage, ordered by stage number",
+    "~": "a singular value sits at the threshold: the count may differ by rounding",
+    "!": "one direction decides the count: without it {}",
+}
+RANDOM = "random: the ratio a Gaussian matrix of that shape has"
+MOST_SAID = 12
+
+
+def _marks(row: StageRank) -> str:
+    return ("=" if row.tie else "") + ("~" if row.threshold_tie else "") + ("!" if row.spike else "")
+
+
+def _row(row: StageRank) -> tuple[str, ...]:
+    shape = f"{row.shape[0]} x {row.shape[1]}"
+    if row.rank is None or row.ratio is None:
+        return (str(row.stage), row.layer, shape, "n/a", "", row.note, "", "", "", "", "")
+    separable = (row.separability_1, row.separability_2)
+    return (
+        str(row.stage) + _marks(row),
+        row.layer.removesuffix(".conv"),
+        shape,
+        f"{row.rank}/{row.c_out}",
+        f"{row.ratio:.2f}",
+        bar(row.ratio),
+        "-" if row.null_ratio is None else f"{row.null_ratio:.2f}",
+        f"{row.effective_rank or 0:.0f}",
+        f"{row.stable_rank or 0:.1f}",
+        "-" if row.top_gap is None else f"{row.top_gap:.2f}",
+        " ".join(f"{share:.2f}" for share in separable if share is not None) or "-",
+    )
+
+
+def rank_table(result: RankResult) -> Table:
+    """Stages in ascending rank."""
+    return Table(
+        f"{result.model}: where the rank is low, the stage is redundant",
+        COLUMNS,
+        tuple(map(_row, result.stages)),
+        frozenset({"layer", " "}),
+        tuple(note for note in (*_definition(result), *_mark_notes(result), *_order_notes(result)) if note),
+        NARROW,
+    )
+
+
+def _definition(result: RankResult) -> list[str]:
+    d = result.definition
+    words, where = read_threshold(d["threshold"]).words, WHERE[d["at"]]
+    if d["of"] == "weights":
+        of = "weights, BN folded" if d["fold_bn"] else "weights, raw"
+        null = f"{RANDOM}; ratios of unlike shapes are not comparable without it"
+    else:
+        centred = "about their mean" if d.get("centred", True) else "not about their mean"
+        of, null = f"outputs of the convolution before its BN, {centred}, {d['of']}", ""
+    shapes = {row.stage for row in result.stages if row.separability_1 is not None}
+    separable = "separable: energy of the 3x3 (and larger) convs kept by one and two depthwise-separable terms"
+    untrained = "untrained weights: this is the null, it says nothing about redundancy"
+    notes = [result.source, f"rank: {words}; {of}; {where}", null, separable if shapes else ""]
+    return [*notes, untrained if d["weights"] == "random" else "", *result.notes]
+
+
+def _mark_notes(result: RankResult) -> list[str]:
+    shown = "".join(map(_marks, result.stages))
+    spiked = [f"stage {r.stage} {r.rank_without_top}/{r.c_out}" for r in result.stages if r.spike]
+    without = ", ".join(spiked[:MOST_SAID]) + (", ..." if len(spiked) > MOST_SAID else "")
+    return [f"{mark} {words.format(without)}" for mark, words in MARKS.items() if mark in shown]
+
+
+def _order_notes(result: RankResult) -> list[str]:
+    if not result.order:
+        return ["no stage can be ranked"]
+    notes = [f"order to try: {_order(result)}"]
+    if result.stability:
+        notes.append(f"Kendall tau of the order: {'; '.join(_taus(result))}")
+    if result.unsettled:
+        groups = [" ".join(map(str, group)) for group in result.unsettled]
+        notes.append("change places with the definition: " + _shortened(groups, " | "))
+    return notes
+
+
+def _order(result: RankResult) -> str:
+    """8, 4, 7, 1 = 3, 2."""
+    follows = {stage: group[n - 1] for group in result.ties for n, stage in enumerate(group) if n}
+    text = "".join(
+        ("" if not n else " = " if stage in follows else ", ") + str(stage) for n, stage in enumerate(result.order)
+    )
+    return text + (" (equal ratios)" if follows else "")
+
+
+def _taus(result: RankResult) -> list[str]:
+    """One entry for the thresholds together, one for each other definition and model."""
+    told: list[str] = []
+    levels = [v for v in result.stability if v.name.startswith("threshold ")]
+    known = [v.tau for v in levels if v.tau is not None]
+    if known:
+        names = [float(v.name.split()[1]) for v in levels]
+        told.append(f"{min(known):.2f} to {max(known):.2f} over thresholds {min(names):g}-{max(names):g}")
+    others = [v for v in result.stability if v not in levels and v.tau is not None]
+    return [*told, *(f"{v.tau:.2f} {v.name}" for v in others[:MOST_SAID])]
+
+
+def _shortened(words: Sequence[str], between: str) -> str:
+    return between.join(words[:MOST_SAID]) + (f"{between}..." if len(words) > MOST_SAID else "")
+
+
+def compared_table(results: Sequence[RankResult]) -> Table:
+    """Ratios of several models side by side, stages in forward order, and how alike their orders are."""
+    names = labels(results)
+    stages = sorted({row.stage for result in results for row in result.stages})
+    ratios = [result.ratios() for result in results]
+    rows = tuple(
+        (str(stage), *(f"{r[stage]:.2f}" if stage in r else "-" for r in ratios)) for stage in stages
+    )  # fmt: skip
+    first = {v.name: v.tau for v in results[0].stability}
+    taus = [
+        f"{name} {first[key]:.2f}" for name in names[1:] if (key := f"model {name}") in first and first[key] is not None
+    ]
+    notes = [f"Kendall tau against {names[0]}: {', '.join(taus)}"] if taus else []
+    return Table("rank / output channels, by stage", ("stage", *names), rows, notes=tuple(notes))
+
+
+def heads_table(result: RankResult) -> Table:
+    """Attention layers: how evenly their heads look, and the two heads that look most alike."""
+    layers: dict[str, list[HeadUse]] = {}
+    for use in result.attention:
+        layers.setdefault(use.layer, []).append(use)
+    notes = (
+        "entropy: of a head's attention over that of uniform attention; 1 looks everywhere alike",
+        "alike: 1 - Jensen-Shannon divergence / ln 2 between two heads, mean of all pairs, then the most alike pair",
+    )
+    columns = ("layer", "heads", "positions", "entropy", "alike", "most alike")
+    rows = tuple(_layer(name, uses) for name, uses in layers.items())
+    return Table(
+        f"{result.model}: attention heads, {result.definition['of']}", columns, rows, frozenset({"layer"}), notes
+    )
+
+
+def _layer(name: str, uses: Sequence[HeadUse]) -> tuple[str, ...]:
+    ratios = [use.entropy_ratio for use in uses]
+    alike = [use.similarity for use in uses if use.similarity is not None]
+    nearest = max(uses, key=lambda use: use.nearest_similarity or 0.0)
+    return (
+        name,
+        str(len(uses)),
+        str(uses[0].positions),
+        f"{min(ratios):.2f}-{max(ratios):.2f}",
+        f"{sum(alike) / len(alike):.2f}" if alike else "-",
+        f"{nearest.head}, {nearest.nearest}: {nearest.nearest_similarity:.2f}" if nearest.nearest else "-",
+    )

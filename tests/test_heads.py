@@ -1,0 +1,161 @@
+"""Attention heads: their weights against another way to the same numbers, entropies and likeness by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from effscope import api
+from effscope.models import open_model
+from effscope.nn.tensor_ops import Attention, Float32Softmax, ScaledAttention, SelfAttention
+from effscope.ranking.heads import WEIGHTS, Heads, attention_nodes
+
+RANDOM = torch.Generator().manual_seed(0)
+
+
+def weights_by_values(op: str, part: nn.Module, q: Tensor, k: Tensor, more: tuple[Tensor, ...] = ()) -> Tensor:
+    """Attention weights read off the part's own output: values that are unit vectors give them back."""
+    n = k.shape[-1] if op == "attention" else k.shape[-2]
+    eye = torch.eye(n).expand(*q.shape[:-2], n, n)
+    out: Tensor = part(q, k, eye, *more)
+    return out.transpose(-2, -1) if op == "attention" else out
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 10), (1, 2, 3, 4, 6)])
+def test_weights_of_map_attention(shape: tuple[int, ...]) -> None:
+    q, k = (torch.randn(shape, generator=RANDOM) for _ in range(2))
+    part = Attention(0.7)
+    found = WEIGHTS["attention"](part, (q, k, q), q)
+    assert torch.allclose(found, weights_by_values("attention", part, q, k), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["plain", "scale", "causal", "added", "allowed"])
+def test_weights_of_scaled_attention(kind: str) -> None:
+    q, k = (torch.randn(2, 3, 10, 4, generator=RANDOM) for _ in range(2))
+    part = ScaledAttention(0.3 if kind == "scale" else None, kind == "causal")
+    masks = {"added": torch.randn(2, 3, 10, 10, generator=RANDOM), "allowed": torch.rand(10, 10) > 0.3}
+    if "allowed" in masks:
+        masks["allowed"].fill_diagonal_(True)
+    mask = (masks[kind],) if kind in masks else ()
+    found = WEIGHTS["sdpa"](part, (q, k, q, *mask), q)
+    assert torch.allclose(found, weights_by_values("sdpa", part, q, k, mask), atol=1e-6)
+
+
+def test_weights_of_multi_head_attention() -> None:
+    part = SelfAttention(12, 3, batch_first=True).eval()
+    nn.init.normal_(part.in_proj_bias)
+    q, v = torch.randn(2, 7, 12, generator=RANDOM), torch.randn(2, 7, 12, generator=RANDOM)
+    expected = nn.MultiheadAttention.forward(part, q, q, v, need_weights=True, average_attn_weights=False)[1]
+    assert expected is not None
+    assert torch.allclose(WEIGHTS["mha"](part, (q, q, v), q), expected, atol=1e-6)
+
+
+def uses_of(weights: Tensor) -> Any:
+    """Rows of a softmax that gave these weights (B, heads, rows, choices)."""
+    heads = Heads("attn", "softmax")
+    heads(Float32Softmax(-1), (), weights)
+    return heads.uses()
+
+
+def test_uniform_and_single_minded_heads_by_hand() -> None:
+    uniform, first, second = torch.full((1, 4), 0.25), torch.eye(4)[:1], torch.eye(4)[1:2]
+    found = uses_of(torch.stack([uniform, first, second, first])[None])
+    assert [use.head for use in found] == [1, 2, 3, 4]
+    assert found[0].entropy == pytest.approx(math.log(4))
+    assert [use.entropy_ratio for use in found] == pytest.approx([1.0, 0.0, 0.0, 0.0], abs=1e-9)
+    assert (found[1].nearest, found[1].nearest_similarity) == (4, pytest.approx(1.0))
+    uniform_first = 1 - (-(0.625 * math.log(0.625) + 0.375 * math.log(0.125)) - math.log(4) / 2) / math.log(2)
+    assert found[0].similarity == pytest.approx(uniform_first)
+    assert found[1].similarity == pytest.approx((uniform_first + 0.0 + 1.0) / 3)
+    (alone,) = uses_of(first[None, None])
+    assert (alone.similarity, alone.nearest, alone.heads) == (None, None, 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 3), st.integers(2, 5), st.integers(1, 6), st.integers(2, 9), st.integers(0, 999))
+def test_bounds_and_streams(batch: int, heads: int, rows: int, choices: int, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    weights = (3 * torch.randn(batch, heads, rows, choices, generator=random)).softmax(-1)
+    found = uses_of(weights)
+    for use in found:
+        assert -1e-9 <= use.entropy_ratio <= 1 + 1e-6
+        assert -1e-9 <= use.similarity <= use.nearest_similarity <= 1 + 1e-9
+    streamed = Heads("attn", "softmax")
+    for image in weights:
+        streamed(Float32Softmax(-1), (), image[None])
+    for a, b in zip(found, streamed.uses(), strict=True):
+        assert (a.entropy, a.similarity) == (pytest.approx(b.entropy), pytest.approx(b.similarity))
+
+
+def test_a_softmax_over_another_dimension_is_no_head() -> None:
+    heads = Heads("attn", "softmax")
+    heads(Float32Softmax(1), (), torch.rand(1, 2, 3, 3))
+    assert heads.uses() == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "heads", "positions"),
+    [
+        ("yolov10n", 1, 2, 25),
+        ("yolo12n", 8, None, None),
+        ("torchvision:vit_b_16", 12, 12, 197),
+        ("torchvision:swin_t", 12, None, 49),
+        ("timm:mobilevit_xxs", 9, 4, None),
+    ],
+)
+def test_attention_of_real_architectures(name: str, layers: int, heads: int | None, positions: int | None) -> None:
+    side = 160 if name.startswith("yolo") else 224 if name.startswith("torchvision") else 256
+    result = api.rank(name, activations="builtin:shapes", limit=1, imgsz=side)
+    found: dict[str, list[int]] = {}
+    for use in result.attention:
+        found.setdefault(use.layer, []).append(use.head)
+        assert heads in (None, use.heads)
+        assert positions in (None, use.positions)
+        assert 0 <= use.entropy_ratio <= 1 + 1e-6
+    assert len(found) == layers
+    assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in found.values())
+
+
+def test_heads_of_a_traced_model_are_those_of_its_own_attention() -> None:
+    """What torchvision's own multi-head attention says of its weights, asked for by a hook on it."""
+    from effscope.config import RankConfig
+    from effscope.ranking.models import rank_model
+
+    opened = open_model("torchvision:vit_b_16")
+    assert opened.module is not None
+    image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+
+    def look(part: nn.Module, given: tuple[Tensor, ...], out: Any) -> None:
+        weights = nn.MultiheadAttention.forward(
+            part,
+            given[0],
+            given[0],
+            given[0],
+            need_weights=True,
+            average_attn_weights=False,  # type: ignore[arg-type]
+        )[1]
+        assert weights is not None
+        seen.append(weights)
+
+    parts = [m for m in opened.module.modules() if isinstance(m, nn.MultiheadAttention)]
+    handles = [p.register_forward_hook(look) for p in parts]
+    with torch.no_grad():
+        opened.module.eval()(image)
+    for handle in handles:
+        handle.remove()
+    expected = [torch.special.entr(w.double()).sum(-1).mean(-1)[0] for w in seen]
+    result = rank_model(opened, RankConfig(), images=[image])
+    found = torch.tensor([use.entropy for use in result.attention]).view(12, 12)
+    assert torch.allclose(found, torch.stack(expected).float(), atol=1e-4)
+
+
+def test_weights_alone_tell_nothing_of_heads() -> None:
+    assert api.rank("yolov10n").attention == ()
+    assert list(attention_nodes(open_model("yolov8n").graph)) == []
