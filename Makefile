@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers lint test test-slow search clean
+.PHONY: help setup peers lint test test-slow search bench-rank clean
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 ENV := .venv/.ready
@@ -39,6 +39,12 @@ test-slow: $(ENV) $(PEERS)  ## the tests that take minutes
 
 search: $(ENV)  ## the main job on builtin:shapes, into runs/shapes
 	$(RUN)/effscope search --base yolov8n --out runs/shapes
+
+bench-rank: $(ENV) $(PEERS)  ## how fast ranks are, beside an SVD loop and WeightWatcher
+	cd tests/peers && $(if $(filter .tools/%,$(UV)),$(abspath $(UV)),$(UV)) sync --quiet --group weightwatcher
+	mkdir -p reports/rank-speed
+	$(RUN)/python experiments/rank-speed/bench.py | tee reports/rank-speed/speed.tmp
+	mv reports/rank-speed/speed.tmp reports/rank-speed/speed.md
 
 clean:  ## remove environments, caches and runs
 	rm -rf .venv .tools tests/peers/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

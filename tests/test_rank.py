@@ -22,6 +22,7 @@ from effscope.nn.fuse import folded_conv
 from effscope.ranking.analyze import rank, take
 from effscope.ranking.kernels import layout_places
 from effscope.ranking.spectrum import Array, Kernel
+from effscope.ranking.stability import RELATIVE, SHAPES
 from effscope.ranking.thresholds import read_threshold, settled_spectra
 from effscope.results import StageRank
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
@@ -257,9 +258,14 @@ def test_the_order_is_told_with_those_of_other_definitions() -> None:
     model = layout("yolov8n", 3)
     network = lively(model)
     result = rank(network, model, RankConfig())
-    assert [v.name for v in result.stability] == [*(f"threshold 0.{n}" for n in (3, 4, 6, 7)), "raw weights"]
+    assert [v.name for v in result.stability] == [
+        *(f"threshold 0.{n}" for n in (3, 4, 6, 7)),
+        "raw weights",
+        SHAPES,
+        RELATIVE,
+    ]
     others = [*(RankConfig(threshold=t) for t in (0.3, 0.4, 0.6, 0.7)), RankConfig(fold_bn=False)]
-    for variant, config in zip(result.stability, others, strict=True):
+    for variant, config in zip(result.stability[:-2], others, strict=True):
         other = rank(network, model, config)
         assert variant.order == other.order
         assert variant.ties == other.ties
@@ -270,7 +276,19 @@ def test_the_order_is_told_with_those_of_other_definitions() -> None:
                  if other.ratios()[a] > other.ratios()[b] and result.ratios()[a] < result.ratios()[b]}  # fmt: skip
         for a, b in moved:
             assert any(a in group and b in group for group in result.unsettled)
-    assert rank(network, model, RankConfig(fold_bn=False)).stability[-1].name == "BN folded"
+    assert rank(network, model, RankConfig(fold_bn=False)).stability[-3].name == "BN folded"
+
+
+def test_how_much_of_the_order_the_shapes_alone_tell() -> None:
+    """Untrained weights of one shape are ordered by chance, of unlike shapes by their null ratios."""
+    result = api.rank("yolov8m")
+    null = {row.stage: row.null_ratio for row in result.stages if row.null_ratio is not None}
+    variant, relative = result.stability[-2:]
+    assert (variant.name, relative.name) == (SHAPES, RELATIVE)
+    over = {stage: ratio / null[stage] for stage, ratio in result.ratios().items()}
+    assert relative.order == tuple(sorted(over, key=lambda stage: (over[stage], stage)))
+    assert variant.order == tuple(sorted(null, key=lambda stage: (null[stage], stage)))
+    assert variant.tau is not None and variant.tau > 0.6
 
 
 def test_the_reference_checkpoint_by_other_definitions(shared: Path) -> None:
@@ -296,6 +314,7 @@ def test_several_models_know_each_other() -> None:
     same = api.ranks(["yolov8n", "yolov8n"])
     assert [v.name for v in same[0].stability if v.name.startswith("model")] == ["model yolov8n (2)"]
     assert same[0].stability[-1].tau == pytest.approx(1.0)
+    assert all(v.tau is None or -1 <= v.tau <= 1 for result in results for v in result.stability)
     with pytest.raises(EffscopeError, match="no model"):
         api.ranks([])
 

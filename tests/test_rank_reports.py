@@ -112,12 +112,13 @@ def test_models_side_by_side() -> None:
 
 def test_heads_are_one_line_a_layer() -> None:
     uses = (
-        HeadUse("a", 1, 2, 49, 3.0, 0.77, 0.9, 2, 0.9), HeadUse("a", 2, 2, 49, 3.5, 0.9, 0.9, 1, 0.9),
+        HeadUse("a.attn.softmax", 1, 2, 49, 3.0, 0.77, 0.9, 2, 0.9),
+        HeadUse("a.attn.softmax", 2, 2, 49, 3.5, 0.9, 0.9, 1, 0.9),
         HeadUse("b", 1, 1, 9, 1.0, 0.45),
     )  # fmt: skip
     table = heads_table(made(row(1, 0.2), attention=uses))
     assert table.rows == (
-        ("a", "2", "49", "0.77-0.90", "0.90", "1, 2: 0.90"), ("b", "1", "9", "0.45-0.45", "-", "-")
+        ("a.attn", "2", "49", "0.77-0.90", "0.90", "1, 2: 0.90"), ("b", "1", "9", "0.45-0.45", "-", "-")
     )  # fmt: skip
 
 

@@ -9,6 +9,12 @@ from effscope.ranking.order import Ratios, kendall_tau, ordered, ties, unsettled
 from effscope.ranking.thresholds import Threshold
 from effscope.results import OrderVariant, RankResult
 
+SHAPES = "random matrices of these shapes"
+"""Name of the order the shapes alone give."""
+
+RELATIVE = "ratio over random"
+"""Name of the order by ratio / null ratio."""
+
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Shares of the largest value an order is compared over."""
 
@@ -21,17 +27,23 @@ def thresholds_beside(threshold: Threshold) -> tuple[Threshold, ...]:
 def settled(result: RankResult, variants: Mapping[str, Ratios]) -> RankResult:
     """The result with its order, its ties, the orders of other definitions and the stages they turn round.
 
+    The last two orders concern the shapes and turn nothing round: that of Gaussian matrices of the same shapes, whose
+    tau says how far the shapes alone give this order, and that of the ratios over theirs.
+
     Args:
         result: with its rows.
         variants: name of a definition -> stage -> ratio by it.
     """
     own = result.ratios()
+    null = {row.stage: row.null_ratio for row in result.stages if row.null_ratio is not None}
+    over = {stage: own[stage] / expected for stage, expected in null.items() if expected > 0}
+    orders = {**variants, **({SHAPES: null, RELATIVE: over} if null else {})}
     return replace(
         result,
         order=ordered(own),
         ties=ties(own),
         unsettled=unsettled(own, list(variants.values())),
-        stability=tuple(_variant(name, own, ratios) for name, ratios in variants.items()),
+        stability=tuple(_variant(name, own, ratios) for name, ratios in orders.items()),
     )
 
 

@@ -92,8 +92,9 @@ def _order_notes(result: RankResult) -> list[str]:
     if not result.order:
         return ["no stage can be ranked"]
     notes = [f"order to try: {_order(result)}"]
-    if result.stability:
-        notes.append(f"Kendall tau of the order: {'; '.join(_taus(result))}")
+    taus = _taus(result)
+    if taus:
+        notes.append(f"Kendall tau of the order: {'; '.join(taus)}")
     if result.unsettled:
         groups = [" ".join(map(str, group)) for group in result.unsettled]
         notes.append("change places with the definition: " + _shortened(groups, " | "))
@@ -162,7 +163,7 @@ def _layer(name: str, uses: Sequence[HeadUse]) -> tuple[str, ...]:
     alike = [use.similarity for use in uses if use.similarity is not None]
     nearest = max(uses, key=lambda use: use.nearest_similarity or 0.0)
     return (
-        name,
+        name.rpartition(".")[0] or name,
         str(len(uses)),
         str(uses[0].positions),
         f"{min(ratios):.2f}-{max(ratios):.2f}",

@@ -118,8 +118,8 @@ class RankResult(Result):
         order: stages that have a rank, ascending.
         ties: groups of stages with equal ratios.
         unsettled: groups of stages whose places another threshold, or folding, changes.
-        stability: the orders of other thresholds, of folding the other way (centring, for activations), of the other
-            models given beside this one.
+        stability: the orders of other thresholds, of folding the other way (centring, for activations), of random
+            matrices of these shapes, of the other models given beside this one.
         attention: heads of its attention layers, where images were shown.
         notes: what a reader must know, one line each.
         spectra: the singular values themselves; in csv and plots, not in JSON.
