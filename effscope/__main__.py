@@ -26,6 +26,12 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
+    except OSError as error:  # a full disk, a closed pipe
+        if debug:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: the system says: {error.strerror or error}{where}", file=sys.stderr)
+        code = BAD_INPUT
     except (KeyboardInterrupt, Abort):
         print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         code = INTERRUPTED

@@ -73,9 +73,12 @@ def rank(
     from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
     from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415 - imports numpy
 
-    check({"at": at, "limit": limit, "imgsz": imgsz})
+    check({"at": at, "limit": limit, "imgsz": imgsz}, detector=False)
+    if activations is None and not centred:
+        raise EffscopeError("--uncentred is about activations: give --activations DATA")
     config = RankConfig(at, read_threshold(threshold).spelling, fold_bn, centred)
     opened = open_model(model, imgsz)
+    check({"imgsz": imgsz}, detector=opened.architecture is not None)
     images, of = None, "weights"
     if activations is not None:
         from effscope.runs import pictures  # noqa: PLC0415
@@ -90,6 +93,8 @@ def rank(
 def ranks(models: Sequence[str | Module], progress: Progress = silent, **settings: Any) -> tuple[RankResult, ...]:
     """`rank` of several models, as `effscope rank A B ...` does; each result has the others' orders in `stability`.
 
+    Models of one name are called as they were given (`runs/a/best.pt`).
+
     Args:
         models: what `rank` takes, at least one.
         progress: told the fraction done and a text.
@@ -98,12 +103,13 @@ def ranks(models: Sequence[str | Module], progress: Progress = silent, **setting
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.ranking.stability import across  # noqa: PLC0415 - imports numpy
+    from effscope.ranking.stability import across, named_apart  # noqa: PLC0415 - imports numpy
 
     if not models:
         raise EffscopeError("no model to rank: give at least one")
     parts = Parts(progress if settings.get("activations") else silent, len(models))
-    return across([rank(model, progress=parts.part(1, str(model)), **settings) for model in models])
+    found = [rank(model, progress=parts.part(1, str(model)), **settings) for model in models]
+    return across(named_apart(found, [str(model) for model in models]))
 
 
 def cost(model: str | Module, imgsz: int | None = None) -> CostResult | TensorsResult:
@@ -119,8 +125,9 @@ def cost(model: str | Module, imgsz: int | None = None) -> CostResult | TensorsR
     """
     from effscope.costing.estimate import cost_graph, cost_of_tensors  # noqa: PLC0415
 
-    check({"imgsz": imgsz})
+    check({"imgsz": imgsz}, detector=False)
     opened = open_layout(model, imgsz)
+    check({"imgsz": imgsz}, detector=opened.architecture is not None)
     side = imgsz or (opened.imgsz if opened.module is not None and opened.imgsz else 640)
     outline = replace(opened.outline, model=opened.name)
     return cost_graph(opened.graph, outline, side) if opened.graph.views else cost_of_tensors(opened.graph, outline)

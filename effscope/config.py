@@ -175,13 +175,18 @@ IMGSZ_MULTIPLE = 32
 AT_LEAST_ONE = ("imgsz", "base_epochs", "epochs", "batch", "limit_train", "limit_val", "limit", "cin", "stride", "size")
 
 
-def check(settings: dict[str, Any]) -> None:
-    """Raises EffscopeError for a number or a word that cannot be, naming the flag and the choices."""
+def check(settings: dict[str, Any], *, detector: bool = True) -> None:
+    """Raises EffscopeError for a number or a word that cannot be, naming the flag and the choices.
+
+    Args:
+        settings: name -> value.
+        detector: image sides must fit a detector's strides.
+    """
     for name, value in settings.items():
         flag = f"--{name.replace('_', '-')}"
         if name in AT_LEAST_ONE and value is not None and value < 1:
             raise EffscopeError(f"{flag} must be at least 1, got {value}")
-        if name == "imgsz" and value is not None and value % IMGSZ_MULTIPLE:
+        if detector and name == "imgsz" and value is not None and value % IMGSZ_MULTIPLE:
             raise EffscopeError(f"{flag} must be a multiple of {IMGSZ_MULTIPLE}, got {value}")
         if name in CHOICES and value not in CHOICES[name]:
             raise unknown(flag, value, CHOICES[name])

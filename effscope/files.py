@@ -29,6 +29,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         EffscopeError: the place cannot be written to.
     """
+    if not path.name:
+        raise EffscopeError(f"cannot write to '{path}': give the name of a file")
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

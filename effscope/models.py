@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,8 @@ def open_layout(model: str | Module, imgsz: int | None = None) -> Model:
     Raises:
         EffscopeError: no such model, or a file that is not one.
     """
+    if isinstance(model, PathLike):
+        model = fspath(model)
     if not isinstance(model, str):
         return _of_module(model, imgsz or USUAL_SIZE)
     if model.partition(":")[0] in HUB_NAMES:
@@ -138,8 +141,12 @@ def _of_hub(model: str, imgsz: int | None) -> Model:
 
 
 def _of_module(module: Module, imgsz: int) -> Model:
-    from effscope.nn.import_torch import import_module  # noqa: PLC0415 - imports torch
+    from torch import nn  # noqa: PLC0415
 
+    from effscope.nn.import_torch import import_module  # noqa: PLC0415
+
+    if not isinstance(module, nn.Module):
+        raise EffscopeError(f"a model is a name, a file or a torch module, not {module!r}")
     name = type(module).__name__
     imported = import_module(module, (1, IMAGE_CHANNELS, imgsz, imgsz), name)
     source = f"the module {name}, traced at {imgsz} px"
@@ -155,6 +162,8 @@ def open_model(model: str | Module, imgsz: int | None = None) -> Model:
     Raises:
         EffscopeError: no such model, a file that is not one, or weights of an architecture effscope cannot name.
     """
+    if isinstance(model, PathLike):
+        model = fspath(model)
     if not isinstance(model, str) or model.partition(":")[0] in HUB_NAMES:
         return open_layout(model, imgsz)
     path = Path(model)

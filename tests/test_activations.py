@@ -226,6 +226,34 @@ def test_built_networks_are_given_back_too() -> None:
     assert same(before | {"random": 0}, traces(network) | {"random": 0})
 
 
+class Meddling(nn.Module):
+    """A module whose forward pass puts other tensors into its slots and writes into its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("late", None)
+        self.register_buffer("wide", torch.zeros(1).expand(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count = self.count + 1
+        self.late = torch.ones(2)
+        self.conv.weight.mul_(0.5)
+        out: Tensor = self.conv(x)
+        return out
+
+
+def test_slots_and_weights_are_put_back_too() -> None:
+    module = Meddling()
+    before, count, wide = traces(module), module.count, module.wide
+    with borrowed(module, {"conv": Moments("conv")}):
+        module(torch.rand(1, 3, 8, 8))
+        assert module.late is not None
+    assert same(before, traces(module))
+    assert (module.count is count, module.wide is wide, module.late) == (True, True, None)
+
+
 def test_a_part_that_is_not_there_is_told_before_anything_runs() -> None:
     module = Restless()
     with pytest.raises(EffscopeError, match="third"), borrowed(module, {"third": Moments("third")}):
@@ -254,6 +282,36 @@ def test_non_finite_outputs_are_named() -> None:
 def test_thresholds_that_say_nothing_of_outputs(threshold: float | str) -> None:
     with pytest.raises(EffscopeError, match="--threshold"):
         api.rank("yolov8n", threshold=threshold, activations="builtin:shapes", limit=1, imgsz=64)
+
+
+def test_rounding_is_not_counted_where_a_covariance_cannot_tell() -> None:
+    """Three channels go in, so three directions come out, in double precision too."""
+    for dtype in (torch.float32, torch.float64):
+        module = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1, bias=False)).to(dtype)
+        rows = api.rank(module, at="all", imgsz=32, activations="builtin:shapes", limit=2, threshold="eps").stages
+        assert [row.rank for row in rows] == [3, 3]
+
+
+def test_too_few_positions_are_told() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 64, 32, 32), nn.Conv2d(64, 8, 1))
+    rows = {r.layer: r for r in api.rank(module, activations="builtin:shapes", limit=1, imgsz=64, at="all").stages}
+    assert rows["0"].note == "only 4 positions for 64 channels: show more or larger images"
+    assert rows["1"].note.startswith("only 4 positions for 8")
+    enough = api.rank(module, activations="builtin:shapes", limit=16, imgsz=64, at="all").stages
+    assert all(row.note == "" for row in enough)
+
+
+def test_outputs_of_depthwise_convolutions_are_ranked() -> None:
+    """Their weight has no rank in this sense; what they give has."""
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 1, 1))
+    rows = {r.layer: r for r in api.rank(module, activations="builtin:shapes", limit=2, imgsz=64, at="all").stages}
+    assert rows["1"].rank is not None and 1 <= rows["1"].rank <= 8
+    assert rows["2"].rank is None and "one output channel" in rows["2"].note
+    assert {r.layer: r.rank is None for r in api.rank(module, imgsz=64, at="all").stages} == {
+        "0": False,
+        "1": True,
+        "2": True,
+    }
 
 
 def test_the_images_that_were_shown_are_counted() -> None:

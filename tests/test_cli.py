@@ -176,7 +176,7 @@ def test_several_models_are_a_list(
 ) -> None:
     csv = tmp_path / "a.csv"
     assert run(monkeypatch, "rank", "yolov8n", "yolov8n", "--json", "-", "--csv", str(csv)) == 0
-    assert [r["model"] for r in json.loads(capsys.readouterr().out)] == ["yolov8n", "yolov8n"]
+    assert [r["model"] for r in json.loads(capsys.readouterr().out)] == ["yolov8n", "yolov8n (2)"]
     assert len(csv.read_text().splitlines()) == 1 + 2 * 8
 
 

@@ -31,7 +31,7 @@ def weights_by_values(op: str, part: nn.Module, q: Tensor, k: Tensor, more: tupl
 def test_weights_of_map_attention(shape: tuple[int, ...]) -> None:
     q, k = (torch.randn(shape, generator=RANDOM) for _ in range(2))
     part = Attention(0.7)
-    found = WEIGHTS["attention"](part, (q, k, q), q)
+    found = WEIGHTS["attention"](part, (q, k, q), q).transpose(0, 1)
     assert torch.allclose(found, weights_by_values("attention", part, q, k), atol=1e-6)
 
 
@@ -43,7 +43,7 @@ def test_weights_of_scaled_attention(kind: str) -> None:
     if "allowed" in masks:
         masks["allowed"].fill_diagonal_(True)
     mask = (masks[kind],) if kind in masks else ()
-    found = WEIGHTS["sdpa"](part, (q, k, q, *mask), q)
+    found = WEIGHTS["sdpa"](part, (q, k, q, *mask), q).transpose(0, 1)
     assert torch.allclose(found, weights_by_values("sdpa", part, q, k, mask), atol=1e-6)
 
 
@@ -53,7 +53,7 @@ def test_weights_of_multi_head_attention() -> None:
     q, v = torch.randn(2, 7, 12, generator=RANDOM), torch.randn(2, 7, 12, generator=RANDOM)
     expected = nn.MultiheadAttention.forward(part, q, q, v, need_weights=True, average_attn_weights=False)[1]
     assert expected is not None
-    assert torch.allclose(WEIGHTS["mha"](part, (q, q, v), q), expected, atol=1e-6)
+    assert torch.allclose(WEIGHTS["mha"](part, (q, q, v), q).transpose(0, 1), expected, atol=1e-6)
 
 
 def uses_of(weights: Tensor) -> Any:
@@ -91,6 +91,56 @@ def test_bounds_and_streams(batch: int, heads: int, rows: int, choices: int, see
         streamed(Float32Softmax(-1), (), image[None])
     for a, b in zip(found, streamed.uses(), strict=True):
         assert (a.entropy, a.similarity) == (pytest.approx(b.entropy), pytest.approx(b.similarity))
+
+
+def test_where_the_heads_lie() -> None:
+    """One head without a dimension of its own; windows before the heads; heads in the batch."""
+    found = {}
+    for shape in ((1, 6, 6), (1, 4, 2, 6, 6), (5, 6, 6)):
+        heads = Heads("attn", "softmax")
+        heads(Float32Softmax(-1), (), torch.rand(shape).softmax(-1))
+        found[shape] = len(heads.uses())
+    assert list(found.values()) == [1, 2, 5]
+    single = Heads("attn", "sdpa")
+    q = torch.rand(1, 16, 4)
+    single(ScaledAttention(None, False), (q, q, q), q)
+    assert [use.positions for use in single.uses()] == [16]
+
+
+def test_what_a_mask_forbids_is_no_choice() -> None:
+    """Uniform over what may be looked at is 1, however much is masked."""
+    heads = Heads("attn", "sdpa")
+    q = torch.zeros(1, 2, 6, 4)
+    heads(ScaledAttention(None, True), (q, q, q), q)
+    assert [use.entropy_ratio for use in heads.uses()] == pytest.approx([1.0, 1.0])
+
+
+class Attends(nn.Module):
+    """A convolution, then attention of the kind `form`."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.conv, self.form = nn.Conv2d(3, 16, 8, 8), form
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.conv(x).flatten(2).unflatten(1, (2, 8))  # (B, heads, 8, N)
+        if self.form == "channels first":
+            weights = (rows.transpose(-2, -1) @ rows).softmax(-1)
+            return rows @ weights.transpose(-2, -1)
+        q = self.conv(x).flatten(2).unflatten(1, (4, 4)).transpose(2, 3)
+        k = q[:, :2]
+        return nn.functional.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+
+
+def test_attention_written_with_channels_first_is_found() -> None:
+    result = api.rank(Attends("channels first"), activations="builtin:shapes", limit=1, imgsz=64, at="all")
+    assert [(use.heads, use.positions) for use in result.attention] == [(2, 64)] * 2
+
+
+def test_heads_that_cannot_be_measured_do_not_cost_the_ranks() -> None:
+    result = api.rank(Attends("grouped queries"), activations="builtin:shapes", limit=1, imgsz=64, at="all")
+    assert result.order == (1,)
+    assert result.attention or any("attention heads could not be measured" in note for note in result.notes)
 
 
 def test_a_softmax_over_another_dimension_is_no_head() -> None:

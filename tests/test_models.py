@@ -223,5 +223,5 @@ def test_a_ranking_of_many_convolutions_is_drawn_and_told(at: str, tmp_path: Pat
     from effscope.reporting.rank_tables import rank_table
 
     result = api.rank(str(path), at=at)
-    assert {"rank.png", "rank"} <= set(write_rank(tmp_path, [result]))
+    assert {"rank.png", "rank.json"} <= set(write_rank(tmp_path, [result]))
     assert any("every convolution" in note for note in rank_table(result).notes) == (at == "all")

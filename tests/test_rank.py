@@ -194,11 +194,14 @@ def test_a_model_without_stages_is_refused() -> None:
         rank(build(expand(model)), model, RankConfig())
 
 
-def test_a_stage_without_inner_blocks_has_no_block_to_rank() -> None:
-    layers = (Layer("a", "Conv", (16, 3, 2), (IMAGE,)), Layer("b", "C2f", (32, True), ("a",), repeats=0))
+def test_stages_without_inner_blocks_have_no_block_to_rank() -> None:
+    """Rows of plain convolutions have none."""
+    layers = (Layer("a", "Conv", (16, 3, 2), (IMAGE,)), Layer("b", "Conv", (16, 3, 1), ("a",), repeats=2))
     model = Layout("made", layers, Scale(), 3, 2)
-    with pytest.raises(EffscopeError):
-        rank(build(expand(model)), model, RankConfig(at="block"))
+    network = build(expand(model))
+    assert rank(network, model, RankConfig()).order
+    with pytest.raises(EffscopeError, match="no stage with inner blocks"):
+        rank(network, model, RankConfig(at="block"))
 
 
 def test_oracle_is_the_one_of_the_design(shared: Path) -> None:
@@ -312,6 +315,7 @@ def test_several_models_know_each_other() -> None:
     shared_rows = {r.layer for r in results[0].stages} & {r.layer for r in results[2].stages}
     assert ("model yolov10n" in first) == (len(shared_rows) > 1)
     same = api.ranks(["yolov8n", "yolov8n"])
+    assert [r.model for r in same] == ["yolov8n", "yolov8n (2)"]
     assert [v.name for v in same[0].stability if v.name.startswith("model")] == ["model yolov8n (2)"]
     assert same[0].stability[-1].tau == pytest.approx(1.0)
     assert all(v.tau is None or -1 <= v.tau <= 1 for result in results for v in result.stability)
@@ -417,3 +421,64 @@ def test_eps_is_that_of_the_stored_weights(dtype: torch.dtype) -> None:
     assert {row.layer: row.rank for row in result.stages}["0"] == 8
     assert f"{torch.finfo(dtype).eps:.2g}" in result.notes[0]
     assert conv.weight.dtype == dtype
+
+
+def test_weights_stored_too_coarsely_for_eps_have_no_rank() -> None:
+    """max(rows, columns) * eps of float16 passes 1 at 1024 columns: rounding alone could make the largest value."""
+    module = nn.Sequential(nn.Conv2d(3, 128, 1), nn.Conv2d(128, 64, 3)).half()
+    rows = {row.layer: row for row in api.rank(module, threshold="eps", at="all", imgsz=32).stages}
+    assert rows["0"].rank == 3
+    assert rows["1"].rank is None and rows["1"].note.startswith("too coarse: rounding at eps 0.00098")
+
+
+def test_zero_weights_hide_nothing() -> None:
+    conv = nn.Conv2d(3, 8, 3, bias=False)
+    nn.init.zeros_(conv.weight)
+    row = api.rank(nn.Sequential(conv, nn.Conv2d(8, 8, 1)), at="all", imgsz=32).stages[0]
+    assert (row.layer, row.rank, row.rank_without_top, row.spike, row.top_gap) == ("0", 0, 0, False, None)
+
+
+def test_the_order_over_random_stands_only_on_a_reference_that_is_more_than_chance() -> None:
+    assert SHAPES in {v.name for v in api.rank("yolov8n", threshold="mp").stability}
+    assert RELATIVE not in {v.name for v in api.rank("yolov8n", threshold="mp").stability}
+
+
+def test_a_shared_convolution_is_one_row_by_its_own_name() -> None:
+    shared = nn.Conv2d(8, 8, 3)
+    rows = api.rank(nn.Sequential(nn.Conv2d(3, 8, 3), shared, nn.ReLU(), shared), at="all", imgsz=32).stages
+    assert sorted(row.layer for row in rows) == ["0", "1"]
+
+
+def test_models_are_names_paths_or_modules(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"a.weight": torch.rand(4, 3, 3, 3)}, path)
+    assert api.rank(path).model == "a"  # type: ignore[arg-type]
+    for wrong in (None, 123, nn.Conv2d):
+        with pytest.raises(EffscopeError, match="a name, a file or a torch module"):
+            api.rank(wrong)  # type: ignore[arg-type]
+
+
+def test_image_sides_of_models_that_are_no_detectors_are_free() -> None:
+    assert api.rank(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)), imgsz=50).order
+    with pytest.raises(EffscopeError, match="multiple of 32"):
+        api.rank("yolov8n", imgsz=50)
+
+
+def test_settings_that_say_nothing_are_refused() -> None:
+    with pytest.raises(EffscopeError, match="--uncentred is about activations"):
+        api.rank("yolov8n", centred=False)
+
+
+def test_models_of_one_name_are_called_as_they_were_given(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / name for folder, name in (("a", "best.pt"), ("b", "best.pt"), ("b", "last.pt"))]
+    for n, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        torch.save({"a.weight": torch.rand(8, 3, 3, 3) + n, "b.weight": torch.rand(8, 8, 1, 1)}, path)
+    found = [r.model for r in api.ranks([str(p) for p in (*paths, paths[0])])]
+    assert found == [str(paths[0]), str(paths[1]), "last", f"{paths[0]} (2)"]
+
+
+def test_weights_that_are_computed_are_told() -> None:
+    module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3)))
+    with pytest.raises(EffscopeError, match="weight norm"):
+        api.rank(module, imgsz=32)

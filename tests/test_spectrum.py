@@ -51,8 +51,10 @@ def test_the_rank_without_the_top_direction() -> None:
     spectrum, shape = np.array([10.0, 1.0, 0.9, 0.6, 0.4]), MapShape(5, 9)
     assert HALF.cut(spectrum, shape, 0).rank == 1
     assert rank_without_top(spectrum, shape, HALF, 0) == 4
-    assert is_spiked(1, 4, 5) and not is_spiked(4, 4, 5)
-    assert [rank_without_top(np.array(v), shape, HALF, 0) for v in ([], [1.0], [1.0, 0.0])] == [0, 1, 1]
+    assert is_spiked(1, 5, 5) and is_spiked(20, 31, 100)
+    assert not any(is_spiked(*n) for n in ((4, 4, 5), (1, 4, 5), (20, 30, 100), (0, 9, 9)))
+    nothing = [rank_without_top(np.array(v), shape, HALF, 0) for v in ([], [0.0, 0.0], [1.0], [1.0, 0.0])]
+    assert nothing == [0, 0, 1, 1]
 
 
 def test_weights_become_matrices_row_by_row() -> None:

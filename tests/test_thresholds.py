@@ -72,8 +72,9 @@ def test_zeros_and_nothing_have_rank_zero(kind: str) -> None:
     [
         (0.5, "ratio", 0.5, 0.5), ("0.5", "ratio", 0.5, 0.5), ("half", "ratio", 0.5, 0.5), (".25", "ratio", 0.25, 0.25),
         ("ratio:0.4", "ratio", 0.4, 0.4), ("energy", "energy", 0.9, "energy:0.9"),
-        ("energy:.95", "energy", 0.95, "energy:0.95"), ("eps", "eps", 1.0, "eps"), ("eps:10", "eps", 10.0, "eps:10"),
+        ("energy:.95", "energy", 0.95, "energy:0.95"), ("eps", "eps", 1.0, "eps"), ("eps:10", "eps", 10.0, "eps:10.0"),
         (" mp ", "mp", 1.0, "mp"), ("mp:1.5", "mp", 1.5, "mp:1.5"),
+        ("energy:0.9999999", "energy", 0.9999999, "energy:0.9999999"),
     ],
 )  # fmt: skip
 def test_what_people_write(given: Any, kind: str, level: float, spelling: Any) -> None:

@@ -16,16 +16,19 @@ from effscope.nn.build import Network
 from effscope.ranking.kernels import Place, kernels, layout_places
 from effscope.ranking.measures import MEASURES, is_spiked, rank_without_top
 from effscope.ranking.moments import Moments
-from effscope.ranking.null import expected_values, null_rank
+from effscope.ranking.null import Reference
 from effscope.ranking.order import ordered, ties
 from effscope.ranking.spectrum import Array, Kernel, MapShape, one_thread, root_values, separability
 from effscope.ranking.stability import settled, thresholds_beside
-from effscope.ranking.thresholds import Cut, Threshold, read_threshold, refuse_for_outputs, settled_spectra
+from effscope.ranking.thresholds import Cut, Threshold, read_threshold, refuse_for_outputs, settled_spectra, too_coarse
 from effscope.results import RankResult, Spectrum, StageRank, origin
 from effscope.spec.graph import Graph, Node
 from effscope.spec.layout import Layout
 
-DEPTHWISE = "depthwise: one filter per channel has no rank in this sense"
+DEPTHWISE = "depthwise: each filter sees one channel, the weight has no rank in this sense"
+COARSE = "too coarse: rounding at eps {:.2g} can make values as large as the largest"
+COVARIANCE_EPS = float(np.finfo(np.float32).eps)
+"""A covariance in float64 tells no more of its roots than this."""
 LONE = "one {} per group: its rank is 1 whatever the weights are"
 
 
@@ -113,7 +116,7 @@ def _like(network: nn.Module, images: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def _no_rank(node: Node, shape: MapShape) -> str:
-    """Why a convolution's rank means nothing, "" if it means something."""
+    """Why the rank of a convolution's weight means nothing, "" if it means something."""
     if node.args["groups"] > 1 and node.args["c_in"] == node.args["groups"]:
         return DEPTHWISE
     if not shape.values:
@@ -125,18 +128,26 @@ def _no_rank(node: Node, shape: MapShape) -> str:
     return LONE.format("weight") if shape.columns == 1 else ""
 
 
+def _no_rank_of_outputs(node: Node, shape: MapShape) -> str:
+    """The same for its outputs: whatever makes them, several channels span something."""
+    return "" if node.args["c_out"] > 1 else "one output channel: its rank is 1 whatever it gives"
+
+
 @dataclass(frozen=True)
 class Measured:
-    """The singular values found at a place: of its kernel, or of its outputs, whose shape is then (C_out, C_out)."""
+    """The singular values found at a place: of its kernel, or of its outputs at so many positions, whose shape is then
+    (C_out, C_out)."""
 
     place: Place
     kernel: Kernel
     shape: MapShape
     values: Array
+    eps: float
+    positions: int | None = None
 
     def cut(self, threshold: Threshold) -> Cut:
         """What a threshold makes of the values."""
-        return threshold.cut(self.values, self.shape, self.kernel.eps)
+        return threshold.cut(self.values, self.shape, self.eps)
 
     def ratio(self, threshold: Threshold) -> float:
         """Rank over output channels."""
@@ -146,24 +157,26 @@ class Measured:
 def _of_weights(places: Sequence[Place], found: Mapping[str, Kernel], cuts: Sequence[Threshold]) -> list[Measured]:
     chosen = [found[place.conv.name] for place in places]
     values = settled_spectra(chosen, cuts)
-    return [Measured(p, k, k.shape, v) for p, k, v in zip(places, chosen, values, strict=True)]
+    return [Measured(p, k, k.shape, v, k.eps) for p, k, v in zip(places, chosen, values, strict=True)]
 
 
 def _of_outputs(places: Sequence[Place], taken: Taken, *, centred: bool) -> list[Measured]:
     found = []
     for place in places:
-        kernel = taken.kernels[place.conv.name]
+        kernel, c_out = taken.kernels[place.conv.name], len(taken.kernels[place.conv.name].weight)
         assert taken.moments is not None
-        values = root_values(taken.moments[kernel.name].second(centred=centred), kernel.name)
-        found.append(Measured(place, kernel, MapShape(len(kernel.weight), len(kernel.weight)), values))
+        moments = taken.moments[kernel.name]
+        values = root_values(moments.second(centred=centred), kernel.name)
+        eps = max(kernel.eps, COVARIANCE_EPS)
+        found.append(Measured(place, kernel, MapShape(c_out, c_out), values, eps, moments.n))
     return found
 
 
-def _row(found: Measured, threshold: Threshold, wide: Mapping[str, Kernel], *, of_weights: bool) -> StageRank:
+def _row(found: Measured, threshold: Threshold, wide: Mapping[str, Kernel], reference: Reference | None) -> StageRank:
     kernel, shape, c_out = found.kernel, found.shape, len(found.kernel.weight)
     cut = found.cut(threshold)
-    without_top = rank_without_top(found.values, shape, threshold, kernel.eps)
-    null, null_sd = null_rank(shape, threshold, kernel.eps) if of_weights else (None, None)
+    without_top = rank_without_top(found.values, shape, threshold, found.eps)
+    null, null_sd = reference.rank(threshold, found.eps) if reference else (None, None)
     one, two = _separability(found.place, wide)
     return StageRank(
         stage=found.place.number,
@@ -180,8 +193,16 @@ def _row(found: Measured, threshold: Threshold, wide: Mapping[str, Kernel], *, o
         spike=is_spiked(cut.rank, without_top, c_out),
         separability_1=one,
         separability_2=two,
-        note=f"{shape.groups} groups: the singular values of all of them" if shape.groups > 1 else "",
+        note=_note(found),
     )
+
+
+def _note(found: Measured) -> str:
+    """How a count is meant."""
+    c_out = len(found.kernel.weight)
+    if found.positions is not None and found.positions < c_out:
+        return f"only {found.positions} positions for {c_out} channels: show more or larger images"
+    return f"{found.shape.groups} groups: the singular values of all of them" if found.shape.groups > 1 else ""
 
 
 def _separability(place: Place, wide: Mapping[str, Kernel]) -> tuple[float | None, float | None]:
@@ -213,7 +234,10 @@ def rank_taken(places: Sequence[Place], taken: Taken, config: RankConfig, facts:
 
 def _ranked(places: Sequence[Place], taken: Taken, config: RankConfig, facts: Facts) -> RankResult:
     threshold, of_weights = read_threshold(config.threshold), taken.moments is None
-    why = {place.number: _no_rank(place.conv, taken.kernels[place.conv.name].shape) for place in places}
+    no_rank = _no_rank if of_weights else _no_rank_of_outputs
+    why = {place.number: place.why or no_rank(place.conv, taken.kernels[place.conv.name].shape) for place in places}
+    if of_weights:
+        why |= _too_coarse(places, taken.kernels, threshold)
     known = [place for place in places if not why[place.number]]
     beside = thresholds_beside(threshold)
     if of_weights:
@@ -225,7 +249,8 @@ def _ranked(places: Sequence[Place], taken: Taken, config: RankConfig, facts: Fa
         found = _of_outputs(known, taken, centred=config.centred)
         others = _of_outputs(known, taken, centred=not config.centred)
         other = "not centred" if config.centred else "centred"
-    rows = [_row(m, threshold, taken.wide, of_weights=of_weights) for m in found]
+    references = {m.shape: Reference(m.shape) for m in found} if of_weights else {}
+    rows = [_row(m, threshold, taken.wide, references.get(m.shape)) for m in found]
     rows += [_without_rank(p, taken.kernels[p.conv.name], why[p.number]) for p in places if why[p.number]]
     result = RankResult(
         facts.model,
@@ -235,7 +260,7 @@ def _ranked(places: Sequence[Place], taken: Taken, config: RankConfig, facts: Fa
         (),
         origin(to_dict(config), facts.digest),
         notes=_stored(found) if threshold.kind == "eps" else (),
-        spectra=tuple(_spectrum(m, of_weights=of_weights) for m in found),
+        spectra=tuple(_spectrum(m, references.get(m.shape)) for m in found),
     )
     variants = {f"threshold {t.level:g}": {m.place.number: m.ratio(t) for m in found} for t in beside}
     return settled(result, variants | {other: {m.place.number: m.ratio(threshold) for m in others}})
@@ -243,19 +268,26 @@ def _ranked(places: Sequence[Place], taken: Taken, config: RankConfig, facts: Fa
 
 def _stored(found: Sequence[Measured]) -> tuple[str, ...]:
     """What eps is: that of the dtype the weights are stored in."""
-    return (
-        (f"eps: {', '.join(f'{eps:.2g}' for eps in sorted({m.kernel.eps for m in found}))}, as stored",)
-        if found
-        else ()
-    )
+    known = sorted({m.kernel.eps for m in found})
+    return (f"eps: {', '.join(f'{eps:.2g}' for eps in known)}, as stored",) if known else ()
 
 
 def _without_rank(place: Place, kernel: Kernel, why: str) -> StageRank:
     return StageRank(place.number, kernel.name, (kernel.shape.rows, kernel.shape.columns), len(kernel.weight), note=why)
 
 
-def _spectrum(found: Measured, *, of_weights: bool) -> Spectrum:
-    null = expected_values(found.shape) if of_weights else np.zeros(0)
+def _too_coarse(places: Sequence[Place], found: Mapping[str, Kernel], threshold: Threshold) -> dict[int, str]:
+    """Place -> why rounding in the stored dtype tells nothing there."""
+    return {
+        place.number: COARSE.format(kernel.eps)
+        for place in places
+        for kernel in [found[place.conv.name]]
+        if too_coarse(threshold, kernel.shape, kernel.eps)
+    }
+
+
+def _spectrum(found: Measured, reference: Reference | None) -> Spectrum:
+    null = reference.expected() if reference else np.zeros(0)
     relative = null / null[0] if len(null) else null
     return Spectrum(found.place.number, found.kernel.name, tuple(found.values.tolist()), tuple(relative.tolist()))
 

@@ -16,14 +16,16 @@ from effscope.nn.tensor_ops import Attention, Float32Softmax, ScaledAttention, S
 from effscope.results import HeadUse
 from effscope.spec.graph import Graph
 
-MAP = 4
+MATRICES = 3
 ROWS_AT_ONCE = 1 << 22
 """Attention weights that are compared at once."""
+ALLOWED = 1e-30
+"""Weights below this are masked: the head could not look there."""
 
 
 def _of_maps(part: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
     assert isinstance(part, Attention)
-    return part.weights(given[0].float(), given[1].float())
+    return part.weights(given[0].float(), given[1].float()).transpose(0, 1)
 
 
 def _of_tokens(part: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -36,7 +38,7 @@ def _of_tokens(part: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tenso
     if len(given) > 3:  # noqa: PLR2004 - a mask stands fourth
         mask = given[3]
         logits = logits.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else logits + mask
-    return logits.softmax(-1)
+    return _heads_first(logits.softmax(-1))
 
 
 def _of_multihead(part: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -45,27 +47,28 @@ def _of_multihead(part: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Te
     weight, bias = part.in_proj_weight, part.in_proj_bias
     rows = [F.linear(x, weight[n * c : (n + 1) * c], bias[n * c : (n + 1) * c]) for n, x in enumerate(given[:2])]
     q, k = (x.reshape(*x.shape[:2], heads, c // heads).transpose(1, 2) for x in rows)
-    return torch.softmax(q @ k.transpose(-2, -1) * (c // heads) ** -0.5, -1)
+    return _heads_first(torch.softmax(q @ k.transpose(-2, -1) * (c // heads) ** -0.5, -1))
 
 
-def _of_softmax(part: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
-    return out.float() if out.dim() >= MAP else out.float()[None]
+def _heads_first(weights: Tensor) -> Tensor:
+    """(..., heads, positions, choices), of one image where no more is said, as (heads, ..., positions, choices)."""
+    return weights.float().movedim(-3, 0)
 
 
 WEIGHTS: dict[str, Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]] = {
     "attention": _of_maps,
     "sdpa": _of_tokens,
     "mha": _of_multihead,
-    "softmax": _of_softmax,
+    "softmax": lambda part, given, out: _heads_first(out),
 }
-"""Primitive -> its attention weights (B, heads, ..., positions, choices) from what it was called with."""
+"""Primitive -> its attention weights (heads, ..., positions, choices) from what it was called with."""
 
 PASSES_ON = frozenset({"view", "opaque", "item", "elementwise", "transpose"})
 """What may stand between a softmax and the product it weighs: dropout, a change of shape."""
 
 
 def attention_nodes(graph: Graph) -> dict[str, str]:
-    """Name -> primitive of what attends: attention itself, and softmaxes that weigh the second factor of a product."""
+    """Name -> primitive of what attends: attention itself, and softmaxes that weigh the other factor of a product."""
     nodes = graph.by_name()
     readers: dict[str, list[str]] = {}
     for node in graph.nodes:
@@ -73,10 +76,7 @@ def attention_nodes(graph: Graph) -> dict[str, str]:
             readers.setdefault(source, []).append(node.name)
 
     def weighs(name: str) -> bool:
-        return any(
-            (nodes[r].op == "matmul" and nodes[r].inputs[0] == name) or (nodes[r].op in PASSES_ON and weighs(r))
-            for r in readers.get(name, ())
-        )
+        return any(nodes[r].op == "matmul" or (nodes[r].op in PASSES_ON and weighs(r)) for r in readers.get(name, ()))
 
     return {
         n.name: n.op for n in graph.nodes
@@ -90,24 +90,25 @@ class Heads:
     def __init__(self, name: str, op: str) -> None:
         self.name, self.op = name, op
         self.rows = self.choices = 0
-        self.entropy = self.divergence = torch.zeros(0, dtype=torch.float64)
+        self.entropy = self.most = self.divergence = torch.zeros(0, dtype=torch.float64)
 
     def __call__(self, part: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        if isinstance(part, Float32Softmax) and part.dim % out.dim() != out.dim() - 1:
+        over_last = not isinstance(part, Float32Softmax) or part.dim % out.dim() == out.dim() - 1
+        if not over_last or (self.op == "softmax" and out.dim() < MATRICES):
             return
-        weights = WEIGHTS[self.op](part, given, out)
-        weights = weights.transpose(0, 1).flatten(1, -2)  # (heads, rows, choices)
+        weights = WEIGHTS[self.op](part, given, out).flatten(1, -2)
         heads, rows, self.choices = weights.shape
         if not self.rows:
-            self.entropy = torch.zeros(heads, dtype=torch.float64)
+            self.entropy, self.most = torch.zeros(2, heads, dtype=torch.float64)
             self.divergence = torch.zeros(heads, heads, dtype=torch.float64)
-        for part_of in torch.split(weights, max(1, ROWS_AT_ONCE // (heads * self.choices)), 1):
-            self._add(part_of.double())
+        for some in torch.split(weights, max(1, ROWS_AT_ONCE // (heads * self.choices)), 1):
+            self._add(some.double())
         self.rows += rows
 
     def _add(self, weights: Tensor) -> None:
         entropies = torch.special.entr(weights).sum(-1)
         self.entropy += entropies.sum(1).cpu()
+        self.most += (weights > ALLOWED).sum(-1).double().log().sum(1).cpu()
         for n in range(1, len(weights)):
             mixed = torch.special.entr((weights[n:] + weights[:-n]) / 2).sum(-1)
             found = (mixed - (entropies[n:] + entropies[:-n]) / 2).sum(1).cpu()
@@ -117,14 +118,15 @@ class Heads:
         """One row per head; none if nothing came by."""
         if not self.rows:
             return ()
-        heads, most = len(self.entropy), math.log(self.choices) if self.choices > 1 else 1.0
+        heads = len(self.entropy)
         alike = 1 - self.divergence / self.rows / math.log(2)
         alike.fill_diagonal_(-1.0)
         found = []
-        for n, entropy in enumerate((self.entropy / self.rows).tolist()):
+        for n, (entropy, most) in enumerate(zip(self.entropy.tolist(), self.most.tolist(), strict=True)):
             pair: tuple[float | None, int | None, float | None] = (None, None, None)
             if heads > 1:
                 nearest = int(alike[n].argmax())
                 pair = (float((alike[n].sum() + 1) / (heads - 1)), nearest + 1, float(alike[n, nearest]))
-            found.append(HeadUse(self.name, n + 1, heads, self.choices, entropy, entropy / most, *pair))
+            ratio = entropy / most if most > 0 else 0.0
+            found.append(HeadUse(self.name, n + 1, heads, self.choices, entropy / self.rows, ratio, *pair))
         return tuple(found)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from effscope.errors import EffscopeError
-from effscope.expand import closing_conv, stages
+from effscope.expand import Stage, closing_conv, stages
 from effscope.nn.fuse import norm_scale
 from effscope.ranking.spectrum import Array, Kernel
 from effscope.spec.graph import Graph, Node
@@ -27,22 +27,27 @@ class Place:
         number: of its stage; of itself where every convolution is ranked.
         conv: its node.
         spatial: the full convolutions larger than 1x1 it stands for: those of its stage, or itself.
+        why: why there is nothing to rank at it, "" if there is.
     """
 
     number: int
     conv: Node
     spatial: tuple[Node, ...] = ()
+    why: str = ""
 
 
 def spatial(nodes: Sequence[Node]) -> tuple[Node, ...]:
     """The convolutions among some nodes that a depthwise-separable one could stand for: full and larger than 1x1."""
-    return tuple(n for n in nodes if n.op == "conv2d" and n.args["groups"] == 1 and tuple(n.args["k"]) != (1, 1))
+    wide = (n for n in nodes if n.op == "conv2d" and n.args["groups"] == 1 and tuple(n.args["k"]) != (1, 1))
+    return tuple({n.params: n for n in wide}.values())
 
 
 def every_conv(graph: Graph) -> tuple[Place, ...]:
     """All convolutions of a graph, numbered from 1 in forward order; the fixed one that reads distributions is none."""
     convs = [node for node in graph.nodes if node.op == "conv2d" and node.args["init"] != "arange"]
-    distinct = {node.module: node for node in convs}
+    distinct: dict[tuple[tuple[str, str], ...], Node] = {}
+    for node in convs:
+        distinct.setdefault(node.params, node)
     return tuple(Place(n, node, spatial([node])) for n, node in enumerate(distinct.values(), 1))
 
 
@@ -53,11 +58,18 @@ def layout_places(graph: Graph, layout: Layout, at: str) -> tuple[Place, ...]:
     found = stages(layout)
     if not found:
         raise EffscopeError(f"{layout.name} has no C2f-like stage to rank: rank every convolution with --at all")
-    places = []
-    for stage in found:
-        conv = closing_conv(graph, stage, at)
-        places.append(Place(stage.number, conv, spatial(graph.in_layer(stage.id) if at == "stage" else [conv])))
+    places = [_place(graph, stage, at) for stage in found]
+    if all(place.why for place in places):
+        raise EffscopeError(f"{layout.name} has no stage with inner blocks: rank it at stage, or every convolution")
     return tuple(places)
+
+
+def _place(graph: Graph, stage: Stage, at: str) -> Place:
+    try:
+        conv = closing_conv(graph, stage, at)
+    except EffscopeError:
+        return Place(stage.number, closing_conv(graph, stage), why="no block: the stage has no inner blocks")
+    return Place(stage.number, conv, spatial(graph.in_layer(stage.id) if at == "stage" else [conv]))
 
 
 def kernels(

@@ -12,6 +12,9 @@ from effscope.ranking.thresholds import Threshold
 SPIKE_SHARE = 0.1
 """A spectrum has a spike when leaving its largest value out adds more than this share of the rows to the rank."""
 
+FEWEST_HIDDEN = 3
+"""And more than this: in layers of few channels chance alone moves the count by as much."""
+
 
 def effective_rank(values: Array) -> float:
     """exp of the entropy of s / sum(s), between 1 and the number of values; 0 for zeros.
@@ -49,9 +52,11 @@ MEASURES: dict[str, Callable[[Array], float | None]] = {
 def rank_without_top(values: Array, shape: MapShape, threshold: Threshold, eps: float) -> int:
     """The rank when the cut is made by all values but the largest, which still counts: what one direction hides."""
     rest = values[1:]
-    return 1 + threshold.cut(rest, shape, eps).rank if len(rest) and rest[0] > 0 else int(len(values) > 0)
+    if not len(values) or values[0] <= 0:
+        return 0
+    return 1 + threshold.cut(rest, shape, eps).rank if len(rest) and rest[0] > 0 else 1
 
 
 def is_spiked(rank: int, without_top: int, rows: int) -> bool:
-    """Whether one singular vector decides the count."""
-    return without_top - rank > SPIKE_SHARE * rows
+    """Whether one singular vector decides the count; never where nothing counts."""
+    return rank > 0 and without_top - rank > max(SPIKE_SHARE * rows, FEWEST_HIDDEN)

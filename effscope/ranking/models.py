@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -40,35 +40,48 @@ def rank_model(
     facts = Facts(model.name, model.outline.digest, weights, model.source, of)
     network = None if model.state is not None and images is None else _runnable(model)
     state: Mapping[str, Tensor] = model.state if network is None else network.state_dict()  # type: ignore[assignment]
+    if not places and any(node.op == "conv2d_given" for node in model.graph.nodes):
+        raise EffscopeError(f"{model.name}: its convolutions take computed weights (weight norm?): remove that first")
     attending = attention_nodes(model.graph) if images is not None else {}
     heads = {name: Heads(name, op) for name, op in attending.items()}
-    own = {} if model.module is not None else heads
-    with _told(model):
+    foreign = model.module is not None
+    with _told(model) if images is not None else nullcontext():
         taken = take(
-            model.graph, state, places, fold_bn=config.fold_bn, network=network, images=images, beside=own
+            model.graph, state, places, fold_bn=config.fold_bn, network=network, images=images,
+            beside={} if foreign else heads,
         )  # fmt: skip
-        if heads and not own and images is not None:
-            _show_traced(model, state, heads, images)
     result = rank_taken(places, taken, config, facts)
-    return replace(result, attention=tuple(use for part in heads.values() for use in part.uses()))
+    notes = _shown_traced(model, state, heads, images) if foreign and images is not None else ()
+    attention = tuple(use for part in heads.values() for use in part.uses())
+    return replace(result, attention=attention, notes=(*result.notes, *notes))
 
 
 def _runnable(model: Model) -> nn.Module:
     return model.module if model.module is not None else model.network()
 
 
-def _show_traced(
+def _shown_traced(
     model: Model, state: Mapping[str, Tensor], heads: Mapping[str, Heads], images: Iterable[Tensor]
-) -> None:
-    """A traced model's attention stands nowhere in its modules: the trace itself is run, one image at a time."""
+) -> tuple[str, ...]:
+    """Shows images to the attention of a traced model: it stands nowhere in its modules, so the trace itself is run,
+    one image at a time. Returns notes; the ranks do not wait for heads that cannot be measured."""
+    notes = ("images are shown as RGB 0-1, without the mean and spread a classifier may expect",)
+    if not heads:
+        return notes
     assert model.traced is not None
     graph, outline = model.traced
-    network, paths = rebuild(Imported(graph, outline, model.constants), state), part_paths(graph)
-    show(
-        network,
-        {paths[name]: part for name, part in heads.items()},
-        (one for batch in images for one in torch.split(batch, 1)),
-    )
+    paths = part_paths(graph)
+    try:
+        network = rebuild(Imported(graph, outline, model.constants), state)
+        singly = (one for batch in images for one in torch.split(batch, 1))
+        show(network, {paths[name]: part for name, part in heads.items()}, singly)
+    except Exception as e:  # operations of the trace raise whatever they like
+        return (*notes, f"attention heads could not be measured: {_first_line(e)}")
+    return notes
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager
@@ -79,8 +92,7 @@ def _told(model: Model) -> Iterator[None]:
     except EffscopeError:
         raise
     except Exception as e:
-        reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
-        raise EffscopeError(f"{model.name} cannot be run on these images: {reason}") from e
+        raise EffscopeError(f"{model.name} cannot be run on these images: {_first_line(e)}") from e
 
 
 def places_of(model: Model, at: str) -> tuple[tuple[Place, ...], str]:

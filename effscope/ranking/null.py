@@ -1,12 +1,15 @@
-"""The spectrum of a Gaussian matrix: what a layer that learned nothing would show.
+"""The spectrum of a Gaussian map: what a layer that learned nothing would show.
 
-Large matrices: the Marchenko-Pastur law, with the largest value where the Tracy-Widom law has it. Small and grouped
-ones are drawn, through the bidiagonal model of their exact law. Nothing is drawn from a global generator.
+Large ones: the Marchenko-Pastur law, with the largest value where the Tracy-Widom law has it. Small ones are drawn,
+through the bidiagonal model of their exact law. Nothing is drawn from a global generator.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +20,15 @@ if TYPE_CHECKING:
     from effscope.ranking.thresholds import Threshold
 
 CELLS = 2048
-DRAWN_BELOW = 40
+DRAWN_BELOW = 64
 """Maps with fewer values than this in a group are drawn: the limit laws are too coarse for them."""
-DRAWS, DRAWN_BLOCKS, FEWEST_DRAWS = 200, 4000, 20
+DRAWS, FEWEST_DRAWS, DRAWN_WORK = 200, 20, 1 << 24
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340793
 """Of the real law (beta = 1). Source: Bornemann, arXiv 0904.1581, table."""
 NODES = ((-math.sqrt(3.0), 1 / 6), (0.0, 2 / 3), (math.sqrt(3.0), 1 / 6))
 """Three-point quadrature of a spread: standard deviations from the mean, weight."""
+BULK_SD = 0.5
+"""Standard deviation of how many values of a large map lie above a fixed level inside the bulk: the bulk is rigid."""
 
 
 def bulk_quantiles(beta: float, shares: Array) -> Array:
@@ -50,10 +55,10 @@ def bulk_edge(values: Array, shape: MapShape) -> float:
 
 
 def gaussian_values(shape: MapShape, spread: float = 0.0) -> Array:
-    """Singular values of a large standard normal matrix by the limit laws, descending.
+    """Singular values of a large standard normal map by the limit laws, descending.
 
     Args:
-        shape: of the matrix.
+        shape: of the map; the largest value of several groups is the largest of so many draws (Blom's approximation).
         spread: how many standard deviations the largest value lies from its mean.
 
     Source: for the largest, Johnstone, Annals of Statistics 29 (2001), with the centring of Ma, arXiv 1105.5470.
@@ -62,9 +67,11 @@ def gaussian_values(shape: MapShape, spread: float = 0.0) -> Array:
     values = np.sqrt(n * bulk_quantiles(m / n, (np.arange(m, 0, -1) - 0.5) / m))
     root_m, root_n = math.sqrt(m - 0.5), math.sqrt(n - 0.5)
     centre, scale = (root_m + root_n) ** 2, (root_m + root_n) * (1 / root_m + 1 / root_n) ** (1 / 3)
-    top = math.sqrt(centre + (TRACY_WIDOM_MEAN + spread * TRACY_WIDOM_SD) * scale)
+    best = NormalDist().inv_cdf((shape.groups - 0.375) / (shape.groups + 0.25))
+    top = math.sqrt(centre + (TRACY_WIDOM_MEAN + (best + spread) * TRACY_WIDOM_SD) * scale)
+    values = np.repeat(np.minimum(values, top), shape.groups)
     values[0] = top
-    return np.minimum(values, top)
+    return values
 
 
 def drawn_values(shape: MapShape, draws: int, seed: int = 0) -> Array:
@@ -76,41 +83,47 @@ def drawn_values(shape: MapShape, draws: int, seed: int = 0) -> Array:
     m, n = sorted((shape.rows, shape.columns))
     random = np.random.default_rng([seed, m, n, shape.groups])
     size = (draws, shape.groups)
-    diagonal = np.sqrt(random.chisquare(np.arange(n, n - m, -1), (*size, m)))
     matrix = np.zeros((*size, m, m))
-    matrix[..., np.arange(m), np.arange(m)] = diagonal
+    matrix[..., np.arange(m), np.arange(m)] = np.sqrt(random.chisquare(np.arange(n, n - m, -1), (*size, m)))
     if m > 1:
-        matrix[..., np.arange(1, m), np.arange(m - 1)] = np.sqrt(
-            random.chisquare(np.arange(m - 1, 0, -1), (*size, m - 1))
-        )
+        below = np.sqrt(random.chisquare(np.arange(m - 1, 0, -1), (*size, m - 1)))
+        matrix[..., np.arange(1, m), np.arange(m - 1)] = below
     values = np.sqrt(np.clip(np.linalg.eigvalsh(matrix @ matrix.swapaxes(-1, -2)), 0.0, None))
     return np.sort(values.reshape(draws, -1), axis=1)[:, ::-1]
 
 
-def _is_drawn(shape: MapShape) -> bool:
-    return shape.groups > 1 or min(shape.rows, shape.columns) < DRAWN_BELOW
+@dataclass(frozen=True)
+class Reference:
+    """Gaussian maps of one shape."""
 
+    shape: MapShape
 
-def _draws(shape: MapShape) -> Array:
-    return drawn_values(shape, max(FEWEST_DRAWS, min(DRAWS, DRAWN_BLOCKS // shape.groups)))
+    @cached_property
+    def spectra(self) -> tuple[Array, Array]:
+        """Spectra (k, values) and the weight of each (k,)."""
+        m = min(self.shape.rows, self.shape.columns)
+        if m >= DRAWN_BELOW:
+            laws = np.stack([gaussian_values(self.shape, at) for at, _ in NODES])
+            return laws, np.array([weight for _, weight in NODES])
+        draws = max(FEWEST_DRAWS, min(DRAWS, DRAWN_WORK // (self.shape.groups * m**3)))
+        return drawn_values(self.shape, draws), np.full(draws, 1 / draws)
 
+    def expected(self) -> Array:
+        """Mean singular values, descending."""
+        values, weights = self.spectra
+        return weights @ values
 
-def expected_values(shape: MapShape) -> Array:
-    """Expected singular values of a standard normal map, descending."""
-    return np.asarray(_draws(shape).mean(0)) if _is_drawn(shape) else gaussian_values(shape)
+    def rank(self, threshold: Threshold, eps: float) -> tuple[float, float]:
+        """Mean and standard deviation of rank / output channels of such a map.
 
-
-def null_rank(shape: MapShape, threshold: Threshold, eps: float) -> tuple[float, float]:
-    """Mean and standard deviation, over Gaussian maps of a shape, of rank / output channels.
-
-    The mean is within .01 of the true one; the standard deviation is that of a single map, so it says how far chance
-    moves a ratio.
-    """
-    drawn = _is_drawn(shape)
-    spectra = _draws(shape) if drawn else [gaussian_values(shape, at) for at, _ in NODES]
-    weights = np.full(len(spectra), 1 / len(spectra)) if drawn else np.array([weight for _, weight in NODES])
-    ranks = np.array([threshold.cut(values, shape, eps).rank for values in spectra], np.float64)
-    mean = float(weights @ ranks)
-    spread = math.sqrt(max(float(weights @ (ranks - mean) ** 2), 0.0))
-    channels = shape.groups * shape.rows
-    return mean / channels, spread / channels
+        The mean is within .01 of the true one (.02 for multiples of the `mp` edge); the standard deviation is that of a
+        single map, so it says how far chance moves a ratio.
+        """
+        values, weights = self.spectra
+        ranks = np.array([threshold.cut(v, self.shape, eps).rank for v in values], np.float64)
+        mean = float(weights @ ranks)
+        spread = math.sqrt(max(float(weights @ (ranks - mean) ** 2), 0.0))
+        if len(values) == len(NODES) and ranks.min() > 0 and ranks.max() < self.shape.values:
+            spread = math.hypot(spread, BULK_SD)
+        channels = self.shape.groups * self.shape.rows
+        return mean / channels, spread / channels

@@ -76,7 +76,10 @@ class Kernel:
         if self.scale is not None:
             flat *= self.scale[:, None]
         if not np.isfinite(flat).all():
-            raise EffscopeError(f"{self.name}: the weight holds NaN or infinite values: it has no rank")
+            whose = (
+                "the weight" if np.isfinite(self.scale if self.scale is not None else 1.0).all() else "its batch norm"
+            )
+            raise EffscopeError(f"{self.name}: {whose} holds NaN or infinite values: it has no rank")
         return flat.reshape(self.groups, self.shape.rows, self.shape.columns)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 
 from effscope.ranking.order import Ratios, kendall_tau, ordered, ties, unsettled
 from effscope.ranking.thresholds import Threshold
@@ -14,6 +15,9 @@ SHAPES = "random matrices of these shapes"
 
 RELATIVE = "ratio over random"
 """Name of the order by ratio / null ratio."""
+
+LEAST_NULL = 0.02
+"""Below this the random reference is a value or none by chance, nothing to divide by."""
 
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Shares of the largest value an order is compared over."""
@@ -36,8 +40,9 @@ def settled(result: RankResult, variants: Mapping[str, Ratios]) -> RankResult:
     """
     own = result.ratios()
     null = {row.stage: row.null_ratio for row in result.stages if row.null_ratio is not None}
-    over = {stage: own[stage] / expected for stage, expected in null.items() if expected > 0}
-    orders = {**variants, **({SHAPES: null, RELATIVE: over} if null else {})}
+    orders = {**variants, **({SHAPES: null} if null else {})}
+    if null and min(null.values()) >= LEAST_NULL:
+        orders[RELATIVE] = {stage: own[stage] / expected for stage, expected in null.items()}
     return replace(
         result,
         order=ordered(own),
@@ -47,30 +52,41 @@ def settled(result: RankResult, variants: Mapping[str, Ratios]) -> RankResult:
     )
 
 
-def labels(results: Sequence[RankResult]) -> list[str]:
-    """Names of models, told apart by their place where two have one name."""
+def named_apart(results: Sequence[RankResult], given: Sequence[str]) -> tuple[RankResult, ...]:
+    """Results whose models all have names of their own: as they were given where two have one, with a number where
+    that does not help."""
     names = [result.model for result in results]
-    return [f"{name} ({n})" if names.count(name) > 1 else name for n, name in enumerate(names, 1)]
+    wanted = [text if names.count(name) > 1 else name for name, text in zip(names, given, strict=True)]
+    found: list[RankResult] = []
+    for result, name in zip(results, wanted, strict=True):
+        numbered = (f"{name} ({n})" for n in count(2))
+        taken = {other.model for other in found}
+        found.append(replace(result, model=name if name not in taken else next(x for x in numbered if x not in taken)))
+    return tuple(found)
 
 
 def across(results: Sequence[RankResult]) -> tuple[RankResult, ...]:
     """Results of several models, each with the orders of the others it shares layers with."""
-    named = list(zip(labels(results), results, strict=True))
     return tuple(
-        replace(result, stability=(*result.stability, *_others(result, [*named[:n], *named[n + 1 :]])))
+        replace(result, stability=(*result.stability, *_others(result, [*results[:n], *results[n + 1 :]])))
         for n, result in enumerate(results)
     )
 
 
-def _others(result: RankResult, others: Sequence[tuple[str, RankResult]]) -> tuple[OrderVariant, ...]:
-    own, layers = result.ratios(), {row.stage: row.layer for row in result.stages}
-    found = []
-    for name, other in others:
-        same = {row.stage for row in other.stages if layers.get(row.stage) == row.layer}
+def _others(result: RankResult, others: Sequence[RankResult]) -> tuple[OrderVariant, ...]:
+    own, found = result.ratios(), []
+    for other in others:
+        same = same_layers(result, other)
         shared = {stage: ratio for stage, ratio in other.ratios().items() if stage in same}
         if len(set(shared) & set(own)) > 1:
-            found.append(_variant(f"model {name}", own, shared))
+            found.append(_variant(f"model {other.model}", own, shared))
     return tuple(found)
+
+
+def same_layers(a: RankResult, b: RankResult) -> frozenset[int]:
+    """Stages at which two models have a layer of one name."""
+    layers = {row.stage: row.layer for row in a.stages}
+    return frozenset(row.stage for row in b.stages if layers.get(row.stage) == row.layer)
 
 
 def _variant(name: str, own: Ratios, ratios: Ratios) -> OrderVariant:

@@ -100,7 +100,7 @@ class Threshold:
         """As results say it: a ratio as a number, others as text that `read_threshold` reads."""
         if self.kind == "ratio":
             return self.level
-        return self.kind if self.level == 1 else f"{self.kind}:{self.level:g}"
+        return self.kind if self.level == 1 else f"{self.kind}:{self.level}"
 
     @property
     def words(self) -> str:
@@ -118,6 +118,11 @@ class Threshold:
         if not len(values) or values[0] <= 0:
             return Cut(0)
         return KINDS[self.kind].rule(values, shape, eps, self.level)
+
+
+def too_coarse(cut: Threshold, shape: MapShape, eps: float) -> bool:
+    """Whether rounding at eps could make a value as large as the largest: then the threshold tells nothing."""
+    return cut.kind == "eps" and cut.level * max(shape.rows, shape.columns) * eps >= 1
 
 
 def settled_spectra(kernels: Sequence[Kernel], cuts: Sequence[Threshold]) -> list[Array]:
@@ -162,5 +167,5 @@ def read_threshold(value: float | str) -> Threshold:
         raise EffscopeError(f"unknown --threshold '{value}': give {WORDS}") from None
     if not 0 < number < kind.below:
         limits = f"lie between 0 and {kind.below:g}" if kind.below < float("inf") else "be a number above 0"
-        raise EffscopeError(f"--threshold '{value}': the level must {limits}, got {number:g}")
+        raise EffscopeError(f"--threshold '{value}': the level must {limits}")
     return Threshold(word, number)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effscope.ranking.stability import labels
 from effscope.ranking.thresholds import read_threshold
 from effscope.reporting.plots import BLUE, GREY, INK, RED, figure, save
 from effscope.results import RankResult, StageRank
@@ -14,8 +13,11 @@ from effscope.results import RankResult, StageRank
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_UPRIGHT = 10
-"""More bars than this lie, one below the other: their names need the room."""
+MOST_UPRIGHT, WIDEST_UPRIGHT = 10, 14
+"""More bars than this, or longer names, lie one below the other: names need the room."""
+
+LONGEST_NAME = 26
+"""Characters of a model's name in a picture."""
 
 MOST_MARKED = 24
 """Stages of a line that are marked and numbered one by one."""
@@ -32,14 +34,19 @@ def _title(result: RankResult) -> str:
     return words if result.definition["of"] == "weights" else f"{words}, outputs over images"
 
 
+def _short(name: str) -> str:
+    """A name that leaves room beside it: its end tells most."""
+    return name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
+
+
 def plot_rank(result: RankResult, path: Path) -> Path:
     """Ratio by stage in ascending order, with the ratio of a random matrix of that shape as a tick."""
     rows = [row for row in result.stages if row.ratio is not None]
-    lying = len(rows) > MOST_UPRIGHT
+    lying = len(rows) > MOST_UPRIGHT or max(len(row.layer.removesuffix(".conv")) for row in rows) > WIDEST_UPRIGHT
     picture = figure(7, 1.4 + 0.2 * len(rows)) if lying else figure(7, 3.6)
     axes = picture.subplots()
     (_lying_bars if lying else _upright_bars)(axes, rows)
-    axes.set_title(f"{result.model}: {_title(result)}", fontsize=10, loc="left")
+    axes.set_title(f"{_short(result.model)}: {_title(result)}", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     return save(picture, path)
 
@@ -92,15 +99,18 @@ def plot_compared(results: Sequence[RankResult], path: Path) -> Path:
     what random matrices of those shapes have as a dotted line."""
     picture = figure(7, 4)
     axes = picture.subplots()
-    for n, (name, result) in enumerate(zip(labels(results), results, strict=True)):
+    drawn = False
+    for n, result in enumerate(results):
         rows = sorted((row for row in result.stages if row.ratio is not None), key=lambda row: row.stage)
         xs, colour = [row.stage for row in rows], LINES[n % len(LINES)]
         nulls = [row.null_ratio for row in rows if row.null_ratio is not None]
         style = {"marker": "o", "ms": 4} if len(rows) <= MOST_MARKED else {}
-        axes.plot(xs, [row.ratio or 0.0 for row in rows], color=colour, lw=1.6, label=name, **style)  # type: ignore[arg-type]
-        if len(nulls) == len(xs):
+        axes.plot(xs, [row.ratio or 0.0 for row in rows], color=colour, lw=1.6, label=_short(result.model), **style)  # type: ignore[arg-type]
+        if nulls and len(nulls) == len(xs):
+            drawn = True
             axes.plot(xs, nulls, color=colour, lw=1, ls=":", alpha=0.7)
-    axes.plot([], [], color=GREY, lw=1, ls=":", label="random matrices of those shapes")
+    if drawn:
+        axes.plot([], [], color=GREY, lw=1, ls=":", label="random matrices of those shapes")
     stages = sorted({row.stage for result in results for row in result.stages})
     if len(stages) <= MOST_MARKED:
         axes.set_xticks(stages)
@@ -109,14 +119,14 @@ def plot_compared(results: Sequence[RankResult], path: Path) -> Path:
     axes.set_ylim(0, None)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(_title(results[0]), fontsize=10, loc="left")
-    picture.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(4, len(results) + 1))
+    picture.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(3, len(results) + 1))
     return save(picture, path)
 
 
 def plot_spectra(results: Sequence[RankResult], path: Path) -> Path:
     """Singular values over the largest, a panel per stage, a line per model; a random matrix dotted, the threshold
-    dashed. Of many convolutions, those of lowest ratio in the first model."""
-    stages = [row.stage for row in results[0].stages if row.ratio is not None][:MOST_PANELS]
+    dashed. Models with another layer at a number are left out there. Of many convolutions, those of lowest ratio."""
+    stages = _panels(results)
     across = min(ACROSS, len(stages))
     down = -(-len(stages) // across)
     picture = figure(1.2 + 2.1 * across, 1.2 + 1.7 * down)
@@ -124,25 +134,32 @@ def plot_spectra(results: Sequence[RankResult], path: Path) -> Path:
     panels = dict(zip(sorted(stages), grid.flat, strict=False))
     for axes in grid.flat[len(stages) :]:
         axes.set_visible(False)
-    for n, (name, result) in enumerate(zip(labels(results), results, strict=True)):
+    layers: dict[int, str] = {}
+    for n, result in enumerate(results):
         for spectrum in result.spectra:
-            if spectrum.stage in panels:
-                _draw_spectrum(panels[spectrum.stage], spectrum.values, LINES[n % len(LINES)], name)
-                if not n and spectrum.null:
+            first = spectrum.stage not in layers
+            if spectrum.stage in panels and layers.setdefault(spectrum.stage, spectrum.layer) == spectrum.layer:
+                _draw_spectrum(panels[spectrum.stage], spectrum.values, LINES[n % len(LINES)], _short(result.model))
+                if first and spectrum.null:
                     _draw_spectrum(panels[spectrum.stage], spectrum.null, GREY, "random matrix of that shape", ":")
     threshold = read_threshold(results[0].definition["threshold"])
-    layers = {row.stage: row.layer.removesuffix(".conv") for row in results[0].stages}
     for stage, axes in panels.items():
         if threshold.kind == "ratio":
-            axes.axhline(threshold.level, color=RED, lw=0.8, ls="--")
-        axes.set_title(f"{stage}  {layers[stage]}", fontsize=7, loc="left")
+            axes.axhline(threshold.level, color=RED, lw=0.8, ls="--", label="threshold")
+        axes.set_title(f"{stage}  {_short(layers[stage].removesuffix('.conv'))}", fontsize=7, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)
     picture.supxlabel("number of the singular value / how many there are", fontsize=8)
     picture.supylabel("singular value / largest", fontsize=8)
-    handles, names = grid.flat[0].get_legend_handles_labels()
-    picture.legend(handles, names, frameon=False, fontsize=8, loc="outside upper center", ncols=4)
+    handles = {name: h for axes in panels.values() for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    picture.legend(handles.values(), handles.keys(), frameon=False, fontsize=8, loc="outside upper center", ncols=4)
     return save(picture, path)
+
+
+def _panels(results: Sequence[RankResult]) -> list[int]:
+    """The stages that are drawn: those of lowest ratio in the first model that has any."""
+    first = next(result for result in results if result.order)
+    return list(first.order[:MOST_PANELS])
 
 
 def _draw_spectrum(axes: Axes, values: Sequence[float], colour: str, name: str, style: str = "-") -> None:

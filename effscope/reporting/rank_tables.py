@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effscope.ranking.stability import labels
+from effscope.ranking.stability import same_layers
 from effscope.ranking.thresholds import read_threshold
 from effscope.reporting.tables import Table, bar
 from effscope.results import HeadUse, RankResult, StageRank
@@ -26,7 +26,7 @@ MARKS = {
     "!": "one direction decides the count: without it {}",
 }
 RANDOM = "random: the ratio a Gaussian matrix of that shape has"
-MOST_SAID = 12
+MOST_SAID, MOST_NOTES = 12, 4
 
 
 def _marks(row: StageRank) -> str:
@@ -36,7 +36,7 @@ def _marks(row: StageRank) -> str:
 def _row(row: StageRank) -> tuple[str, ...]:
     shape = f"{row.shape[0]} x {row.shape[1]}"
     if row.rank is None or row.ratio is None:
-        return (str(row.stage), row.layer, shape, "n/a", "", row.note, "", "", "", "", "")
+        return (str(row.stage), row.layer, shape, "n/a", "", row.note.partition(":")[0], "", "", "", "", "")
     separable = (row.separability_1, row.separability_2)
     return (
         str(row.stage) + _marks(row),
@@ -55,14 +55,16 @@ def _row(row: StageRank) -> tuple[str, ...]:
 
 def rank_table(result: RankResult) -> Table:
     """Stages in ascending rank."""
-    return Table(
+    notes = (*_definition(result), *_mark_notes(result), *_row_notes(result), *_order_notes(result))
+    table = Table(
         f"{result.model}: where the rank is low, the stage is redundant",
         COLUMNS,
         tuple(map(_row, result.stages)),
         frozenset({"layer", " "}),
-        tuple(note for note in (*_definition(result), *_mark_notes(result), *_order_notes(result)) if note),
+        tuple(note for note in notes if note),
         NARROW,
     )
+    return table if result.definition["of"] == "weights" else table.without("random")
 
 
 def _definition(result: RankResult) -> list[str]:
@@ -73,9 +75,9 @@ def _definition(result: RankResult) -> list[str]:
         null = f"{RANDOM}; ratios of unlike shapes are not comparable without it"
     else:
         centred = "about their mean" if d.get("centred", True) else "not about their mean"
-        of, null = f"outputs of the convolution before its BN, {centred}, {d['of']}", ""
+        of, null = f"outputs of the convolution itself, {centred}, {d['of']}", ""
     shapes = {row.stage for row in result.stages if row.separability_1 is not None}
-    separable = "separable: energy of the 3x3 (and larger) convs kept by one and two depthwise-separable terms"
+    separable = "separable: energy of the convs larger than 1x1 kept by one and two depthwise-separable terms"
     untrained = "untrained weights: this is the null, it says nothing about redundancy"
     notes = [result.source, f"rank: {words}; {of}; {where}", null, separable if shapes else ""]
     return [*notes, untrained if d["weights"] == "random" else "", *result.notes]
@@ -88,6 +90,18 @@ def _mark_notes(result: RankResult) -> list[str]:
     return [f"{mark} {words.format(without)}" for mark, words in MARKS.items() if mark in shown]
 
 
+def _row_notes(result: RankResult) -> list[str]:
+    """What is said of single rows, once, with the stages it is said of."""
+    of: dict[str, list[str]] = {}
+    for row in sorted(result.stages, key=lambda row: row.stage):
+        if row.note:
+            of.setdefault(row.note, []).append(str(row.stage))
+    told = [
+        f"{'stage' if len(stages) == 1 else 'stages'} {_shortened(stages, ', ')}: {note}" for note, stages in of.items()
+    ]
+    return told[:MOST_NOTES] + ([f"and {len(told) - MOST_NOTES} more such notes"] if len(told) > MOST_NOTES else [])
+
+
 def _order_notes(result: RankResult) -> list[str]:
     if not result.order:
         return ["no stage can be ranked"]
@@ -96,8 +110,9 @@ def _order_notes(result: RankResult) -> list[str]:
     if taus:
         notes.append(f"Kendall tau of the order: {'; '.join(taus)}")
     if result.unsettled:
-        groups = [" ".join(map(str, group)) for group in result.unsettled]
-        notes.append("change places with the definition: " + _shortened(groups, " | "))
+        groups = [_shortened(list(map(str, group)), " ") for group in result.unsettled]
+        every = len(result.unsettled[0]) == len(result.order)
+        notes.append("change places with the definition: " + ("all of them" if every else _shortened(groups, " | ")))
     return notes
 
 
@@ -128,7 +143,7 @@ def _shortened(words: Sequence[str], between: str) -> str:
 
 def compared_table(results: Sequence[RankResult]) -> Table:
     """Ratios of several models side by side, stages in forward order, and how alike their orders are."""
-    names = labels(results)
+    names = [result.model for result in results]
     stages = sorted({row.stage for result in results for row in result.stages})
     ratios = [result.ratios() for result in results]
     rows = tuple(
@@ -139,6 +154,9 @@ def compared_table(results: Sequence[RankResult]) -> Table:
         f"{name} {first[key]:.2f}" for name in names[1:] if (key := f"model {name}") in first and first[key] is not None
     ]
     notes = [f"Kendall tau against {names[0]}: {', '.join(taus)}"] if taus else []
+    unlike = [r.model for r in results[1:] if len(same_layers(results[0], r)) < len(r.stages)]
+    if unlike:
+        notes.append(f"not the layers of {names[0]} at all these numbers: {', '.join(unlike)}")
     return Table("rank / output channels, by stage", ("stage", *names), rows, notes=tuple(notes))
 
 

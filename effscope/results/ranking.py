@@ -28,9 +28,9 @@ class StageRank:
         null_sd: standard deviation of the ratio of a single Gaussian matrix of that shape.
         top_gap: largest over second largest singular value.
         rank_without_top: the rank when the largest value does not set the threshold.
-        spike: one direction decides the count: `rank_without_top` is larger by over a tenth of the rows.
-        separability_1: share of the energy one depthwise-separable term keeps, mean over the convolutions larger than
-            1x1 of the stage; None without any.
+        spike: one direction decides the count: `rank_without_top` adds over a tenth of the rows, and over three.
+        separability_1: share of the energy one depthwise-separable term keeps, mean over the full convolutions
+            larger than 1x1 of the stage; None without any.
         separability_2: the same for two terms.
     """
 
@@ -81,7 +81,7 @@ class HeadUse:
         heads: how many the layer has.
         positions: how many positions each one chooses among.
         entropy: of the attention weights, nats.
-        entropy_ratio: over that of uniform attention, 0-1; 1 looks everywhere alike.
+        entropy_ratio: over that of uniform attention to what the mask allows, 0-1; 1 looks everywhere alike.
         similarity: mean over the other heads of 1 - Jensen-Shannon divergence / ln 2, 0-1; None for a single head.
         nearest: the most similar other head.
         nearest_similarity: of that pair.
@@ -117,7 +117,7 @@ class RankResult(Result):
             and of what (weights, or which images).
         order: stages that have a rank, ascending.
         ties: groups of stages with equal ratios.
-        unsettled: groups of stages whose places another threshold, or folding, changes.
+        unsettled: groups of stages whose places another threshold, or folding (for activations centring), changes.
         stability: the orders of other thresholds, of folding the other way (centring, for activations), of random
             matrices of these shapes, of the other models given beside this one.
         attention: heads of its attention layers, where images were shown.
