@@ -134,7 +134,7 @@ def cost(
         Optional[str], typer.Argument(metavar="[MODEL]", help="Zoo name, layout YAML, weights or run.")
     ] = None,
     layer: Annotated[
-        Optional[str], typer.Option("--layer", help="One layer against its cheaper forms: conv3x3.")
+        Optional[str], typer.Option("--layer", help="A layer against its cheaper forms: conv3x3, c2f, cib, psa, ...")
     ] = None,
     cin: Annotated[int, typer.Option("--cin", help="Input channels of --layer.")] = 256,
     cout: Annotated[int, typer.Option("--cout", help="Output channels; 0: 2 x cin at stride 2, else cin.")] = 0,

@@ -103,7 +103,7 @@ COLUMNS = {
     TensorsResult: [f.name for f in fields(TensorRow)],
     ZooResult: [f.name for f in fields(ZooRow)],
     ExportResult: ["format", "file"],
-    LayerCostResult: ["name", "params", "macs", "flops", "ratio"],
+    LayerCostResult: ["name", "params", "macs", "flops", "ratio", "activation_bytes", "bytes", "intensity", "source"],
     RankResult: [f.name for f in fields(StageRank)],
     EvalResult: ["class", "ap"],
     TrainResult: ["class", "ap"],

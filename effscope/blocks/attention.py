@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from effscope.errors import EffscopeError
-from effscope.spec.emit import Emitter, Value
+from effscope.spec.emit import Emitter, Value, portion
 
 HEAD_CHANNELS = 64
 KEY_RATIO = 0.5
@@ -46,7 +46,7 @@ def attention(e: Emitter, x: Value, heads: int, key_ratio: float = KEY_RATIO) ->
 
     Source: YOLOv10 (arXiv 2405.14458, section 3.3). Queries and keys have `key_ratio` of a head's channels.
     """
-    key = int(x.c // heads * key_ratio)
+    key = portion(x.c // heads, key_ratio)
     if not key:
         raise EffscopeError(f"{e.path}: {x.c} channels are too few for {heads} heads of attention")
     qkv = e.conv("qkv", x, x.c + 2 * key * heads, act=False)
@@ -66,7 +66,7 @@ def area_attention(e: Emitter, x: Value, heads: int, area: int) -> Value:
 
 def _feed_forward(e: Emitter, x: Value, ratio: float) -> Value:
     """Two pointwise convolutions c -> ratio*c -> c, the second without activation."""
-    return e.conv(1, e.conv(0, x, int(x.c * ratio)), x.c, act=False)
+    return e.conv(1, e.conv(0, x, portion(x.c, ratio)), x.c, act=False)
 
 
 def psa_block(e: Emitter, x: Value, heads: int) -> Value:
@@ -84,7 +84,7 @@ def area_block(e: Emitter, x: Value, heads: int, mlp_ratio: float, area: int) ->
 def _partial(e: Emitter, x: Value, c_out: int, expansion: float) -> tuple[Value, Value]:
     if x.c != c_out:
         raise EffscopeError(f"{e.path}: partial attention keeps its channels, got {x.c} -> {c_out}")
-    c = int(x.c * expansion)
+    c = portion(x.c, expansion)
     a, b = e.split("split", e.conv("cv1", x, 2 * c), (c, c))
     return a, b
 

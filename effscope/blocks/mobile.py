@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from effscope.blocks.convs import Act
 from effscope.errors import EffscopeError
-from effscope.spec.emit import Emitter, Value
+from effscope.spec.emit import Emitter, Value, portion
 
 Kernels = tuple[int, ...]
 """Kernel sides of a depthwise convolution; several share the channels among them."""
@@ -35,7 +35,7 @@ def squeeze_excite(e: Emitter, x: Value, ratio: int = 4, act: Act = True) -> Val
 
     Source: arXiv 1709.01507; the two dense layers are pointwise convolutions of the pooled map.
     """
-    return _gated(e, x, max(1, x.c // ratio), act)
+    return _gated(e, x, x.c // ratio or 1, act)
 
 
 def _gated(e: Emitter, x: Value, c_squeeze: int, act: Act) -> Value:
@@ -70,11 +70,11 @@ def inverted_residual(
     2eC^2 + k^2 eC weights for C -> C. With `squeeze` r, squeeze and excitation of c_in / r channels stands before the
     last pointwise (the MBConv of EfficientNet). Sources: MobileNetV2 (arXiv 1801.04381), arXiv 1905.11946.
     """
-    hidden = int(x.c * expansion)
+    hidden = portion(x.c, expansion)
     y = x if hidden == x.c else e.conv("expand", x, hidden, act=act)
     y = e.depthwise("depthwise", y, k, s, act=act)
     if squeeze:
-        y = _gated(e.at("se"), y, max(1, x.c // squeeze), act)
+        y = _gated(e.at("se"), y, x.c // squeeze or 1, act)
     y = e.conv("project", y, c_out, act=False)
     return e.add("add", x, y) if (y.c, y.stride) == (x.c, x.stride) else y
 

@@ -8,7 +8,7 @@ from functools import partial
 from effscope.blocks.attention import area_block, psa_block, psa_heads
 from effscope.blocks.ghost import ghost_bottleneck
 from effscope.errors import EffscopeError
-from effscope.spec.emit import Emitter, Value
+from effscope.spec.emit import Emitter, Value, portion
 
 Inner = Callable[[Emitter, Value], Value]
 Kernel = int | tuple[int, int]
@@ -31,7 +31,7 @@ def bottleneck(
     Source: YOLOv8; 18c^2 + 4c parameters for 3x3, 3x3 and equal channels.
     """
     c_out = x.c if c_out is None else c_out
-    y = e.conv("cv1", x, int(c_out * expansion), kernels[0])
+    y = e.conv("cv1", x, portion(c_out, expansion), kernels[0])
     y = e.conv("cv2", y, c_out, kernels[1], groups=groups)
     return e.add("add", x, y) if shortcut and x.c == c_out else y
 
@@ -70,7 +70,7 @@ def cib(e: Emitter, x: Value, shortcut: bool = True, large_kernel: bool = False)
 
 
 def _c2f(e: Emitter, x: Value, c_out: int, n: int, inner: Inner, expansion: float = 0.5) -> Value:
-    c = int(c_out * expansion)
+    c = portion(c_out, expansion)
     parts = e.split("split", e.conv("cv1", x, 2 * c), (c, c))
     for i in range(n):
         parts.append(inner(e.at("m", i), parts[-1]))
@@ -117,7 +117,7 @@ def c3k2(
 
 def c2f_psa(e: Emitter, x: Value, c_out: int, n: int = 1, expansion: float = 0.5) -> Value:
     """C2f with attention blocks inside."""
-    c = int(c_out * expansion)
+    c = portion(c_out, expansion)
     return _c2f(e, x, c_out, n, lambda inner, y: psa_block(inner, y, psa_heads(c)), expansion)
 
 
@@ -138,7 +138,7 @@ def a2c2f(
 
     `residual` adds the input to the output scaled by a trained gamma per channel. Source: YOLO12 (arXiv 2502.12524).
     """
-    c = int(c_out * expansion)
+    c = portion(c_out, expansion)
     if c % AREA_HEAD:
         raise EffscopeError(f"{e.path}: area attention needs a multiple of {AREA_HEAD} inner channels, got {c}")
     parts = [e.conv("cv1", x, c)]
@@ -159,7 +159,7 @@ def a2c2f(
 
 
 def _c3(e: Emitter, x: Value, c_out: int, n: int, inner: Inner, expansion: float = 0.5) -> Value:
-    c = int(c_out * expansion)
+    c = portion(c_out, expansion)
     y = e.conv("cv1", x, c)
     for i in range(n):
         y = inner(e.at("m", i), y)
@@ -200,7 +200,7 @@ def c2(
     e: Emitter, x: Value, c_out: int, n: int = 1, shortcut: bool = True, groups: int = 1, expansion: float = 0.5
 ) -> Value:
     """Pointwise to 2c, split, n Bottlenecks on the first half, both joined, pointwise to c_out."""
-    c = int(c_out * expansion)
+    c = portion(c_out, expansion)
     a, b = e.split("split", e.conv("cv1", x, 2 * c), (c, c))
     for i in range(n):
         a = bottleneck(e.at("m", i), a, shortcut, groups)
@@ -209,7 +209,7 @@ def c2(
 
 def rep_c3(e: Emitter, x: Value, c_out: int, n: int = 3, expansion: float = 1.0) -> Value:
     """Pointwise and n RepConvs plus a second pointwise; a closing one only where widths differ. Source: RT-DETR."""
-    c = int(c_out * expansion)
+    c = portion(c_out, expansion)
     y = e.conv("cv1", x, c)
     for i in range(n):
         y = rep_conv(e.at("m", i), y, c)

@@ -1,84 +1,95 @@
-"""One convolution against its cheaper forms, convolutions only: no batch norm, no bias."""
+"""One layer against the forms that could stand in its place: numbers, and formulas from the same laws."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 from effscope.config import LayerCostConfig
-from effscope.costing.estimate import node_costs, total
+from effscope.costing.estimate import FLOAT32_BYTES, node_costs, total
 from effscope.costing.laws import Counts
+from effscope.costing.layers import Form, Layer, named_layer
 from effscope.errors import EffscopeError
 from effscope.results import Alternative, LayerCostResult, origin
 from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import INPUT, Graph, Node
 
-Form = Callable[[Emitter, Value, Any, int, int], Value]
+ROOT = "model.0"
 
 
-def _standard(e: Emitter, x: Value, c_out: Any, k: int, s: int) -> Value:
-    return e.conv2d(x, c_out, k, s, name="conv")
+def graph_of(form: Form, c_in: Any, c_out: Any, stride: int) -> Graph:
+    """The form as a graph of one layer; channels may be sympy symbols."""
+    emitter = Emitter(ROOT, ROOT, [Node(INPUT, "input", args={"c": c_in}, layer=INPUT)], {}, {})
+    out = form.emit(emitter, Value(INPUT, c_in), c_out, stride)
+    return Graph(tuple(emitter.nodes), {"features": (out.name,)}, (ROOT,))
 
 
-def _depthwise_separable(e: Emitter, x: Value, c_out: Any, k: int, s: int) -> Value:
-    return e.conv2d(e.conv2d(x, x.c, k, s, groups=x.c, name="dw"), c_out, name="pw")
+def count_form(form: Form, c_in: Any, c_out: Any, stride: int, size: Any) -> tuple[Counts, Any]:
+    """Counts and parameters of a form on a square map of one image."""
+    return total(node_costs(graph_of(form, c_in, c_out, stride), (1, c_in, size, size)))
 
 
-def _decoupled(e: Emitter, x: Value, c_out: Any, k: int, s: int) -> Value:
-    return e.conv2d(e.conv2d(x, c_out, name="pw"), c_out, k, s, groups=c_out, name="dw")
+def _formulas(form: Form, layer: Layer, stride: int) -> tuple[str, str]:
+    """Parameters and MACs in channels and h, the side of the OUTPUT, by the same laws through sympy.
 
-
-FORMS: dict[str, Form] = {
-    "standard": _standard,
-    "depthwise-separable (dw, pw)": _depthwise_separable,
-    "decoupled (pw, dw)": _decoupled,
-}
-"""Form -> how it is written in primitives. Sources: REFERENCE section 2; YOLOv10 (arXiv 2405.14458) for decoupled."""
-
-NAMED_LAYER = re.compile(r"conv(\d+)x(\d+)")
-
-
-def _count(form: Form, c_in: Any, c_out: Any, k: int, s: int, size: Any) -> tuple[Counts, Any]:
-    emitter = Emitter("layer", "layer", [Node(INPUT, "input", args={"c": c_in})], {}, {})
-    out = form(emitter, Value(INPUT, c_in), c_out, k, s)
-    graph = Graph(tuple(emitter.nodes), {"features": (out.name,)})
-    return total(node_costs(graph, (1, c_in, size, size)))
-
-
-def _formulas(form: Form, k: int, s: int) -> tuple[str, str]:
-    """Formulas in c1, c2 (channels) and h (side of the OUTPUT), from the same law through sympy."""
+    A layer that widens has channels c1 in and c2 out, others c. What divides channels is written in as a factor and
+    taken out again, so that no rounding is left in the formula.
+    """
     import sympy  # noqa: PLC0415 - slow import, only for formulas
 
-    c1, c2, h = sympy.symbols("c1 c2 h", integer=True, positive=True)
-    counts, params = _count(form, c1, c2, k, s, s * h)
-    return str(sympy.expand(params)), str(sympy.expand(counts.macs))
+    c, c1, c2, h = sympy.symbols("c c1 c2 h", integer=True, positive=True)
+    step = max(layer.divides, form.divides)
+    given = (c1, step * c2) if layer.widens else (step * c, step * c)
+    counts, params = count_form(form, *given, stride, stride * h)
+    real = {c: c / step, c2: c2 / step}
+    return str(sympy.expand(params.subs(real))), str(sympy.expand(sympy.sympify(counts.macs).subs(real)))
 
 
-def kernel_of(layer: str) -> int:
-    """Kernel side of a layer name such as `conv3x3`. Raises EffscopeError for anything else."""
-    found = NAMED_LAYER.fullmatch(layer)
-    if not found or found.group(1) != found.group(2) or not int(found.group(1)) % 2:
-        raise EffscopeError(f"unknown layer '{layer}': write convKxK with an odd K, e.g. conv1x1, conv3x3, conv7x7")
-    return int(found.group(1))
+def _row(form: Form, layer: Layer, config: LayerCostConfig, c_out: int, stride: int, standard: Counts) -> Alternative:
+    counts, params = count_form(form, config.cin, c_out, stride, config.size)
+    moved = FLOAT32_BYTES * (counts.elements_in + counts.elements_out + params)
+    return Alternative(
+        form.name,
+        params,
+        counts.macs,
+        counts.flops,
+        standard.macs / counts.macs if counts.macs else 0.0,
+        *(_formulas(form, layer, stride) if config.symbolic else ("", "")),
+        activation_bytes=FLOAT32_BYTES * counts.elements_out,
+        bytes=moved,
+        intensity=counts.flops / moved,
+        source=form.source,
+    )
 
 
 def layer_cost(config: LayerCostConfig) -> LayerCostResult:
-    """The layer of the config in every form, with the ratio of the standard form's MACs to its own.
+    """The layer of the config in every form that fits, with the ratio of the first one's MACs to its own.
 
     Raises:
-        EffscopeError: an unknown layer or a number that is not positive.
+        EffscopeError: an unknown layer, a number that is not positive, channels the layer cannot have.
     """
-    k = kernel_of(config.layer)
-    stride = config.stride
-    c_out = config.cout or config.cin * (2 if stride == 2 else 1)  # noqa: PLR2004 - halving doubles the channels
+    layer = named_layer(config.layer)
+    c_out, stride = _sizes(config, layer)
     for name, value in (("--cin", config.cin), ("--cout", c_out), ("--stride", stride), ("--size", config.size)):
         if value < 1:
             raise EffscopeError(f"{name} must be at least 1, got {value}")
-    standard, _ = _count(_standard, config.cin, c_out, k, stride, config.size)
-    rows = []
-    for name, form in FORMS.items():
-        counts, params = _count(form, config.cin, c_out, k, stride, config.size)
-        formulas = _formulas(form, k, stride) if config.symbolic else ("", "")
-        rows.append(Alternative(name, params, counts.macs, counts.flops, standard.macs / counts.macs, *formulas))
-    return LayerCostResult(config.layer, config.cin, c_out, stride, config.size, tuple(rows), origin())
+    if c_out % layer.divides:
+        raise EffscopeError(f"{config.layer} needs channels in multiples of {layer.divides}, got {c_out}")
+    first = layer.forms[0]
+    if not first.fits(c_out, stride, config.size):
+        raise EffscopeError(f"{config.layer}: a side of {config.size} is no multiple of {stride}")
+    standard, _ = count_form(first, config.cin, c_out, stride, config.size)
+    fitting = [form for form in layer.forms if form.fits(c_out, stride, config.size)]
+    rows = tuple(_row(form, layer, config, c_out, stride, standard) for form in fitting)
+    return LayerCostResult(config.layer, config.cin, c_out, stride, config.size, rows, origin(), layer.scope)
+
+
+def _sizes(config: LayerCostConfig, layer: Layer) -> tuple[int, int]:
+    """Output channels, doubled at stride 2 where nothing is said, and the stride; 1 for a layer that keeps its map."""
+    if not layer.widens:
+        if config.cout not in (0, config.cin):
+            raise EffscopeError(f"{config.layer} keeps its channels: --cout {config.cout} is not --cin {config.cin}")
+        return config.cin, 1
+    fixed = layer.forms[0].strides
+    stride = fixed[0] if fixed else config.stride
+    doubled = 2 if stride == 2 else 1  # noqa: PLR2004 - halving the map doubles its channels
+    return config.cout or doubled * config.cin, stride

@@ -116,24 +116,37 @@ def _pretty(formula: str) -> str:
 
 
 def layer_cost_table(result: LayerCostResult) -> Table:
-    """One convolution against its cheaper forms."""
+    """One layer against the forms that could stand in its place."""
     rows = tuple(
-        (row.name, f"{row.params:,}", _short(row.macs), f"{1 / row.ratio:.3f}", f"{row.ratio:.2f} x")
+        (
+            row.name,
+            f"{row.params:,}",
+            _short(row.macs),
+            f"{1 / row.ratio:.3f}" if row.ratio else "-",
+            f"{row.ratio:.2f} x" if row.ratio else "-",
+            f"{row.activation_bytes / 1e6:.1f}",
+            f"{row.intensity:.1f}",
+        )
         for row in result.alternatives
     )
-    notes = ["convolutions only: no batch norm, no bias"]
-    formulas = [row for row in result.alternatives if row.formula_params]
-    if formulas:
-        notes.append("formulas, c1 and c2 the channels in and out, h the side of the output, the input stride x h:")
+    notes = [
+        result.scope,
+        "MB: written activations, float32; FLOP/B: FLOPs per byte read and written, low is memory-bound",
+    ]
+    if any(row.formula_params for row in result.alternatives):
+        notes.append("formulas, c or c1 and c2 the channels in and out, h the side of the output:")
         notes += [
-            f"  {row.name}: params {_pretty(row.formula_params)}; MACs {_pretty(row.formula_macs)}" for row in formulas
+            f"  {row.name}: params {_pretty(row.formula_params)}; MACs {_pretty(row.formula_macs)}"
+            for row in result.alternatives
         ]
+    channels = f"{result.c_in} -> {result.c_out}" if result.c_out != result.c_in else f"{result.c_in} channels"
     return Table(
-        f"{result.layer} stride {result.stride}, {result.c_in} -> {result.c_out}, input {result.size} x {result.size}",
-        ("form", "params", "MACs", "of standard", "cheaper by"),
+        f"{result.layer} stride {result.stride}, {channels}, input {result.size} x {result.size}",
+        ("form", "params", "MACs", "of standard", "cheaper by", "MB", "FLOP/B"),
         rows,
         frozenset({"form"}),
         tuple(notes),
+        ("of standard", "MB"),
     )
 
 

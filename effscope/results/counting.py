@@ -119,7 +119,16 @@ class ZooResult(Result):
 
 @dataclass(frozen=True)
 class Alternative:
-    """One form of a layer. `ratio` = MACs of the standard form / its own."""
+    """One form of a layer.
+
+    Attributes:
+        ratio: MACs of the standard form / its own.
+        formula_params, formula_macs: in channels and h, the side of the output, where they were asked for.
+        activation_bytes: of what its operations write, float32.
+        bytes: read and written, weights included, float32.
+        intensity: FLOPs per byte moved.
+        source: where the form comes from.
+    """
 
     name: str
     params: int
@@ -128,11 +137,15 @@ class Alternative:
     ratio: float
     formula_params: str = ""
     formula_macs: str = ""
+    activation_bytes: int = 0
+    bytes: int = 0
+    intensity: float = 0.0
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class LayerCostResult(Result):
-    """A layer against its cheaper forms, convolutions only."""
+    """A layer against the forms that could stand in its place; `scope` says what the numbers hold."""
 
     layer: str
     c_in: int
@@ -141,6 +154,7 @@ class LayerCostResult(Result):
     size: int
     alternatives: tuple[Alternative, ...]
     origin: Origin
+    scope: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; formulas only where they were asked for."""

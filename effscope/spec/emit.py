@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from effscope.errors import EffscopeError
@@ -25,6 +26,14 @@ class Value:
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """An int as a (height, width) pair."""
     return value if isinstance(value, tuple) else (value, value)
+
+
+def portion(c: Any, ratio: float) -> Any:
+    """Channels times a ratio, rounded down; of a symbol exactly, through the ratio as a fraction."""
+    if isinstance(c, int):
+        return int(c * ratio)
+    exact = Fraction(ratio).limit_denominator(64)
+    return c * exact.numerator // exact.denominator
 
 
 class Emitter:
