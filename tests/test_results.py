@@ -110,7 +110,7 @@ COLUMNS = {
     SearchResult: [f.name for f in fields(Trial)],
 }
 ROWS = {
-    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 3, RankResult: 2, EvalResult: 2,
+    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, RankResult: 2, EvalResult: 2,
     TrainResult: 2, SearchResult: 1,
 }  # fmt: skip
 
