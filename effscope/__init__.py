@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-COMMANDS = ("cost", "eval", "export", "layer_cost", "rank", "ranks", "search", "train", "zoo")
+COMMANDS = ("cost", "diff", "eval", "export", "layer_cost", "rank", "ranks", "scaled_cost", "search", "train", "zoo")
 
 __all__ = list(COMMANDS)
 

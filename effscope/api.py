@@ -11,6 +11,7 @@ from effscope.config import (
     EvalConfig,
     LayerCostConfig,
     RankConfig,
+    ScaleConfig,
     SearchConfig,
     TrainConfig,
     check,
@@ -23,10 +24,12 @@ from effscope.models import open_layout, open_model
 from effscope.progress import Parts, Progress, Say, duration, silent, unsaid
 from effscope.results import (
     CostResult,
+    DiffResult,
     EvalResult,
     ExportResult,
     LayerCostResult,
     RankResult,
+    ScaleResult,
     SearchResult,
     TensorsResult,
     TrainResult,
@@ -140,6 +143,53 @@ def layer_cost(
     from effscope.costing.forms import layer_cost as compare  # noqa: PLC0415
 
     return compare(LayerCostConfig(layer, cin, cout, stride, size, symbolic))
+
+
+def scaled_cost(
+    scale: str,
+    phi: str = "0..3",
+    depth: float = 1.2,
+    width: float = 1.1,
+    resolution: float = 1.15,
+    imgsz: int | None = None,
+) -> ScaleResult:
+    """Compound scaling of a model: `effscope cost --scale`.
+
+    Args:
+        scale: zoo name or layout YAML.
+        phi: exponents, `1..3` or `0,2`.
+        depth: repeats grow by it each step.
+        width: channels grow by it each step.
+        resolution: the image side grows by it each step.
+        imgsz: side of the base's image in px, 640 unless given.
+
+    Raises:
+        EffscopeError: bad input, in one line.
+    """
+    from effscope.costing.scaling import scaling  # noqa: PLC0415
+
+    check({"imgsz": imgsz})
+    return scaling(open_layout(scale).layout, ScaleConfig(scale, phi, depth, width, resolution, imgsz or 640))
+
+
+def diff(a: str | Module, b: str | Module, imgsz: int | None = None) -> DiffResult:
+    """What each stage costs in one model and in another, at one image size.
+
+    Args:
+        a: a MODEL, as `cost` takes it.
+        b: another one.
+        imgsz: side of the image in px for both; by default 640, or what `a` is made for.
+
+    Raises:
+        EffscopeError: bad input, in one line; a model of which only tensors are known.
+    """
+    from effscope.costing.difference import difference  # noqa: PLC0415
+
+    first = cost(a, imgsz)
+    second = cost(b, first.imgsz if isinstance(first, CostResult) else imgsz)
+    if not isinstance(first, CostResult) or not isinstance(second, CostResult):
+        raise EffscopeError("only parameters are known of one of them: its stages cannot be compared")
+    return difference(first, second)
 
 
 def zoo(pattern: str = "", backbones: bool = False, progress: Progress = silent) -> ZooResult:

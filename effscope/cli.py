@@ -141,6 +141,10 @@ def cost(
     stride: Annotated[int, typer.Option("--stride", help="Stride of --layer.")] = 2,
     size: Annotated[int, typer.Option("--size", help="Side of the map --layer reads.")] = 80,
     symbolic: Annotated[bool, typer.Option("--symbolic", help="Formulas too (needs sympy).")] = False,
+    scale: Annotated[
+        Optional[str], typer.Option("--scale", metavar="MODEL", help="Compound scaling of a model instead.")
+    ] = None,
+    phi: Annotated[str, typer.Option("--phi", help="Exponents of --scale: 1..3 or 0,2.")] = "0..3",
     imgsz: Annotated[
         Optional[int], typer.Option("--imgsz", help="Side of the image in px: 640, or what the model is made for.")
     ] = None,
@@ -150,9 +154,11 @@ def cost(
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """Exact parameters, MACs, FLOPs and bytes of a model, or of one layer against its cheaper forms."""
-    if (model is None) == (layer is None):
-        raise EffscopeError("cost needs a MODEL or --layer, one of them: effscope cost yolov8s, or --layer conv3x3")
+    """Exact parameters, MACs, FLOPs and bytes: of a model, of a layer against its forms, of a model scaled."""
+    if sum(given is not None for given in (model, layer, scale)) != 1:
+        raise EffscopeError(
+            "cost needs a MODEL, --layer or --scale, one of them: effscope cost yolov8s, or --layer conv3x3"
+        )
     from effscope.files import write_text  # noqa: PLC0415
     from effscope.reporting import folder, tables  # noqa: PLC0415
     from effscope.reporting.render import to_csv  # noqa: PLC0415
@@ -162,6 +168,11 @@ def cost(
         _show(lambda: tables.layer_cost_table(compared), quiet, json)
         _save([compared], json, csv)
         files = folder.write_layer_cost(out, compared) if out else {}
+    elif scale is not None:
+        grown = api.scaled_cost(scale, phi, imgsz=imgsz)
+        _show(lambda: tables.scale_table(grown), quiet, json)
+        _save([grown], json, csv)
+        files = folder.write_table(out, "scale", grown, tables.scale_table(grown)) if out else {}
     else:
         assert model is not None
         if by not in tables.COST_VIEWS:
@@ -174,6 +185,25 @@ def cost(
             write_text(csv, to_csv([asdict(row) for row in getattr(counted, view)]))
         files = folder.write_cost(out, counted) if out else {}
     _files(files, quiet, json)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="Zoo name, layout YAML, weights or run.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    imgsz: Imgsz = None,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """What each stage costs in one model and in another."""
+    result = api.diff(a, b, imgsz)
+    from effscope.reporting import folder, tables  # noqa: PLC0415
+
+    _show(lambda: tables.diff_table(result), quiet, json)
+    _save([result], json, csv)
+    _files(folder.write_table(out, "diff", result, tables.diff_table(result)) if out else {}, quiet, json)
 
 
 @app.command()

@@ -110,6 +110,19 @@ class LayerCostConfig:
 
 
 @dataclass(frozen=True)
+class ScaleConfig:
+    """`effscope cost --scale`: compound scaling, each factor to the power of phi. Source: arXiv 1905.11946."""
+
+    scale: str = "yolov8n"
+    phi: str = "0..3"
+    depth: float = 1.2
+    width: float = 1.1
+    resolution: float = 1.15
+    imgsz: int = 640
+    multiple: int = 32  # of the image side
+
+
+@dataclass(frozen=True)
 class RankConfig:
     """`effscope rank`: where the rank is taken and what counts as a singular value that matters."""
 

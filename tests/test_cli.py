@@ -86,6 +86,9 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
      "--epochs 2 --seed 1", "search",
      {**TRAINING, "base": "yolov8s", "weights": "w", "move": "cib-lk", "head": "keep", "rule": "paper",
       "margin": 0.02, "base_epochs": 7, "epochs": 2, "seed": 1}),
+    ("cost --scale yolov8n --phi 1..3", "scaled_cost",
+     {"scale": "yolov8n", "phi": "1..3", "depth": 1.2, "width": 1.1, "resolution": 1.15, "imgsz": None}),
+    ("diff yolov8s yolov10s --imgsz 320", "diff", {"a": "yolov8s", "b": "yolov10s", "imgsz": 320}),
     ("zoo", "zoo", {"pattern": "", "backbones": False}),
     ("zoo v10 --backbones", "zoo", {"pattern": "v10", "backbones": True}),
 ]  # fmt: skip
@@ -144,6 +147,10 @@ def test_options_arguments_and_config_fields_agree(name: str) -> None:
     for option, default in options.items():
         if (name, option) in {("cost", "model"), ("cost", "imgsz")}:
             continue
+        if (name, option) in {("cost", "scale"), ("cost", "phi")}:
+            arguments = inspect.signature(api.scaled_cost).parameters
+            assert option == "scale" or arguments[option].default == default
+            continue
         assert option in arguments or option in config, option
         if option in arguments and arguments[option].default is not inspect.Parameter.empty:
             assert str(arguments[option].default) == str(default) or option == "layer", option
@@ -200,7 +207,8 @@ def imported(words: list[str], cwd: Path) -> SimpleNamespace:
 @pytest.mark.parametrize(
     "line",
     ["", "--help", "rank --help", "search --help", "cost yolov8n -q", "cost m.yaml --json -",
-     "cost --layer conv3x3 --csv a.csv -q", "zoo -q", "cost nowhere.pt"],
+     "cost --layer conv3x3 --csv a.csv -q", "cost --layer psa -q",
+     "cost --scale yolov8n -q", "diff yolov8n yolov10n -q", "zoo -q", "cost nowhere.pt"],
 )  # fmt: skip
 def test_nothing_slow_is_imported(line: str, tmp_path: Path) -> None:
     from effscope.families.catalog import layout

@@ -15,6 +15,8 @@ from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.results import (
     CostResult,
+    DiffResult,
+    DiffRow,
     EvalResult,
     ExportResult,
     HeadUse,
@@ -23,6 +25,8 @@ from effscope.results import (
     Origin,
     RankResult,
     Result,
+    ScaleResult,
+    ScaleRow,
     SearchResult,
     StageRank,
     TensorRow,
@@ -51,6 +55,8 @@ EXAMPLES: dict[type[Result], Result] = {
     ZooResult: ZooResult("t", "640 px", "s", ("params", "macs"), ZOO_ROWS, MADE),
     ExportResult: ExportResult("m", 64, {"yaml": "m.yaml", "pt": "m.pt"}, ("a note",), MADE),
     LayerCostResult: api.layer_cost("conv3x3", 8),
+    ScaleResult: api.scaled_cost("yolov8n", "0,1"),
+    DiffResult: api.diff("yolov8n", "yolov10n"),
     RankResult: RankResult(
         "m", "s", {"at": "stage", "threshold": 0.5}, (STAGE, NOT_RANKED), (8,), MADE, ((8, 4),), ((8, 4, 7),),
         (OrderVariant("threshold 0.3", (8, 4), ((8, 4),), 0.5), OrderVariant("model x", (8,))),
@@ -104,13 +110,16 @@ COLUMNS = {
     ZooResult: [f.name for f in fields(ZooRow)],
     ExportResult: ["format", "file"],
     LayerCostResult: ["name", "params", "macs", "flops", "ratio", "activation_bytes", "bytes", "intensity", "source"],
+    ScaleResult: [f.name for f in fields(ScaleRow)],
+    DiffResult: [f.name for f in fields(DiffRow)],
     RankResult: [f.name for f in fields(StageRank)],
     EvalResult: ["class", "ap"],
     TrainResult: ["class", "ap"],
     SearchResult: [f.name for f in fields(Trial)],
 }
 ROWS = {
-    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, RankResult: 2, EvalResult: 2,
+    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, ScaleResult: 2,
+    DiffResult: 10, RankResult: 2, EvalResult: 2,
     TrainResult: 2, SearchResult: 1,
 }  # fmt: skip
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from effscope.files import write_bytes, write_text
 from effscope.reporting.plots import plot_history
 from effscope.reporting.render import to_csv, to_markdown
-from effscope.reporting.tables import COST_VIEWS, cost_table, eval_table, layer_cost_table
+from effscope.reporting.tables import COST_VIEWS, Table, cost_table, eval_table, layer_cost_table
 from effscope.results import (
     TRAIN_RESULT,
     CostResult,
     EvalResult,
     LayerCostResult,
+    Result,
     TensorsResult,
     TrainResult,
 )
@@ -44,6 +45,14 @@ def write_layer_cost(folder: Path, result: LayerCostResult) -> dict[str, str]:
     write_text(folder / "cost.csv", to_csv([asdict(row) for row in result.alternatives]))
     write_text(folder / "cost.md", to_markdown(layer_cost_table(result)))
     return {"cost": str(folder / "cost.json")}
+
+
+def write_table(folder: Path, name: str, result: Result, table: Table) -> dict[str, str]:
+    """NAME.json, NAME.csv of the result's main table, NAME.md."""
+    result.save(folder / f"{name}.json")
+    write_text(folder / f"{name}.csv", to_csv([asdict(row) for row in getattr(result, result.TABLE)]))
+    write_text(folder / f"{name}.md", to_markdown(table))
+    return {ext: str(folder / f"{name}.{ext}") for ext in ("json", "csv", "md")}
 
 
 def write_eval(

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from effscope.results import (
     CostResult,
     CostRow,
+    DiffResult,
     EvalResult,
     ExportResult,
     LayerCostResult,
+    ScaleResult,
     SearchResult,
     TensorsResult,
     TrainResult,
@@ -148,6 +150,51 @@ def layer_cost_table(result: LayerCostResult) -> Table:
         tuple(notes),
         ("of standard", "MB"),
     )
+
+
+def scale_table(result: ScaleResult) -> Table:
+    """A model grown step by step, with what the factors promise beside what it costs."""
+    rows = tuple(
+        (
+            str(row.phi), f"{row.depth:.2f}", f"{row.width:.2f}", f"{row.imgsz}", _short(row.params), _short(row.flops),
+            f"{row.ratio:.2f} x", f"{row.law:.2f} x",
+        )
+        for row in result.rows
+    )  # fmt: skip
+    notes = (
+        f"law: depth * width^2 * resolution^2 = {result.law:.2f} a step (arXiv 1905.11946); ratio: FLOPs over the base",
+        "they differ where repeats, channels and sides (multiples of 32) are rounded, and where a part does not scale",
+    )
+    columns = ("phi", "depth", "width", "px", "params", "FLOPs", "ratio", "law")
+    return Table(f"{result.model}: compound scaling from {result.imgsz} px", columns, rows, frozenset(), notes)
+
+
+def diff_table(result: DiffResult) -> Table:
+    """Two models stage by stage; change of the second against the first."""
+    rows = [
+        (
+            row.part,
+            *(_pair(row.params_a, row.params_b)),
+            *(_pair(row.flops_a, row.flops_b)),
+        )
+        for row in result.rows
+    ]
+    totals = result.total
+    whole = (
+        "total",
+        *_pair(*(int(totals["params"][k]) for k in "ab")),
+        *_pair(*(int(totals["flops"][k]) for k in "ab")),
+    )
+    columns = ("part", "params A", "params B", "change", "FLOPs A", "FLOPs B", "change ")
+    title = f"A = {result.a}, B = {result.b}, at {result.imgsz} px"
+    notes = ("params of the one-head view; FLOPs as `effscope cost` counts them; change: B against A",)
+    return Table(title, columns, (*rows, whole), frozenset({"part"}), notes)
+
+
+def _pair(a: int | None, b: int | None) -> tuple[str, str, str]:
+    shown = ("-" if n is None else _short(n) for n in (a, b))
+    change = f"{100 * (b / a - 1):+.1f} %" if a and b is not None else ""
+    return (*shown, change)  # type: ignore[return-value]
 
 
 def points(ap: float | None) -> str:

@@ -118,6 +118,64 @@ class ZooResult(Result):
 
 
 @dataclass(frozen=True)
+class ScaleRow:
+    """A model scaled by one exponent; `ratio` = its FLOPs over the base's, `law` = what the factors promise."""
+
+    phi: int
+    depth: float
+    width: float
+    imgsz: int
+    params: int
+    macs: int
+    flops: int
+    conv_flops: int
+    ratio: float
+    law: float
+
+
+@dataclass(frozen=True)
+class ScaleResult(Result):
+    """Compound scaling of a model from images of `imgsz` px; `law` = depth * width^2 * resolution^2 per step."""
+
+    model: str
+    imgsz: int
+    law: float
+    rows: tuple[ScaleRow, ...]
+    origin: Origin
+
+    TABLE: ClassVar[str] = "rows"
+    ROWS: ClassVar[dict[str, type]] = {"rows": ScaleRow}
+
+
+@dataclass(frozen=True)
+class DiffRow:
+    """What one stage (or the rest, or the head) costs in two models; None where one has no such part."""
+
+    part: str
+    params_a: int | None
+    params_b: int | None
+    macs_a: int | None
+    macs_b: int | None
+    flops_a: int | None
+    flops_b: int | None
+
+
+@dataclass(frozen=True)
+class DiffResult(Result):
+    """Two models' costs per stage; `total` holds params (one head), macs and flops of both and b / a - 1."""
+
+    a: str
+    b: str
+    imgsz: int
+    rows: tuple[DiffRow, ...]
+    total: dict[str, dict[str, float]]
+    origin: Origin
+
+    TABLE: ClassVar[str] = "rows"
+    ROWS: ClassVar[dict[str, type]] = {"rows": DiffRow}
+
+
+@dataclass(frozen=True)
 class Alternative:
     """One form of a layer.
 
