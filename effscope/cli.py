@@ -167,7 +167,7 @@ def cost(
         compared = api.layer_cost(layer, cin, cout, stride, size, symbolic)
         _show(lambda: tables.layer_cost_table(compared), quiet, json)
         _save([compared], json, csv)
-        files = folder.write_layer_cost(out, compared) if out else {}
+        files = folder.write_table(out, "cost", compared, tables.layer_cost_table(compared)) if out else {}
     elif scale is not None:
         grown = api.scaled_cost(scale, phi, imgsz=imgsz)
         _show(lambda: tables.scale_table(grown), quiet, json)

@@ -119,7 +119,6 @@ class ScaleConfig:
     width: float = 1.1
     resolution: float = 1.15
     imgsz: int = 640
-    multiple: int = 32  # of the image side
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from effscope.config import ScaleConfig, to_dict
+from effscope.config import IMGSZ_MULTIPLE, ScaleConfig, to_dict
 from effscope.costing.estimate import cost
 from effscope.errors import EffscopeError
 from effscope.results import ScaleResult, ScaleRow, origin
@@ -33,7 +33,7 @@ def scaled(layout: Layout, config: ScaleConfig, phi: int) -> tuple[Layout, int]:
     """
     scale = layout.scale
     grown = replace(scale, depth=scale.depth * config.depth**phi, width=scale.width * config.width**phi)
-    side = max(config.multiple * round(config.imgsz * config.resolution**phi / config.multiple), config.multiple)
+    side = IMGSZ_MULTIPLE * max(round(config.imgsz * config.resolution**phi / IMGSZ_MULTIPLE), 1)
     return replace(layout, scale=grown), side
 
 

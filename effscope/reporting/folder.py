@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from effscope.files import write_bytes, write_text
 from effscope.reporting.plots import plot_history
 from effscope.reporting.render import to_csv, to_markdown
-from effscope.reporting.tables import COST_VIEWS, Table, cost_table, eval_table, layer_cost_table
+from effscope.reporting.tables import COST_VIEWS, Table, cost_table, eval_table
 from effscope.results import (
     TRAIN_RESULT,
     CostResult,
     EvalResult,
-    LayerCostResult,
     Result,
     TensorsResult,
     TrainResult,
@@ -36,14 +35,6 @@ def write_cost(folder: Path, result: CostResult | TensorsResult) -> dict[str, st
     for by, field in COST_VIEWS.items() if isinstance(result, CostResult) else [("layer", result.TABLE)]:
         write_text(folder / f"cost_by_{by}.csv", to_csv([asdict(row) for row in getattr(result, field)]))
         write_text(folder / f"cost_by_{by}.md", to_markdown(cost_table(result, by)))
-    return {"cost": str(folder / "cost.json")}
-
-
-def write_layer_cost(folder: Path, result: LayerCostResult) -> dict[str, str]:
-    """cost.json, cost.csv and cost.md of one layer's forms."""
-    result.save(folder / "cost.json")
-    write_text(folder / "cost.csv", to_csv([asdict(row) for row in result.alternatives]))
-    write_text(folder / "cost.md", to_markdown(layer_cost_table(result)))
     return {"cost": str(folder / "cost.json")}
 
 

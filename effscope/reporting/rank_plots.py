@@ -51,10 +51,15 @@ def plot_rank(result: RankResult, path: Path) -> Path:
     return save(picture, path)
 
 
+def _nulls(rows: Sequence[StageRank]) -> list[tuple[int, float]]:
+    """Position of a bar, and the ratio of a random matrix of its shape."""
+    return [(n, row.null_ratio) for n, row in enumerate(rows) if row.null_ratio is not None]
+
+
 def _upright_bars(axes: Axes, rows: Sequence[StageRank]) -> None:
     xs = range(len(rows))
     axes.bar(xs, [row.ratio or 0.0 for row in rows], color=BLUE, width=0.62, label="this model")
-    nulls = [(x, row.null_ratio) for x, row in zip(xs, rows, strict=True) if row.null_ratio is not None]
+    nulls = _nulls(rows)
     if nulls:
         axes.scatter(
             [x for x, _ in nulls], [y for _, y in nulls], marker="_", s=620, color=RED,
@@ -75,7 +80,7 @@ def _upright_bars(axes: Axes, rows: Sequence[StageRank]) -> None:
 def _lying_bars(axes: Axes, rows: Sequence[StageRank]) -> None:
     ys = range(len(rows))
     axes.barh(ys, [row.ratio or 0.0 for row in rows], color=BLUE, height=0.66, label="this model")
-    nulls = [(y, row.null_ratio) for y, row in zip(ys, rows, strict=True) if row.null_ratio is not None]
+    nulls = _nulls(rows)
     if nulls:
         axes.scatter(
             [x for _, x in nulls], [y for y, _ in nulls], marker="|", s=90, color=RED,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from effscope.errors import EffscopeError
 from effscope.files import write_text
+from effscope.frozen import frozen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,11 +54,6 @@ def origin(
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return Origin(shlex.join(words), config or {}, layout, data, seeds, versions, machine)
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples all the way down: JSON knows lists only."""
-    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -107,8 +103,8 @@ class Result:
         if row is not None and issubclass(row, Result):
             return tuple(row.from_dict(r) for r in value)
         if row is not None:
-            return tuple(row(**{k: _frozen(v) for k, v in r.items()}) for r in value)
-        return _frozen(value)
+            return tuple(row(**{k: frozen(v) for k, v in r.items()}) for r in value)
+        return frozen(value)
 
     ROWS: ClassVar[dict[str, type]] = {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from effscope.errors import EffscopeError
@@ -32,6 +31,8 @@ def portion(c: Any, ratio: float) -> Any:
     """Channels times a ratio, rounded down; of a symbol exactly, through the ratio as a fraction."""
     if isinstance(c, int):
         return int(c * ratio)
+    from fractions import Fraction  # noqa: PLC0415 - for formulas only, which are asked for seldom
+
     exact = Fraction(ratio).limit_denominator(64)
     return c * exact.numerator // exact.denominator
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from effscope.errors import EffscopeError, unknown
+from effscope.frozen import frozen
 
 IMAGE = "image"
 """The source id that names the model's input."""
@@ -55,11 +56,6 @@ class Layer:
     sources: tuple[str, ...] = ()
     repeats: int = 1
     origin: str | None = None
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples all the way down: JSON knows lists only."""
-    return tuple(_frozen(part) for part in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ class Layout:
         """A layout from `to_dict`'s data, also after a trip through JSON. Raises EffscopeError if it is not one."""
         try:
             layers = tuple(
-                Layer(**{**row, "args": _frozen(row["args"]), "sources": tuple(row["sources"])})
+                Layer(**{**row, "args": frozen(row["args"]), "sources": tuple(row["sources"])})
                 for row in data["layers"]
             )
             return Layout(**{**data, "layers": layers, "scale": Scale(**data["scale"])})
