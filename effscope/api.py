@@ -126,7 +126,7 @@ def cost(model: str | Module, imgsz: int | None = None) -> CostResult | TensorsR
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.costing.estimate import cost_graph, cost_of_tensors  # noqa: PLC0415
+    from effscope.costing.model_cost import cost_graph, cost_of_tensors  # noqa: PLC0415
 
     check({"imgsz": imgsz}, detector=False)
     opened = open_layout(model, imgsz)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from inspect import Parameter, signature
 from typing import Any
 
@@ -126,6 +127,7 @@ SOUND: dict[str, Check] = {
 """Argument of a block -> what it must be, as a check and in words."""
 
 
+@cache
 def _needed(block: Block) -> list[str]:
     """Arguments a layer must give: those that the block's function has no default for; `nc` is the layout's own."""
     given = signature(block.emit).parameters

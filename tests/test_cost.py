@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from effscope import api
 from effscope.config import LayerCostConfig
-from effscope.costing.estimate import FLOAT32_BYTES, cost, node_costs, total
+from effscope.costing.estimate import node_costs, total
 from effscope.costing.forms import layer_cost
-from effscope.costing.laws import Counts
+from effscope.costing.laws import ITEM_BYTES, Counts
+from effscope.costing.model_cost import cost
 from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.families.catalog import ZOO, layout
@@ -83,7 +84,8 @@ def test_bytes_are_of_values_read_written_and_of_weights() -> None:
     made = Layout("made", (Layer("a", "Conv", (8, 3, 2), (IMAGE,)),), Scale(), 3, 1)
     result = cost(made, 16)
     image, out, weights = 3 * 16 * 16, 8 * 8 * 8, 3 * 8 * 9 + 2 * 8
-    assert result.bytes == FLOAT32_BYTES * (image + 5 * out + weights)  # conv writes, norm and SiLU read and write
+    values = image + 5 * out + weights  # conv writes, norm and SiLU read and write
+    assert result.bytes == ITEM_BYTES["float32"] * values
     assert result.macs == 8 * 8 * 8 * 27
     assert result.flops == 2 * result.macs + 4 * out
 
@@ -98,10 +100,11 @@ def test_shared_weights_count_once_and_work_at_every_call() -> None:
 
 
 def test_counts_add_up() -> None:
-    a = Counts(*range(1, 11))
-    assert a + a == Counts(*range(2, 22, 2))
-    assert a + Counts() == a
-    assert (a.flops, a.conv_flops) == (2 + 3 + 4 + 5 + 6 + 7 + 8, 4)
+    a = Counts(*range(1, 12))
+    assert summed([a, a]) == Counts(*range(2, 24, 2))
+    assert summed([a]) == a
+    assert summed([]) == Counts()
+    assert (a.flops, a.conv_flops) == (2 + 3 + 4 + 5 + 6 + 7 + 8 + 9, 4)
 
 
 def forms(**settings: int) -> dict[str, Alternative]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from effscope.costing.estimate import cost_graph
+from effscope.costing.model_cost import cost_graph
 from effscope.errors import EffscopeError
 from effscope.nn.import_torch import import_module
 from effscope.nn.rebuild import rebuild

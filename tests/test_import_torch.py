@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from effscope import api
-from effscope.costing.estimate import cost_graph
+from effscope.costing.model_cost import cost_graph
 from effscope.errors import EffscopeError
 from effscope.families.published import BACKBONES
 from effscope.model_hubs import open_hub

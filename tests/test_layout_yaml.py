@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from effscope.blocks.table import BLOCKS
-from effscope.costing.estimate import cost
+from effscope.costing.model_cost import cost
 from effscope.errors import EffscopeError
 from effscope.families.catalog import ZOO, layout
 from effscope.layout_yaml import from_yaml, open_yaml, read_yaml, same, to_yaml

@@ -17,7 +17,7 @@ from effscope.checkpoint.architecture import layout_of
 from effscope.checkpoint.bare import bare_graph
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.recognise import recognise, same_model
-from effscope.costing.estimate import cost
+from effscope.costing.model_cost import cost
 from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.families.catalog import ZOO, layout

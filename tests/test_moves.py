@@ -9,7 +9,7 @@ from itertools import permutations
 import pytest
 
 from effscope.blocks.table import BLOCKS
-from effscope.costing.estimate import cost
+from effscope.costing.model_cost import cost
 from effscope.errors import EffscopeError
 from effscope.expand import expand, stages
 from effscope.families.catalog import ZOO, layout

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors, write_state_dict
-from effscope.costing.estimate import cost
+from effscope.costing.model_cost import cost
 from effscope.data.write import write_yolo
 from effscope.expand import expand
 from effscope.families.catalog import layout

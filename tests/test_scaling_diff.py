@@ -10,7 +10,7 @@ from command_line import run
 
 from effscope import api
 from effscope.config import ScaleConfig
-from effscope.costing.estimate import cost
+from effscope.costing.model_cost import cost
 from effscope.costing.scaling import phis, scaled, scaling
 from effscope.errors import EffscopeError
 from effscope.expand import expand

@@ -10,7 +10,8 @@ from golden_files import Row, golden, lively
 from torch.utils.flop_counter import FlopCounterMode
 
 from effscope import api
-from effscope.costing.estimate import cost, node_costs, parameters, total
+from effscope.costing.estimate import node_costs, parameters, total
+from effscope.costing.model_cost import cost
 from effscope.errors import EffscopeError
 from effscope.expand import closing_conv, expand, stages
 from effscope.families.catalog import ZOO, layout

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from effscope.config import LayerCostConfig
-from effscope.costing.estimate import FLOAT32_BYTES, node_costs, total
-from effscope.costing.laws import Counts
+from effscope.costing.estimate import node_costs, total
+from effscope.costing.laws import ITEM_BYTES, Counts
 from effscope.costing.layers import Form, Layer, named_layer
 from effscope.errors import EffscopeError
 from effscope.results import Alternative, LayerCostResult, origin
@@ -46,7 +46,7 @@ def _formulas(form: Form, layer: Layer, stride: int) -> tuple[str, str]:
 
 def _row(form: Form, layer: Layer, config: LayerCostConfig, c_out: int, stride: int, standard: Counts) -> Alternative:
     counts, params = count_form(form, config.cin, c_out, stride, config.size)
-    moved = FLOAT32_BYTES * (counts.elements_in + counts.elements_out + params)
+    moved = ITEM_BYTES["float32"] * (counts.elements_in + counts.elements_out + params)
     return Alternative(
         form.name,
         params,
@@ -54,7 +54,7 @@ def _row(form: Form, layer: Layer, config: LayerCostConfig, c_out: int, stride: 
         counts.flops,
         standard.macs / counts.macs if counts.macs else 0.0,
         *(_formulas(form, layer, stride) if config.symbolic else ("", "")),
-        activation_bytes=FLOAT32_BYTES * counts.elements_out,
+        activation_bytes=ITEM_BYTES["float32"] * counts.elements_out,
         bytes=moved,
         intensity=counts.flops / moved,
         source=form.source,

@@ -3,29 +3,27 @@
 Convention (DESIGN section 5): one multiply-add = one MAC = two FLOPs; dense; batch as given. What is not a MAC has
 its own column and its own law: bias 1 per output element, batch norm 2 (its affine form at inference), activation 1
 per element (SiLU, GELU and hard swish count a product too: 2), layer norm 5, softmax 3, pooling k*k - 1 per output,
-global mean 1 per input, bilinear resizing 7, products and sums 1 per operand after the first, attention 1 per pair for
-its scale; copies (concat, split, nearest upsampling, reshapes) cost bytes only.
+global mean 1 per input, bilinear resampling 7, products and sums 1 per operand after the first, attention 1 per pair
+for its scale; copies (concat, split, nearest upsampling, reshapes) cost bytes only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from effscope.spec.ops import OPS
 from effscope.spec.shape_rules import Shape, indices
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Exact integers (or formulas) of a node, a layer or a model. They add up.
+class Counts(NamedTuple):
+    """Exact integers (or formulas) of a node, a layer or a model. They add up: `summed`.
 
     Attributes:
         macs: multiply-adds of convolutions and matrix products.
         conv_macs: the share of `macs` that is convolution, what the YOLO papers publish.
-        bias, norm, act, pool, softmax, elementwise: operations of each kind that are not multiply-adds.
+        bias, norm, act, pool, resample, softmax, elementwise: operations of each kind that are no multiply-adds.
         elements_in, elements_out: values read and written.
     """
 
@@ -35,23 +33,30 @@ class Counts:
     norm: Any = 0
     act: Any = 0
     pool: Any = 0
+    resample: Any = 0
     softmax: Any = 0
     elementwise: Any = 0
     elements_in: Any = 0
     elements_out: Any = 0
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
     @property
     def flops(self) -> Any:
         """2 * macs plus everything that is not a MAC."""
-        return 2 * self.macs + self.bias + self.norm + self.act + self.pool + self.softmax + self.elementwise
+        return 2 * self.macs + sum(self[2:-2])
 
     @property
     def conv_flops(self) -> Any:
         """2 * MACs of convolutions alone."""
         return 2 * self.conv_macs
+
+
+OTHER_KINDS = Counts._fields[2:-2]
+"""Columns of operations that are no multiply-adds."""
+
+
+def summed(counts: Iterable[Counts]) -> Counts:
+    """The sum of counts, column by column."""
+    return Counts(*map(sum, zip(Counts(), *counts, strict=True)))
 
 
 Args = Mapping[str, Any]
@@ -174,8 +179,8 @@ LAWS: dict[str, Law] = {
     "adaptive_avgpool": _mean,
     "reduce": _mean,
     "pad": _free,
-    "upsample": lambda args, inputs, out: {"pool": UPSAMPLING[args["mode"]] * math.prod(out)},
-    "resize_as": lambda args, inputs, out: {"pool": UPSAMPLING[args["mode"]] * math.prod(out)},
+    "upsample": lambda args, inputs, out: {"resample": UPSAMPLING[args["mode"]] * math.prod(out)},
+    "resize_as": lambda args, inputs, out: {"resample": UPSAMPLING[args["mode"]] * math.prod(out)},
     "space_to_depth": _free,
     "add": _add,
     "broadcast_add": _add,
@@ -199,6 +204,9 @@ LAWS: dict[str, Law] = {
 }
 """Primitive name -> law. Same keys as OPS. `opaque` is not counted here: results list it as uncounted."""
 
+ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+"""Type that values and weights are stored as -> bytes of one."""
+
 VIEWS_ONLY = frozenset(
     {
         "input",
@@ -217,17 +225,17 @@ VIEWS_ONLY = frozenset(
 """Primitives that move no data of their own: they only re-label what is there."""
 
 
-def _elements(shape: Shape) -> Any:
+def elements(shape: Shape) -> Any:
     """Values of a tensor, or of several: the shape of what gives several is the tuple of their shapes."""
-    several = any(isinstance(n, tuple) for n in shape)
-    return sum(_elements(part) for part in shape) if several else math.prod(shape)
+    several = bool(shape) and isinstance(shape[0], tuple)
+    return sum(elements(part) for part in shape) if several else math.prod(shape)
 
 
 def count(op: str, args: Args, inputs: Sequence[Shape], out: Shape) -> Counts:
     """Counts of one primitive call. Shapes are (batch, channels, height, width) or flattened forms of it."""
     moved = {}
     if op not in VIEWS_ONLY:
-        moved = {"elements_in": sum(_elements(s) for s in inputs), "elements_out": _elements(out)}
+        moved = {"elements_in": sum(map(elements, inputs)), "elements_out": elements(out)}
     return Counts(**LAWS[op](args, inputs, out), **moved)
 
 

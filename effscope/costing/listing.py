@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from effscope.costing.estimate import cost, cost_graph
+from effscope.costing.model_cost import cost, cost_graph
 from effscope.errors import EffscopeError
 from effscope.families.catalog import ZOO
 from effscope.families.published import BACKBONES, BACKBONES_SOURCE, PUBLISHED, SOURCE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from effscope.results.base import Origin, Result
@@ -24,11 +24,52 @@ class CostRow:
     conv_flops: int
     bytes: int
     stage: int | None = None
+    bias: int = 0
+    norm: int = 0
+    act: int = 0
+    pool: int = 0
+    resample: int = 0
+    softmax: int = 0
+    elementwise: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    intensity: float = 0.0
+
+
+@dataclass(frozen=True)
+class FormRow:
+    """A model in one of the forms it takes from training to the device."""
+
+    form: str
+    params: int
+    macs: int
+    flops: int
+    conv_flops: int
+    bytes: int
+    peak_activation_bytes: int
+
+
+@dataclass(frozen=True)
+class UncountedRow:
+    """An operation that computes and has no law: its calls, the parameters it owns, at most so many multiply-adds."""
+
+    name: str
+    calls: int
+    params: int
+    macs_at_most: int
 
 
 @dataclass(frozen=True)
 class CostResult(Result):
-    """Cost of a model: see docs/architecture.md for what each total counts."""
+    """Cost of a model: see docs/architecture.md for what each total counts.
+
+    Attributes:
+        bias, norm, act, pool, resample, softmax, elementwise: what is no multiply-add; flops = 2 * macs + their sum.
+        peak_activation_bytes: of the values that live at once while the image runs through, `peak_at` the node.
+        forms: the model from training to the device.
+        coverage: operations "counted", "free" (moving or re-labelling values) and "uncounted".
+        uncounted_ops: the uncounted ones with a bound.
+    """
 
     model: str
     imgsz: int
@@ -46,9 +87,24 @@ class CostResult(Result):
     ops: tuple[CostRow, ...]
     origin: Origin
     notes: tuple[str, ...] = ()
+    dtype: str = "float32"
+    bias: int = 0
+    norm: int = 0
+    act: int = 0
+    pool: int = 0
+    resample: int = 0
+    softmax: int = 0
+    elementwise: int = 0
+    peak_activation_bytes: int = 0
+    peak_at: str = ""
+    forms: tuple[FormRow, ...] = ()
+    coverage: dict[str, int] = field(default_factory=dict)
+    uncounted_ops: tuple[UncountedRow, ...] = ()
 
     TABLE: ClassVar[str] = "layers"
-    ROWS: ClassVar[dict[str, type]] = {"layers": CostRow, "stages": CostRow, "ops": CostRow}
+    ROWS: ClassVar[dict[str, type]] = {
+        "layers": CostRow, "stages": CostRow, "ops": CostRow, "forms": FormRow, "uncounted_ops": UncountedRow,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

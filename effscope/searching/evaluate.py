@@ -10,7 +10,7 @@ from torch import Tensor
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig, RankConfig, Recipe, SearchConfig, TrainConfig
-from effscope.costing.estimate import cost
+from effscope.costing.model_cost import cost
 from effscope.data.sample import Splits
 from effscope.detect.batches import limited, load_bank, plain_batch
 from effscope.detect.evaluate import evaluate

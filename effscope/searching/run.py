@@ -8,8 +8,8 @@ from pathlib import Path
 
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import SearchConfig, to_dict
-from effscope.costing.estimate import cost
 from effscope.costing.latency import forward_ms
+from effscope.costing.model_cost import cost
 from effscope.data.sample import Splits
 from effscope.errors import EffscopeError
 from effscope.files import make_folder, write_text

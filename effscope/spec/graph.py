@@ -92,4 +92,8 @@ def rewire(nodes: Iterable[Node], renamed: Mapping[str, str]) -> tuple[Node, ...
             name = renamed[name]
         return name
 
-    return tuple(replace(node, inputs=tuple(target(i) for i in node.inputs)) for node in nodes)
+    def rewired(node: Node) -> Node:
+        inputs = tuple(map(target, node.inputs))
+        return node if inputs == node.inputs else replace(node, inputs=inputs)
+
+    return tuple(map(rewired, nodes))

@@ -158,11 +158,15 @@ def shapes(graph: Graph, image: Shape) -> dict[str, Any]:
     """
     known: dict[str, Any] = {}
     for node in graph.nodes:
-        if node.op not in OPS:
-            raise unknown("primitive", node.op, OPS)
-        given = [image] if node.op == "input" else [known[name] for name in node.inputs]
-        try:
-            known[node.name] = OPS[node.op].shape(node.args, given)
-        except EffscopeError as e:
-            raise LayerError(f"{node.name} (layer {node.layer}): {e}", node.layer, f"{node.name}: {e}") from None
+        known[node.name] = output_shape(node, [image] if node.op == "input" else [known[n] for n in node.inputs])
     return known
+
+
+def output_shape(node: Node, inputs: Sequence[Shape]) -> Any:
+    """What a node gives for inputs of these shapes (for the image itself: of its own). Raises as `shapes` does."""
+    if node.op not in OPS:
+        raise unknown("primitive", node.op, OPS)
+    try:
+        return OPS[node.op].shape(node.args, inputs)
+    except EffscopeError as e:
+        raise LayerError(f"{node.name} (layer {node.layer}): {e}", node.layer, f"{node.name}: {e}") from None

@@ -1,0 +1,213 @@
+"""What a whole model costs, by layer, stage and primitive, and in each form it takes from training to the device."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from effscope.costing.estimate import NodeCost, node_costs, parameters, total, weights
+from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, elements
+from effscope.costing.memory import peak_elements
+from effscope.expand import expand, outline
+from effscope.results import (
+    CostResult,
+    CostRow,
+    FormRow,
+    TensorRow,
+    TensorsResult,
+    UncountedRow,
+    origin,
+)
+from effscope.spec.graph import Graph
+from effscope.spec.layout import Layout
+from effscope.spec.outline import Outline
+from effscope.spec.rewrite import deploy_form
+from effscope.spec.shape_rules import Shape
+
+CONVENTION = (
+    "params as built; macs, flops, conv_flops of the one-head inference view, batch 1, branches unmerged; "
+    "flops = 2*macs + bias + norm + activation + pooling + resampling + softmax + sums; "
+    "conv_flops = 2*MAC of convolutions"
+)
+HEAD, REST = "head", "between stages"
+DECODED = "decoded"
+DECODED_FORM, TRACED_FORM = "one head, decoded", "as traced"
+FREE = frozenset({"input", "parameter", "constant"})
+"""Nodes that are values, no operations."""
+
+
+def cost(layout: Layout, imgsz: int = 640, dtype: str = "float32") -> CostResult:
+    """Exact cost of a layout on one square image.
+
+    Args:
+        layout: what to count.
+        imgsz: side of the image in px.
+        dtype: what values and weights are stored as, a key of `ITEM_BYTES`.
+
+    Raises:
+        EffscopeError: layers that do not fit together at this size.
+    """
+    return cost_graph(expand(layout), outline(layout), imgsz, dtype)
+
+
+def inference_view(graph: Graph) -> Graph:
+    """What runs at inference: of a detector the one head that decodes, of others everything."""
+    return graph.keep(DECODED) if DECODED in graph.views else graph
+
+
+def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32") -> CostResult:
+    """Exact cost of any graph on one square image, in the rows its outline names.
+
+    Raises:
+        EffscopeError: nodes that do not fit together at this size.
+    """
+    image = (1, 3, imgsz, imgsz)
+    known = {row.node.name: row for row in node_costs(graph, image)}
+    forms = {name: (form, node_costs(form, image, known)) for name, form in forms_of(graph).items()}
+    inference, rows = forms[DECODED_FORM] if DECODED_FORM in forms else forms[TRACED_FORM]
+    counted = [row for row in rows if row.node.op != "input"]
+    size = ITEM_BYTES[dtype]
+
+    def stage_of(row: NodeCost) -> str:
+        part = row.node.layer
+        return f"stage {outline.stages[part]}" if part in outline.stages else HEAD if part in outline.heads else REST
+
+    by_part, by_stage = _grouped(counted, lambda r: r.node.layer), _grouped(counted, stage_of)
+    by_op = _grouped(counted, lambda r: r.node.op)
+    order = {f"stage {k}": k for k in dict.fromkeys(outline.stages.values()) if f"stage {k}" in by_stage}
+    others = [name for name in (REST, HEAD) if name in by_stage]
+    whole = _row(outline.model, "", rows, size)
+    apart = [_unreached(outline, size)] if outline.unreached else []
+    extra = sum(outline.unreached.values())
+    shown = tuple(_form_row(name, *form, size) for name, form in forms.items())
+    _, where = _peak(inference, rows)
+    return CostResult(
+        model=outline.model,
+        imgsz=imgsz,
+        convention=CONVENTION,
+        params=sum(row.params for row in known.values()) + extra,
+        params_one_head=whole.params + extra,
+        params_deploy=shown[-1].params + extra,
+        macs=whole.macs,
+        flops=whole.flops,
+        conv_flops=whole.conv_flops,
+        bytes=whole.bytes,
+        uncounted=tuple(f"{row.name} x {row.calls}" if row.calls > 1 else row.name for row in _uncounted(rows)),
+        layers=(
+            *(_row(*outline.rows[part], group, size, outline.stages.get(part)) for part, group in by_part.items()),
+            *apart,
+        ),
+        stages=(*(_row(name, "", by_stage[name], size, order.get(name)) for name in (*order, *others)), *apart),
+        ops=(*(_row(name, "", group, size) for name, group in by_op.items()), *apart),
+        origin=origin({"imgsz": imgsz, "dtype": dtype}, outline.digest),
+        notes=outline.notes,
+        dtype=dtype,
+        **{kind: getattr(whole, kind) for kind in OTHER_KINDS},
+        peak_activation_bytes=next(row for row in shown if row.form in (DECODED_FORM, TRACED_FORM)).peak_activation_bytes,
+        peak_at=where,
+        forms=shown,
+        coverage=_coverage(rows),
+        uncounted_ops=_uncounted(rows),
+    )
+
+
+def _grouped(rows: list[NodeCost], key: Callable[[NodeCost], str]) -> dict[str, list[NodeCost]]:
+    groups: dict[str, list[NodeCost]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int | None = None) -> CostRow:
+    counts, params = total(rows)
+    moved = counts.elements_in + counts.elements_out + params
+    last = rows[-1]
+    return CostRow(
+        name, block, () if last.node.op == "split" else tuple(last.shape), params, counts.macs, counts.flops,
+        counts.conv_flops, size * moved, stage, **{kind: getattr(counts, kind) for kind in OTHER_KINDS},
+        bytes_read=size * (counts.elements_in + params), bytes_written=size * counts.elements_out,
+        intensity=counts.flops / (size * moved) if moved else 0.0,
+    )  # fmt: skip
+
+
+def _unreached(outline: Outline, size: int) -> CostRow:
+    """A row for the parameters no node owns, so that every column still sums to its total."""
+    params = sum(outline.unreached.values())
+    return CostRow("not reached", f"{len(outline.unreached)} tensors", (), params, 0, 0, 0, size * params)
+
+
+def _peak(graph: Graph, rows: Sequence[NodeCost]) -> tuple[int, str]:
+    return peak_elements(rows, [name for names in graph.views.values() for name in names])
+
+
+def raw_views(graph: Graph) -> tuple[str, ...]:
+    """Views of a detector that hold raw logits: what its losses read."""
+    return tuple(view for view in graph.views if view != DECODED)
+
+
+def _one_head(graph: Graph) -> Graph:
+    """The head used at inference, its logits raw."""
+    return graph.keep(raw_views(graph)[-1])
+
+
+FORMS: dict[str, Callable[[Graph], Graph]] = {
+    "training": lambda graph: graph.keep(*raw_views(graph)),
+    "one head": _one_head,
+    DECODED_FORM: inference_view,
+    "deploy": lambda graph: deploy_form(graph)[0],
+}
+"""What a detector is from training to the device: every head with raw logits; the head inference uses; the same with
+boxes and scores; batch norms folded and parallel branches merged. A model without heads has the last two."""
+
+
+def forms_of(graph: Graph) -> dict[str, Graph]:
+    """Every form of a model, by name."""
+    names = list(FORMS) if DECODED in graph.views else [TRACED_FORM, "deploy"]
+    return {name: FORMS.get(name, inference_view)(graph) for name in names}
+
+
+def _form_row(name: str, form: Graph, rows: Sequence[NodeCost], size: int) -> FormRow:
+    counts, params = total(rows)
+    moved = counts.elements_in + counts.elements_out + params
+    peak, _ = _peak(form, rows)
+    return FormRow(name, params, counts.macs, counts.flops, counts.conv_flops, size * moved, size * peak)
+
+
+def _coverage(rows: Iterable[NodeCost]) -> dict[str, int]:
+    """How many operations are counted, free (they move or re-label values), and not counted."""
+    kinds = Counter(_kind(row) for row in rows if row.node.op not in FREE)
+    return {kind: kinds[kind] for kind in ("counted", "free", "uncounted")}
+
+
+def _kind(row: NodeCost) -> str:
+    return "uncounted" if row.node.op == "opaque" else "counted" if row.counts.flops else "free"
+
+
+def _uncounted(rows: Iterable[NodeCost]) -> tuple[UncountedRow, ...]:
+    """What computes and has no law, with how often it is called and a bound on its multiply-adds.
+
+    The bound: every value given depends on every value read and every parameter at most once. It is loose, but holds
+    for whatever does not iterate.
+    """
+    groups: dict[str, list[NodeCost]] = {}
+    for row in rows:
+        if row.node.op == "opaque":
+            groups.setdefault(row.node.args["target"] or row.node.module, []).append(row)
+    return tuple(
+        UncountedRow(name, len(calls), sum(row.params for row in calls), sum(map(_bound, calls)))
+        for name, calls in groups.items()
+    )
+
+
+def _bound(row: NodeCost) -> int:
+    return int(elements(row.shape) * (sum(map(elements, row.inputs)) + row.params))
+
+
+def cost_of_tensors(graph: Graph, outline: Outline) -> TensorsResult:
+    """Parameters of weights whose architecture is not known, by part."""
+    by_part: dict[str, int] = {}
+    for node in graph.nodes:
+        by_part[node.layer] = by_part.get(node.layer, 0) + sum(n for _, n in weights(node))
+    rows = tuple(TensorRow(*outline.rows[part], params) for part, params in by_part.items())
+    why = "everything but parameters: these are tensors, how they are joined is not known"
+    return TensorsResult(outline.model, parameters(graph), (why,), rows, origin({}, outline.digest), outline.notes)
