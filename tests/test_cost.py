@@ -14,7 +14,7 @@ from effscope import api
 from effscope.config import LayerCostConfig
 from effscope.costing.estimate import node_costs, total
 from effscope.costing.forms import layer_cost
-from effscope.costing.laws import ITEM_BYTES, Counts
+from effscope.costing.laws import ITEM_BYTES, Counts, summed
 from effscope.costing.model_cost import cost
 from effscope.errors import EffscopeError
 from effscope.expand import expand

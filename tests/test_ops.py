@@ -155,6 +155,12 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
         )
     ),
     "constant": st.tuples(SMALL, SMALL).map(lambda s: ({"shape": s, "dtype": "float32"}, [])),
+    "copy": feature_map().map(
+        lambda s: (
+            {"target": "flip.default", "operands": (Slot(0), (3,)), "keywords": {}, "tensors": {}, "shape": s},
+            [s],
+        )
+    ),
     "elementwise": feature_map().map(
         lambda s: ({"target": "mul.Scalar", "operands": (Slot(0), 2.0), "keywords": {}, "tensors": {}, "shape": s}, [s])
     ),

@@ -15,6 +15,7 @@ from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.results import (
     CostResult,
+    CostRow,
     DiffResult,
     DiffRow,
     EvalResult,
@@ -105,7 +106,7 @@ def test_save_and_load(kind: type[Result], tmp_path: Path) -> None:
 
 
 COLUMNS = {
-    CostResult: ["name", "block", "shape", "params", "macs", "flops", "conv_flops", "bytes", "stage"],
+    CostResult: [f.name for f in fields(CostRow)],
     TensorsResult: [f.name for f in fields(TensorRow)],
     ZooResult: [f.name for f in fields(ZooRow)],
     ExportResult: ["format", "file"],

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from effscope.costing.foreign_laws import FUNCTIONS, function_of
 from effscope.spec.ops import OPS
 from effscope.spec.shape_rules import Shape, indices
 
@@ -81,6 +82,11 @@ def _conv2d_given(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, 
 
 def _free(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     return {}
+
+
+def _foreign(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+    law = FUNCTIONS.get(function_of(args["target"]))
+    return law(args, inputs, out) if law else {}
 
 
 def _per_element(column: str, operations: int) -> Law:
@@ -199,10 +205,17 @@ LAWS: dict[str, Law] = {
     "posembed2d": _free,
     "constant": _free,
     "view": _free,
+    "copy": _free,
     "elementwise": _per_element("elementwise", 1),
-    "opaque": _free,
+    "opaque": _foreign,
 }
-"""Primitive name -> law. Same keys as OPS. `opaque` is not counted here: results list it as uncounted."""
+"""Primitive name -> law. Same keys as OPS. An `opaque` function without a law is free here and listed as uncounted."""
+
+
+def is_counted(op: str, args: Args) -> bool:
+    """Whether there is a law for a call: there is none for functions of torch that neither table holds."""
+    return op != "opaque" or function_of(args["target"]) in FUNCTIONS
+
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 """Type that values and weights are stored as -> bytes of one."""

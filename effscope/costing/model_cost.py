@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from effscope.costing.estimate import NodeCost, node_costs, parameters, total, weights
-from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, elements
+from effscope.costing.foreign_laws import function_of
+from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, elements, is_counted
 from effscope.costing.memory import peak_elements
 from effscope.expand import expand, outline
 from effscope.results import (
@@ -22,7 +23,6 @@ from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
-from effscope.spec.shape_rules import Shape
 
 CONVENTION = (
     "params as built; macs, flops, conv_flops of the one-head inference view, batch 1, branches unmerged; "
@@ -73,7 +73,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         return f"stage {outline.stages[part]}" if part in outline.stages else HEAD if part in outline.heads else REST
 
     by_part, by_stage = _grouped(counted, lambda r: r.node.layer), _grouped(counted, stage_of)
-    by_op = _grouped(counted, lambda r: r.node.op)
+    by_op = _grouped(counted, _operation)
     order = {f"stage {k}": k for k in dict.fromkeys(outline.stages.values()) if f"stage {k}" in by_stage}
     others = [name for name in (REST, HEAD) if name in by_stage]
     whole = _row(outline.model, "", rows, size)
@@ -103,7 +103,9 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         notes=outline.notes,
         dtype=dtype,
         **{kind: getattr(whole, kind) for kind in OTHER_KINDS},
-        peak_activation_bytes=next(row for row in shown if row.form in (DECODED_FORM, TRACED_FORM)).peak_activation_bytes,
+        peak_activation_bytes=next(
+            row for row in shown if row.form in (DECODED_FORM, TRACED_FORM)
+        ).peak_activation_bytes,
         peak_at=where,
         forms=shown,
         coverage=_coverage(rows),
@@ -116,6 +118,12 @@ def _grouped(rows: list[NodeCost], key: Callable[[NodeCost], str]) -> dict[str, 
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return groups
+
+
+def _operation(row: NodeCost) -> str:
+    """The primitive of a node; of a function that runs as it is, that function."""
+    target = row.node.args["target"] if row.node.op == "opaque" else ""
+    return function_of(target) if target else row.node.op
 
 
 def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int | None = None) -> CostRow:
@@ -180,7 +188,9 @@ def _coverage(rows: Iterable[NodeCost]) -> dict[str, int]:
 
 
 def _kind(row: NodeCost) -> str:
-    return "uncounted" if row.node.op == "opaque" else "counted" if row.counts.flops else "free"
+    if not is_counted(row.node.op, row.node.args):
+        return "uncounted"
+    return "counted" if row.counts.flops else "free"
 
 
 def _uncounted(rows: Iterable[NodeCost]) -> tuple[UncountedRow, ...]:
@@ -191,7 +201,7 @@ def _uncounted(rows: Iterable[NodeCost]) -> tuple[UncountedRow, ...]:
     """
     groups: dict[str, list[NodeCost]] = {}
     for row in rows:
-        if row.node.op == "opaque":
+        if not is_counted(row.node.op, row.node.args):
             groups.setdefault(row.node.args["target"] or row.node.module, []).append(row)
     return tuple(
         UncountedRow(name, len(calls), sum(row.params for row in calls), sum(map(_bound, calls)))

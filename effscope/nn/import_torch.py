@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from effscope.nn.aten_kinds import ELEMENTWISE, VIEWS
+from effscope.costing.foreign_laws import function_of
+from effscope.costing.laws import is_counted
+from effscope.nn.aten_kinds import KINDS
 from effscope.nn.aten_map import ATEN, FIRST
 from effscope.nn.calls import Primitive, called, target_name
 from effscope.nn.tracing import exported
-from effscope.spec.graph import INPUT, Graph, Node
+from effscope.spec.graph import INPUT, Graph, Node, Source
 from effscope.spec.ops import Slot
 from effscope.spec.outline import Outline
 from effscope.spec.resolution import resolutions
@@ -57,14 +59,14 @@ def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Impor
     return replace(found, outline=replace(found.outline, stages=stages, notes=notes))
 
 
-CARRIES = frozenset({"view", "item", "elementwise", "transpose"})
+CARRIES = frozenset({"view", "copy", "item", "elementwise", "transpose"})
 """What stands between a parameter and the operation that uses it, and counts no multiply-adds itself."""
 
 
 def _uncounted_share(graph: Graph, total: int) -> tuple[str, ...]:
     """A line on the parameters that uncounted operations read, directly or re-labelled; none where there are none."""
     nodes = graph.by_name()
-    waiting = [node for node in graph.nodes if node.op == "opaque"]
+    waiting = [node for node in graph.nodes if not is_counted(node.op, node.args)]
     read: dict[str, int] = {}
     while waiting:
         for source in (nodes[name] for name in waiting.pop().inputs):
@@ -108,6 +110,8 @@ class _Importer:
         self.used: set[str] = {INPUT}
         self.rows: dict[str, tuple[str, str]] = {}
         self.constants: dict[str, Tensor] = {}
+        self.callers: dict[str, Source] = {}
+        self.named = Counter(id(part) for _, part in module.named_modules(remove_duplicate=False))
 
     def run(self) -> Imported:
         outputs: tuple[str, ...] = ()
@@ -199,8 +203,9 @@ class _Importer:
     def _primitive(self, found: Primitive, steps: list[str], path: str, target: str, part: str) -> Node:
         inputs = tuple(steps[n] if isinstance(n, int) else self._value(n) for n in found.inputs)
         keys = {role: self.keys[holder.name] for role, holder in found.owned.items()}
+        source = self._source(path, target)
         if not keys:
-            return Node(self._named(path, target), found.op, inputs, found.args, part)
+            return Node(self._named(path, target), found.op, inputs, found.args, part, source=source)
         owner = self._owner(keys, path)
         if found.op == "batchnorm" and f"{owner}.num_batches_tracked" in self.saved:
             keys["num_batches_tracked"] = f"{owner}.num_batches_tracked"
@@ -211,7 +216,16 @@ class _Importer:
         n = self.calls[owner]
         self.calls[owner] += 1
         self.used.add(owner)
-        return Node(f"{owner}@{n}" if n else owner, found.op, inputs, found.args, part, params)
+        return Node(f"{owner}@{n}" if n else owner, found.op, inputs, found.args, part, params, source)
+
+    def _source(self, path: str, target: str) -> Source:
+        if path not in self.callers:
+            names = path.split(".") if path else []
+            around = [self.module.get_submodule(".".join(names[:n])) for n in range(len(names) + 1)]
+            caller, (module, exact) = around[-1], _torch_class(around[-1])
+            within = frozenset(_torch_class(outer)[0] for outer in around[:-1])
+            self.callers[path] = Source("", module, exact, within, self.named[id(caller)])
+        return replace(self.callers[path], target=target)
 
     def _owner(self, keys: Mapping[str, str], path: str) -> str:
         """The module that holds these tensors under these roles; of others, the first tensor's name without its role:
@@ -240,17 +254,17 @@ class _Importer:
 
         operands = tuple(slot(a) for a in node.args)
         keywords = {key: slot(value) for key, value in node.kwargs.items()}
-        function = target.partition(".")[0]
-        op = "view" if function in VIEWS else "elementwise" if function in ELEMENTWISE else "opaque"
+        function = function_of(target)
+        op = next((kind for kind, functions in KINDS.items() if function in functions), "opaque")
         args = {
             "target": target, "operands": operands, "keywords": keywords, "shape": _shape(node.meta["val"]),
             "tensors": {},
         }  # fmt: skip
-        return Node(self._named(path, target), op, tuple(inputs), args, part)
+        return Node(self._named(path, target), op, tuple(inputs), args, part, source=self._source(path, target))
 
     def _named(self, path: str, target: str) -> str:
         """A name of its own below the calling module: the function's, with a counter if it is taken."""
-        function = target.partition(".")[0].strip("_")
+        function = function_of(target).rpartition(".")[2].strip("_")
         return self._fresh(f"{path}.{function}" if path else function)
 
     def _fresh(self, name: str) -> str:
@@ -281,6 +295,13 @@ class _Importer:
         if part not in self.rows:
             self.rows[part] = (part or "(top)", type(self.module.get_submodule(part)).__name__ if part else "")
         return part
+
+
+def _torch_class(module: nn.Module) -> tuple[str, bool]:
+    """The class of torch.nn a module is of or derives from, and which of the two."""
+    kind = type(module)
+    found = next(base for base in kind.__mro__ if base.__module__.startswith("torch.nn.modules"))
+    return found.__name__, found is kind
 
 
 def _module_of(node: fx.Node) -> str:

@@ -168,6 +168,7 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | Tensor]] = {
     "posembed2d": lambda a: PosEmbed2d(a["c"], a["temperature"]),
     "constant": lambda a: torch.zeros(a["shape"], dtype=getattr(torch, a["dtype"])),
     "view": lambda a: Foreign(a["target"], a["operands"], a["keywords"], {}),
+    "copy": lambda a: Foreign(a["target"], a["operands"], a["keywords"], {}),
     "elementwise": lambda a: Foreign(a["target"], a["operands"], a["keywords"], {}),
     "opaque": lambda a: Foreign(a["target"], a["operands"], a["keywords"], a["tensors"]),
 }

@@ -63,7 +63,7 @@ WEIGHTS: dict[str, Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]] = 
 }
 """Primitive -> its attention weights (heads, ..., positions, choices) from what it was called with."""
 
-PASSES_ON = frozenset({"view", "opaque", "item", "elementwise", "transpose"})
+PASSES_ON = frozenset({"view", "copy", "opaque", "item", "elementwise", "transpose"})
 """What may stand between a softmax and the product it weighs: dropout, a change of shape."""
 
 

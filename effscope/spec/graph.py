@@ -12,6 +12,25 @@ INPUT = "image"
 
 
 @dataclass(frozen=True)
+class Source:
+    """The call of a torch module that a node was traced from: what other counting tools go by.
+
+    Attributes:
+        target: the aten overload, `conv2d.padding`.
+        module: class in torch.nn of the module that makes the call, or the nearest one it derives from.
+        exact: it is of that class itself, not of one derived from it.
+        within: classes in torch.nn of the modules around it.
+        paths: names the module has in the tree; more than one where it is shared.
+    """
+
+    target: str
+    module: str = "Module"
+    exact: bool = True
+    within: frozenset[str] = frozenset()
+    paths: int = 1
+
+
+@dataclass(frozen=True)
 class Node:
     """One primitive operation.
 
@@ -22,6 +41,7 @@ class Node:
         args: arguments of the op, name -> value.
         layer: id of the layout layer it came from.
         params: tensors it owns, role -> state-dict key; two nodes with the same keys share them.
+        source: where it was traced from; None for a layout's.
     """
 
     name: str
@@ -30,6 +50,7 @@ class Node:
     args: Mapping[str, Any] = field(default_factory=dict)
     layer: str = ""
     params: tuple[tuple[str, str], ...] = ()
+    source: Source | None = None
 
     @property
     def module(self) -> str:

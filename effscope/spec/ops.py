@@ -35,8 +35,8 @@ POINTWISE = ("silu", "sigmoid", "relu", "relu6", "hardswish", "hardsigmoid", "ge
 ACTIVATIONS = (*POINTWISE, "leaky_relu")
 
 FOREIGN = ("target", "operands", "keywords", "shape", "tensors")
-"""Arguments of what an imported model does and no primitive says: `view` only re-labels or copies, `elementwise` does
-one operation per output value, `opaque` computes something uncounted. `target` names it, `operands` and `keywords` are
+"""Arguments of what an imported model does and no primitive says: `view` only re-labels, `copy` moves, `elementwise`
+does one operation per output value, `opaque` computes something else. `target` names it, `operands` and `keywords` are
 its arguments with inputs as `Slot`s, `shape` what it gave when it was traced."""
 
 
@@ -138,6 +138,7 @@ OPS: dict[str, Op] = {
         ("shape", "dtype"), lambda args, inputs: args["shape"], lambda args: {"": Tensor(args["shape"], "buffer")}
     ),
     "view": Op(FOREIGN, lambda args, inputs: args["shape"]),
+    "copy": Op(FOREIGN, lambda args, inputs: args["shape"]),
     "elementwise": Op(FOREIGN, lambda args, inputs: args["shape"]),
     "opaque": Op(FOREIGN, lambda args, inputs: args["shape"], lambda args: dict(args["tensors"])),
 }

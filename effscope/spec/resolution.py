@@ -12,6 +12,8 @@ from effscope.spec.ops import shapes
 from effscope.spec.shape_rules import Shape
 
 MAP = 4
+MOVES = frozenset({"view", "copy"})
+"""What changes a shape without computing."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def _convolutions(graph: Graph, known: Mapping[str, Any]) -> dict[str, list[Node
         shape = known[node.name]
         if node.op == "input" or len(shape) != MAP or not all(isinstance(n, int) for n in shape) or shape[2:] == (1, 1):
             continue
-        if node.op != "view":
+        if node.op not in MOVES:
             last[node.layer] = (shape[2], shape[3])
         if node.op == "conv2d" and node.args["groups"] < max(node.args["c_out"], 2):
             convs.setdefault(node.layer, []).append(node)

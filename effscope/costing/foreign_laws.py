@@ -1,0 +1,233 @@
+"""What functions of torch cost that run as they are because no primitive says them: recurrent layers, deformable and
+three-dimensional convolutions, products of vectors, einsums of any form, resampling, reductions.
+
+A law gets the call: `operands` and `keywords` as torch's schema orders them, tensors among them as `Slot`s. The
+convention is that of `costing.laws`; what stands in neither table is uncounted and said so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from effscope.spec.ops import Slot
+from effscope.spec.shape_rules import Args, Shape, broadcast
+
+Columns = dict[str, Any]
+Law = Callable[[Args, Sequence[Shape], Any], Columns]
+
+
+def function_of(target: str) -> str:
+    """`conv3d` of `conv3d.default`, `torchvision.deform_conv2d` of `torchvision.deform_conv2d.default`."""
+    return target.rpartition(".")[0] or target
+
+
+def _slots(value: Any) -> list[Slot]:
+    """The tensors in an operand, which may be a list of them."""
+    values = value if isinstance(value, tuple | list) else (value,)
+    return [v for v in values if isinstance(v, Slot)]
+
+
+def _tensors(args: Args, inputs: Sequence[Shape], *positions: int) -> list[Shape]:
+    """Shapes of the tensors at these positions of the call, those left out skipped."""
+    operands = args["operands"]
+    return [inputs[slot.n] for p in positions if p < len(operands) for slot in _slots(operands[p])]
+
+
+def _first(out: Any) -> Shape:
+    """Shape of the first result of a call that may give several."""
+    return out[0] if out and isinstance(out[0], tuple) else out
+
+
+BIAS = 2
+"""Position of the bias of convolutions and linear maps."""
+
+
+def _conv(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    weight = inputs[1]
+    positions = math.prod(out) // weight[0]
+    macs = math.prod(weight) * positions
+    return {"macs": macs, "conv_macs": macs, "bias": math.prod(out) if _tensors(args, inputs, BIAS) else 0}
+
+
+def _conv_transpose(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    x, weight = inputs[:2]
+    macs = math.prod(weight) * (math.prod(x) // weight[0])
+    return {"macs": macs, "conv_macs": macs, "bias": math.prod(out) if _tensors(args, inputs, BIAS) else 0}
+
+
+def _deform_conv2d(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """The convolution, and a bilinear value for every tap of every input channel; a mask multiplies each once more."""
+    weight, positions = inputs[1], out[0] * out[2] * out[3]
+    taps = inputs[0][1] * weight[2] * weight[3] * positions
+    masked = bool(args["operands"][-1]) if args["operands"] else False
+    macs = math.prod(weight) * positions
+    return {
+        "macs": macs,
+        "conv_macs": macs,
+        "bias": math.prod(out),
+        "resample": 7 * taps,
+        "elementwise": taps if masked else 0,
+    }
+
+
+GATES = {"lstm": (4, 5, 4), "gru": (3, 3, 5), "rnn": (1, 1, 0)}
+"""Cell -> gates; activations and other operations per hidden unit and step."""
+
+
+def _recurrent(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
+    """Every weight matrix at every step. A cell is called with its weights one by one, a layer with all of them in a
+    list, as many for every level and direction, of which the first has a row for each gate and hidden unit."""
+    gates, act, other = GATES[args["target"].partition("_")[0].partition(".")[0]]
+    steps = math.prod(inputs[0][:-1])
+    weights = _tensors(args, inputs, 2, 3, 4, 5)
+    levels = 1
+    if not function_of(args["target"]).endswith("_cell"):
+        levels = args["operands"][4] * (2 if args["operands"][7] else 1)
+    hidden = sum(shape[0] for shape in weights[:: len(weights) // levels]) // gates
+    return {
+        "macs": steps * sum(math.prod(shape) for shape in weights if len(shape) > 1),
+        "bias": steps * sum(math.prod(shape) for shape in weights if len(shape) == 1),
+        "act": steps * act * hidden,
+        "elementwise": steps * other * hidden,
+    }
+
+
+def _matmul(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """A product with a vector on either side, or of two vectors: as of matrices with one row or column."""
+    a, b = (inputs[slot.n] for slot in [s for operand in args["operands"] for s in _slots(operand)][:2])
+    lead = broadcast(a[:-2], b[:-2])
+    rows = a[-2] if len(a) > 1 else 1
+    columns = b[-1] if len(b) > 1 else 1
+    return {"macs": math.prod(lead) * rows * columns * a[-1]}
+
+
+def _sum_and_product(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """addmm, baddbmm, addmv with their factors: the product of the second and third tensor, and a sum."""
+    a = _tensors(args, inputs, 1)[0]
+    return {"macs": math.prod(out) * a[-1], "elementwise": math.prod(out)}
+
+
+def _linear(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    return {
+        "macs": math.prod(out) * inputs[1][-1],
+        "bias": math.prod(out) if _tensors(args, inputs, BIAS) else 0,
+    }
+
+
+def _bilinear(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """x1^T W x2 for every output: W x2 first, then the product with x1."""
+    x1, _, weight = inputs[:3]
+    c_out, c1, c2 = weight
+    positions = math.prod(x1[:-1])
+    has_bias = bool(_tensors(args, inputs, 3))
+    return {"macs": positions * c_out * c1 * (c2 + 1), "bias": positions * c_out if has_bias else 0}
+
+
+def _sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """Dense, masked or not; shared keys and values (grouped queries) are read by every query head."""
+    q, k, v = inputs[:3]
+    pairs = math.prod(q[:-1]) * k[-2]
+    return {"macs": pairs * (q[-1] + v[-1]), "softmax": 3 * pairs, "elementwise": pairs}
+
+
+def _einsum(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """Pair by pair from the left, as torch contracts without a path: each pair costs the product of its indices."""
+    tensors = [inputs[slot.n] for slot in _slots(args["operands"][1])]
+    terms, result = _spelt_out(args["operands"][0].replace(" ", ""), tensors)
+    lengths: dict[str, int] = {}
+    for letters, shape in zip(terms, tensors, strict=True):
+        for letter, n in zip(letters, shape, strict=True):
+            lengths[letter] = max(n, lengths.get(letter, 1))
+    macs, left = 0, set(terms[0])
+    for n, right in enumerate(terms[1:], 1):
+        joined = left | set(right)
+        macs += math.prod(lengths[letter] for letter in joined)
+        left = joined & (set(result).union(*terms[n + 1 :]))
+    return {"macs": macs}
+
+
+def _spelt_out(equation: str, tensors: Sequence[Shape]) -> tuple[list[str], str]:
+    """The letters of each operand and of the result: an ellipsis becomes capital Greek letters, counted from the right,
+    an implicit result the letters that occur once, in order."""
+    given, arrow, result = equation.partition("->")
+    terms = given.split(",")
+    hidden = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, tensors, strict=True)]
+    greek = [chr(ord("Α") + n) for n in range(max(hidden))]
+    spelt = [term.replace("...", "".join(greek[len(greek) - n :])) for term, n in zip(terms, hidden, strict=True)]
+    if not arrow:
+        once = sorted(letter for letter in set(given) - set(".,") if given.count(letter) == 1)
+        result = "..." + "".join(once)
+    return spelt, result.replace("...", "".join(greek))
+
+
+def _per_input(column: str, operations: int = 1) -> Law:
+    return lambda args, inputs, out: {column: operations * math.prod(inputs[0])}
+
+
+def _per_output(column: str, operations: int = 1) -> Law:
+    return lambda args, inputs, out: {column: operations * math.prod(_first(out))}
+
+
+def _window(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
+    """k*k - 1 per output of a pooling over windows of any form."""
+    kernel = args["operands"][1]
+    dims = 1 if "1d" in args["target"] else 3 if "3d" in args["target"] else 2
+    size = kernel**dims if isinstance(kernel, int) else math.prod(kernel) if len(kernel) > 1 else kernel[0] ** dims
+    return {"pool": (size - 1) * math.prod(_first(out))}
+
+
+def _sorting(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
+    """n log2 n comparisons along the last dimension."""
+    n = inputs[0][-1] if inputs[0] else 1
+    return {"elementwise": math.prod(inputs[0]) * math.ceil(math.log2(max(n, 2)))}
+
+
+def _distances(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """Difference, square and sum for every pair and coordinate."""
+    return {"elementwise": 3 * math.prod(out) * inputs[0][-1]}
+
+
+def _grid_sample(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    bilinear = args["operands"][2] == 0
+    return {"resample": 7 * math.prod(out) if bilinear else 0}
+
+
+REDUCTIONS = """
+mean sum amax amin max min prod var std var_mean std_mean norm linalg_vector_norm all any argmax argmin logsumexp
+count_nonzero cumsum cumprod adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
+adaptive_max_pool2d adaptive_max_pool3d
+"""
+
+LAWS_OF_FUNCTIONS: tuple[tuple[str, Law], ...] = (
+    ("conv1d conv2d conv3d", _conv),
+    ("conv_transpose1d conv_transpose2d conv_transpose3d", _conv_transpose),
+    ("torchvision.deform_conv2d", _deform_conv2d),
+    ("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", _recurrent),
+    ("matmul mm bmm mv dot vdot inner linalg_vecdot", _matmul),
+    ("addmm baddbmm addmv", _sum_and_product),
+    ("linear", _linear),
+    ("bilinear", _bilinear),
+    ("scaled_dot_product_attention", _sdpa),
+    ("einsum", _einsum),
+    ("outer ger", _per_output("elementwise")),
+    ("batch_norm _native_batch_norm_legit_no_training instance_norm", _per_output("norm", 2)),
+    ("layer_norm native_layer_norm group_norm native_group_norm rms_norm", _per_output("norm", 5)),
+    ("gelu silu hardswish", _per_output("act", 2)),
+    ("clamp hardtanh relu sigmoid tanh threshold softshrink", _per_output("act")),
+    ("softmax log_softmax _softmax _log_softmax softmin", _per_output("softmax", 3)),
+    ("max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d", _window),
+    ("max_pool2d_with_indices max_pool3d_with_indices", _window),
+    (REDUCTIONS, _per_input("pool")),
+    ("upsample_linear1d", _per_output("resample", 3)),
+    ("upsample_bilinear2d _upsample_bilinear2d_aa", _per_output("resample", 7)),
+    ("upsample_trilinear3d", _per_output("resample", 15)),
+    ("upsample_bicubic2d _upsample_bicubic2d_aa", _per_output("resample", 35)),
+    ("grid_sampler grid_sampler_2d", _grid_sample),
+    ("topk sort argsort msort kthvalue", _sorting),
+    ("cdist", _distances),
+)
+"""Functions of torch, and their law. A value between two costs 3; a cubic one takes five of four taps, 7 each."""
+
+FUNCTIONS: dict[str, Law] = {name: law for names, law in LAWS_OF_FUNCTIONS for name in names.split()}
