@@ -17,6 +17,7 @@ from effscope.costing.laws import is_counted
 from effscope.nn.aten_kinds import KINDS
 from effscope.nn.aten_map import ATEN, FIRST
 from effscope.nn.calls import Primitive, called, target_name
+from effscope.nn.fast_path import is_fused
 from effscope.nn.tracing import exported
 from effscope.spec.graph import INPUT, Graph, Node, Source
 from effscope.spec.ops import Slot
@@ -111,6 +112,7 @@ class _Importer:
         self.rows: dict[str, tuple[str, str]] = {}
         self.constants: dict[str, Tensor] = {}
         self.callers: dict[str, Source] = {}
+        self.crossed = frozenset(_module_of(n) for n in program.graph_module.graph.nodes if self._divides(n))
         self.named = Counter(id(part) for _, part in module.named_modules(remove_duplicate=False))
 
     def run(self) -> Imported:
@@ -131,6 +133,11 @@ class _Importer:
     def _outline(self, owned: set[str]) -> Outline:
         left = {key: p.numel() for key, p in self.module.named_parameters() if key not in owned}
         return Outline(self.name, self.rows, unreached=left, digest=f"traced:{self.name}")
+
+    def _divides(self, node: fx.Node) -> bool:
+        """Whether a call divides a parameter: attention does that with its projections where it is not of itself."""
+        divides = node.op == "call_function" and target_name(node.target).startswith(("split", "chunk"))
+        return divides and node.args[0] in self.parameters
 
     def _is_value(self, node: fx.Node) -> bool:
         value = node.meta.get("val")
@@ -223,8 +230,8 @@ class _Importer:
             names = path.split(".") if path else []
             around = [self.module.get_submodule(".".join(names[:n])) for n in range(len(names) + 1)]
             caller, (module, exact) = around[-1], _torch_class(around[-1])
-            within = frozenset(_torch_class(outer)[0] for outer in around[:-1])
-            self.callers[path] = Source("", module, exact, within, self.named[id(caller)])
+            fused = any(is_fused(outer) for outer in around) and path not in self.crossed
+            self.callers[path] = Source("", module, exact, self.named[id(caller)], fused)
         return replace(self.callers[path], target=target)
 
     def _owner(self, keys: Mapping[str, str], path: str) -> str:

@@ -1,6 +1,7 @@
 """What engines produce and reports read: frozen results that carry their origin. No torch, no pandas at import."""
 
 from effscope.results.base import FORMAT_VERSION, PACKAGES, TRAIN_RESULT, Origin, Result, origin, version
+from effscope.results.counters import CounterRow, CountersResult, CounterTerm
 from effscope.results.counting import (
     Alternative,
     CostResult,
@@ -27,6 +28,9 @@ __all__ = [
     "Alternative",
     "CostResult",
     "CostRow",
+    "CounterRow",
+    "CounterTerm",
+    "CountersResult",
     "DiffResult",
     "DiffRow",
     "EvalResult",

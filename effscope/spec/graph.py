@@ -19,15 +19,15 @@ class Source:
         target: the aten overload, `conv2d.padding`.
         module: class in torch.nn of the module that makes the call, or the nearest one it derives from.
         exact: it is of that class itself, not of one derived from it.
-        within: classes in torch.nn of the modules around it.
         paths: names the module has in the tree; more than one where it is shared.
+        fused: torch runs the module, or one around it, as one fused kernel at inference.
     """
 
     target: str
     module: str = "Module"
     exact: bool = True
-    within: frozenset[str] = frozenset()
     paths: int = 1
+    fused: bool = False
 
 
 @dataclass(frozen=True)

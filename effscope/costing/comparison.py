@@ -1,0 +1,59 @@
+"""What other tools say of a model, term by term from what is counted here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from effscope.costing.counter_rules import function
+from effscope.costing.counters import COUNTERS, Counter, counter
+from effscope.costing.estimate import NodeCost, node_costs
+from effscope.costing.model_cost import inference_view
+from effscope.results import CounterRow, CountersResult, CounterTerm, origin
+from effscope.spec.graph import Graph
+from effscope.spec.outline import Outline
+
+NOT_RUN, ALSO_RUN = "merged or folded away", "of another head, which runs too"
+"""Why a node is in one form only."""
+
+
+def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = ()) -> CountersResult:
+    """A model's number in other tools, and the terms that lead there from its multiply-adds.
+
+    Args:
+        graph: what is counted.
+        outline: how it is called.
+        imgsz: side of the image in px.
+        names: keys of `COUNTERS`; all of them unless given.
+
+    Raises:
+        EffscopeError: a tool effscope does not know.
+    """
+    tools = {name: counter(name, graph) for name in names or COUNTERS}
+    known = {row.node.name: row for row in node_costs(graph, (1, 3, imgsz, imgsz))}
+    ours = node_costs(inference_view(graph), (1, 3, imgsz, imgsz), known)
+    rows, terms = [], []
+    for name, tool in tools.items():
+        theirs = node_costs(tool.of(graph), (1, 3, imgsz, imgsz), known)
+        count = sum(tool.count(row)[0] for row in theirs)
+        rows.append(CounterRow(name, tool.unit, count, tool.per_mac * sum(row.counts.macs for row in ours), tool.about))
+        terms += _terms(name, tool, ours, theirs)
+    macs = sum(row.counts.macs for row in ours)
+    return CountersResult(
+        outline.model, imgsz, macs, tuple(rows), tuple(terms), origin({"imgsz": imgsz}, outline.digest), outline.notes
+    )
+
+
+def _terms(name: str, tool: Counter, ours: list[NodeCost], theirs: list[NodeCost]) -> list[CounterTerm]:
+    """Every operation the tool counts otherwise than as its multiply-adds, the same reasons added up."""
+    here = {row.node.name: tool.per_mac * row.counts.macs for row in ours}
+    there = {row.node.name: tool.count(row) for row in theirs}
+    found: dict[tuple[str, str], list[int]] = {}
+    for row in {row.node.name: row for row in (*ours, *theirs)}.values():
+        count, says = there.get(row.node.name, (0, NOT_RUN))
+        if row.node.name not in here and count == tool.per_mac * row.counts.macs:
+            says = ALSO_RUN
+        difference = count - here.get(row.node.name, 0)
+        if difference:
+            found.setdefault((function(row), says), []).append(difference)
+    terms = [CounterTerm(name, op, says, len(parts), sum(parts)) for (op, says), parts in found.items()]
+    return sorted(terms, key=lambda term: -abs(term.difference))

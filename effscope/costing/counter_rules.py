@@ -1,0 +1,238 @@
+"""What each of the other tools counts for an operation, one table of rules a tool, and which calls it does not see.
+
+Source of the facts: the tools themselves (fvcore 0.1.5, thop 0.1.1, ultralytics-thop 2.2, torch 2.15's
+FlopCounterMode), run beside these tables by `cost --check` and in the tests; REFERENCE section 8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from effscope.costing.estimate import NodeCost
+from effscope.costing.foreign_laws import GATES, function_of
+from effscope.costing.laws import elements
+from effscope.spec.graph import Source
+
+
+class Rule(NamedTuple):
+    """What a tool counts for an operation, and what it says of it in words."""
+
+    count: Callable[[NodeCost], int]
+    says: str
+
+
+Rules = Mapping[str, Rule]
+
+
+MODULES = {
+    "conv2d": "Conv2d", "conv_transpose2d": "ConvTranspose2d", "linear": "Linear", "batchnorm": "BatchNorm2d",
+    "layernorm": "LayerNorm", "groupnorm": "GroupNorm", "silu": "SiLU", "sigmoid": "Sigmoid", "relu": "ReLU",
+    "relu6": "ReLU6", "leaky_relu": "LeakyReLU", "hardsigmoid": "Hardsigmoid", "hardswish": "Hardswish", "gelu": "GELU",
+    "tanh": "Tanh", "mish": "Mish", "maxpool": "MaxPool2d", "avgpool": "AvgPool2d",
+    "adaptive_avgpool": "AdaptiveAvgPool2d", "pad": "ConstantPad2d", "upsample": "Upsample", "flatten": "Flatten",
+    "unflatten": "Unflatten", "mha": "MultiheadAttention",
+}  # fmt: skip
+"""Primitive -> the class of torch.nn it is built as; others are modules of our own around a function."""
+
+CALLED = {"attention": "matmul", "sdpa": "scaled_dot_product_attention"}
+"""Primitive -> the function it is built around, where that has another name."""
+
+
+def source_of(row: NodeCost) -> Source:
+    """The call a node was traced from, or is built as."""
+    op = row.node.op
+    built = Source(f"{CALLED.get(op, op)}.default", MODULES.get(op, "Module"), op in MODULES and op != "mha")
+    return row.node.source or built
+
+
+def function(row: NodeCost) -> str:
+    """The primitive of a node; of what runs as it is, torch's function."""
+    target = row.node.args.get("target")
+    return function_of(target) if target else row.node.op
+
+
+def macs(row: NodeCost) -> int:
+    return int(row.counts.macs)
+
+
+def _twice_macs(row: NodeCost) -> int:
+    return 2 * macs(row)
+
+
+def _out(times: int) -> Callable[[NodeCost], int]:
+    return lambda row: times * elements(row.shape)
+
+
+def _read(times: int) -> Callable[[NodeCost], int]:
+    return lambda row: times * elements(row.inputs[0])
+
+
+def _affine(yes: int, no: int) -> Callable[[NodeCost], int]:
+    """So much per value of a norm with a trained scale, and without."""
+    return lambda row: (yes if row.weights else no) * elements(row.inputs[0])
+
+
+def _by_mode(nearest: int, bilinear: int) -> Callable[[NodeCost], int]:
+    return lambda row: (bilinear if row.node.args["mode"] == "bilinear" else nearest) * elements(row.shape)
+
+
+def rules(says: str, count: Callable[[NodeCost], int], names: str) -> dict[str, Rule]:
+    return {name: Rule(count, says) for name in names.split()}
+
+
+CONVS = "conv2d conv2d_given conv_transpose2d conv1d conv3d conv_transpose1d conv_transpose3d"
+PRODUCTS = "linear matmul einsum attention mm bmm"
+NORMS = "layernorm groupnorm layer_norm native_layer_norm group_norm"
+
+FVCORE: Rules = {
+    **rules("multiply-adds", macs, f"{CONVS} {PRODUCTS}"),
+    **rules("2 per value of a batch norm", _affine(2, 1), "batchnorm batch_norm"),
+    **rules("5 per value of a norm", _affine(5, 4), NORMS),
+    **rules("1 per value of a nearest upsampling, 4 of a bilinear one", _by_mode(1, 4), "upsample resize_as"),
+    **rules("1 per value of a nearest upsampling", _out(1), "upsample_nearest2d"),
+    **rules("4 per value of a bilinear upsampling", _out(4), "upsample_bilinear2d grid_sampler"),
+    **rules("1 per value read by adaptive pooling", _read(1), "adaptive_avgpool adaptive_avg_pool2d"),
+}
+
+
+def unseen_by_fvcore(source: Source) -> str:
+    if source.target.endswith(".padding"):
+        return "padding in words ('same', 'valid') is not counted"
+    return "baddbmm is not counted" if source.target.startswith("baddbmm") else ""
+
+
+TORCH: Rules = rules("multiply-adds", _twice_macs, f"{CONVS} {PRODUCTS} sdpa mha scaled_dot_product_attention")
+
+
+def unseen_by_torch(source: Source) -> str:
+    return "torch's fused kernel for attention at inference is not counted" if source.fused else ""
+
+
+def _thop_conv(row: NodeCost) -> int:
+    """Output values times input channels of a group times the kernel, transposed or not."""
+    x, kernel, groups = row.inputs[0], *_kernel(row)
+    return int(elements(row.shape) * (x[1] // groups) * kernel)
+
+
+def _kernel(row: NodeCost) -> tuple[int, int]:
+    """Values of the kernel per pair of channels, and groups, of a convolution in any form."""
+    args = row.node.args
+    if "k" in args:
+        return math.prod(args["k"]), args["groups"]
+    weight = row.inputs[1]
+    per_group = weight[0] if "transpose" in row.node.op else weight[1]
+    return math.prod(weight[2:]), args.get("groups") or row.inputs[0][1] // per_group
+
+
+def _softmax(row: NodeCost) -> int:
+    """Exponentials, sums and quotients along the dimension."""
+    n = elements(row.shape)
+    dim = row.node.args.get("dim", -1)
+    return int(3 * n - n // row.shape[dim])
+
+
+def _adaptive(row: NodeCost) -> int:
+    x, out = row.inputs[0], row.shape
+    return int((math.prod(a / b for a, b in zip(x[2:], out[2:], strict=True)) + 1) * elements(out))
+
+
+RECURRENT = {"lstm": 8, "gru": 7, "rnn": 1}
+"""Operations per hidden unit and step that are neither multiply-adds nor biases, as thop counts them."""
+
+
+def _thop_recurrent(row: NodeCost) -> int:
+    cell = function(row).partition("_")[0]
+    units = row.counts.act // GATES[cell][1]
+    return int(row.counts.macs + row.counts.bias + RECURRENT[cell] * units)
+
+
+CELLS = "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
+
+THOP: Rules = {
+    **rules("multiply-adds", macs, "conv2d conv2d_given conv1d conv3d linear"),
+    **rules("per output value, also transposed", _thop_conv, "conv_transpose2d conv_transpose1d conv_transpose3d"),
+    **rules("4 per value of a norm", _affine(4, 2), "batchnorm layernorm batch_norm layer_norm instance_norm"),
+    **rules("1 per value", _out(1), "avgpool avg_pool2d prelu"),
+    **rules("1 per value read and given by adaptive pooling", _adaptive, "adaptive_avgpool adaptive_avg_pool2d"),
+    **rules("3 per value of a softmax", _softmax, "softmax"),
+    **rules("1 per value of a nearest upsampling, 11 of a bilinear one", _by_mode(1, 11), "upsample resize_as"),
+    **rules("1 per value of a nearest upsampling", _out(1), "upsample_nearest2d"),
+    **rules("11 per value of a bilinear upsampling", _out(11), "upsample_bilinear2d"),
+    **rules("gates and states too", _thop_recurrent, CELLS),
+}
+
+_HOOKED = """
+Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm
+InstanceNorm1d InstanceNorm2d InstanceNorm3d PReLU Softmax AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d
+AdaptiveAvgPool2d AdaptiveAvgPool3d Linear Upsample UpsamplingBilinear2d UpsamplingNearest2d RNN GRU LSTM RNNCell
+GRUCell LSTMCell
+"""
+HOOKED = frozenset(_HOOKED.split())
+"""Classes of torch.nn that thop counts."""
+
+
+def unseen_by_thop(source: Source) -> str:
+    if source.module not in HOOKED:
+        return "called as a function, outside of a module it counts"
+    return "" if source.exact else "in a class derived from the one it counts"
+
+
+def _pool_windows(row: NodeCost) -> int:
+    """A sum per value in the windows, padding among them, and a quotient per value given; Ultralytics' own blocks
+    call a function, which is not seen."""
+    if row.node.source is None:
+        return 0
+    args, x, out = row.node.args, row.inputs[0], row.shape
+    per_map = 1
+    for size, n in zip(x[2:], out[2:], strict=True):
+        k, s, p = args["k"], args["s"], args["p"]
+        per_map *= sum(max(min(i * s - p + k, size + p) - max(i * s - p, -p), 0) for i in range(n))
+    return int(x[0] * x[1] * per_map + elements(out))
+
+
+def _adaptive_windows(row: NodeCost) -> int:
+    x, out = row.inputs[0], row.shape
+    windows = [sum(-(-(j + 1) * i // o) - j * i // o for j in range(o)) for i, o in zip(x[2:], out[2:], strict=True)]
+    return int(x[0] * x[1] * math.prod(windows) + elements(out))
+
+
+def _fused_softmax(row: NodeCost) -> int:
+    """The products, and inside of torch's attention module its softmax."""
+    q, k = row.inputs[:2]
+    pairs = math.prod(q[:-1]) * k[-2]
+    inside = source_of(row).module == "MultiheadAttention"
+    return int(row.counts.macs + (3 * pairs - math.prod(q[:-1]) if inside else 0))
+
+
+ULTRALYTICS_THOP: Rules = {
+    **rules("multiply-adds", macs, f"{CONVS} linear matmul bmm einsum attention bilinear"),
+    **rules("products, and the softmax in torch's attention", _fused_softmax, "sdpa scaled_dot_product_attention"),
+    **rules("4 per value of a norm", _affine(4, 2), f"batchnorm batch_norm instance_norm rms_norm {NORMS}"),
+    **rules("sums of the windows and a quotient per value", _pool_windows, "avgpool"),
+    **rules("sums of the windows and a quotient per value", _adaptive_windows, "adaptive_avgpool adaptive_avg_pool2d"),
+    **rules("3 per value of a softmax", _softmax, "softmax"),
+    **rules("1 per value", _out(1), "prelu"),
+    **rules("0 per value of a nearest upsampling, 11 of a bilinear one", _by_mode(0, 11), "upsample resize_as"),
+    **rules("11 per value of a bilinear upsampling", _out(11), "upsample_bilinear2d"),
+    **rules("gates and states too", _thop_recurrent, CELLS),
+}
+ALSO_HOOKED = HOOKED | {"GroupNorm", "Bilinear", "MultiheadAttention", "RMSNorm"}
+FUNCTIONS_SEEN = frozenset({"matmul", "bmm", "einsum", "linear", "scaled_dot_product_attention"})
+"""What ultralytics-thop counts where a function is called, no module."""
+
+
+def unseen_by_ultralytics(source: Source) -> str:
+    seen = source.module in ALSO_HOOKED or function_of(source.target) in FUNCTIONS_SEEN
+    return "" if seen else "called as a function, outside of a module it counts"
+
+
+def twice(rules: Rules) -> Rules:
+    def doubled(rule: Rule) -> Rule:
+        return Rule(lambda row: 2 * rule.count(row), rule.says)
+
+    return {name: doubled(rule) for name, rule in rules.items()}
+
+
+PAPER: Rules = rules("multiply-adds", _twice_macs, "conv2d conv2d_given conv_transpose2d")
