@@ -14,6 +14,7 @@ from effscope.costing.estimate import NodeCost
 from effscope.costing.foreign_laws import GATES, function_of
 from effscope.costing.laws import elements
 from effscope.spec.graph import Source
+from effscope.spec.ops import Slot
 
 
 class Rule(NamedTuple):
@@ -71,7 +72,12 @@ def _read(times: int) -> Callable[[NodeCost], int]:
 
 def _affine(yes: int, no: int) -> Callable[[NodeCost], int]:
     """So much per value of a norm with a trained scale, and without."""
-    return lambda row: (yes if row.weights else no) * elements(row.inputs[0])
+
+    def count(row: NodeCost) -> int:
+        scale = row.node.args.get("operands", (None, None))[1]  # of norms that run as they are
+        return int((yes if row.weights or isinstance(scale, Slot) else no) * elements(row.inputs[0]))
+
+    return count
 
 
 def _by_mode(nearest: int, bilinear: int) -> Callable[[NodeCost], int]:
@@ -84,12 +90,13 @@ def rules(says: str, count: Callable[[NodeCost], int], names: str) -> dict[str, 
 
 CONVS = "conv2d conv2d_given conv_transpose2d conv1d conv3d conv_transpose1d conv_transpose3d"
 PRODUCTS = "linear matmul einsum attention mm bmm"
+CELLS = "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
 NORMS = "layernorm groupnorm layer_norm native_layer_norm group_norm"
 
 FVCORE: Rules = {
-    **rules("multiply-adds", macs, f"{CONVS} {PRODUCTS}"),
+    **rules("multiply-adds", macs, f"{CONVS} {PRODUCTS} {CELLS}"),
     **rules("2 per value of a batch norm", _affine(2, 1), "batchnorm batch_norm"),
-    **rules("5 per value of a norm", _affine(5, 4), NORMS),
+    **rules("5 per value of a norm", _affine(5, 4), f"{NORMS} instance_norm"),
     **rules("1 per value of a nearest upsampling, 4 of a bilinear one", _by_mode(1, 4), "upsample resize_as"),
     **rules("1 per value of a nearest upsampling", _out(1), "upsample_nearest2d"),
     **rules("4 per value of a bilinear upsampling", _out(4), "upsample_bilinear2d grid_sampler"),
@@ -103,7 +110,12 @@ def unseen_by_fvcore(source: Source) -> str:
     return "baddbmm is not counted" if source.target.startswith("baddbmm") else ""
 
 
-TORCH: Rules = rules("multiply-adds", _twice_macs, f"{CONVS} {PRODUCTS} sdpa mha scaled_dot_product_attention")
+STEPWISE = f"gru rnn_tanh rnn_relu {CELLS}"
+"""Recurrent layers that torch runs as matrix products on a CPU; an LSTM is one kernel."""
+
+TORCH: Rules = rules(
+    "multiply-adds", _twice_macs, f"{CONVS} {PRODUCTS} sdpa mha scaled_dot_product_attention {STEPWISE}"
+)
 
 
 def unseen_by_torch(source: Source) -> str:
@@ -148,7 +160,7 @@ def _thop_recurrent(row: NodeCost) -> int:
     return int(row.counts.macs + row.counts.bias + RECURRENT[cell] * units)
 
 
-CELLS = "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
+RECURRENT_LAYERS = "lstm gru rnn_tanh rnn_relu"
 
 THOP: Rules = {
     **rules("multiply-adds", macs, "conv2d conv2d_given conv1d conv3d linear"),
@@ -160,7 +172,7 @@ THOP: Rules = {
     **rules("1 per value of a nearest upsampling, 11 of a bilinear one", _by_mode(1, 11), "upsample resize_as"),
     **rules("1 per value of a nearest upsampling", _out(1), "upsample_nearest2d"),
     **rules("11 per value of a bilinear upsampling", _out(11), "upsample_bilinear2d"),
-    **rules("gates and states too", _thop_recurrent, CELLS),
+    **rules("gates and states too", _thop_recurrent, f"{RECURRENT_LAYERS} {CELLS}"),
 }
 
 _HOOKED = """
@@ -216,7 +228,7 @@ ULTRALYTICS_THOP: Rules = {
     **rules("1 per value", _out(1), "prelu"),
     **rules("0 per value of a nearest upsampling, 11 of a bilinear one", _by_mode(0, 11), "upsample resize_as"),
     **rules("11 per value of a bilinear upsampling", _out(11), "upsample_bilinear2d"),
-    **rules("gates and states too", _thop_recurrent, CELLS),
+    **rules("gates and states too", _thop_recurrent, f"{RECURRENT_LAYERS} {CELLS}"),
 }
 ALSO_HOOKED = HOOKED | {"GroupNorm", "Bilinear", "MultiheadAttention", "RMSNorm"}
 FUNCTIONS_SEEN = frozenset({"matmul", "bmm", "einsum", "linear", "scaled_dot_product_attention"})

@@ -41,7 +41,7 @@ class Counter:
         rules: function -> rule; what is not in it counts nothing.
         unseen: why it does not see a call, "" where it does.
         about: what its number is, in a sentence.
-        shared: how often it counts a call, by the names its module has in the tree.
+        shared: how often it counts a call of a module that several others hold.
     """
 
     unit: str
@@ -66,7 +66,9 @@ class Counter:
         if unseen:
             return 0, unseen
         times = self.shared(source)
-        return times * rule.count(row), rule.says if times == 1 else f"{times} times: the module has several names"
+        return times * rule.count(
+            row
+        ), rule.says if times == 1 else f"{times} times: several modules hold the one that is called"
 
 
 BACKBONE_PAPER = Counter(

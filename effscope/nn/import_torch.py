@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -113,7 +113,7 @@ class _Importer:
         self.constants: dict[str, Tensor] = {}
         self.callers: dict[str, Source] = {}
         self.crossed = frozenset(_module_of(n) for n in program.graph_module.graph.nodes if self._divides(n))
-        self.named = Counter(id(part) for _, part in module.named_modules(remove_duplicate=False))
+        self.paths_to = Counter(id(part) for part in _walked(module))
 
     def run(self) -> Imported:
         outputs: tuple[str, ...] = ()
@@ -231,7 +231,7 @@ class _Importer:
             around = [self.module.get_submodule(".".join(names[:n])) for n in range(len(names) + 1)]
             caller, (module, exact) = around[-1], _torch_class(around[-1])
             fused = any(is_fused(outer) for outer in around) and path not in self.crossed
-            self.callers[path] = Source("", module, exact, self.named[id(caller)], fused)
+            self.callers[path] = Source("", module, exact, self.paths_to[id(caller)], fused)
         return replace(self.callers[path], target=target)
 
     def _owner(self, keys: Mapping[str, str], path: str) -> str:
@@ -302,6 +302,13 @@ class _Importer:
         if part not in self.rows:
             self.rows[part] = (part or "(top)", type(self.module.get_submodule(part)).__name__ if part else "")
         return part
+
+
+def _walked(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and all in it, once for every parent they have: a walk as hooks are hung up."""
+    yield module
+    for child in module.children():
+        yield from _walked(child)
 
 
 def _torch_class(module: nn.Module) -> tuple[str, bool]:

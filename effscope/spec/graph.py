@@ -19,7 +19,7 @@ class Source:
         target: the aten overload, `conv2d.padding`.
         module: class in torch.nn of the module that makes the call, or the nearest one it derives from.
         exact: it is of that class itself, not of one derived from it.
-        paths: names the module has in the tree; more than one where it is shared.
+        paths: ways to the module through the tree; more than one where several parents share it.
         fused: torch runs the module, or one around it, as one fused kernel at inference.
     """
 

@@ -14,6 +14,7 @@ from ultralytics import YOLO
 from ultralytics.data.augment import LetterBox
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, parse_model, yaml_model_load
 from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.torch_utils import get_flops
 
 
 def _opened(case: dict) -> YOLO:
@@ -59,6 +60,13 @@ def counts(folder: Path) -> None:
         except Exception as error:
             answers[name] = f"{type(error).__name__}: {error}"
     (folder / "answer.json").write_text(json.dumps(answers))
+
+
+def flops(folder: Path) -> None:
+    """What `info()` says of models, in FLOPs."""
+    names = json.loads((folder / "question.json").read_text())
+    told = {name: round(get_flops(YOLO(f"{name}.yaml", verbose=False).model, 640) * 1e9) for name in names}
+    (folder / "answer.json").write_text(json.dumps(told))
 
 
 def checkpoints(folder: Path) -> None:
