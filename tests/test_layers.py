@@ -65,6 +65,7 @@ def test_formulas_give_the_numbers_at_any_size(name: str) -> None:
     def check(c_in: int, times: int, h: int) -> None:
         c_out = times * step
         c_in = c_in if layer.widens else c_out
+        h *= form.window
         counts, exact = count_form(form, c_in, c_out, stride, stride * h)
         values = {symbols["c"]: c_out, symbols["c1"]: c_in, symbols["c2"]: c_out, symbols["h"]: h}
         assert params.subs(values) == exact
@@ -75,6 +76,15 @@ def test_formulas_give_the_numbers_at_any_size(name: str) -> None:
 
 def named(layer: str, c: int, **settings: int) -> dict[str, Alternative]:
     return {row.name: row for row in api.layer_cost(layer, c, **settings).alternatives}  # type: ignore[arg-type]
+
+
+def test_window_attention_is_linear_in_the_positions() -> None:
+    """REFERENCE section 2: O(HW * M^2 * d) where attention is O((HW)^2 * d)."""
+    found = {size: named("window-attention", 256, size=size)["window attention"] for size in (16, 32, 20)}
+    pointwise = 4 * 256 * 256
+    for size, sides in ((16, 16), (32, 32), (20, 24)):  # 20 is padded to three windows of 8
+        assert found[size].macs == pointwise * size**2 + 2 * sides**2 * 64 * 256
+    assert named("attention", 256, size=16)["attention"].macs > found[16].macs
 
 
 @pytest.mark.parametrize("c", [16, 64, 256])

@@ -133,6 +133,13 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "resize_as": st.tuples(feature_map(), SIDE, SIDE).map(
         lambda t: ({"mode": "nearest"}, [t[0], (t[0][0], 3, t[1], t[2])])
     ),
+    "windows": st.tuples(st.integers(1, 4), feature_map()).map(lambda t: ({"size": t[0]}, [t[1]])),
+    "unwindow": st.tuples(st.integers(1, 4), feature_map()).map(
+        lambda t: (
+            {"size": t[0]},
+            [(t[1][0], -(-t[1][2] // t[0]) * -(-t[1][3] // t[0]), t[1][1], t[0] ** 2), t[1]],
+        )
+    ),
     "space_to_depth": feature_map().map(lambda s: ({}, [(s[0], s[1], 2 * s[2], 2 * s[3])])),
     "broadcast_add": feature_map().map(lambda s: ({}, [s, (1, s[1], 1, 1)])),
     "mul": feature_map().map(lambda s: ({}, [s, (s[1], 1, 1)])),

@@ -64,6 +64,21 @@ def area_attention(e: Emitter, x: Value, heads: int, area: int) -> Value:
     return e.conv("proj", e.add("add", mixed, e.depthwise("pe", values, 7, act=False)), x.c, act=False)
 
 
+def window_attention(e: Emitter, x: Value, heads: int, size: int) -> Value:
+    """Self-attention inside each square of `size` x `size` positions: qkv 1x1, projection 1x1.
+
+    Source: Swin (arXiv 2103.14030), without its table of relative positions.
+    """
+    qkv = e.conv2d(x, 3 * x.c, bias=True, name="qkv")
+    cells = e.same("windows", "windows", qkv, size=size)
+    rows = e.same("unflatten", "heads", cells, dim=2, sizes=(heads, 3 * (x.c // heads)))
+    parts = e.node("split", "parts", (rows,), qkv.c, x.stride, dim=3, sizes=(x.c // heads,) * 3)
+    q, k, v = (e.node("item", f"parts_{i}", (parts,), x.c, x.stride, index=i) for i in range(3))
+    mixed = e.node("attention", "attention", (q, k, v), x.c, x.stride, scale=(x.c // heads) ** -0.5)
+    joined = e.same("flatten", "joined", mixed, start=2, end=3)
+    return e.conv2d(e.node("unwindow", "map", (joined, x), x.c, x.stride, size=size), x.c, bias=True, name="proj")
+
+
 def _feed_forward(e: Emitter, x: Value, ratio: float) -> Value:
     """Two pointwise convolutions c -> ratio*c -> c, the second without activation."""
     return e.conv(1, e.conv(0, x, portion(x.c, ratio)), x.c, act=False)

@@ -31,16 +31,16 @@ def count_form(form: Form, c_in: Any, c_out: Any, stride: int, size: Any) -> tup
 def _formulas(form: Form, layer: Layer, stride: int) -> tuple[str, str]:
     """Parameters and MACs in channels and h, the side of the OUTPUT, by the same laws through sympy.
 
-    A layer that widens has channels c1 in and c2 out, others c. What divides channels is written in as a factor and
-    taken out again, so that no rounding is left in the formula.
+    A layer that widens has channels c1 in and c2 out, others c. What divides channels or the side is written in as a
+    factor and taken out again, so that no rounding is left in the formula.
     """
     import sympy  # noqa: PLC0415 - slow import, only for formulas
 
     c, c1, c2, h = sympy.symbols("c c1 c2 h", integer=True, positive=True)
     step = max(layer.divides, form.divides)
     given = (c1, step * c2) if layer.widens else (step * c, step * c)
-    counts, params = count_form(form, *given, stride, stride * h)
-    real = {c: c / step, c2: c2 / step}
+    counts, params = count_form(form, *given, stride, stride * form.window * h)
+    real = {c: c / step, c2: c2 / step, h: h / form.window}
     return str(sympy.expand(params.subs(real))), str(sympy.expand(sympy.sympify(counts.macs).subs(real)))
 
 

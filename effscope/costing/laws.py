@@ -188,6 +188,8 @@ LAWS: dict[str, Law] = {
     "upsample": lambda args, inputs, out: {"resample": UPSAMPLING[args["mode"]] * math.prod(out)},
     "resize_as": lambda args, inputs, out: {"resample": UPSAMPLING[args["mode"]] * math.prod(out)},
     "space_to_depth": _free,
+    "windows": _free,
+    "unwindow": _free,
     "add": _add,
     "broadcast_add": _add,
     "mul": _per_element("elementwise", 1),

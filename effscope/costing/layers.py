@@ -16,7 +16,7 @@ from effscope.spec.emit import Emitter, Value
 
 STANDARD = "standard"
 CONV = re.compile(r"conv(\d+)x(\d+)")
-EXPANSION, PATCH, CLASSES = 6, 4, 80
+EXPANSION, PATCH, WINDOW, CLASSES = 6, 4, 8, 80
 
 Emit = Callable[[Emitter, Value, Any, int], Value]
 """Emitter, input map, output channels, stride -> output map."""
@@ -32,6 +32,7 @@ class Form:
         source: where it comes from.
         divides: what its output channels must be a multiple of.
         strides: the strides it can have; none named, any.
+        window: its formula holds for sides that are a multiple of this; others are padded.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Form:
     source: str = ""
     divides: int = 1
     strides: tuple[int, ...] = ()
+    window: int = 1
 
     def fits(self, c_out: int, stride: int, size: int) -> bool:
         """Whether it can be built at these sizes."""
@@ -120,6 +122,10 @@ def _dense_attention(e: Emitter, x: Value, c: Any, s: int) -> Value:
     return e.add("add", x, attention.attention(e.at("attn"), x, attention.psa_heads(c)))
 
 
+def _window_attention(e: Emitter, x: Value, c: Any, s: int) -> Value:
+    return e.add("add", x, attention.window_attention(e.at("attn"), x, attention.psa_heads(c), WINDOW))
+
+
 def _patch(e: Emitter, x: Value, c: Any, s: int) -> Value:
     return e.conv2d(x, c, PATCH, PATCH, p=0, bias=True, name="proj")
 
@@ -162,6 +168,7 @@ POOLS = (
 )
 MIXERS = (
     Form("attention", _dense_attention, "YOLOv10's attention over all channels"),
+    Form("window attention", _window_attention, "Swin (arXiv 2103.14030), squares of 8 x 8", window=WINDOW),
     Form("psa", lambda e, x, c, s: attention.psa(e, x, c), "YOLOv10 (arXiv 2405.14458, 3.3): half of the channels"),
     Form("c2psa", lambda e, x, c, s: attention.c2psa(e, x, c), "YOLO11, one block"),
 )

@@ -29,6 +29,8 @@ from effscope.nn.tensor_ops import (
     SpaceToDepth,
     Split,
     Transpose,
+    Unwindow,
+    Windows,
 )
 
 Args = Mapping[str, Any]
@@ -151,6 +153,8 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | Tensor]] = {
     "upsample": lambda a: nn.Upsample(scale_factor=a["scale"], mode=a["mode"]),
     "resize_as": lambda a: ResizeAs(a["mode"]),
     "space_to_depth": lambda a: SpaceToDepth(),
+    "windows": lambda a: Windows(a["size"]),
+    "unwindow": lambda a: Unwindow(a["size"]),
     "add": lambda a: Add(),
     "broadcast_add": lambda a: Add(),
     "mul": lambda a: Mul(),

@@ -185,6 +185,33 @@ class ReshapeAs(nn.Module):
         return x.reshape(x.shape[0], x.shape[1], *reference.shape[2:])
 
 
+class Windows(nn.Module):
+    """A map (B, C, H, W) as (B, windows, C, positions): squares row by row, zeros where the last ones hang over."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        m, (b, c, h, w) = self.size, x.shape
+        cells = F.pad(x, (0, -w % m, 0, -h % m)).reshape(b, c, -(-h // m), m, -(-w // m), m)
+        return cells.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c, m * m)
+
+
+class Unwindow(nn.Module):
+    """The inverse of `Windows`, to the sides of another map."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor, reference: Tensor) -> Tensor:
+        m, (h, w), (b, _, c, _) = self.size, reference.shape[2:], x.shape
+        rows, columns = -(-h // m), -(-w // m)
+        cells = x.reshape(b, rows, columns, c, m, m).permute(0, 3, 1, 4, 2, 5)
+        return cells.reshape(b, c, rows * m, columns * m)[..., :h, :w]
+
+
 class SpaceToDepth(nn.Module):
     """Each 2 x 2 cell into channels: (row, column) parity (even, even), (odd, even), (even, odd), (odd, odd)."""
 

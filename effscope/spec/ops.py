@@ -119,6 +119,8 @@ OPS: dict[str, Op] = {
     "upsample": Op(("scale", "mode"), rules.upsample),
     "resize_as": Op(("mode",), rules.resize_as),
     "space_to_depth": Op((), rules.space_to_depth),
+    "windows": Op(("size",), rules.windows),
+    "unwindow": Op(("size",), rules.unwindow),
     "add": Op((), rules.equal),
     "broadcast_add": Op((), rules.product),
     "mul": Op((), rules.product),

@@ -137,6 +137,18 @@ def reshape_as(args: Args, inputs: Sequence[Shape]) -> Shape:
     return (b, c, h, w)
 
 
+def windows(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, windows, C, positions of one): sides that are no multiple of the window are padded."""
+    b, c, h, w = inputs[0]
+    size = args["size"]
+    return (b, -(-h // size) * -(-w // size), c, size * size)
+
+
+def unwindow(args: Args, inputs: Sequence[Shape]) -> Shape:
+    (b, _, c, _), reference = inputs
+    return (b, c, *reference[2:])
+
+
 def space_to_depth(args: Args, inputs: Sequence[Shape]) -> Shape:
     b, c, h, w = inputs[0]
     if isinstance(h, int) and (h % 2 or w % 2):
