@@ -15,6 +15,7 @@ from effscope.costing.foreign_laws import GATES, function_of
 from effscope.costing.laws import elements
 from effscope.spec.graph import Source
 from effscope.spec.ops import Slot
+from effscope.spec.shape_rules import indices
 
 
 class Rule(NamedTuple):
@@ -74,8 +75,9 @@ def _affine(yes: int, no: int) -> Callable[[NodeCost], int]:
     """So much per value of a norm with a trained scale, and without."""
 
     def count(row: NodeCost) -> int:
-        scale = row.node.args.get("operands", (None, None))[1]  # of norms that run as they are
-        return int((yes if row.weights or isinstance(scale, Slot) else no) * elements(row.inputs[0]))
+        given = row.node.args.get("operands", ())  # of norms that run as they are
+        scaled = any(isinstance(value, Slot) for value in given[1:3])
+        return int((yes if row.weights or scaled else no) * elements(row.inputs[0]))
 
     return count
 
@@ -93,8 +95,27 @@ PRODUCTS = "linear matmul einsum attention mm bmm"
 CELLS = "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
 NORMS = "layernorm groupnorm layer_norm native_layer_norm group_norm"
 
+
+def _first_by_columns(row: NodeCost) -> int:
+    """Values of the first factor times columns of the second."""
+    a, b = row.inputs[:2]
+    return int(math.prod(a) * b[-1])
+
+
+def _einsum_path(row: NodeCost) -> int:
+    """numpy's estimate of a path, halved; of what runs as it is, our own count."""
+    equation = row.node.args.get("equation")
+    if equation is None:
+        return macs(row)
+    lengths = indices(equation, row.inputs)
+    contracted = set(lengths) - set(equation.split("->")[1])
+    return int(math.prod(lengths.values()) // (1 if contracted else 2))
+
+
 FVCORE: Rules = {
-    **rules("multiply-adds", macs, f"{CONVS} {PRODUCTS} {CELLS}"),
+    **rules("multiply-adds", macs, f"{CONVS} linear attention mm bmm {CELLS}"),
+    **rules("broadcasting is not seen", _first_by_columns, "matmul"),
+    **rules("products of values count half, sums of one operand fully", _einsum_path, "einsum"),
     **rules("2 per value of a batch norm", _affine(2, 1), "batchnorm batch_norm"),
     **rules("5 per value of a norm", _affine(5, 4), f"{NORMS} instance_norm"),
     **rules("1 per value of a nearest upsampling, 4 of a bilinear one", _by_mode(1, 4), "upsample resize_as"),
@@ -113,29 +134,28 @@ def unseen_by_fvcore(source: Source) -> str:
 STEPWISE = f"gru rnn_tanh rnn_relu {CELLS}"
 """Recurrent layers that torch runs as matrix products on a CPU; an LSTM is one kernel."""
 
-TORCH: Rules = rules(
-    "multiply-adds", _twice_macs, f"{CONVS} {PRODUCTS} sdpa mha scaled_dot_product_attention {STEPWISE}"
-)
+
+def _no_vectors(row: NodeCost) -> int:
+    """A matrix times a vector is an operation the counter does not know."""
+    return 0 if len(row.inputs[1]) == 1 else _twice_macs(row)
+
+
+TORCH: Rules = {
+    **rules("multiply-adds", _twice_macs, f"{CONVS} linear einsum attention mm bmm inner tensordot {STEPWISE}"),
+    **rules("multiply-adds", _twice_macs, "sdpa mha scaled_dot_product_attention"),
+    **rules("a matrix times a vector is not counted", _no_vectors, "matmul"),
+}
 
 
 def unseen_by_torch(source: Source) -> str:
     return "torch's fused kernel for attention at inference is not counted" if source.fused else ""
 
 
-def _thop_conv(row: NodeCost) -> int:
-    """Output values times input channels of a group times the kernel, transposed or not."""
-    x, kernel, groups = row.inputs[0], *_kernel(row)
-    return int(elements(row.shape) * (x[1] // groups) * kernel)
-
-
-def _kernel(row: NodeCost) -> tuple[int, int]:
-    """Values of the kernel per pair of channels, and groups, of a convolution in any form."""
-    args = row.node.args
-    if "k" in args:
-        return math.prod(args["k"]), args["groups"]
-    weight = row.inputs[1]
-    per_group = weight[0] if "transpose" in row.node.op else weight[1]
-    return math.prod(weight[2:]), args.get("groups") or row.inputs[0][1] // per_group
+def _thop_transposed(row: NodeCost) -> int:
+    """Output values times input channels of a group times the kernel."""
+    args, x, out = row.node.args, row.inputs[0], row.shape
+    groups, kernel = (args["groups"], args["k"]) if "k" in args else (out[1] // row.inputs[1][1], row.inputs[1][2:])
+    return int(elements(out) * (x[1] // groups) * math.prod(kernel))
 
 
 def _softmax(row: NodeCost) -> int:
@@ -164,7 +184,9 @@ RECURRENT_LAYERS = "lstm gru rnn_tanh rnn_relu"
 
 THOP: Rules = {
     **rules("multiply-adds", macs, "conv2d conv2d_given conv1d conv3d linear"),
-    **rules("per output value, also transposed", _thop_conv, "conv_transpose2d conv_transpose1d conv_transpose3d"),
+    **rules(
+        "per output value, also transposed", _thop_transposed, "conv_transpose2d conv_transpose1d conv_transpose3d"
+    ),
     **rules("4 per value of a norm", _affine(4, 2), "batchnorm layernorm batch_norm layer_norm instance_norm"),
     **rules("1 per value", _out(1), "avgpool avg_pool2d prelu"),
     **rules("1 per value read and given by adaptive pooling", _adaptive, "adaptive_avgpool adaptive_avg_pool2d"),
@@ -172,6 +194,7 @@ THOP: Rules = {
     **rules("1 per value of a nearest upsampling, 11 of a bilinear one", _by_mode(1, 11), "upsample resize_as"),
     **rules("1 per value of a nearest upsampling", _out(1), "upsample_nearest2d"),
     **rules("11 per value of a bilinear upsampling", _out(11), "upsample_bilinear2d"),
+    **rules("259 per value of a bicubic upsampling", _out(259), "upsample_bicubic2d"),
     **rules("gates and states too", _thop_recurrent, f"{RECURRENT_LAYERS} {CELLS}"),
 }
 
@@ -228,6 +251,7 @@ ULTRALYTICS_THOP: Rules = {
     **rules("1 per value", _out(1), "prelu"),
     **rules("0 per value of a nearest upsampling, 11 of a bilinear one", _by_mode(0, 11), "upsample resize_as"),
     **rules("11 per value of a bilinear upsampling", _out(11), "upsample_bilinear2d"),
+    **rules("259 per value of a bicubic upsampling", _out(259), "upsample_bicubic2d"),
     **rules("gates and states too", _thop_recurrent, f"{RECURRENT_LAYERS} {CELLS}"),
 }
 ALSO_HOOKED = HOOKED | {"GroupNorm", "Bilinear", "MultiheadAttention", "RMSNorm"}

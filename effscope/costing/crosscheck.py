@@ -14,9 +14,9 @@ from io import StringIO
 import torch
 from torch import Tensor, nn
 
-from effscope.errors import EffscopeError
 from effscope.results import CounterRow, CountersResult, version
 
+REASON_LENGTH = 80
 EXTRA = 'pip install "effscope[crosscheck]"'
 
 
@@ -77,17 +77,17 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
         return replace(row, version=f"another package answers to the name {tool.distribution}: not compared")
     first = next(module.parameters(), torch.zeros(()))
     image = torch.zeros(1, 3, imgsz, imgsz, device=first.device, dtype=first.dtype)
-    with _quiet():
+    with quiet():
         try:
             measured = tool.run(copy.deepcopy(module).eval(), image)
         except Exception as e:  # the tools raise whatever they and the model raise
             reason = (str(e).splitlines() or [type(e).__name__])[0]
-            raise EffscopeError(f"{row.counter} {found} fails on {type(module).__name__}: {reason[:160]}") from e
+            return replace(row, version=f"{found} fails: {reason[:REASON_LENGTH]}")
     return replace(row, measured=measured, version=found)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Nothing printed, logged or warned; the random state kept."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -103,6 +103,33 @@ def _matmul(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     return {"macs": math.prod(lead) * rows * columns * a[-1]}
 
 
+def _inner(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """The last dimensions of both are contracted."""
+    return {"macs": math.prod(inputs[0]) * math.prod(inputs[1][:-1])}
+
+
+def _tensordot(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    contracted = math.prod(inputs[0][d] for d in args["operands"][2])
+    return {"macs": math.prod(inputs[0]) * math.prod(inputs[1]) // contracted}
+
+
+def _addbmm(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """The products of a batch of matrices, summed over the batch."""
+    a, b = _tensors(args, inputs, 1, 2)
+    return {"macs": math.prod(a) * b[-1], "elementwise": a[0] * math.prod(out)}
+
+
+def _affine_grid(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """Every position, with a one behind it, times the matrix."""
+    return {"macs": math.prod(out) * inputs[0][-1]}
+
+
+def _conv_tbc(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """Time, batch, channels."""
+    macs = math.prod(inputs[1]) * out[0] * out[1]
+    return {"macs": macs, "conv_macs": macs, "bias": math.prod(out)}
+
+
 def _sum_and_product(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     """addmm, baddbmm, addmv with their factors: the product of the second and third tensor, and a sum."""
     a = _tensors(args, inputs, 1)[0]
@@ -133,19 +160,23 @@ def _sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def _einsum(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """Pair by pair from the left, as torch contracts without a path: each pair costs the product of its indices."""
+    """Pair by pair from the left, as torch contracts without a path: each pair costs the product of its indices, less
+    those that only one of the two has and nothing needs later, which are summed out before. A pair that contracts
+    nothing is a product of values."""
     tensors = [inputs[slot.n] for slot in _slots(args["operands"][1])]
     terms, result = _spelt_out(args["operands"][0].replace(" ", ""), tensors)
     lengths: dict[str, int] = {}
     for letters, shape in zip(terms, tensors, strict=True):
         for letter, n in zip(letters, shape, strict=True):
             lengths[letter] = max(n, lengths.get(letter, 1))
-    macs, left = 0, set(terms[0])
+    columns, left = {"macs": 0, "elementwise": 0}, set(terms[0])
     for n, right in enumerate(terms[1:], 1):
-        joined = left | set(right)
-        macs += math.prod(lengths[letter] for letter in joined)
-        left = joined & (set(result).union(*terms[n + 1 :]))
-    return {"macs": macs}
+        later = set(result).union(*terms[n + 1 :])
+        shared = left & set(right)
+        joined = shared | ((left | set(right)) & later)
+        columns["macs" if shared - later else "elementwise"] += math.prod(lengths[letter] for letter in joined)
+        left = joined & later
+    return columns
 
 
 def _spelt_out(equation: str, tensors: Sequence[Shape]) -> tuple[list[str], str]:
@@ -205,7 +236,12 @@ LAWS_OF_FUNCTIONS: tuple[tuple[str, Law], ...] = (
     ("conv_transpose1d conv_transpose2d conv_transpose3d", _conv_transpose),
     ("torchvision.deform_conv2d", _deform_conv2d),
     ("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", _recurrent),
-    ("matmul mm bmm mv dot vdot inner linalg_vecdot", _matmul),
+    ("conv_tbc", _conv_tbc),
+    ("matmul mm bmm mv dot vdot linalg_vecdot", _matmul),
+    ("inner", _inner),
+    ("tensordot", _tensordot),
+    ("addbmm", _addbmm),
+    ("affine_grid_generator", _affine_grid),
     ("addmm baddbmm addmv", _sum_and_product),
     ("linear", _linear),
     ("bilinear", _bilinear),
@@ -227,6 +263,7 @@ LAWS_OF_FUNCTIONS: tuple[tuple[str, Law], ...] = (
     ("grid_sampler grid_sampler_2d", _grid_sample),
     ("topk sort argsort msort kthvalue", _sorting),
     ("cdist", _distances),
+    ("cosine_similarity", _per_input("elementwise", 6)),
 )
 """Functions of torch, and their law. A value between two costs 3; a cubic one takes five of four taps, 7 each."""
 

@@ -111,7 +111,13 @@ def _matmul(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
 
 
 def _einsum(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
-    return {"macs": math.prod(indices(args["equation"], inputs).values())}
+    """What only one operand has is summed out before, as torch does; where nothing is contracted, it is a product of
+    values."""
+    given, result = args["equation"].split("->")
+    left, right = given.split(",")
+    lengths = indices(args["equation"], inputs)
+    joined = {letter: n for letter, n in lengths.items() if letter in result or (letter in left and letter in right)}
+    return {"macs" if set(joined) - set(result) else "elementwise": math.prod(joined.values())}
 
 
 def _attention(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:

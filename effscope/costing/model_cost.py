@@ -92,7 +92,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         flops=whole.flops,
         conv_flops=whole.conv_flops,
         bytes=whole.bytes,
-        uncounted=tuple(f"{row.name} x {row.calls}" if row.calls > 1 else row.name for row in _uncounted(rows)),
+        uncounted=tuple(f"{row.name} x {row.calls}" if row.calls > 1 else row.name for row in uncounted(rows)),
         layers=(
             *(_row(*outline.rows[part], group, size, outline.stages.get(part)) for part, group in by_part.items()),
             *apart,
@@ -108,8 +108,8 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         ).peak_activation_bytes,
         peak_at=where,
         forms=shown,
-        coverage=_coverage(rows),
-        uncounted_ops=_uncounted(rows),
+        coverage=coverage(rows),
+        uncounted_ops=uncounted(rows),
     )
 
 
@@ -181,7 +181,7 @@ def _form_row(name: str, form: Graph, rows: Sequence[NodeCost], size: int) -> Fo
     return FormRow(name, params, counts.macs, counts.flops, counts.conv_flops, size * moved, size * peak)
 
 
-def _coverage(rows: Iterable[NodeCost]) -> dict[str, int]:
+def coverage(rows: Iterable[NodeCost]) -> dict[str, int]:
     """How many operations are counted, free (they move or re-label values), and not counted."""
     kinds = Counter(_kind(row) for row in rows if row.node.op not in FREE)
     return {kind: kinds[kind] for kind in ("counted", "free", "uncounted")}
@@ -193,7 +193,7 @@ def _kind(row: NodeCost) -> str:
     return "counted" if row.counts.flops else "free"
 
 
-def _uncounted(rows: Iterable[NodeCost]) -> tuple[UncountedRow, ...]:
+def uncounted(rows: Iterable[NodeCost]) -> tuple[UncountedRow, ...]:
     """What computes and has no law, with how often it is called and a bound on its multiply-adds.
 
     The bound: every value given depends on every value read and every parameter at most once. It is loose, but holds

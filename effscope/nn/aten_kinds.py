@@ -8,7 +8,8 @@ narrow contiguous detach detach_ alias lift_fresh_copy to unbind chunk split spl
 feature_dropout alpha_dropout zeros zeros_like ones ones_like full full_like empty empty_like arange movedim swapaxes
 numpy_T type_as new_zeros new_ones new_full scalar_tensor tensor_split identity mH mT adjoint diagonal view_as
 unsafe_chunk unsafe_split squeeze_ unsqueeze_ matrix_H moveaxis swapdims view_as_real view_as_complex real imag
-sym_size _assert_tensor_metadata linspace atleast_2d broadcast_to expand_copy ravel hsplit vsplit
+sym_size _assert_tensor_metadata linspace atleast_2d broadcast_to expand_copy ravel hsplit vsplit eye hann_window
+hamming_window tril_indices triu_indices rand randn rand_like randn_like randint
 """
 VIEWS = frozenset(_VIEWS.split())
 """Functions that re-label values or make constants: they cost nothing. Some copy where memory is laid out otherwise,
@@ -18,7 +19,7 @@ _COPIES = """
 clone _to_copy stack roll repeat repeat_interleave flip pad constant_pad_nd reflection_pad1d reflection_pad2d
 replication_pad2d index index_select gather pixel_shuffle pixel_unshuffle channel_shuffle meshgrid upsample_nearest1d
 upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d native_channel_shuffle unfold im2col copy_ copy fill
-fill_ slice_scatter select_scatter index_put index_put_ embedding hstack vstack column_stack concat tile rot90
+fill_ zero_ slice_scatter select_scatter index_put index_put_ embedding hstack vstack column_stack concat tile rot90
 masked_select take take_along_dim scatter tril triu one_hot max_unpool2d _pad_circular reflection_pad3d
 replication_pad1d replication_pad3d
 """

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from effscope.costing.foreign_laws import function_of
 from effscope.costing.laws import is_counted
+from effscope.errors import EffscopeError
 from effscope.nn.aten_kinds import KINDS
 from effscope.nn.aten_map import ATEN, FIRST
 from effscope.nn.calls import Primitive, called, target_name
@@ -52,9 +54,17 @@ def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Impor
     own hooks do not run.
 
     Raises:
-        EffscopeError: torch.export cannot trace it, with its reason in one line.
+        EffscopeError: torch.export cannot trace it, with its reason in one line; the size of a value depends on what is
+            in the values before it.
     """
-    found = _Importer(module, exported(module, shape, name), name).run()
+    program = exported(module, shape, name)
+    try:
+        found = _Importer(module, program, name).run()
+    except GuardOnDataDependentSymNode:
+        raise EffscopeError(
+            f"{name} cannot be counted: how large its values are depends on what is in them (non-maximum suppression, "
+            "masks); give the part of it before that"
+        ) from None
     notes = _uncounted_share(found.graph, sum(p.numel() for p in module.parameters()))
     stages = {part: stage.number for stage in resolutions(found.graph, shape) for part in stage.parts}
     return replace(found, outline=replace(found.outline, stages=stages, notes=notes))
