@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from effscope.costing.estimate import NodeCost
 from effscope.costing.laws import VIEWS_ONLY, elements
+from effscope.spec.graph import INPUT
 
 WEIGHTS = frozenset({"parameter", "constant"})
 """Stored with the weights, so no activation."""
@@ -14,8 +15,9 @@ WEIGHTS = frozenset({"parameter", "constant"})
 def peak_elements(rows: Sequence[NodeCost], outputs: Iterable[str]) -> tuple[int, str]:
     """The most values that live at once, and the node that runs then.
 
-    Nodes run in order, nothing is written in place, outputs live to the end, and what only re-labels memory
-    (`VIEWS_ONLY`) keeps alive what it re-labels.
+    Nodes run in order, nothing is written in place, the image and the outputs live to the end, and what only re-labels
+    memory (`VIEWS_ONLY`) keeps alive what it re-labels. It is the least a runtime needs that reuses no buffer under a
+    value still to be read; torch itself holds the arguments of a running layer a little longer.
 
     Args:
         rows: every node with its shape, in forward order, the input among them.
@@ -28,7 +30,7 @@ def peak_elements(rows: Sequence[NodeCost], outputs: Iterable[str]) -> tuple[int
         holder[name] = holder[inputs[0]] if row.node.op in VIEWS_ONLY and inputs else name
         for read in (name, *inputs):
             last[holder[read]] = n
-    last |= {holder[name]: len(rows) for name in outputs}
+    last |= {holder[name]: len(rows) for name in (INPUT, *outputs) if name in holder}
     ends: dict[int, list[int]] = {}
     live, most, where = 0, 0, ""
     for n, row in enumerate(rows):

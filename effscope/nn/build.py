@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,10 +22,12 @@ Make = Callable[[Node], Owner]
 
 @dataclass(frozen=True)
 class Wiring:
-    """What a layer reads and gives: node names of other layers, and of its own nodes that others need."""
+    """What a layer reads and gives: node names of other layers, and of its own nodes that others need; and what nobody
+    reads once it has run."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    done: tuple[str, ...] = ()
 
 
 class Network(nn.Module):
@@ -58,6 +60,8 @@ class Network(nn.Module):
             wires = self.wiring[position]
             made = layer(*(known[name] for name in wires.inputs))
             known.update(zip(wires.outputs, made if isinstance(layer, fx.GraphModule) else (made,), strict=True))
+            for name in wires.done:
+                del known[name]
         return {view: tuple(known[name] for name in names) for view, names in self.spec.views.items()}
 
 
@@ -127,7 +131,17 @@ def _assemble(graph: Graph, make: Make) -> Network:
         if graph.in_layer(layer_id):
             wiring[str(n)] = _wire(graph, layer_id)
             layers[str(n)] = _layer_module(graph, layer_id, f"model.{n}", wiring[str(n)], make)
-    return Network(graph, layers, wiring)
+    return Network(graph, layers, _released(graph, wiring))
+
+
+def _released(graph: Graph, wiring: dict[str, Wiring]) -> dict[str, Wiring]:
+    """The wiring with every value let go of behind the layer that reads it last."""
+    kept = {name for names in graph.views.values() for name in names}
+    released: dict[str, Wiring] = {}
+    for position, wires in reversed(wiring.items()):
+        released[position] = replace(wires, done=tuple(name for name in wires.inputs if name not in kept))
+        kept |= set(wires.inputs)
+    return dict(reversed(released.items()))
 
 
 def build(graph: Graph, seed: int = 0) -> Network:
