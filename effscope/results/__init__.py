@@ -16,6 +16,7 @@ from effscope.results.counting import (
     ZooRow,
 )
 from effscope.results.judging import EvalResult, ExportResult, SearchResult, TrainResult, Trial
+from effscope.results.latency import DeviceRow, DevicesResult, LatencyResult, LatencyRow
 from effscope.results.ranking import HeadUse, OrderVariant, RankResult, Spectrum, StageRank
 
 __all__ = [
@@ -25,11 +26,15 @@ __all__ = [
     "Alternative",
     "CostResult",
     "CostRow",
+    "DeviceRow",
+    "DevicesResult",
     "DiffResult",
     "DiffRow",
     "EvalResult",
     "ExportResult",
     "HeadUse",
+    "LatencyResult",
+    "LatencyRow",
     "LayerCostResult",
     "OrderVariant",
     "Origin",
