@@ -110,6 +110,30 @@ class LayerCostConfig:
 
 
 @dataclass(frozen=True)
+class LatencyConfig:
+    """`effscope latency`: one image at a time.
+
+    `typical` objects are in the picture whose post-processing counts in the totals: COCO val2017 has 36,781 boxes in
+    5,000 pictures, 7 each. `predict` is a device of `costing/devices.csv`, or None for this machine, measured.
+    """
+
+    imgsz: int = 640
+    device: str = "auto"
+    threads: int | None = None  # None: as many as torch has
+    dtype: str = "float32"  # float32 | float16 | bfloat16
+    runtime: str = "torch"  # torch | onnx
+    rounds: int = 15
+    objects: tuple[int, ...] = (0, 10, 100, 300)
+    typical: int = 10
+    conf: float = 0.25  # lowest score for use: the best class of a box
+    scoring_conf: float = 0.001  # lowest score for AP: every class of a box
+    predict: str | None = None
+    predict_dtype: str | None = None  # None: as `dtype`
+    fresh: bool = False  # measure this machine's peak and bandwidth again
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class ScaleConfig:
     """`effscope cost --scale`: compound scaling, each factor to the power of phi. Source: arXiv 1905.11946."""
 
@@ -178,13 +202,17 @@ CHOICES = {
     "head": ("light", "keep"),
     "rule": ("margin", "paper"),
     "at": ("stage", "block", "all"),
+    "runtime": ("torch", "onnx"),
 }
 """Settings that are one of a few words."""
 
 IMGSZ_MULTIPLE = 32
 """Largest stride of the detectors: maps of other image sizes do not fit together."""
 
-AT_LEAST_ONE = ("imgsz", "base_epochs", "epochs", "batch", "limit_train", "limit_val", "limit", "cin", "stride", "size")
+AT_LEAST_ONE = (
+    "imgsz", "base_epochs", "epochs", "batch", "limit_train", "limit_val", "limit", "cin", "stride", "size", "rounds",
+    "threads",
+)  # fmt: skip
 
 
 def check(settings: dict[str, Any], *, detector: bool = True) -> None:

@@ -16,11 +16,15 @@ from effscope.files import write_bytes, write_text
 from effscope.results import (
     CostResult,
     CostRow,
+    DeviceRow,
+    DevicesResult,
     DiffResult,
     DiffRow,
     EvalResult,
     ExportResult,
     HeadUse,
+    LatencyResult,
+    LatencyRow,
     LayerCostResult,
     OrderVariant,
     Origin,
@@ -48,6 +52,10 @@ TRIAL = Trial(8, "cib", 90, 900, 0.3, 0.41, (0.4, 0.42), 0.4, 0.01, (-0.01, 0.03
 STAGE = StageRank(8, "model.21.cv2.conv", (256, 384), 256, 8, 0.03125, 0.5, 99.5, 3.25, (1, 2), False)
 NOT_RANKED = StageRank(1, "model.2.cv2.conv", (32, 9), 32, None, None, None, None, None, (), False, "depthwise")
 
+LATENCY_ROWS = (
+    LatencyRow("m", "forward", "whole", 9.5, 0.5, 9.1, 4.5, "compute", 900, 90),
+    LatencyRow("m", "NMS, 10 objects, conf 0.25", "post", 0.4, 0.1, 0.3),
+)
 ZOO_ROWS = (ZooRow("yolov8n", 9, 8, 7, 6, 5, 4, 3.2, 8.7), ZooRow("other"))
 
 EXAMPLES: dict[type[Result], Result] = {
@@ -58,6 +66,11 @@ EXAMPLES: dict[type[Result], Result] = {
     LayerCostResult: api.layer_cost("conv3x3", 8),
     ScaleResult: api.scaled_cost("yolov8n", "0,1"),
     DiffResult: api.diff("yolov8n", "yolov10n"),
+    DevicesResult: DevicesResult((DeviceRow("Raspberry Pi 4", 48e9, None, None, 12.8e9, "a brief"),), MADE),
+    LatencyResult: LatencyResult(
+        64, "a processor", 2, "float32", "torch", 5, "NVIDIA T4", "float16", 65e12, 320e9, 203.125, "a paper", True,
+        LATENCY_ROWS, MADE, {"m": 1.02}, ("a note",),
+    ),
     RankResult: RankResult(
         "m", "s", {"at": "stage", "threshold": 0.5}, (STAGE, NOT_RANKED), (8,), MADE, ((8, 4),), ((8, 4, 7),),
         (OrderVariant("threshold 0.3", (8, 4), ((8, 4),), 0.5), OrderVariant("model x", (8,))),
@@ -113,6 +126,8 @@ COLUMNS = {
     LayerCostResult: ["name", "params", "macs", "flops", "ratio", "activation_bytes", "bytes", "intensity", "source"],
     ScaleResult: [f.name for f in fields(ScaleRow)],
     DiffResult: [f.name for f in fields(DiffRow)],
+    DevicesResult: [f.name for f in fields(DeviceRow)],
+    LatencyResult: [f.name for f in fields(LatencyRow)],
     RankResult: [f.name for f in fields(StageRank)],
     EvalResult: ["class", "ap"],
     TrainResult: ["class", "ap"],
@@ -120,7 +135,7 @@ COLUMNS = {
 }
 ROWS = {
     CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, ScaleResult: 2,
-    DiffResult: 10, RankResult: 2, EvalResult: 2,
+    DiffResult: 10, DevicesResult: 1, LatencyResult: 2, RankResult: 2, EvalResult: 2,
     TrainResult: 2, SearchResult: 1,
 }  # fmt: skip
 

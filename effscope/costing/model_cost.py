@@ -68,11 +68,8 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     counted = [row for row in rows if row.node.op != "input"]
     size = ITEM_BYTES[dtype]
 
-    def stage_of(row: NodeCost) -> str:
-        part = row.node.layer
-        return f"stage {outline.stages[part]}" if part in outline.stages else HEAD if part in outline.heads else REST
-
-    by_part, by_stage = _grouped(counted, lambda r: r.node.layer), _grouped(counted, stage_of)
+    by_part = _grouped(counted, lambda r: r.node.layer)
+    by_stage = _grouped(counted, lambda r: stage_of(outline, r.node.layer))
     by_op = _grouped(counted, _operation)
     order = {f"stage {k}": k for k in dict.fromkeys(outline.stages.values()) if f"stage {k}" in by_stage}
     others = [name for name in (REST, HEAD) if name in by_stage]
@@ -111,6 +108,11 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         coverage=coverage(rows),
         uncounted_ops=uncounted(rows),
     )
+
+
+def stage_of(outline: Outline, part: str) -> str:
+    """ "stage k", "head" or "between stages": where a part of a graph belongs."""
+    return f"stage {outline.stages[part]}" if part in outline.stages else HEAD if part in outline.heads else REST
 
 
 def _grouped(rows: list[NodeCost], key: Callable[[NodeCost], str]) -> dict[str, list[NodeCost]]:

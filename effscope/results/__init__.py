@@ -19,6 +19,7 @@ from effscope.results.counting import (
     ZooRow,
 )
 from effscope.results.judging import EvalResult, ExportResult, SearchResult, TrainResult, Trial
+from effscope.results.latency import DeviceRow, DevicesResult, LatencyResult, LatencyRow
 from effscope.results.ranking import HeadUse, OrderVariant, RankResult, Spectrum, StageRank
 
 __all__ = [
@@ -31,12 +32,16 @@ __all__ = [
     "CounterRow",
     "CounterTerm",
     "CountersResult",
+    "DeviceRow",
+    "DevicesResult",
     "DiffResult",
     "DiffRow",
     "EvalResult",
     "ExportResult",
     "FormRow",
     "HeadUse",
+    "LatencyResult",
+    "LatencyRow",
     "LayerCostResult",
     "OrderVariant",
     "Origin",

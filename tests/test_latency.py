@@ -1,0 +1,287 @@
+"""Measured times: complete rows, nothing left changed behind, post-processing that finds what was put in. No test
+asserts a time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from effscope.config import EvalConfig, LatencyConfig
+from effscope.costing import here, latency, subjects
+from effscope.costing.roofline import device, list_devices
+from effscope.costing.scenes import decoded
+from effscope.costing.timing import WARM_UP, Spread, by_turns, threads
+from effscope.detect.predict import select
+from effscope.errors import EffscopeError
+from effscope.expand import expand
+from effscope.families.catalog import layout
+from effscope.models import Model, open_model
+from effscope.nn.build import build
+from effscope.reporting.latency_plots import plot_latency
+from effscope.reporting.latency_tables import devices_table, latency_table
+from effscope.reporting.render import to_markdown
+from effscope.results import LatencyResult, LatencyRow
+
+QUICK = LatencyConfig(imgsz=64, device="cpu", rounds=2, objects=(0, 5), typical=5, predict="T4")
+STAGES = [f"stage {k}" for k in range(1, 9)]
+PARTS = [*STAGES, "between stages", "head"]
+
+
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """A cache of its own and measurements of no length; holds what was measured."""
+    measured: list[str] = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(here, "_peak", lambda place, dtype: measured.append(str(dtype)) or 2e9)
+    monkeypatch.setattr(here, "_bandwidth", lambda place: 1e9)
+    return measured
+
+
+class Small(nn.Module):
+    """A foreign module in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.body(x).mean((2, 3))
+        return made
+
+
+@pytest.fixture(scope="module")
+def measured() -> LatencyResult:
+    names = ("yolov8n", "yolov10n", "torchvision:mobilenet_v3_small")
+    models = [*(open_model(name, imgsz=64) for name in names), open_model(Small(), imgsz=64)]
+    return latency.latency(models, QUICK)
+
+
+def parts_of(result: LatencyResult, model: str, *kinds: str) -> list[str]:
+    return [row.part for row in result.rows if row.model == model and row.kind in kinds]
+
+
+def test_rows_are_complete(measured: LatencyResult) -> None:
+    nms = [f"NMS, {n} objects, conf {conf}" for conf in ("0.25", "0.001") for n in (0, 5)]
+    top_k = [f"top-k, {n} objects" for n in (0, 5)]
+    for model, post in (("yolov8n", nms), ("yolov10n", [*top_k, *nms])):
+        assert parts_of(measured, model, "whole", "part") == ["forward", *PARTS]
+        assert parts_of(measured, model, "post") == post
+        assert parts_of(measured, model, "total") == [
+            "Latency_f", *(f"Latency with {part}" for part in post if ", 5 objects" in part)
+        ]  # fmt: skip
+        assert measured.parts_over_whole[model] > 0
+    for model in ("mobilenet_v3_small", "Small"):
+        assert parts_of(measured, model, "whole", "part", "post", "total") == ["forward"]
+    for row in measured.rows:
+        assert row.median_ms >= row.least_ms > 0 and row.iqr_ms >= 0
+        assert (row.predicted_ms is not None) == (row.bound in ("compute", "memory"))
+    assert (measured.runtime, measured.dtype, measured.fused) == ("torch", "float32", True)
+    assert measured.ridge == measured.peak / measured.bandwidth == device("T4").ridge("float32")
+
+
+def test_predicted_parts_sum_to_the_predicted_pass(measured: LatencyResult) -> None:
+    for model in ("yolov8n", "yolov10n"):
+        whole = measured.of(model, "forward")
+        rows = [measured.of(model, part) for part in PARTS]
+        assert sum(row.predicted_ms or 0 for row in rows) == pytest.approx(whole.predicted_ms)
+        assert sum(row.flops or 0 for row in rows) == whole.flops
+        assert sum(row.bytes or 0 for row in rows) == whole.bytes
+    with pytest.raises(KeyError, match="no part 'tail'"):
+        measured.of("yolov8n", "tail")
+
+
+def test_the_result_goes_through_json_and_into_a_table(measured: LatencyResult, tmp_path: Path) -> None:
+    data = json.loads(measured.to_json())
+    assert {"model", "part", "median_ms", "iqr_ms", "predicted_ms"} <= set(data["rows"][0])
+    assert LatencyResult.from_dict(data) == measured
+    table = latency_table(measured)
+    assert len(table.rows) == len(measured.rows) and all(len(row) == len(table.columns) for row in table.rows)
+    text = to_markdown(table)
+    assert f"{measured.threads} thread" in text and "float32" in text and "NVIDIA T4" in text
+    assert plot_latency(measured, tmp_path / "latency.png").stat().st_size > 10_000
+
+
+def test_devices_as_a_table() -> None:
+    table = devices_table(list_devices())
+    pi = next(row for row in table.rows if row[0] == "Raspberry Pi 4")
+    assert pi[1:6] == ("0.048", "-", "-", "12.8", "3.8") and "Cortex-A72" in pi[6]
+
+
+def test_everything_is_left_as_it_was() -> None:
+    module = Small().train()
+    module.body[3].eval()
+    modes = [part.training for part in module.modules()]
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    opened = open_model(module, imgsz=64)
+    before, random = torch.get_num_threads(), torch.get_rng_state()
+    result = latency.latency([opened], LatencyConfig(**{**vars(QUICK), "threads": 2}))
+    assert result.threads == 2
+    assert torch.get_num_threads() == before
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    assert [part.training for part in module.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+    assert not any(part._forward_hooks for part in module.modules())
+
+
+def test_progress_grows_to_one() -> None:
+    told: list[float] = []
+    latency.latency([open_model(Small(), imgsz=64)], QUICK, lambda fraction, text: told.append(fraction))
+    assert told == sorted(told) and told[-1] == 1.0
+
+
+def test_two_models_of_a_name_are_told_apart() -> None:
+    result = latency.latency([open_model(Small(), imgsz=64), open_model(Small(), imgsz=64)], QUICK)
+    assert [row.model for row in result.rows] == ["Small", "Small (2)"]
+
+
+def test_onnx_is_timed_in_its_own_runtime() -> None:
+    pytest.importorskip("onnxruntime")
+    config = LatencyConfig(**{**vars(QUICK), "runtime": "onnx"})
+    result = latency.latency([open_model("yolov10n")], config)
+    assert parts_of(result, "yolov10n", "whole", "part") == ["forward"]
+    assert all(part.startswith("NMS") for part in parts_of(result, "yolov10n", "post"))
+    assert any("ends in top-k" in note for note in result.notes)
+    with pytest.raises(EffscopeError, match="can be counted and ranked only"):
+        latency.latency([open_model(Small(), imgsz=64)], config)
+
+
+def test_onnx_that_is_not_installed_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(EffscopeError, match=r'pip install "effscope\[onnx\]"'):
+        latency.latency([open_model("yolov8n")], LatencyConfig(**{**vars(QUICK), "runtime": "onnx"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"predict": "T5"}, "unknown device 'T5'"),
+        ({"predict": "Raspberry Pi 4", "predict_dtype": "int8"}, "unknown dtype for Raspberry Pi 4"),
+        ({"dtype": "float8"}, "unknown dtype 'float8'"),
+        ({"runtime": "tensorrt"}, "unknown runtime 'tensorrt'"),
+        ({"rounds": 0}, "at least 1"),
+        ({"imgsz": 96}, "traced at 64 px: open it at 96 px"),
+        ({"runtime": "onnx", "dtype": "bfloat16", "predict_dtype": "float32"}, "on the processor in float32"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(change: dict[str, object], says: str) -> None:
+    with pytest.raises(EffscopeError, match=says):
+        latency.latency([open_model(Small(), imgsz=64)], LatencyConfig(**{**vars(QUICK), **change}))  # type: ignore[arg-type]
+
+
+def test_bare_tensors_cannot_be_run() -> None:
+    opened = Model("tensors", None, traced=open_model(Small(), imgsz=64).traced, imgsz=64, why="only tensors")
+    with pytest.raises(EffscopeError, match="tensors: only its tensors are known"):
+        latency.latency([opened], QUICK)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 100, 300])
+@pytest.mark.parametrize(("box_format", "multi_label"), [("xywh", False), ("xywh", True), ("xyxy", False)])
+def test_post_processing_finds_the_objects_put_in(n: int, box_format: str, multi_label: bool) -> None:
+    made = decoded(n, 8400, 80, 640, box_format, seed=n)
+    assert made.shape == (1, 84, 8400) and made.dtype == torch.float32
+    assert torch.equal(made, decoded(n, 8400, 80, 640, box_format, seed=n))
+    (found,) = select(made, box_format, EvalConfig(conf=0.25), multi_label)
+    assert len(found) == n
+    if n:
+        assert (found[:, 4] > 0.85).all()
+        above = int((made[0, 4:].amax(0) > 0.25).sum())
+        assert above == n if box_format == "xyxy" else above >= n
+    (scored,) = select(made, box_format, EvalConfig(conf=0.001), multi_label)
+    assert len(scored) >= n
+
+
+def test_a_picture_cannot_hold_more_objects_than_boxes() -> None:
+    with pytest.raises(EffscopeError, match="84 boxes at 64 px cannot find 100 objects"):
+        decoded(100, 84, 80, 64, "xywh")
+
+
+def test_a_head_with_few_boxes_is_asked_for_few_objects() -> None:
+    result = latency.latency([open_model("yolov8n")], LatencyConfig(imgsz=64, device="cpu", rounds=1, predict="T4"))
+    assert not any(", 100 objects" in row.part for row in result.rows)
+
+
+def test_this_machine_is_measured_once(small_machine: list[str], tmp_path: Path) -> None:
+    first = here.this_machine("cpu", threads=1)
+    assert (first.peak("float32"), first.bandwidth, first.ridge("float32")) == (2e9, 1e9, 2.0)
+    assert here.this_machine("cpu", threads=1) == first and len(small_machine) == 1
+    assert list((tmp_path / "effscope").iterdir()) == [here.cache_file()]
+    here.this_machine("cpu", threads=2)
+    here.this_machine("cpu", threads=1, dtype="bfloat16")
+    assert len(small_machine) == 3 and len(json.loads(here.cache_file().read_text())) == 3
+    here.this_machine("cpu", threads=1, fresh=True)
+    assert len(small_machine) == 4
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"a": 3}', "\x00", "KEY"])
+def test_an_unsound_cache_is_measured_again(small_machine: list[str], text: str) -> None:
+    here.this_machine("cpu", threads=1)
+    key = next(iter(json.loads(here.cache_file().read_text())))
+    here.cache_file().write_text(json.dumps({key: {"peak": -1, "bandwidth": 1e9}}) if text == "KEY" else text)
+    assert here.this_machine("cpu", threads=1).peak("float32") == 2e9
+    assert len(small_machine) == 2
+    assert key in json.loads(here.cache_file().read_text())
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    small_machine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert here.this_machine("cpu", threads=1).bandwidth == 1e9
+
+
+def test_measuring_gives_numbers_and_threads_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name, value in {"SECONDS": 0.001, "COPIED_BYTES": 1 << 16, "CONVOLUTIONS": ((4, 8),), "MATRIX": 16}.items():
+        monkeypatch.setattr(here, name, value)
+    before = torch.get_num_threads()
+    found = here.this_machine("cpu", threads=2)
+    assert found.peak("float32") > 0 and found.bandwidth > 0 and "2 threads" in found.name
+    assert torch.get_num_threads() == before
+
+
+def test_threads_come_back_after_an_error() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), threads(before + 1):
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before
+
+
+def test_turns_and_spreads() -> None:
+    order: list[str] = []
+
+    def job(name: str) -> dict[str, float]:
+        order.append(name)
+        return {"part": float(len(order))}
+
+    times = by_turns({name: (lambda name=name: job(name)) for name in "ab"}, 3)  # type: ignore[misc]
+    assert order == ["a", "b"] * (WARM_UP + 3)
+    assert times == {"a": {"part": [5.0, 7.0, 9.0]}, "b": {"part": [6.0, 8.0, 10.0]}}
+    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 1.0)
+    assert Spread.of([2.5]) == Spread(2.5, 0.0, 2.5)
+
+
+def test_the_parts_of_a_pass_are_those_of_a_cost() -> None:
+    opened = open_model("yolov8n")
+    named = subjects.parts(opened.outline, opened.graph)
+    assert set(named.values()) == set(PARTS)
+
+
+def test_the_search_still_gets_its_times() -> None:
+    networks = {name: build(expand(layout(name))) for name in ("yolov8n", "yolov10n")}
+    modes = {name: network.training for name, network in networks.items()}
+    random = torch.get_rng_state()
+    times = latency.forward_ms(networks, 64, "cpu", rounds=2)
+    assert set(times) == set(networks) and all(ms > 0 for ms in times.values())
+    assert {name: network.training for name, network in networks.items()} == modes
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_wide_spread_is_told() -> None:
+    row = LatencyRow("m", "forward", "whole", 10.0, 3.0, 9.0)
+    assert latency._busy([row]) and not latency._busy([LatencyRow("m", "forward", "whole", 10.0, 1.0, 9.0)])
