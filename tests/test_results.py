@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -85,6 +88,21 @@ def all_results() -> list[type[Result]]:
 
 def test_every_result_is_walked() -> None:
     assert set(EXAMPLES) == set(all_results())
+
+
+def test_the_package_offers_what_its_modules_define() -> None:
+    modules = [import_module(f"effscope.results.{found.name}") for found in iter_modules(results.__path__)]
+    defined = {name: value for m in modules for name, value in vars(m).items() if is_own(value, m)}
+    assert set(defined) <= set(results.__all__) <= set(dir(results))
+    assert all(getattr(results, name) is value for name, value in defined.items())
+    assert all(hasattr(results, name) for name in results.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        results.nothing  # noqa: B018
+
+
+def is_own(value: Any, module: ModuleType) -> bool:
+    """Whether a class or function was written in the module."""
+    return getattr(value, "__module__", None) == module.__name__
 
 
 @pytest.mark.parametrize("kind", EXAMPLES, ids=lambda k: k.__name__)
