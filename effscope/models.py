@@ -14,7 +14,6 @@ from effscope.errors import EffscopeError
 from effscope.expand import IMAGE_CHANNELS, expand, outline
 from effscope.families.catalog import ALIASES, ZOO
 from effscope.families.catalog import layout as built_in
-from effscope.layout_yaml import open_yaml
 from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
 from effscope.spec.outline import Outline
@@ -122,6 +121,8 @@ def open_layout(model: str | Module, imgsz: int | None = None) -> Model:
     if not path.exists():
         raise _missing(model)
     if path.suffix.lower() in YAML_SUFFIXES:
+        from effscope.layout_yaml import open_yaml  # noqa: PLC0415 - imports yaml
+
         read = open_yaml(path)
         return Model(read.layout.name, read.layout, source=f"layout {path.name} ({read.note}), untrained weights")
     return open_model(model)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,6 +19,9 @@ from effscope.files import write_bytes, write_text
 from effscope.results import (
     CostResult,
     CostRow,
+    CounterRow,
+    CountersResult,
+    CounterTerm,
     DeviceRow,
     DevicesResult,
     DiffResult,
@@ -52,6 +58,10 @@ TRIAL = Trial(8, "cib", 90, 900, 0.3, 0.41, (0.4, 0.42), 0.4, 0.01, (-0.01, 0.03
 STAGE = StageRank(8, "model.21.cv2.conv", (256, 384), 256, 8, 0.03125, 0.5, 99.5, 3.25, (1, 2), False)
 NOT_RANKED = StageRank(1, "model.2.cv2.conv", (32, 9), 32, None, None, None, None, None, (), False, "depthwise")
 
+COUNTER_ROWS = (
+    CounterRow("fvcore", "MACs", 90, 80, "fvcore's count", 90, "0.1.5"),
+    CounterRow("torch", "FLOPs", 160, 160),
+)
 LATENCY_ROWS = (
     LatencyRow("m", "forward", "whole", 9.5, 0.5, 9.1, 4.5, "compute", 900, 90),
     LatencyRow("m", "NMS, 10 objects, conf 0.25", "post", 0.4, 0.1, 0.3),
@@ -66,6 +76,9 @@ EXAMPLES: dict[type[Result], Result] = {
     LayerCostResult: api.layer_cost("conv3x3", 8),
     ScaleResult: api.scaled_cost("yolov8n", "0,1"),
     DiffResult: api.diff("yolov8n", "yolov10n"),
+    CountersResult: CountersResult(
+        "m", 64, 80, COUNTER_ROWS, (CounterTerm("fvcore", "batchnorm", "2 per value", 3, 10),), MADE, ("a note",)
+    ),
     DevicesResult: DevicesResult((DeviceRow("Raspberry Pi 4", 48e9, None, None, 12.8e9, "a brief"),), MADE),
     LatencyResult: LatencyResult(
         64, "a processor", 2, "float32", "torch", 5, "NVIDIA T4", "float16", 65e12, 320e9, 203.125, "a paper", True,
@@ -101,6 +114,21 @@ def test_every_result_is_walked() -> None:
     assert set(EXAMPLES) == set(all_results())
 
 
+def test_the_package_offers_what_its_modules_define() -> None:
+    modules = [import_module(f"effscope.results.{found.name}") for found in iter_modules(results.__path__)]
+    defined = {name: value for m in modules for name, value in vars(m).items() if is_own(value, m)}
+    assert set(defined) <= set(results.__all__) <= set(dir(results))
+    assert all(getattr(results, name) is value for name, value in defined.items())
+    assert all(hasattr(results, name) for name in results.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        results.nothing  # noqa: B018
+
+
+def is_own(value: Any, module: ModuleType) -> bool:
+    """Whether a class or function was written in the module."""
+    return getattr(value, "__module__", None) == module.__name__
+
+
 @pytest.mark.parametrize("kind", EXAMPLES, ids=lambda k: k.__name__)
 def test_the_way_through_dicts_and_json(kind: type[Result]) -> None:
     result = EXAMPLES[kind]
@@ -126,6 +154,7 @@ COLUMNS = {
     LayerCostResult: ["name", "params", "macs", "flops", "ratio", "activation_bytes", "bytes", "intensity", "source"],
     ScaleResult: [f.name for f in fields(ScaleRow)],
     DiffResult: [f.name for f in fields(DiffRow)],
+    CountersResult: [f.name for f in fields(CounterRow)],
     DevicesResult: [f.name for f in fields(DeviceRow)],
     LatencyResult: [f.name for f in fields(LatencyRow)],
     RankResult: [f.name for f in fields(StageRank)],
@@ -134,7 +163,7 @@ COLUMNS = {
     SearchResult: [f.name for f in fields(Trial)],
 }
 ROWS = {
-    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, ScaleResult: 2,
+    CountersResult: 2, CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, ScaleResult: 2,
     DiffResult: 10, DevicesResult: 1, LatencyResult: 2, RankResult: 2, EvalResult: 2,
     TrainResult: 2, SearchResult: 1,
 }  # fmt: skip

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from effscope.results import (
-    CostResult,
-    CostRow,
-    DiffResult,
-    EvalResult,
-    ExportResult,
-    LayerCostResult,
-    ScaleResult,
-    SearchResult,
-    TensorsResult,
-    TrainResult,
-    ZooResult,
-    ZooRow,
-)
+from effscope import results
+
+if TYPE_CHECKING:
+    from effscope.results import (
+        CostResult,
+        CostRow,
+        DiffResult,
+        EvalResult,
+        ExportResult,
+        LayerCostResult,
+        ScaleResult,
+        SearchResult,
+        TensorsResult,
+        ZooResult,
+        ZooRow,
+    )
 
 BAR_WIDTH = 12
 
@@ -90,7 +93,7 @@ def tensors_table(result: TensorsResult) -> Table:
 
 def cost_table(result: CostResult | TensorsResult, by: str = "layer") -> Table:
     """Cost by layer, stage or primitive, with the totals below."""
-    if isinstance(result, TensorsResult):
+    if isinstance(result, results.TensorsResult):
         return tensors_table(result)
     rows = getattr(result, COST_VIEWS[by])
     total = (
@@ -208,7 +211,7 @@ def eval_table(result: EvalResult) -> Table:
     rows = [head, *((name, points(ap), "", "") for name, ap in result.per_class.items())]
     sizes = f"small {points(result.ap_s)}, medium {points(result.ap_m)}, large {points(result.ap_l)}"
     notes = [f"{result.images} images, {result.boxes} boxes; AP by size: {sizes}"]
-    if isinstance(result, TrainResult):
+    if isinstance(result, results.TrainResult):
         notes.append(
             f"{result.epochs} epochs in {result.seconds:.0f} s, {result.images_per_s:.1f} images/s, "
             f"peak memory {result.peak_memory_mb:,.0f} MB"

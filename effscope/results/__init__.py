@@ -1,64 +1,31 @@
 """What engines produce and reports read: frozen results that carry their origin. No torch, no pandas at import."""
 
-from effscope.results.base import FORMAT_VERSION, PACKAGES, TRAIN_RESULT, Origin, Result, origin, version
-from effscope.results.counters import CounterRow, CountersResult, CounterTerm
-from effscope.results.counting import (
-    Alternative,
-    CostResult,
-    CostRow,
-    DiffResult,
-    DiffRow,
-    FormRow,
-    LayerCostResult,
-    ScaleResult,
-    ScaleRow,
-    TensorRow,
-    TensorsResult,
-    UncountedRow,
-    ZooResult,
-    ZooRow,
-)
-from effscope.results.judging import EvalResult, ExportResult, SearchResult, TrainResult, Trial
-from effscope.results.latency import DeviceRow, DevicesResult, LatencyResult, LatencyRow
-from effscope.results.ranking import HeadUse, OrderVariant, RankResult, Spectrum, StageRank
+from __future__ import annotations
 
-__all__ = [
-    "FORMAT_VERSION",
-    "PACKAGES",
-    "TRAIN_RESULT",
-    "Alternative",
-    "CostResult",
-    "CostRow",
-    "CounterRow",
-    "CounterTerm",
-    "CountersResult",
-    "DeviceRow",
-    "DevicesResult",
-    "DiffResult",
-    "DiffRow",
-    "EvalResult",
-    "ExportResult",
-    "FormRow",
-    "HeadUse",
-    "LatencyResult",
-    "LatencyRow",
-    "LayerCostResult",
-    "OrderVariant",
-    "Origin",
-    "RankResult",
-    "Result",
-    "ScaleResult",
-    "ScaleRow",
-    "SearchResult",
-    "Spectrum",
-    "StageRank",
-    "TensorRow",
-    "TensorsResult",
-    "TrainResult",
-    "Trial",
-    "UncountedRow",
-    "ZooResult",
-    "ZooRow",
-    "origin",
-    "version",
-]
+from typing import TYPE_CHECKING
+
+from effscope.lazy import attach
+
+if TYPE_CHECKING:
+    from effscope.results.base import *  # noqa: F403
+    from effscope.results.comparing import *  # noqa: F403
+    from effscope.results.counters import *  # noqa: F403
+    from effscope.results.counting import *  # noqa: F403
+    from effscope.results.judging import *  # noqa: F403
+    from effscope.results.latency import *  # noqa: F403
+    from effscope.results.ranking import *  # noqa: F403
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "base": ("FORMAT_VERSION", "PACKAGES", "TRAIN_RESULT", "Origin", "Result", "origin", "version"),
+        "ranking": ("HeadUse", "OrderVariant", "RankResult", "Spectrum", "StageRank"),
+        "counting": ("CostResult", "CostRow", "FormRow", "TensorRow", "TensorsResult", "UncountedRow"),
+        "counters": ("CounterRow", "CounterTerm", "CountersResult"),
+        "latency": ("DeviceRow", "DevicesResult", "LatencyResult", "LatencyRow"),
+        "comparing": (
+            "Alternative", "DiffResult", "DiffRow", "LayerCostResult", "ScaleResult", "ScaleRow", "ZooResult", "ZooRow",
+        ),
+        "judging": ("EvalResult", "ExportResult", "SearchResult", "TrainResult", "Trial"),
+    },
+)  # fmt: skip
