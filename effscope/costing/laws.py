@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 from effscope.spec.ops import OPS
@@ -41,7 +42,7 @@ class Counts:
     elements_out: Any = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Counts(*map(add, vars(self).values(), vars(other).values()))
 
     @property
     def flops(self) -> Any:
