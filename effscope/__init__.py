@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from effscope.lazy import attach
 
 COMMANDS = ("cost", "diff", "eval", "export", "layer_cost", "rank", "ranks", "scaled_cost", "search", "train", "zoo")
 
-__all__ = list(COMMANDS)
-
-
-def __getattr__(name: str) -> Any:
-    if name in COMMANDS:
-        from effscope import api  # noqa: PLC0415
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'effscope' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *COMMANDS])
+__getattr__, __dir__, __all__ = attach(__name__, {"api": COMMANDS})

@@ -1,0 +1,25 @@
+"""The Python API: the commands by the same names, with the same arguments, giving result objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effscope.lazy import attach
+
+if TYPE_CHECKING:
+    from effscope.api.counting import *  # noqa: F403
+    from effscope.api.exporting import *  # noqa: F403
+    from effscope.api.layers import *  # noqa: F403
+    from effscope.api.ranking import *  # noqa: F403
+    from effscope.api.training import *  # noqa: F403
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "ranking": ("rank", "ranks"),
+        "counting": ("cost", "scaled_cost", "diff", "zoo"),
+        "layers": ("layer_cost",),
+        "training": ("train", "eval", "search"),
+        "exporting": ("export",),
+    },
+)

@@ -1,0 +1,35 @@
+"""`export`: a model in the forms other tools take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effscope.config import check
+from effscope.models import open_model
+
+if TYPE_CHECKING:
+    from effscope.results import ExportResult
+
+
+def export(
+    model: str, to: str | Sequence[str] = "safetensors", out: str | Path = "export", imgsz: int | None = None
+) -> ExportResult:
+    """Hand a model on in the forms other tools take.
+
+    Args:
+        model: zoo name, layout YAML, weights file or run folder.
+        to: formats, a list or one text with commas: yaml (Ultralytics' layout), pt (`ultralytics.YOLO(...)` opens it
+            and goes on training, and a plain state dict), safetensors, onnx (decoded, checked in onnxruntime).
+        out: the folder.
+        imgsz: side in px; by default what the model was trained at, else 640.
+
+    Raises:
+        EffscopeError: bad input, in one line.
+    """
+    from effscope.exporting.formats import export as write  # noqa: PLC0415 - imports torch
+
+    check({"imgsz": imgsz})
+    formats = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
+    return write(open_model(model), formats, Path(out), imgsz)

@@ -1,0 +1,90 @@
+"""`rank` and `ranks`: the numerical rank of a model's stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from effscope.config import RankConfig, check
+from effscope.errors import EffscopeError
+from effscope.models import open_model
+from effscope.progress import Parts, Progress, Say, silent, unsaid
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from effscope.results import RankResult
+
+
+def rank(
+    model: str | Module,
+    at: str = "stage",
+    threshold: float | str = 0.5,
+    fold_bn: bool = True,
+    activations: str | None = None,
+    limit: int = 64,
+    imgsz: int | None = None,
+    centred: bool = True,
+    progress: Progress = silent,
+    say: Say = unsaid,
+) -> RankResult:
+    """Numerical rank of each stage of a model, ascending.
+
+    Args:
+        model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
+        at: "stage" (the stage's closing conv), "block" (the last conv of its last block) or "all" convolutions.
+        threshold: a singular value counts above this fraction of the largest; or "energy:0.9" (the fewest that hold
+            that share of the squares), "eps" (above rounding in the stored dtype), "mp" (above the Marchenko-Pastur
+            edge of noise).
+        fold_bn: fold the batch norm into the weight first.
+        activations: a data set: rank the outputs over its pictures instead of the weights, and measure the heads of
+            attention layers.
+        limit: how many pictures of it (train split) are shown.
+        imgsz: their size in px; by default what the model was trained at, else 640.
+        centred: rank activations about their mean.
+        progress: told the fraction done and a text.
+        say: told the faults of the data.
+
+    Raises:
+        EffscopeError: bad input, in one line.
+    """
+    from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
+    from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415 - imports numpy
+
+    check({"at": at, "limit": limit, "imgsz": imgsz}, detector=False)
+    if activations is None and not centred:
+        raise EffscopeError("--uncentred is about activations: give --activations DATA")
+    config = RankConfig(at, read_threshold(threshold).spelling, fold_bn, centred)
+    opened = open_model(model, imgsz)
+    check({"imgsz": imgsz}, detector=opened.architecture is not None)
+    images, of = None, "weights"
+    if activations is not None:
+        from effscope.runs import pictures  # noqa: PLC0415
+
+        side = imgsz or opened.imgsz or 640
+        images = pictures(activations, limit, side, progress, say)
+        of = f"activations over {len(images)} training images of {activations} at {side} px"
+    weights = "random" if opened.state is None else "checkpoint"
+    return rank_model(opened, config, weights=weights, of=of, images=images)
+
+
+def ranks(models: Sequence[str | Module], progress: Progress = silent, **settings: Any) -> tuple[RankResult, ...]:
+    """`rank` of several models, as `effscope rank A B ...` does; each result has the others' orders in `stability`.
+
+    Models of one name are called as they were given (`runs/a/best.pt`).
+
+    Args:
+        models: what `rank` takes, at least one.
+        progress: told the fraction done and a text.
+        settings: further arguments of `rank`, the same for all.
+
+    Raises:
+        EffscopeError: bad input, in one line.
+    """
+    from effscope.ranking.stability import across, named_apart  # noqa: PLC0415 - imports numpy
+
+    if not models:
+        raise EffscopeError("no model to rank: give at least one")
+    parts = Parts(progress if settings.get("activations") else silent, len(models))
+    found = [rank(model, progress=parts.part(1, str(model)), **settings) for model in models]
+    return across(named_apart(found, [str(model) for model in models]))

@@ -1,0 +1,164 @@
+"""`train`, `eval` and `search`: what needs pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from effscope.config import EvalConfig, SearchConfig, TrainConfig, check, settled, to_dict
+from effscope.errors import EffscopeError
+from effscope.files import make_folder
+from effscope.models import open_model
+from effscope.progress import Progress, Say, duration, silent, unsaid
+from effscope.results import EvalResult, origin
+
+if TYPE_CHECKING:
+    from effscope.results import SearchResult, TrainResult
+
+
+def train(
+    model: str,
+    *,
+    weights: str | None = None,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+    say: Say = unsaid,
+    **settings: Any,
+) -> TrainResult:
+    """Train a detector and score its last averaged weights on the validation split.
+
+    Args:
+        model: zoo name, layout YAML, weights file or run folder; weights it brings are the start.
+        weights: a weights file to start from, joined by name and shape.
+        out: folder; the same settings find the same folder, and a stopped training goes on.
+        progress: told the fraction done and a text.
+        say: told the faults of the data and, before a training, the plan.
+        settings: fields of `config.TrainConfig` (data, imgsz, epochs, batch, seed, device, limit_train, limit_val);
+            what is missing or None comes from `config.PROXIES`.
+
+    Raises:
+        EffscopeError: bad input, in one line.
+    """
+    from effscope.detect.speed import training_images_per_s  # noqa: PLC0415
+    from effscope.nn.precision import pick_device  # noqa: PLC0415
+    from effscope.reporting.folder import write_train  # noqa: PLC0415
+    from effscope.runs import (  # noqa: PLC0415
+        TRAIN_STATE,
+        finished_training,
+        load_splits,
+        run_folder,
+        started,
+        trained,
+        training_origin,
+    )
+
+    config = settled(TrainConfig, settings)
+    pick_device(config.device)
+    folder = run_folder("train", " ".join(filter(None, (model, weights))), config.data, config, out)
+    opened = open_model(model)
+    splits = load_splits(config, say)
+    opened = replace(opened, architecture=replace(opened.layout, nc=len(splits.train.classes)))
+    network, transfer = started(opened, model, weights, config.seed)
+    make_folder(folder)
+    made = training_origin(config, opened, network, splits)
+    finished = finished_training(folder, made)
+    if finished is not None:
+        return finished
+    speed = training_images_per_s(network, config.imgsz, config.batch, config.device)
+    n = len(splits.train.samples)
+    say(
+        f"plan: {opened.name} for {config.epochs} epochs on {n} images at {config.imgsz} px, batch {config.batch}, "
+        f"seed {config.seed}: about {duration(config.epochs * n / speed)} here; into {folder}"
+    )
+    result = write_train(folder, trained(network, opened, splits, config, folder, transfer, made, progress))
+    (folder / TRAIN_STATE).unlink(missing_ok=True)
+    return result
+
+
+def eval(
+    model: str,
+    data: str,
+    imgsz: int | None = None,
+    batch: int = 16,
+    device: str = "auto",
+    split: str = "val",
+    limit_val: int | None = None,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+    say: Say = unsaid,
+) -> EvalResult:
+    """COCO AP of a detector on a data set.
+
+    Args:
+        model: weights file or run folder.
+        data: data set.
+        imgsz: long side in px; by default what the model was trained at, else 640.
+        batch: images at once.
+        device: auto, cpu, cuda or cuda:N.
+        split: which split.
+        limit_val: only so many images.
+        out: a folder for the result, the detections and pictures of them.
+        progress: told the fraction done and a text.
+        say: told the faults of the data and, before a training, the plan.
+
+    Raises:
+        EffscopeError: bad input, no weights, or no class in common.
+    """
+    from effscope.data.check import decodable  # noqa: PLC0415
+    from effscope.data.load import load  # noqa: PLC0415
+    from effscope.detect.evaluate import evaluate  # noqa: PLC0415
+    from effscope.nn.fuse import deploy  # noqa: PLC0415
+    from effscope.runs import in_terms_of, say_faults  # noqa: PLC0415
+
+    opened = open_model(model)
+    if opened.state is None:
+        raise EffscopeError(f"{model} has no weights to evaluate: give a weights file or a run folder")
+    check({"imgsz": imgsz, "batch": batch, "limit_val": limit_val})
+    config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device)
+    loaded = decodable(load(data, split, limit_val))
+    say_faults(loaded, say)
+    dataset = in_terms_of(loaded, opened, say)
+    found = evaluate(deploy(opened.network()), dataset, config, progress)
+    made = origin(to_dict(config), opened.layout.digest(), dataset.digest)
+    result = EvalResult(model=opened.name, **found.to_dict(), origin=made)
+    if out is not None:
+        from effscope.reporting.folder import write_eval  # noqa: PLC0415
+
+        write_eval(Path(out), result, dataset, found.detections, opened.classes or dataset.classes)
+    return result
+
+
+def search(
+    base: str = "yolov8n",
+    *,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+    say: Say = unsaid,
+    **settings: Any,
+) -> SearchResult:
+    """Find redundant stages, swap them for compact blocks, keep what does not cost AP.
+
+    Args:
+        base: zoo name, layout YAML, weights file or run folder.
+        out: folder; the same settings find the same folder, and a stopped search goes on.
+        progress: told the fraction done and a text.
+        say: told the faults of the data and, before a training, the plan.
+        settings: fields of `config.SearchConfig` (weights, data, move, head, rule, margin, imgsz, base_epochs, epochs,
+            batch, seed, ...); what is missing or None has its default, sizes from `config.PROXIES`.
+
+    Raises:
+        NegativeAnswer: the base has not learned.
+        EffscopeError: bad input, in one line.
+    """
+    from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415
+    from effscope.reporting.search_folder import write_search  # noqa: PLC0415
+    from effscope.runs import given_base, load_splits, run_folder  # noqa: PLC0415
+    from effscope.searching.run import search as run  # noqa: PLC0415
+
+    config = settled(SearchConfig, {"base": base, **settings})
+    read_threshold(config.threshold)
+    folder = run_folder("search", config.base, config.data, config, out)
+    given = given_base(config)
+    splits = load_splits(config, say)
+    return write_search(folder, run(config, given, splits, folder, progress, say))
