@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 INTERRUPTED = 130
@@ -10,6 +11,7 @@ BAD_INPUT = 2
 
 def main() -> None:
     """Exit codes: 0 done, 1 the answer is no, 2 bad input, 130 interrupted with everything kept."""
+    gc.disable()  # until a command runs: imports make many objects and no garbage
     from typer import Abort  # noqa: PLC0415 - fast start
 
     from effscope.errors import EffscopeError  # noqa: PLC0415
@@ -35,16 +37,16 @@ def main() -> None:
     except (KeyboardInterrupt, Abort):
         print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         code = INTERRUPTED
+    finally:
+        gc.enable()
     sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
-    from typer.main import get_command  # noqa: PLC0415
-
-    from effscope.cli import app  # noqa: PLC0415
+    from effscope.cli.app import app  # noqa: PLC0415
 
     try:
-        code = get_command(app).main(arguments, prog_name="effscope", standalone_mode=False)
+        code = app.main(arguments, prog_name="effscope", standalone_mode=False)
     except Exception as error:
         message = getattr(error, "format_message", None)  # typer's usage errors, whichever click it brings
         if message is None:

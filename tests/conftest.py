@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 import sys
@@ -17,6 +18,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+gc.freeze = lambda: None  # commands do it for a process that ends with them; this one goes on
 torch.set_num_threads(1)  # as the peers have: another number sums in another order, and random nets amplify that
 threadpool_limits(1, "blas")  # two workers with two LAPACK threads each take minutes over small matrices
 

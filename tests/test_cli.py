@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import subprocess
@@ -13,12 +14,11 @@ from typing import Any
 
 import pytest
 from command_line import run
-from typer.main import get_command
 
 import effscope
 from effscope import __main__ as entry
 from effscope import api
-from effscope.cli import app
+from effscope.cli.app import app
 from effscope.config import PROXIES, EvalConfig, LayerCostConfig, RankConfig, SearchConfig, TrainConfig
 
 SLOW = ("torch", "numpy", "pandas", "matplotlib", "sympy", "rich")
@@ -108,13 +108,12 @@ def test_words_become_an_api_call(
 
 def commands() -> dict[str, dict[str, Any]]:
     """Command -> its parameters' defaults."""
-    group = get_command(app)
-    return {name: {p.name: p.default for p in c.params} for name, c in group.commands.items()}  # type: ignore[attr-defined]
+    return {name: {p.name: p.default for p in command.params} for name, command in app.commands.items()}
 
 
 def test_every_command_is_walked_and_offered_by_the_package() -> None:
     assert {line.split()[0] for line, _, _ in CALLS} == set(commands())
-    assert {name for _, name, _ in CALLS} == set(effscope.COMMANDS) == set(effscope.__all__)
+    assert {name for _, name, _ in CALLS} == set(effscope.COMMANDS) == set(effscope.__all__) == set(api.__all__)
     assert set(effscope.COMMANDS) <= set(dir(effscope))
     with pytest.raises(AttributeError, match="nothing"):
         effscope.nothing  # noqa: B018
@@ -195,11 +194,11 @@ def test_commands_print_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert all(f" {name} " in listed for name in commands())
 
 
-def imported(words: list[str], cwd: Path) -> SimpleNamespace:
-    """Which of the slow packages a command line imports in a fresh process, and its exit code."""
+def imported(words: list[str], cwd: Path, names: tuple[str, ...] = SLOW) -> SimpleNamespace:
+    """Which of the named modules a command line imports in a fresh process, and its exit code."""
     run_it = f"import sys; sys.argv = {['effscope', *words]!r}; from effscope.__main__ import main\n"
-    code = "import effscope.cli\n" if not words else run_it + "try: main()\nexcept SystemExit as e: code = e.code\n"
-    code = "code = 0\n" + code + f"import sys; print([m for m in {SLOW!r} if m in sys.modules], code, file=sys.stderr)"
+    code = "import effscope.cli.app\n" if not words else run_it + "try: main()\nexcept SystemExit as e: code = e.code\n"
+    code = "code = 0\n" + code + f"import sys; print([m for m in {names!r} if m in sys.modules], code, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True)
     return SimpleNamespace(said=done.stderr.splitlines()[-1], out=done.stdout)
 
@@ -224,3 +223,28 @@ def test_nothing_slow_is_imported(line: str, tmp_path: Path) -> None:
 def test_a_table_of_costs_needs_nothing_slow_either(tmp_path: Path) -> None:
     assert imported(["cost", "yolov8n"], tmp_path).said in ("['rich'] 0", "[] 0")
     assert imported(["cost", "yolov8n", "--out", "o"], tmp_path).said in ("['rich'] 0", "[] 0")
+
+
+OTHERS = ("effscope.api.training", "effscope.cli.training", "effscope.results.ranking", "effscope.results.judging",
+          "effscope.reporting.folder", "effscope.layout_yaml", "yaml")  # fmt: skip
+MODELS = ("effscope.models", "effscope.families.catalog")
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("cost yolov8n --json -", OTHERS),
+        ("cost --layer conv3x3 --json -", OTHERS + MODELS),
+        ("diff yolov8n yolov10n --json -", OTHERS),
+        ("cost --help", OTHERS + MODELS),
+        ("--help", tuple(f"effscope.api.{group}" for group in ("counting", "ranking", "training")) + MODELS),
+    ],
+)
+def test_a_command_imports_nothing_of_the_others(line: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    assert imported(line.split(), tmp_path, names).said == "[] 0"
+
+
+@pytest.mark.parametrize("words", ["cost yolov8n -q", "cost nowhere.pt", "fly", "--help"])
+def test_garbage_is_collected_afterwards(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    run(monkeypatch, *words.split())
+    assert gc.isenabled()

@@ -1,0 +1,29 @@
+"""`effscope export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from effscope import api
+from effscope.cli.options import Csv, Imgsz, Json, Model, Quiet
+from effscope.cli.saving import save, show
+
+
+def export(
+    model: Model,
+    to: Annotated[str, typer.Option("--to", help="Formats with commas: yaml, pt, safetensors, onnx.")] = "safetensors",
+    imgsz: Imgsz = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")] = Path("export"),
+    json: Json = None,
+    csv: Csv = None,
+    quiet: Quiet = False,
+) -> None:
+    """Hand a model on: a layout YAML, a .pt that Ultralytics trains on, safetensors, ONNX."""
+    result = api.export(model, to, out, imgsz)
+    from effscope.reporting.tables import export_table  # noqa: PLC0415
+
+    show(lambda: export_table(result), quiet, json)
+    save([result], json, csv)

@@ -1,0 +1,23 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+Json = Annotated[Optional[str], typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - prints it.")]
+Csv = Annotated[Optional[Path], typer.Option("--csv", metavar="FILE", help="Write the main table as csv.")]
+Out = Annotated[Optional[Path], typer.Option("--out", metavar="DIR", help="Folder for tables, plots and the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Data = Annotated[str, typer.Option("--data", help="YOLO data.yaml, COCO folder, VOC folder, or builtin:shapes.")]
+Imgsz = Annotated[Optional[int], typer.Option("--imgsz", help="Side of the image in px.")]
+Epochs = Annotated[Optional[int], typer.Option("--epochs", help="Epochs (search: of each short training).")]
+Batch = Annotated[Optional[int], typer.Option("--batch", help="Images per step.")]
+Seed = Annotated[int, typer.Option("--seed", help="Fixes everything that is random.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+LimitTrain = Annotated[Optional[int], typer.Option("--limit-train", help="Only so many training images.")]
+LimitVal = Annotated[Optional[int], typer.Option("--limit-val", help="Only so many validation images.")]
+Weights = Annotated[Optional[str], typer.Option("--weights", help="Weights to start from, joined by name and shape.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Zoo name, layout YAML, weights file or run folder.")]

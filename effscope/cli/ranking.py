@@ -1,0 +1,56 @@
+"""`effscope rank`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from effscope import api
+from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
+from effscope.cli.saving import list_files, save, show
+from effscope.terminal import display
+
+
+def rank(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Zoo name, layout YAML, weights or run.")],
+    at: Annotated[
+        str, typer.Option("--at", help="stage: its closing conv; block: last conv of its last block; all: every conv.")
+    ] = "stage",
+    threshold: Annotated[
+        str, typer.Option("--threshold", help="Fraction of the largest singular value, energy:0.9, eps, or mp.")
+    ] = "0.5",
+    fold_bn: Annotated[bool, typer.Option("--fold-bn/--raw", help="Fold the batch norm into the weight.")] = True,
+    activations: Annotated[
+        Optional[str], typer.Option("--activations", metavar="DATA", help="Rank outputs on images instead of weights.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", help="Images shown for --activations.")] = 64,
+    centred: Annotated[bool, typer.Option("--centred/--uncentred", help="Activations about their mean.")] = True,
+    imgsz: Imgsz = None,
+    pictures: Annotated[str, typer.Option("--pictures", help="Of --out, with commas: png, svg, pdf.")] = "png",
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Numerical rank of each stage, ascending: the first is the most redundant. Several models are compared."""
+    from effscope.reporting.rank_folder import picture_formats, write_rank  # noqa: PLC0415 - imports numpy
+
+    formats, several = picture_formats(pictures), len(models) > 1
+    with display(quiet) as (progress, say):
+        settings = {
+            "at": at, "threshold": threshold, "fold_bn": fold_bn, "activations": activations, "limit": limit,
+            "imgsz": imgsz, "centred": centred, "progress": progress, "say": say,
+        }  # fmt: skip
+        results = api.ranks(models, **settings) if several else (api.rank(models[0], **settings),)  # type: ignore[arg-type]
+    from effscope.reporting.rank_tables import compared_table, heads_table, rank_table  # noqa: PLC0415
+
+    for result in results:
+        show(lambda result=result: rank_table(result), quiet, json)  # type: ignore[misc]
+        if result.attention:
+            show(lambda result=result: heads_table(result), quiet, json)  # type: ignore[misc]
+    if several:
+        show(lambda: compared_table(results), quiet, json)
+    save(list(results), json, csv)
+    if out is not None:
+        list_files(write_rank(out, results, formats), quiet, json)

@@ -1,0 +1,118 @@
+"""`effscope train`, `effscope eval`, `effscope search`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from effscope import api
+from effscope.cli.options import (
+    Batch,
+    Csv,
+    Data,
+    Device,
+    Epochs,
+    Imgsz,
+    Json,
+    LimitTrain,
+    LimitVal,
+    Model,
+    Out,
+    Quiet,
+    Seed,
+    Weights,
+)
+from effscope.cli.saving import list_files, save, show
+from effscope.terminal import display
+
+
+def train(
+    model: Model,
+    data: Data = "builtin:shapes",
+    weights: Weights = None,
+    imgsz: Imgsz = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a detector; the same command goes on after a stop."""
+    with display(quiet) as (progress, say):
+        result = api.train(
+            model, weights=weights, out=out, progress=progress, say=say, data=data, imgsz=imgsz, epochs=epochs,
+            batch=batch, seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
+        )  # fmt: skip
+    from effscope.reporting.tables import eval_table  # noqa: PLC0415
+
+    show(lambda: eval_table(result), quiet, json)
+    save([result], json, csv)
+    list_files(result.files, quiet, json)
+
+
+def eval(
+    model: Model,
+    data: Annotated[str, typer.Option("--data", help="YOLO data.yaml, COCO folder, VOC folder, or builtin:shapes.")],
+    imgsz: Imgsz = None,
+    batch: Annotated[int, typer.Option("--batch", help="Images at once.")] = 16,
+    device: Device = "auto",
+    split: Annotated[str, typer.Option("--split", help="Which split.")] = "val",
+    limit_val: LimitVal = None,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """COCO AP of a detector on a data set; --out also writes detections and pictures."""
+    with display(quiet) as (progress, say):
+        result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say)
+    from effscope.reporting.tables import eval_table  # noqa: PLC0415
+
+    show(lambda: eval_table(result), quiet, json)
+    save([result], json, csv)
+    list_files({file.name: str(file) for file in sorted(out.iterdir())} if out else {}, quiet, json)
+
+
+def search(
+    base: Annotated[str, typer.Option("--base", help="Zoo name, layout YAML, weights file or run folder.")] = "yolov8n",
+    weights: Weights = None,
+    data: Data = "builtin:shapes",
+    move: Annotated[str, typer.Option("--move", help="What a stage is swapped for: cib or cib-lk.")] = "cib",
+    head: Annotated[
+        str, typer.Option("--head", help="light: the base gets the light class head first; keep.")
+    ] = "light",
+    rule: Annotated[str, typer.Option("--rule", help="margin: AP >= base - margin; paper: AP >= base.")] = "margin",
+    margin: Annotated[float, typer.Option("--margin", help="AP a swap may cost, a fraction.")] = 0.01,
+    imgsz: Imgsz = None,
+    base_epochs: Annotated[
+        Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half when it starts from weights.")
+    ] = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Swap redundant stages for compact blocks until AP drops; hand over tables, plots and the smaller model."""
+    with display(quiet) as (progress, say):
+        result = api.search(
+            base, out=out, progress=progress, say=say, weights=weights, data=data, move=move, head=head, rule=rule,
+            margin=margin, imgsz=imgsz, base_epochs=base_epochs, epochs=epochs, batch=batch, seed=seed, device=device,
+            limit_train=limit_train, limit_val=limit_val,
+        )  # fmt: skip
+    from effscope.reporting.tables import search_table  # noqa: PLC0415
+
+    show(lambda: search_table(result), quiet, json)
+    save([result], json, csv)
+    list_files(result.files, quiet, json)
