@@ -8,6 +8,7 @@ import platform
 import shlex
 import sys
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -24,6 +25,7 @@ TRAIN_RESULT = "train.json"
 PACKAGES = ("effscope", "torch", "torchvision", "numpy")
 
 
+@cache
 def version(package: str) -> str:
     """Installed version of a package without importing it; "none" if it is not there."""
     try:
