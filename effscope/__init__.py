@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from effscope.lazy import attach
 
-COMMANDS = ("cost", "diff", "eval", "export", "layer_cost", "rank", "ranks", "scaled_cost", "search", "train", "zoo")
+COMMANDS = (
+    "cost", "counters", "devices", "diff", "eval", "export", "latency", "layer_cost", "rank", "ranks", "scaled_cost",
+    "search", "train", "zoo",
+)  # fmt: skip
 
 __getattr__, __dir__, __all__ = attach(__name__, {"api": COMMANDS})

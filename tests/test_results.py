@@ -163,7 +163,8 @@ COLUMNS = {
     SearchResult: [f.name for f in fields(Trial)],
 }
 ROWS = {
-    CountersResult: 2, CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, ScaleResult: 2,
+    CountersResult: 2,
+    CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, ScaleResult: 2,
     DiffResult: 10, DevicesResult: 1, LatencyResult: 2, RankResult: 2, EvalResult: 2,
     TrainResult: 2, SearchResult: 1,
 }  # fmt: skip

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from effscope.api.exporting import *  # noqa: F403
     from effscope.api.layers import *  # noqa: F403
     from effscope.api.ranking import *  # noqa: F403
+    from effscope.api.timing import *  # noqa: F403
     from effscope.api.training import *  # noqa: F403
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "ranking": ("rank", "ranks"),
-        "counting": ("cost", "scaled_cost", "diff", "zoo"),
+        "counting": ("cost", "counters", "scaled_cost", "diff", "zoo"),
+        "timing": ("latency", "devices"),
         "layers": ("layer_cost",),
         "training": ("train", "eval", "search"),
         "exporting": ("export",),

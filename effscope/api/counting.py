@@ -1,4 +1,4 @@
-"""`cost`, `scaled_cost`, `diff` and `zoo`: what models cost. For zoo names and YAML no torch is imported."""
+"""`cost`, `counters`, `scaled_cost`, `diff` and `zoo`: what models cost. No torch for zoo names and YAML."""
 
 from __future__ import annotations
 
@@ -6,37 +6,112 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from effscope.config import ScaleConfig, check
-from effscope.errors import EffscopeError
-from effscope.models import open_layout
+from effscope.errors import EffscopeError, NegativeAnswer
+from effscope.models import USUAL_SIZE, open_layout
 from effscope.progress import Progress, silent
 from effscope.results import CostResult
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from effscope.results import DiffResult, ScaleResult, TensorsResult, ZooResult
+    from effscope.results import CountersResult, DiffResult, ScaleResult, TensorsResult, ZooResult
+    from effscope.spec.graph import Graph
+    from effscope.spec.outline import Outline
+
+HERE = "here"
+"""The device that is this machine."""
 
 
-def cost(model: str | Module, imgsz: int | None = None) -> CostResult | TensorsResult:
-    """Exact parameters, MACs, FLOPs and bytes of a model on one square image; parameters alone of weights whose
+def cost(
+    model: str | Module,
+    imgsz: int | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    strict: bool = False,
+) -> CostResult | TensorsResult:
+    """Exact parameters, MACs, FLOPs, bytes and memory of a model on one square image; parameters alone of weights whose
     architecture is not known. Imports no torch for zoo names and YAML.
 
     Args:
         model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
         imgsz: side of the image in px; by default 640, for torchvision and timm what the model is made for.
+        dtype: what values and weights are stored as: float32, float16, bfloat16 or int8.
+        device: predict times for it: a name that `devices` lists, or "here" for this machine, which is measured once.
+        strict: what cannot be counted is an error.
 
     Raises:
+        NegativeAnswer: strict, and something is not counted.
         EffscopeError: bad input, in one line.
     """
     from effscope.costing.model_cost import cost_graph, cost_of_tensors  # noqa: PLC0415
 
+    graph, outline, side = _opened(model, imgsz)
+    if not graph.views:
+        result: CostResult | TensorsResult = cost_of_tensors(graph, outline)
+    else:
+        result = cost_graph(graph, outline, side, dtype)
+        if device is not None:
+            result = _timed(result, graph, outline, device)
+    if strict and result.uncounted:
+        raise NegativeAnswer(
+            f"{result.model}: not counted: {', '.join(result.uncounted)}; without --strict it is listed"
+        )
+    return result
+
+
+def _opened(model: str | Module, imgsz: int | None) -> tuple[Graph, Outline, int]:
+    """Graph and outline of a MODEL, and the side in px it is counted at."""
     check({"imgsz": imgsz}, detector=False)
     opened = open_layout(model, imgsz)
     check({"imgsz": imgsz}, detector=opened.architecture is not None)
-    side = imgsz or (opened.imgsz if opened.module is not None and opened.imgsz else 640)
-    outline = replace(opened.outline, model=opened.name)
-    graph = opened.graph
-    return cost_graph(graph, outline, side) if graph.views else cost_of_tensors(graph, outline)
+    side = imgsz or (opened.imgsz if opened.module is not None and opened.imgsz else USUAL_SIZE)
+    return opened.graph, replace(opened.outline, model=opened.name), side
+
+
+def _timed(result: CostResult, graph: Graph, outline: Outline, device: str) -> CostResult:
+    from effscope.costing.prediction import with_times  # noqa: PLC0415
+
+    if device != HERE:
+        from effscope.costing.roofline import device as published  # noqa: PLC0415
+
+        return with_times(result, graph, outline, published(device))
+    from effscope.costing.here import this_machine  # noqa: PLC0415 - imports torch
+
+    return with_times(result, graph, outline, this_machine(dtype=result.dtype), fused=False)
+
+
+def counters(
+    model: str | Module, imgsz: int | None = None, counter: str | None = None, check: bool = False
+) -> CountersResult:
+    """What other tools count for a model, and the terms from its multiply-adds to theirs: `effscope cost MODEL --as`,
+    `--explain`, `--check`.
+
+    Args:
+        model: as `cost` takes it.
+        imgsz: as in `cost`.
+        counter: "paper", "fvcore", "thop", "ultralytics" or "torch"; all of them unless given.
+        check: run fvcore, thop and torch's counter on the model and put their own numbers beside (needs torch).
+
+    Raises:
+        EffscopeError: bad input, in one line; a model of which only tensors are known.
+    """
+    from effscope.costing.comparison import counters as compared  # noqa: PLC0415
+
+    graph, outline, side = _opened(model, imgsz)
+    if not graph.views:
+        raise EffscopeError(f"{outline.model}: only its parameters are known, so no tool could count it")
+    found = compared(graph, outline, side, [counter] if counter else ())
+    if not check:
+        return found
+    from effscope.costing.crosscheck import crosscheck  # noqa: PLC0415 - imports torch
+    from effscope.nn.build import view  # noqa: PLC0415
+
+    opened = open_layout(model, imgsz)
+    network = opened.module
+    if network is None:
+        made = opened.network()
+        network = view(made, "decoded") if "decoded" in made.spec.views else made
+    return crosscheck(found, network)
 
 
 def scaled_cost(

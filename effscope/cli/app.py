@@ -16,6 +16,8 @@ HOMES = {
     "rank": "ranking",
     "cost": "counting",
     "diff": "counting",
+    "latency": "timing",
+    "devices": "timing",
     "train": "training",
     "eval": "training",
     "search": "training",

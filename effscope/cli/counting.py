@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, NamedTuple, Optional
 
 import typer
 
 from effscope import api
 from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
 from effscope.cli.saving import deliver, list_files, save, save_csv, show
-from effscope.errors import EffscopeError
-from effscope.results import CostResult
+from effscope.errors import EffscopeError, NegativeAnswer, unknown
+from effscope.results import CostResult, CountersResult
 from effscope.terminal import display
 
 
@@ -35,7 +35,23 @@ def cost(
     imgsz: Annotated[
         Optional[int], typer.Option("--imgsz", help="Side of the image in px: 640, or what the model is made for.")
     ] = None,
-    by: Annotated[str, typer.Option("--by", help="Rows of the table: layer, stage or op.")] = "layer",
+    by: Annotated[
+        str, typer.Option("--by", help="Rows of the table: layer, stage, op, or form of the model.")
+    ] = "layer",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of values and weights: float32, float16, bfloat16, int8.")
+    ] = "float32",
+    device: Annotated[
+        Optional[str], typer.Option("--device", help="Predict times: here, or a name of `effscope devices`.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="What cannot be counted is an error.")] = False,
+    counter: Annotated[
+        Optional[str], typer.Option("--as", metavar="TOOL", help="As paper, fvcore, thop, ultralytics or torch counts.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="From our number to other tools', term by term.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run fvcore, thop and torch's counter beside ours; exit 1 if they differ.")
+    ] = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -46,31 +62,56 @@ def cost(
         raise EffscopeError(
             "cost needs a MODEL, --layer or --scale, one of them: effscope cost yolov8s, or --layer conv3x3"
         )
-    from effscope.reporting import tables  # noqa: PLC0415
-
+    to = Delivery(json, csv, out, quiet)
     if layer is not None:
-        compared = api.layer_cost(layer, cin, cout, stride, size, symbolic)
-        deliver("cost", compared, tables.layer_cost_table, json, csv, out, quiet)
+        from effscope.reporting.cost_tables import layer_cost_table  # noqa: PLC0415
+
+        deliver("cost", api.layer_cost(layer, cin, cout, stride, size, symbolic), layer_cost_table, *to)
     elif scale is not None:
-        grown = api.scaled_cost(scale, phi, imgsz=imgsz)
-        deliver("scale", grown, tables.scale_table, json, csv, out, quiet)
+        from effscope.reporting.cost_tables import scale_table  # noqa: PLC0415
+
+        deliver("scale", api.scaled_cost(scale, phi, imgsz=imgsz), scale_table, *to)
+    elif counter is not None or explain or check:
+        assert model is not None
+        _other_counters(api.counters(model, imgsz, counter, check), explain, to)
     else:
         assert model is not None
-        _cost_of_model(model, imgsz, by, json, csv, out, quiet)
+        _cost_of_model(model, by, to, imgsz=imgsz, dtype=dtype, device=device, strict=strict)
 
 
-def _cost_of_model(
-    model: str, imgsz: int | None, by: str, json: str | None, csv: Path | None, out: Path | None, quiet: bool
-) -> None:
-    from effscope.reporting import tables  # noqa: PLC0415
+class Delivery(NamedTuple):
+    """Where a result goes."""
 
-    if by not in tables.COST_VIEWS:
-        raise EffscopeError(f"unknown --by '{by}': choose one of {', '.join(tables.COST_VIEWS)}")
-    counted = api.cost(model, imgsz)
-    show(lambda: tables.cost_table(counted, by), quiet, json)
+    json: str | None
+    csv: Path | None
+    out: Path | None
+    quiet: bool
+
+
+def _other_counters(result: CountersResult, explain: bool, to: Delivery) -> None:
+    """The tools' numbers, then their terms. A tool that says what no rule of ours explains is a no."""
+    from effscope.reporting.counter_tables import counters_table, terms_table  # noqa: PLC0415
+
+    deliver("counters", result, counters_table, *to)
+    for row in result.rows if explain else ():
+        show(lambda name=row.counter: terms_table(result, name), to.quiet, to.json)  # type: ignore[misc]
+    wrong = [row for row in result.rows if not row.explained]
+    if wrong:
+        said = "; ".join(f"{r.counter} {r.version} says {r.measured:,}, our rules for it {r.count:,}" for r in wrong)
+        raise NegativeAnswer(f"{result.model}: not explained: {said}")
+
+
+def _cost_of_model(model: str, by: str, to: Delivery, **settings: Any) -> None:
+    from effscope.reporting.cost_tables import COST_VIEWS, cost_table  # noqa: PLC0415
+
+    json, csv, out, quiet = to
+    if by not in COST_VIEWS:
+        raise unknown("--by", by, COST_VIEWS)
+    counted = api.cost(model, **settings)
+    show(lambda: cost_table(counted, by), quiet, json)
     save([counted], json, None)
     if csv is not None:
-        view = tables.COST_VIEWS[by] if isinstance(counted, CostResult) else counted.TABLE
+        view = COST_VIEWS[by] if isinstance(counted, CostResult) else counted.TABLE
         save_csv(csv, [asdict(row) for row in getattr(counted, view)])
     if out is not None:
         from effscope.reporting.folder import write_cost  # noqa: PLC0415
@@ -88,7 +129,7 @@ def diff(
     quiet: Quiet = False,
 ) -> None:
     """What each stage costs in one model and in another."""
-    from effscope.reporting.tables import diff_table  # noqa: PLC0415
+    from effscope.reporting.cost_tables import diff_table  # noqa: PLC0415
 
     deliver("diff", api.diff(a, b, imgsz), diff_table, json, csv, out, quiet)
 

@@ -9,6 +9,7 @@ from effscope.costing.estimate import NodeCost, node_costs, parameters, total, w
 from effscope.costing.foreign_laws import function_of
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, elements, is_counted
 from effscope.costing.memory import peak_elements
+from effscope.errors import unknown
 from effscope.expand import expand, outline
 from effscope.results import (
     CostResult,
@@ -59,8 +60,10 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     """Exact cost of any graph on one square image, in the rows its outline names.
 
     Raises:
-        EffscopeError: nodes that do not fit together at this size.
+        EffscopeError: nodes that do not fit together at this size, an unknown dtype.
     """
+    if dtype not in ITEM_BYTES:
+        raise unknown("--dtype", dtype, ITEM_BYTES)
     image = (1, 3, imgsz, imgsz)
     known = {row.node.name: row for row in node_costs(graph, image)}
     forms = {name: (form, node_costs(form, image, known)) for name, form in forms_of(graph).items()}
@@ -70,7 +73,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
 
     by_part = _grouped(counted, lambda r: r.node.layer)
     by_stage = _grouped(counted, lambda r: stage_of(outline, r.node.layer))
-    by_op = _grouped(counted, _operation)
+    by_op = _grouped(counted, operation)
     order = {f"stage {k}": k for k in dict.fromkeys(outline.stages.values()) if f"stage {k}" in by_stage}
     others = [name for name in (REST, HEAD) if name in by_stage]
     whole = _row(outline.model, "", rows, size)
@@ -122,7 +125,7 @@ def _grouped(rows: list[NodeCost], key: Callable[[NodeCost], str]) -> dict[str, 
     return groups
 
 
-def _operation(row: NodeCost) -> str:
+def operation(row: NodeCost) -> str:
     """The primitive of a node; of a function that runs as it is, that function."""
     target = row.node.args["target"] if row.node.op == "opaque" else ""
     return function_of(target) if target else row.node.op

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effscope.files import write_bytes, write_text
+from effscope.reporting.cost_tables import COST_VIEWS, cost_table
 from effscope.reporting.plots import plot_history
 from effscope.reporting.render import to_csv, to_markdown
-from effscope.reporting.tables import COST_VIEWS, Table, cost_table, eval_table
+from effscope.reporting.tables import Table, eval_table
 from effscope.results import (
     TRAIN_RESULT,
     CostResult,
@@ -30,7 +31,7 @@ N_PICTURES = 8
 
 
 def write_cost(folder: Path, result: CostResult | TensorsResult) -> dict[str, str]:
-    """cost.json, one csv and one Markdown table for layers, stages and primitives; of tensors for layers alone."""
+    """cost.json, csv and Markdown by layer, stage, primitive and form; of tensors by layer alone."""
     result.save(folder / "cost.json")
     for by, field in COST_VIEWS.items() if isinstance(result, CostResult) else [("layer", result.TABLE)]:
         write_text(folder / f"cost_by_{by}.csv", to_csv([asdict(row) for row in getattr(result, field)]))

@@ -10,15 +10,9 @@ from effscope import results
 
 if TYPE_CHECKING:
     from effscope.results import (
-        CostResult,
-        CostRow,
-        DiffResult,
         EvalResult,
         ExportResult,
-        LayerCostResult,
-        ScaleResult,
         SearchResult,
-        TensorsResult,
         ZooResult,
         ZooRow,
     )
@@ -45,14 +39,14 @@ class Table:
         return replace(self, columns=(*self.columns[:n], *self.columns[n + 1 :]), rows=rows)
 
 
-def _short(n: float, units: Sequence[tuple[float, str]] = ((1e9, "G"), (1e6, "M"), (1e3, "k"))) -> str:
+def short(n: float, units: Sequence[tuple[float, str]] = ((1e9, "G"), (1e6, "M"), (1e3, "k"))) -> str:
     for size, unit in units:
         if n >= size:
             return f"{n / size:,.2f} {unit}"
     return f"{n:,.0f}"
 
 
-def _share(part: float, whole: float) -> str:
+def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}" if whole else "-"
 
 
@@ -61,143 +55,6 @@ def bar(fraction: float, width: int = BAR_WIDTH) -> str:
     eighths = round(max(0.0, min(fraction, 1.0)) * width * 8)
     full, rest = divmod(eighths, 8)
     return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
-
-
-def _cost_rows(rows: Sequence[CostRow], params: int, flops: int) -> tuple[tuple[str, ...], ...]:
-    return tuple(
-        (
-            row.name + (f" (stage {row.stage})" if row.stage and not row.name.startswith("stage") else ""),
-            row.block,
-            f"{row.params:,}",
-            _share(row.params, params),
-            _short(row.macs),
-            _short(row.flops),
-            _share(row.flops, flops),
-            f"{row.bytes / 1e6:,.1f}",
-        )
-        for row in rows
-    )
-
-
-COST_VIEWS = {"layer": "layers", "stage": "stages", "op": "ops"}
-"""What `cost --by` takes -> the field of the result that holds the rows."""
-
-
-def tensors_table(result: TensorsResult) -> Table:
-    """Parameters by part, of weights whose architecture is not known."""
-    rows = tuple((row.name, row.block, f"{row.params:,}", _share(row.params, result.params)) for row in result.layers)
-    total = ("total", "", f"{result.params:,}", "100.0")
-    notes = (*(f"not counted: {what}" for what in result.uncounted), *result.notes)
-    return Table(result.model, ("part", "block", "params", "%"), (*rows, total), frozenset({"part", "block"}), notes)
-
-
-def cost_table(result: CostResult | TensorsResult, by: str = "layer") -> Table:
-    """Cost by layer, stage or primitive, with the totals below."""
-    if isinstance(result, results.TensorsResult):
-        return tensors_table(result)
-    rows = getattr(result, COST_VIEWS[by])
-    total = (
-        "total", "", f"{result.params_one_head:,}", "100.0", _short(result.macs), _short(result.flops), "100.0",
-        f"{result.bytes / 1e6:,.1f}",
-    )  # fmt: skip
-    return Table(
-        f"{result.model} at {result.imgsz} px",
-        (by, "block", "params", "%", "MACs", "FLOPs", "% ", "MB moved"),
-        (*_cost_rows(rows, result.params_one_head, result.flops), total),
-        frozenset({by, "block"}),
-        (
-            f"params {result.params:,} as built, {result.params_one_head:,} with one head, "
-            f"{result.params_deploy:,} in deploy form ({result.params_deploy / 1e6:.1f} M: the published figure)",
-            f"convolutions alone: {result.conv_flops / 1e9:.4g} GFLOPs (2 x MAC: the published figure)",
-            *(f"not counted: {what}" for what in result.uncounted),
-            *result.notes,
-            result.convention,
-        ),
-    )
-
-
-def _pretty(formula: str) -> str:
-    return formula.replace("**2", "²").replace("*", " ")
-
-
-def layer_cost_table(result: LayerCostResult) -> Table:
-    """One layer against the forms that could stand in its place."""
-    rows = tuple(
-        (
-            row.name,
-            f"{row.params:,}",
-            _short(row.macs),
-            f"{1 / row.ratio:.3f}" if row.ratio else "-",
-            f"{row.ratio:.2f} x" if row.ratio else "-",
-            f"{row.activation_bytes / 1e6:.1f}",
-            f"{row.intensity:.1f}",
-        )
-        for row in result.alternatives
-    )
-    notes = [
-        result.scope,
-        "MB: written activations, float32; FLOP/B: FLOPs per byte read and written, low is memory-bound",
-    ]
-    if any(row.formula_params for row in result.alternatives):
-        notes.append("formulas, c or c1 and c2 the channels in and out, h the side of the output:")
-        notes += [
-            f"  {row.name}: params {_pretty(row.formula_params)}; MACs {_pretty(row.formula_macs)}"
-            for row in result.alternatives
-        ]
-    channels = f"{result.c_in} -> {result.c_out}" if result.c_out != result.c_in else f"{result.c_in} channels"
-    return Table(
-        f"{result.layer} stride {result.stride}, {channels}, input {result.size} x {result.size}",
-        ("form", "params", "MACs", "of standard", "cheaper by", "MB", "FLOP/B"),
-        rows,
-        frozenset({"form"}),
-        tuple(notes),
-        ("of standard", "MB"),
-    )
-
-
-def scale_table(result: ScaleResult) -> Table:
-    """A model grown step by step, with what the factors promise beside what it costs."""
-    rows = tuple(
-        (
-            str(row.phi), f"{row.depth:.2f}", f"{row.width:.2f}", f"{row.imgsz}", _short(row.params), _short(row.flops),
-            f"{row.ratio:.2f} x", f"{row.law:.2f} x",
-        )
-        for row in result.rows
-    )  # fmt: skip
-    notes = (
-        f"law: depth * width^2 * resolution^2 = {result.law:.2f} a step (arXiv 1905.11946); ratio: FLOPs over the base",
-        "they differ where repeats, channels and sides (multiples of 32) are rounded, and where a part does not scale",
-    )
-    columns = ("phi", "depth", "width", "px", "params", "FLOPs", "ratio", "law")
-    return Table(f"{result.model}: compound scaling from {result.imgsz} px", columns, rows, frozenset(), notes)
-
-
-def diff_table(result: DiffResult) -> Table:
-    """Two models stage by stage; change of the second against the first."""
-    rows = [
-        (
-            row.part,
-            *(_pair(row.params_a, row.params_b)),
-            *(_pair(row.flops_a, row.flops_b)),
-        )
-        for row in result.rows
-    ]
-    totals = result.total
-    whole = (
-        "total",
-        *_pair(*(int(totals["params"][k]) for k in "ab")),
-        *_pair(*(int(totals["flops"][k]) for k in "ab")),
-    )
-    columns = ("part", "params A", "params B", "change", "FLOPs A", "FLOPs B", "change ")
-    title = f"A = {result.a}, B = {result.b}, at {result.imgsz} px"
-    notes = ("params of the one-head view; FLOPs as `effscope cost` counts them; change: B against A",)
-    return Table(title, columns, (*rows, whole), frozenset({"part"}), notes)
-
-
-def _pair(a: int | None, b: int | None) -> tuple[str, str, str]:
-    shown = ("-" if n is None else _short(n) for n in (a, b))
-    change = f"{100 * (b / a - 1):+.1f} %" if a and b is not None else ""
-    return (*shown, change)  # type: ignore[return-value]
 
 
 def points(ap: float | None) -> str:

@@ -10,7 +10,8 @@ from effscope.results.base import Origin, Result
 
 @dataclass(frozen=True)
 class CostRow:
-    """Cost of one layer, stage or primitive: counts in integers, bytes at the dtype the result names."""
+    """Cost of one layer, stage or primitive: counts in integers, bytes at the dtype the result names, FLOPs per byte;
+    time at best of the deploy form where a device was named, and what bounds it."""
 
     name: str
     block: str
@@ -31,6 +32,8 @@ class CostRow:
     bytes_read: int = 0
     bytes_written: int = 0
     intensity: float = 0.0
+    predicted_ms: float | None = None
+    bound: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class CostResult(Result):
         forms: the model from training to the device.
         coverage: operations "counted", "free" (moving or re-labelling values) and "uncounted".
         uncounted_ops: the uncounted ones with a bound.
+        device, device_source, predicted_ms, bound, ridge: time at best on a device, where one was named; `ridge` is the
+            FLOPs per byte from which on it computes longer than it moves.
     """
 
     model: str
@@ -97,6 +102,11 @@ class CostResult(Result):
     forms: tuple[FormRow, ...] = ()
     coverage: dict[str, int] = field(default_factory=dict)
     uncounted_ops: tuple[UncountedRow, ...] = ()
+    device: str = ""
+    device_source: str = ""
+    predicted_ms: float | None = None
+    bound: str = ""
+    ridge: float | None = None
 
     TABLE: ClassVar[str] = "layers"
     ROWS: ClassVar[dict[str, type]] = {

@@ -1,0 +1,54 @@
+"""`latency` and `devices`: how long models take, here as measured and elsewhere at best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from effscope.config import LatencyConfig, check
+from effscope.errors import EffscopeError
+from effscope.models import USUAL_SIZE, open_model
+from effscope.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from effscope.results import DevicesResult, LatencyResult
+
+
+def latency(
+    models: str | Module | Sequence[str | Module],
+    imgsz: int | None = None,
+    progress: Progress = silent,
+    **settings: Any,
+) -> LatencyResult:
+    """Measured time of models on this machine, one image at a time and by turns: the forward pass and each stage,
+    post-processing at several numbers of objects, and the roofline's prediction beside them.
+
+    Args:
+        models: what `cost` takes, one or several.
+        imgsz: side of the image in px; by default what the first model is made for or was trained at, else 640.
+        progress: told the fraction done and a text.
+        settings: fields of `config.LatencyConfig`: device, threads, dtype, runtime, rounds, objects, predict, ...
+
+    Raises:
+        EffscopeError: bad input, in one line; a model that cannot be run.
+    """
+    from effscope.costing.latency import latency as measured  # noqa: PLC0415 - imports torch
+
+    given = [models] if isinstance(models, str) or not isinstance(models, Sequence) else list(models)
+    if not given:
+        raise EffscopeError("no model to time: give at least one")
+    check({"imgsz": imgsz}, detector=False)
+    first = open_model(given[0], imgsz)
+    side = imgsz or first.imgsz or USUAL_SIZE
+    opened = [first, *(open_model(model, side) for model in given[1:])]
+    check({"imgsz": side}, detector=any(model.architecture is not None for model in opened))
+    return measured(opened, LatencyConfig(imgsz=side, **settings), progress)
+
+
+def devices() -> DevicesResult:
+    """The devices that times can be predicted for, with the source of every figure."""
+    from effscope.costing.roofline import list_devices  # noqa: PLC0415
+
+    return list_devices()

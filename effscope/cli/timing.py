@@ -1,0 +1,76 @@
+"""`effscope latency`, `effscope devices`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from effscope import api
+from effscope.cli.options import Csv, Device, Json, Out, Quiet, Seed
+from effscope.cli.saving import deliver, list_files, save, show
+from effscope.errors import EffscopeError
+from effscope.terminal import display
+
+
+def latency(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Zoo name, layout YAML, weights, run, torchvision:NAME.")
+    ],
+    imgsz: Annotated[
+        Optional[int], typer.Option("--imgsz", help="Side of the image in px: 640, or what the model is made for.")
+    ] = None,
+    device: Device = "auto",
+    threads: Annotated[
+        Optional[int], typer.Option("--threads", help="Threads of the processor; all unless given.")
+    ] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, float16 or bfloat16.")] = "float32",
+    runtime: Annotated[str, typer.Option("--runtime", help="torch, or onnx (onnxruntime).")] = "torch",
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed passes of each model.")] = 15,
+    objects: Annotated[
+        str, typer.Option("--objects", help="Objects in the picture of the post-processing, with commas.")
+    ] = "0,10,100,300",
+    predict: Annotated[
+        Optional[str], typer.Option("--predict", metavar="DEVICE", help="Predict for a device of `effscope devices`.")
+    ] = None,
+    predict_dtype: Annotated[
+        Optional[str], typer.Option("--predict-dtype", help="Of the prediction; as --dtype unless given.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure this machine's peak and bandwidth again.")] = False,
+    seed: Seed = 0,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measured time: forward pass, stages, post-processing with NMS or without, beside what a roofline predicts."""
+    with display(quiet) as (progress, _):
+        result = api.latency(
+            models, imgsz, progress, device=device, threads=threads, dtype=dtype, runtime=runtime, rounds=rounds,
+            objects=_numbers(objects), predict=predict, predict_dtype=predict_dtype, fresh=fresh, seed=seed,
+        )  # fmt: skip
+    from effscope.reporting.latency_tables import latency_table  # noqa: PLC0415
+
+    show(lambda: latency_table(result), quiet, json)
+    save([result], json, csv)
+    if out is not None:
+        from effscope.reporting.latency_folder import write_latency  # noqa: PLC0415
+
+        list_files(write_latency(out, result), quiet, json)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 0:
+        raise EffscopeError(f"--objects takes whole numbers with commas, 0,10,100; got '{text}'")
+    return found
+
+
+def devices(json: Json = None, csv: Csv = None, out: Out = None, quiet: Quiet = False) -> None:
+    """Devices that times can be predicted for, with the source of every figure."""
+    from effscope.reporting.latency_tables import devices_table  # noqa: PLC0415
+
+    deliver("devices", api.devices(), devices_table, json, csv, out, quiet)
