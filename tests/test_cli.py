@@ -19,10 +19,10 @@ import effscope
 from effscope import __main__ as entry
 from effscope import api
 from effscope.cli.app import app
-from effscope.config import PROXIES, EvalConfig, LayerCostConfig, RankConfig, SearchConfig, TrainConfig
+from effscope.config import PROXIES, EvalConfig, LatencyConfig, LayerCostConfig, RankConfig, SearchConfig, TrainConfig
 
 SLOW = ("torch", "numpy", "pandas", "matplotlib", "sympy", "rich")
-PRINTING = {"json", "csv", "out", "quiet", "help", "models", "by", "pictures"}
+PRINTING = {"json", "csv", "out", "quiet", "help", "models", "by", "pictures", "explain"}
 
 
 class Called(Exception):
@@ -50,6 +50,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TRAINING = {"data": "builtin:shapes", "imgsz": None, "epochs": None, "batch": None, "seed": 0, "device": "auto",
             "limit_train": None, "limit_val": None, "weights": None, "out": None}  # fmt: skip
+TIMING = {"imgsz": None, "device": "auto", "threads": None, "dtype": "float32", "runtime": "torch", "rounds": 15,
+          "objects": (0, 10, 100, 300), "predict": None, "predict_dtype": None, "fresh": False, "seed": 0}  # fmt: skip
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("rank yolov8n", "rank",
      {"model": "yolov8n", "at": "stage", "threshold": "0.5", "fold_bn": True, "activations": None, "limit": 64,
@@ -60,10 +62,24 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("rank a.pt b.pt", "ranks",
      {"models": ["a.pt", "b.pt"], "at": "stage", "threshold": "0.5", "fold_bn": True, "activations": None, "limit": 64,
       "imgsz": None, "centred": True}),
-    ("cost yolov8s", "cost", {"model": "yolov8s", "imgsz": None}),
+    ("cost yolov8s", "cost",
+     {"model": "yolov8s", "imgsz": None, "dtype": "float32", "device": None, "strict": False}),
+    ("cost yolov8s --dtype float16 --device t4 --strict", "cost",
+     {"model": "yolov8s", "imgsz": None, "dtype": "float16", "device": "t4", "strict": True}),
+    ("cost yolov8s --as fvcore", "counters",
+     {"model": "yolov8s", "imgsz": None, "counter": "fvcore", "check": False}),
+    ("cost m.pt --explain --check --imgsz 320", "counters",
+     {"model": "m.pt", "imgsz": 320, "counter": None, "check": True}),
+    ("latency yolov8n", "latency", {"models": ["yolov8n"], **TIMING}),
+    ("latency a.pt b.pt --imgsz 320 --device cpu --threads 1 --dtype bfloat16 --runtime onnx --rounds 3 --objects 1,2 "
+     "--predict t4 --predict-dtype int8 --fresh --seed 4", "latency",
+     {"models": ["a.pt", "b.pt"], "imgsz": 320, "device": "cpu", "threads": 1, "dtype": "bfloat16", "runtime": "onnx",
+      "rounds": 3, "objects": (1, 2), "predict": "t4", "predict_dtype": "int8", "fresh": True, "seed": 4}),
+    ("devices", "devices", {}),
     ("export best.pt --to yaml,onnx --out o --imgsz 320", "export",
      {"model": "best.pt", "to": "yaml,onnx", "out": Path("o"), "imgsz": 320}),
-    ("cost yolov8s --imgsz 320 --by op", "cost", {"model": "yolov8s", "imgsz": 320}),
+    ("cost yolov8s --imgsz 320 --by op", "cost",
+     {"model": "yolov8s", "imgsz": 320, "dtype": "float32", "device": None, "strict": False}),
     ("cost --layer conv3x3", "layer_cost",
      {"layer": "conv3x3", "cin": 256, "cout": 0, "stride": 2, "size": 80, "symbolic": False}),
     ("cost --layer conv5x5 --cin 8 --cout 9 --stride 1 --size 7 --symbolic", "layer_cost",
@@ -132,7 +148,16 @@ CONFIGS = {
     "eval": EvalConfig,
     "search": SearchConfig,
     "cost": LayerCostConfig,
+    "latency": LatencyConfig,
 }
+
+
+OF_COST: dict[tuple[str, str], Any] = {
+    **{("cost", option): api.cost for option in ("model", "imgsz", "dtype", "device", "strict")},
+    **{("cost", option): api.counters for option in ("counter", "check")},
+    **{("cost", option): api.scaled_cost for option in ("scale", "phi")},
+}
+"""`effscope cost` asks one of four functions; the others of its options are those of `layer_cost`."""
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -144,17 +169,16 @@ def test_options_arguments_and_config_fields_agree(name: str) -> None:
     arguments = inspect.signature(function).parameters
     sized = {f.name for f in fields(next(iter(PROXIES.values())))} | {"imgsz"}
     for option, default in options.items():
-        if (name, option) in {("cost", "model"), ("cost", "imgsz")}:
-            continue
-        if (name, option) in {("cost", "scale"), ("cost", "phi")}:
-            arguments = inspect.signature(api.scaled_cost).parameters
-            assert option == "scale" or arguments[option].default == default
+        if (name, option) in OF_COST:
+            function = OF_COST[name, option]
+            given = inspect.signature(function).parameters[option].default
+            assert given in (default, inspect.Parameter.empty), option
             continue
         assert option in arguments or option in config, option
         if option in arguments and arguments[option].default is not inspect.Parameter.empty:
             assert str(arguments[option].default) == str(default) or option == "layer", option
         if option in config and option not in sized and option != "layer" and not isinstance(default, type(None)):
-            assert str(config[option]) == str(default), option
+            assert str(config[option]) in {str(default), f"({str(default).replace(',', ', ')})"}, option
 
 
 @pytest.mark.parametrize("words", ["cost yolov8n", "cost --layer conv3x3 --symbolic", "zoo", "rank yolov8n"])
@@ -248,3 +272,68 @@ def test_a_command_imports_nothing_of_the_others(line: str, names: tuple[str, ..
 def test_garbage_is_collected_afterwards(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     run(monkeypatch, *words.split())
     assert gc.isenabled()
+
+
+def test_other_counters_are_shown_explained_and_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "cost", "yolov10n", "--as", "thop", "--explain", "--imgsz", "64") == 0
+    shown = capsys.readouterr().out
+    assert "as thop counts" in shown
+    assert "4 per value of a norm" in shown
+    out = tmp_path / "out"
+    words = ("cost", "yolov8n", "--check", "--imgsz", "64", "--json", "-", "--out", str(out))
+    assert run(monkeypatch, *words) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["counter"]: row["measured"] == row["count"] for row in rows if row["measured"] is not None} == {
+        "fvcore": True, "thop": True, "torch": True,
+    }  # fmt: skip
+    assert {file.name for file in out.iterdir()} == {"counters.json", "counters.csv", "counters.md"}
+
+
+def test_a_difference_nobody_explains_is_a_no(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from effscope.costing import crosscheck
+
+    wrong = crosscheck.Tool(lambda module, image: 7, "fvcore")
+    monkeypatch.setitem(crosscheck.TOOLS, "fvcore", wrong)
+    assert run(monkeypatch, "cost", "yolov8n", "--check", "--imgsz", "64", "-q") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: yolov8n: not explained: fvcore ")
+    assert " says 7, our rules for it " in said
+
+
+def test_what_is_not_counted_is_a_no_where_that_was_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "cost", "rtdetr-l", "-q") == 0
+    assert run(monkeypatch, "cost", "rtdetr-l", "--strict", "-q") == 1
+    assert "not counted: " in capsys.readouterr().err
+    assert run(monkeypatch, "cost", "yolov8n", "--strict", "-q") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("cost yolov8n --as flopco", "unknown --as 'flopco': choose one of paper, fvcore"),
+        ("cost yolov8n --dtype float8", "unknown --dtype 'float8': choose one of float32"),
+        ("cost yolov8n --by forms", "unknown --by 'forms': choose one of layer, stage, op, form"),
+        ("cost yolov8n --device t5", "unknown device 't5': choose one of NVIDIA T4"),
+        ("cost yolov8n --device v100 --dtype int8", "unknown dtype for NVIDIA V100"),
+        ("latency yolov8n --objects few", "--objects takes whole numbers"),
+        ("latency yolov8n --objects=-1", "--objects takes whole numbers"),
+        ("latency yolov8n --rounds 0", "rounds"),
+        ("latency yolov8n --runtime tensorrt", "unknown runtime 'tensorrt': choose one of torch, onnx"),
+        ("latency yolov8n --imgsz 100", "--imgsz"),
+        ("latency nothing-of-the-kind", "is no file here"),
+    ],
+)
+def test_wrong_settings_of_cost_and_latency(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, says: str
+) -> None:
+    assert run(monkeypatch, *words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert says in said
+    assert said.count("\n") == 1

@@ -55,4 +55,6 @@ def with_times(result: CostResult, graph: Graph, outline: Outline, device: Devic
 
 def _with_time(row: CostRow, time: Predicted | None) -> CostRow:
     """A row that is folded away in deploy form takes no time."""
-    return replace(row, predicted_ms=1000 * time.seconds if time else 0.0, bound=time.bound if time and time.seconds else "")
+    return replace(
+        row, predicted_ms=1000 * time.seconds if time else 0.0, bound=time.bound if time and time.seconds else ""
+    )
