@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from effscope.costing.laws import Counts, count, summed
 from effscope.spec.graph import Graph, Node
-from effscope.spec.ops import output_shape, owned
+from effscope.spec.ops import OPS, output_shape
 from effscope.spec.shape_rules import Shape
 
 
@@ -30,7 +30,8 @@ def weights(node: Node) -> tuple[tuple[str, Any], ...]:
     """Parameters a node owns, trained and frozen: (state-dict key, values)."""
     if not node.params:
         return ()
-    return tuple([(key, math.prod(t.shape)) for key, t in owned(node).items() if t.kind != "buffer"])
+    tensors = OPS[node.op].tensors(node.args)
+    return tuple([(key, math.prod(tensors[role].shape)) for role, key in node.params if tensors[role].kind != "buffer"])
 
 
 def parameters(graph: Graph) -> int:
@@ -61,7 +62,8 @@ def node_costs(graph: Graph, image: Shape, known: Mapping[str, NodeCost] | None 
             shape = output_shape(node, inputs or (image,))
             row = NodeCost(node, inputs, shape, count(node.op, node.args, inputs, shape), weights(node), 0)
         if row.weights:
-            row = row._replace(params=sum([n for key, n in row.weights if key not in seen]))
+            params = sum([n for key, n in row.weights if key not in seen])
+            row = row if row.params == params else row._replace(params=params)
             seen.update([key for key, _ in row.weights])
         shapes[node.name] = row.shape
         rows.append(row)

@@ -55,6 +55,9 @@ OTHER_KINDS = Counts._fields[2:-2]
 """Columns of operations that are no multiply-adds."""
 
 
+NOTHING = Counts()
+
+
 def summed(counts: Iterable[Counts]) -> Counts:
     """The sum of counts, column by column."""
     return Counts(*map(sum, zip(Counts(), *counts, strict=True)))
@@ -254,10 +257,10 @@ def elements(shape: Shape) -> Any:
 
 def count(op: str, args: Args, inputs: Sequence[Shape], out: Shape) -> Counts:
     """Counts of one primitive call. Shapes are (batch, channels, height, width) or flattened forms of it."""
-    moved = {}
-    if op not in VIEWS_ONLY:
-        moved = {"elements_in": sum(map(elements, inputs)), "elements_out": elements(out)}
-    return Counts(**LAWS[op](args, inputs, out), **moved)
+    columns = LAWS[op](args, inputs, out)
+    if op in VIEWS_ONLY:
+        return Counts(**columns) if columns else NOTHING
+    return Counts(elements_in=sum(map(elements, inputs)), elements_out=elements(out), **columns)
 
 
 def params(op: str, args: Args) -> Any:

@@ -67,7 +67,8 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     image = (1, 3, imgsz, imgsz)
     known = {row.node.name: row for row in node_costs(graph, image)}
     forms = {name: (form, node_costs(form, image, known)) for name, form in forms_of(graph).items()}
-    inference, rows = forms[DECODED_FORM] if DECODED_FORM in forms else forms[TRACED_FORM]
+    main = DECODED_FORM if DECODED_FORM in forms else TRACED_FORM
+    rows = forms[main][1]
     counted = [row for row in rows if row.node.op != "input"]
     size = ITEM_BYTES[dtype]
 
@@ -79,8 +80,9 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     whole = _row(outline.model, "", rows, size)
     apart = [_unreached(outline, size)] if outline.unreached else []
     extra = sum(outline.unreached.values())
-    shown = tuple(_form_row(name, *form, size) for name, form in forms.items())
-    _, where = _peak(inference, rows)
+    peaks = {name: _peak(*form) for name, form in forms.items()}
+    shown = tuple(_form_row(name, rows, peaks[name][0], size) for name, (_, rows) in forms.items())
+    missing = uncounted(rows)
     return CostResult(
         model=outline.model,
         imgsz=imgsz,
@@ -92,7 +94,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         flops=whole.flops,
         conv_flops=whole.conv_flops,
         bytes=whole.bytes,
-        uncounted=tuple(f"{row.name} x {row.calls}" if row.calls > 1 else row.name for row in uncounted(rows)),
+        uncounted=tuple(f"{row.name} x {row.calls}" if row.calls > 1 else row.name for row in missing),
         layers=(
             *(_row(*outline.rows[part], group, size, outline.stages.get(part)) for part, group in by_part.items()),
             *apart,
@@ -103,13 +105,11 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         notes=outline.notes,
         dtype=dtype,
         **{kind: getattr(whole, kind) for kind in OTHER_KINDS},
-        peak_activation_bytes=next(
-            row for row in shown if row.form in (DECODED_FORM, TRACED_FORM)
-        ).peak_activation_bytes,
-        peak_at=where,
+        peak_activation_bytes=size * peaks[main][0],
+        peak_at=peaks[main][1],
         forms=shown,
         coverage=coverage(rows),
-        uncounted_ops=uncounted(rows),
+        uncounted_ops=missing,
     )
 
 
@@ -158,14 +158,9 @@ def raw_views(graph: Graph) -> tuple[str, ...]:
     return tuple(view for view in graph.views if view != DECODED)
 
 
-def _one_head(graph: Graph) -> Graph:
-    """The head used at inference, its logits raw."""
-    return graph.keep(raw_views(graph)[-1])
-
-
 FORMS: dict[str, Callable[[Graph], Graph]] = {
     "training": lambda graph: graph.keep(*raw_views(graph)),
-    "one head": _one_head,
+    "one head": lambda graph: graph.keep(raw_views(graph)[-1]),
     DECODED_FORM: inference_view,
     "deploy": lambda graph: deploy_form(graph)[0],
 }
@@ -179,10 +174,9 @@ def forms_of(graph: Graph) -> dict[str, Graph]:
     return {name: FORMS.get(name, inference_view)(graph) for name in names}
 
 
-def _form_row(name: str, form: Graph, rows: Sequence[NodeCost], size: int) -> FormRow:
+def _form_row(name: str, rows: Sequence[NodeCost], peak: int, size: int) -> FormRow:
     counts, params = total(rows)
     moved = counts.elements_in + counts.elements_out + params
-    peak, _ = _peak(form, rows)
     return FormRow(name, params, counts.macs, counts.flops, counts.conv_flops, size * moved, size * peak)
 
 

@@ -59,12 +59,12 @@ class Emitter:
 
     def node(self, op: str, name: str, inputs: tuple[Value, ...], c: int, stride: int, /, **args: Any) -> Value:
         """Append one node `path.name` (or `path` without a name) and return its value. `args` are exactly the op's."""
-        if set(args) != set(OPS[op].arguments):
-            raise TypeError(f"{op} takes {OPS[op].arguments}, got {tuple(args)}")
+        kind = OPS[op]
+        if args.keys() != kind.takes:
+            raise TypeError(f"{op} takes {kind.arguments}, got {tuple(args)}")
         full = f"{self.path}.{name}" if name else self.path
-        roles = OPS[op].tensors(args)
-        params = tuple((role, f"{full}.{role}" if role else full) for role in roles)
-        self.nodes.append(Node(full, op, tuple(v.name for v in inputs), args, self.layer, params))
+        params = tuple([(role, f"{full}.{role}" if role else full) for role in kind.tensors(args)])
+        self.nodes.append(Node(full, op, tuple([v.name for v in inputs]), args, self.layer, params))
         return Value(full, c, stride)
 
     def conv2d(

@@ -115,6 +115,8 @@ def rewire(nodes: Iterable[Node], renamed: Mapping[str, str]) -> tuple[Node, ...
 
     def rewired(node: Node) -> Node:
         inputs = tuple(map(target, node.inputs))
-        return node if inputs == node.inputs else replace(node, inputs=inputs)
+        if inputs == node.inputs:
+            return node
+        return Node(node.name, node.op, inputs, node.args, node.layer, node.params, node.source)
 
     return tuple(map(rewired, nodes))

@@ -137,5 +137,5 @@ class Layout:
 
     def digest(self) -> str:
         """Hash of everything that decides the model; the name does not."""
-        data = {**self.to_dict(), "name": ""}
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+        text = json.dumps({**vars(self), "name": ""}, sort_keys=True, default=vars)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from effscope.errors import EffscopeError, LayerError, unknown
 from effscope.spec import shape_rules as rules
@@ -12,8 +13,7 @@ from effscope.spec.graph import Graph, Node
 from effscope.spec.shape_rules import Args, Shape
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor owned by a node. `kind`: "param" is trained, "frozen" is counted but never trained, "buffer" neither."""
 
     shape: Shape
@@ -27,6 +27,11 @@ class Op:
     arguments: tuple[str, ...]
     shape: Callable[[Args, Sequence[Shape]], Any]
     tensors: Callable[[Args], dict[str, Tensor]] = lambda args: {}
+
+    @cached_property
+    def takes(self) -> frozenset[str]:
+        """The argument names as a set."""
+        return frozenset(self.arguments)
 
 
 POINTWISE = ("silu", "sigmoid", "relu", "relu6", "hardswish", "hardsigmoid", "gelu", "tanh", "mish")

@@ -29,7 +29,7 @@ Step = FoldBN | MergeBranches
 
 def _with_bias(conv: Node) -> Node:
     params = tuple((role, f"{conv.module}.{role}") for role in ("weight", "bias"))
-    return replace(conv, args={**conv.args, "bias": True}, params=params)
+    return Node(conv.name, conv.op, conv.inputs, {**conv.args, "bias": True}, conv.layer, params, conv.source)
 
 
 def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
