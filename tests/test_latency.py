@@ -37,6 +37,7 @@ def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     measured: list[str] = []
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(here, "_peak", lambda place, dtype: measured.append(str(dtype)) or 2e9)
+    monkeypatch.setattr(here, "ALONE", -1.0)
     monkeypatch.setattr(here, "_bandwidth", lambda place: 1e9)
     return measured
 
@@ -227,6 +228,12 @@ def test_an_unsound_cache_is_measured_again(small_machine: list[str], text: str)
     assert key in json.loads(here.cache_file().read_text())
 
 
+def test_what_others_disturbed_is_not_remembered(small_machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(here, "ALONE", 1e9)
+    assert "while others used it" in here.this_machine("cpu", threads=1).source
+    assert len(small_machine) == 1 and not here.cache_file().exists()
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(
     small_machine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,8 +244,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 def test_measuring_gives_numbers_and_threads_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name, value in {"SECONDS": 0.001, "COPIED_BYTES": 1 << 16, "CONVOLUTIONS": ((4, 8),), "MATRIX": 16}.items():
-        monkeypatch.setattr(here, name, value)
+    monkeypatch.setattr(here, "SECONDS", 0.001)
+    monkeypatch.setattr(here, "COPIED_BYTES", 1 << 16)
+    monkeypatch.setitem(here.PROBLEMS, "cpu", here.Problems(16, ((4, 8),), 1 << 14))
     before = torch.get_num_threads()
     found = here.this_machine("cpu", threads=2)
     assert found.peak("float32") > 0 and found.bandwidth > 0 and "2 threads" in found.name
