@@ -129,6 +129,28 @@ def test_everything_is_left_as_it_was() -> None:
     assert not any(part._forward_hooks for part in module.modules())
 
 
+def test_half_precision_is_measured_on_a_copy() -> None:
+    module = Small()
+    config = LatencyConfig(**{**vars(QUICK), "dtype": "bfloat16", "predict_dtype": "float16"})
+    result = latency.latency([open_model(module, imgsz=64), open_model("yolov10n")], config)
+    assert (result.dtype, result.predicted_dtype) == ("bfloat16", "float16")
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+
+
+class Wide(Small):
+    """Runs in float32 alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.float())
+
+
+def test_a_dtype_that_does_not_run_is_said() -> None:
+    config = LatencyConfig(**{**vars(QUICK), "dtype": "bfloat16", "predict_dtype": "float16"})
+    with pytest.raises(EffscopeError, match="Wide does not run in bfloat16 here: ") as error:
+        latency.latency([open_model(Wide(), imgsz=64)], config)
+    assert "\n" not in str(error.value)
+
+
 def test_progress_grows_to_one() -> None:
     told: list[float] = []
     latency.latency([open_model(Small(), imgsz=64)], QUICK, lambda fraction, text: told.append(fraction))
@@ -204,6 +226,7 @@ def test_a_picture_cannot_hold_more_objects_than_boxes() -> None:
 def test_a_head_with_few_boxes_is_asked_for_few_objects() -> None:
     result = latency.latency([open_model("yolov8n")], LatencyConfig(imgsz=64, device="cpu", rounds=1, predict="T4"))
     assert not any(", 100 objects" in row.part for row in result.rows)
+    assert "yolov8n: its head gives 84 boxes, too few for 100 or 300 objects" in result.notes
 
 
 def test_this_machine_is_measured_once(small_machine: list[str], tmp_path: Path) -> None:
