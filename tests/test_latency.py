@@ -37,6 +37,7 @@ def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     measured: list[str] = []
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(here, "_peak", lambda place, dtype: measured.append(str(dtype)) or 2e9)
+    monkeypatch.setattr(here, "ALONE", -1.0)
     monkeypatch.setattr(here, "_bandwidth", lambda place: 1e9)
     return measured
 
@@ -128,6 +129,28 @@ def test_everything_is_left_as_it_was() -> None:
     assert not any(part._forward_hooks for part in module.modules())
 
 
+def test_half_precision_is_measured_on_a_copy() -> None:
+    module = Small()
+    config = LatencyConfig(**{**vars(QUICK), "dtype": "bfloat16", "predict_dtype": "float16"})
+    result = latency.latency([open_model(module, imgsz=64), open_model("yolov10n")], config)
+    assert (result.dtype, result.predicted_dtype) == ("bfloat16", "float16")
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+
+
+class Wide(Small):
+    """Runs in float32 alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.float())
+
+
+def test_a_dtype_that_does_not_run_is_said() -> None:
+    config = LatencyConfig(**{**vars(QUICK), "dtype": "bfloat16", "predict_dtype": "float16"})
+    with pytest.raises(EffscopeError, match="Wide does not run in bfloat16 here: ") as error:
+        latency.latency([open_model(Wide(), imgsz=64)], config)
+    assert "\n" not in str(error.value)
+
+
 def test_progress_grows_to_one() -> None:
     told: list[float] = []
     latency.latency([open_model(Small(), imgsz=64)], QUICK, lambda fraction, text: told.append(fraction))
@@ -203,6 +226,7 @@ def test_a_picture_cannot_hold_more_objects_than_boxes() -> None:
 def test_a_head_with_few_boxes_is_asked_for_few_objects() -> None:
     result = latency.latency([open_model("yolov8n")], LatencyConfig(imgsz=64, device="cpu", rounds=1, predict="T4"))
     assert not any(", 100 objects" in row.part for row in result.rows)
+    assert "yolov8n: its head gives 84 boxes, too few for 100 or 300 objects" in result.notes
 
 
 def test_this_machine_is_measured_once(small_machine: list[str], tmp_path: Path) -> None:
@@ -227,6 +251,12 @@ def test_an_unsound_cache_is_measured_again(small_machine: list[str], text: str)
     assert key in json.loads(here.cache_file().read_text())
 
 
+def test_what_others_disturbed_is_not_remembered(small_machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(here, "ALONE", 1e9)
+    assert "while others used it" in here.this_machine("cpu", threads=1).source
+    assert len(small_machine) == 1 and not here.cache_file().exists()
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(
     small_machine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,8 +267,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 def test_measuring_gives_numbers_and_threads_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name, value in {"SECONDS": 0.001, "COPIED_BYTES": 1 << 16, "CONVOLUTIONS": ((4, 8),), "MATRIX": 16}.items():
-        monkeypatch.setattr(here, name, value)
+    monkeypatch.setattr(here, "SECONDS", 0.001)
+    monkeypatch.setattr(here, "COPIED_BYTES", 1 << 16)
+    monkeypatch.setitem(here.PROBLEMS, "cpu", here.Problems(16, ((4, 8),), 1 << 14))
     before = torch.get_num_threads()
     found = here.this_machine("cpu", threads=2)
     assert found.peak("float32") > 0 and found.bandwidth > 0 and "2 threads" in found.name

@@ -135,6 +135,7 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
     dtype = config.predict_dtype or config.dtype
     settings = to_dict(config) | {"objects": list(config.objects)}
     named = dict(zip(names, subjects, strict=True))
+    said = [note for name, subject in named.items() for note in (*subject.notes, *_too_many(name, subject, config))]
     rows = tuple(row for name, subject in named.items() for row in _rows(name, subject, config, on, times[name]))
     return LatencyResult(
         imgsz=config.imgsz,
@@ -153,7 +154,7 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
         rows=rows,
         origin=origin(settings, " ".join(m.outline.digest for m in models), seeds=(config.seed,)),
         parts_over_whole=_cover(rows),
-        notes=(*(note for subject in subjects for note in subject.notes), *_busy(rows)),
+        notes=(*said, *_busy(rows)),
     )
 
 
@@ -190,8 +191,10 @@ def _rows(
 ) -> list[LatencyRow]:
     """Rows of a model: the pass, its parts in forward order, post-processing, totals."""
     outputs = [output for view in subject.graph.views.values() for output in view]
-    settings = {"dtype": config.predict_dtype or config.dtype, "fused": _fused(config), "outputs": outputs}
-    by_part = predicted_by(subject.costs, on, lambda row: subject.part_of.get(row.node.layer, REST), **settings)  # type: ignore[arg-type]
+    by_part = predicted_by(
+        subject.costs, on, lambda row: subject.part_of.get(row.node.layer, REST), config.predict_dtype or config.dtype,
+        fused=_fused(config), outputs=outputs,
+    )  # fmt: skip
     whole = sum(by_part.values(), Predicted())
 
     def row(part: str, kind: str, ms: list[float], p: Predicted | None = None) -> LatencyRow:
@@ -222,6 +225,12 @@ def _cover(rows: Sequence[LatencyRow]) -> dict[str, float]:
         if row.kind == "part":
             summed[row.model] = summed.get(row.model, 0.0) + row.median_ms
     return {name: total / whole[name] for name, total in summed.items()}
+
+
+def _too_many(name: str, subject: Subject, config: LatencyConfig) -> tuple[str, ...]:
+    boxes = subject.decoded_shape[1] if subject.heads else 0
+    left = [f"{n}" for n in config.objects if subject.heads and n > boxes]
+    return (f"{name}: its head gives {boxes} boxes, too few for {' or '.join(left)} objects",) if left else ()
 
 
 def _busy(rows: Sequence[LatencyRow]) -> tuple[str, ...]:

@@ -66,16 +66,26 @@ def ready(model: Model, config: LatencyConfig, place: torch.device) -> Iterator[
     """The model, ready to run one random image of the config's size, dtype and runtime. It is left as it was.
 
     Raises:
-        EffscopeError: a model of which only tensors are known, one traced at another size, a runtime that is not
-            installed or cannot run it.
+        EffscopeError: a model of which only tensors are known, one traced at another size, one that does not run in
+            this dtype, a runtime that is not installed or cannot run it.
     """
     if config.runtime == "onnx":
-        yield _onnx(model, config, place)
+        yield _proved(_onnx(model, config, place), config)
     elif model.architecture is not None:
-        yield _built(model, config, place)
+        yield _proved(_built(model, config, place), config)
     else:
         with _foreign(model, config, place) as subject:
-            yield subject
+            yield _proved(subject, config)
+
+
+def _proved(subject: Subject, config: LatencyConfig) -> Subject:
+    """The subject, after a first pass. Raises EffscopeError, with torch's reason in one line, if it does not run."""
+    try:
+        subject.forward()
+    except RuntimeError as e:
+        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise EffscopeError(f"{subject.name} does not run in {config.dtype} here: {reason[:200]}") from e
+    return subject
 
 
 def parts(outline: Outline, graph: Graph) -> dict[str, str]:
@@ -103,6 +113,9 @@ def _heads(graph: Graph) -> tuple[str, ...]:
 
 def _built(model: Model, config: LatencyConfig, place: torch.device) -> Subject:
     network = deploy(model.network(config.seed)).to(place, torch_dtype(config.dtype))
+    for node in network.spec.nodes:
+        if node.op == "conv2d" and node.args["init"] == "arange":  # decoding stays in float32, whatever leads to it
+            network.get_submodule(node.module).float()
     image, part_of = _image(config, place), parts(model.outline, network.spec)
     lapped = partial(_laps, network, image, part_of, place)
     costs, heads = _costs(network.spec, config), _heads(model.graph)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from effscope.progress import Progress, silent
+
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
 
@@ -98,9 +100,7 @@ class Laps:
         return [b - a for a, b in zip(self.marks, self.marks[1:], strict=False)]
 
 
-def by_turns(
-    jobs: Mapping[str, Job], rounds: int, progress: Callable[[float, str], None] = lambda fraction, text: None
-) -> dict[str, dict[str, list[float]]]:
+def by_turns(jobs: Mapping[str, Job], rounds: int, progress: Progress = silent) -> dict[str, dict[str, list[float]]]:
     """Times of each job's parts, round by round: a busy moment of the machine hits all jobs.
 
     Args:
