@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers lint test test-slow search bench-rank clean
+.PHONY: help setup peers lint test test-slow search bench-rank bench-cost bench-time clean
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 ENV := .venv/.ready
@@ -45,6 +45,16 @@ bench-rank: $(ENV) $(PEERS)  ## how fast ranks are, beside an SVD loop and Weigh
 	mkdir -p reports/rank-speed
 	$(RUN)/python experiments/rank-speed/bench.py | tee reports/rank-speed/speed.tmp
 	mv reports/rank-speed/speed.tmp reports/rank-speed/speed.md
+
+bench-cost: $(ENV) $(PEERS)  ## how fast costs are, beside Ultralytics' info() and the other counters
+	mkdir -p reports/cost-speed
+	$(RUN)/python experiments/cost-speed/bench.py | tee reports/cost-speed/speed.tmp
+	mv reports/cost-speed/speed.tmp reports/cost-speed/speed.md
+
+bench-time: $(ENV)  ## FLOPs and a roofline against measured time, layer by layer
+	mkdir -p reports/flops-vs-time
+	$(RUN)/python experiments/flops-vs-time/run.py reports/flops-vs-time | tee reports/flops-vs-time/page.tmp
+	mv reports/flops-vs-time/page.tmp reports/flops-vs-time/flops-vs-time.md
 
 clean:  ## remove environments, caches and runs
 	rm -rf .venv .tools tests/peers/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from effscope.errors import EffscopeError, LayerError, unknown
@@ -84,14 +84,14 @@ def _affine(args: Args) -> dict[str, Tensor]:
     return {"weight": Tensor((args["c"],)), "bias": Tensor((args["c"],))} if args.get("affine", True) else {}
 
 
+@cache  # of every convolution's norm, asked for twice
+def _batchnorm(c: Any, affine: bool) -> dict[str, Tensor]:
+    buffers = {"running_mean": Tensor((c,), "buffer"), "running_var": Tensor((c,), "buffer")}
+    return {**_affine({"c": c, "affine": affine}), **buffers, "num_batches_tracked": Tensor((), "buffer")}
+
+
 def _batchnorm_tensors(args: Args) -> dict[str, Tensor]:
-    shape = (args["c"],)
-    return {
-        **_affine(args),
-        "running_mean": Tensor(shape, "buffer"),
-        "running_var": Tensor(shape, "buffer"),
-        "num_batches_tracked": Tensor((), "buffer"),
-    }
+    return _batchnorm(args["c"], args["affine"])
 
 
 OPS: dict[str, Op] = {

@@ -1,4 +1,4 @@
-"""Do FLOPs tell time? `make bench-cost` writes reports/flops-vs-time from what this prints. No test is timed.
+"""Do FLOPs tell time? `make bench-time` writes reports/flops-vs-time from what this prints. No test is timed.
 
 Measured by turns, one image, beside FLOPs and the roofline of this machine (its peak and bandwidth measured first):
 
