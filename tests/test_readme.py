@@ -33,6 +33,7 @@ SMALL = {
     "train": "--imgsz 64 --epochs 1 --batch 4 --limit-train 4 --limit-val 4",
     "search": "--imgsz 64 --base-epochs 1 --epochs 1 --batch 4 --limit-train 4 --limit-val 4",
     "eval": "--imgsz 64 --limit-val 4",
+    "latency": "--imgsz 64 --rounds 2",
 }
 
 
@@ -51,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_readme_shows_the_commands() -> None:
     shown = {shlex.split(command)[1] for command in COMMANDS}
-    assert {"rank", "cost", "search", "train", "eval"} <= shown
+    assert {"rank", "cost", "latency", "devices", "search", "train", "eval"} <= shown
     assert PYTHON
     assert "make search" in README and "make test" in README
 
