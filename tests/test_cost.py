@@ -14,13 +14,14 @@ from effscope import api
 from effscope.config import LayerCostConfig
 from effscope.costing.estimate import node_costs, total
 from effscope.costing.forms import layer_cost
-from effscope.costing.laws import ITEM_BYTES, Counts, summed
-from effscope.costing.model_cost import cost
+from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, Counts, summed
+from effscope.costing.model_cost import cost, inference_view
+from effscope.costing.roofline import devices
 from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.families.catalog import ZOO, layout
 from effscope.moves import move
-from effscope.results import Alternative
+from effscope.results import Alternative, CostResult
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
 
 COLUMNS = ("macs", "flops", "conv_flops")
@@ -219,3 +220,53 @@ def test_zoo_can_be_filtered() -> None:
     assert [m.model for m in api.zoo("yolov10").models] == [f"yolov10{s}" for s in "nsmblx"]
     with pytest.raises(EffscopeError, match="no built-in model contains 'yolo99'"):
         api.zoo("yolo99")
+
+
+@pytest.mark.parametrize("row", golden("exact_counts.csv"), ids=lambda row: row["model"])
+def test_forms_from_training_to_the_device(row: dict[str, str]) -> None:
+    result = cost(layout(row["model"]))
+    forms = {form.form: form for form in result.forms}
+    assert list(forms) == ["training", "one head", "one head, decoded", "deploy"]
+    frozen = 16  # the weights of the fixed DFL convolution, which decodes
+    assert forms["training"].params == int(row["params_train"]) - frozen
+    assert forms["one head, decoded"].params == int(row["params_one_head"]) == forms["one head"].params + frozen
+    assert forms["deploy"].params == int(row["params_deploy"])
+    assert forms["one head, decoded"].conv_flops == int(row["conv_flops"])
+    dual = result.params != result.params_one_head
+    assert (forms["training"].macs > forms["one head"].macs) == dual
+    assert forms["one head"].macs < forms["one head, decoded"].macs
+    assert forms["deploy"].bytes < forms["one head, decoded"].bytes
+    shown = (result.macs, result.flops, result.bytes, result.peak_activation_bytes)
+    decoded = forms["one head, decoded"]
+    assert shown == (decoded.macs, decoded.flops, decoded.bytes, decoded.peak_activation_bytes)
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "yolov10n", "rtdetr-l", "yolox-nano", "efficientnet-b0-yolov8"])
+def test_every_column_adds_up_and_every_operation_is_somewhere(name: str) -> None:
+    result = cost(layout(name), 128)
+    assert result.flops == 2 * result.macs + sum(getattr(result, kind) for kind in OTHER_KINDS)
+    for view in VIEWS:
+        rows = getattr(result, view)
+        for column in (*OTHER_KINDS, "bytes_read", "bytes_written"):
+            total = getattr(result, column, None)
+            assert total is None or sum(getattr(row, column) for row in rows) == total, column
+        assert sum(row.bytes_read + row.bytes_written for row in rows) == result.bytes
+    nodes = [n for n in inference_view(expand(layout(name))).nodes if n.op not in ("input", "parameter")]
+    assert sum(result.coverage.values()) == len(nodes)
+    assert result.coverage["uncounted"] == sum(row.calls for row in result.uncounted_ops)
+
+
+@pytest.mark.parametrize("device", ["NVIDIA T4", "Raspberry Pi 4"])
+def test_predicted_times_are_one_sum_by_layer_stage_and_primitive(device: str) -> None:
+    result = api.cost("yolov10n", 128, device=device)
+    assert isinstance(result, CostResult)
+    assert result.device == device
+    for view in VIEWS:
+        rows = getattr(result, view)
+        assert sum(row.predicted_ms for row in rows) == pytest.approx(result.predicted_ms)
+        assert all(bool(row.bound) == bool(row.predicted_ms) for row in rows)
+    known = devices()[device]
+    least = result.forms[-1].flops / known.peak("float32") * 1000
+    assert result.predicted_ms is not None
+    assert result.predicted_ms >= least
+    assert result.ridge == known.peak("float32") / known.bandwidth

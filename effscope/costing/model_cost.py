@@ -32,7 +32,7 @@ CONVENTION = (
 )
 HEAD, REST = "head", "between stages"
 DECODED = "decoded"
-DECODED_FORM, TRACED_FORM = "one head, decoded", "as traced"
+DECODED_FORM, PLAIN_FORM = "one head, decoded", "inference"
 FREE = frozenset({"input", "parameter", "constant"})
 """Nodes that are values, no operations."""
 
@@ -67,7 +67,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     image = (1, 3, imgsz, imgsz)
     known = {row.node.name: row for row in node_costs(graph, image)}
     forms = {name: (form, node_costs(form, image, known)) for name, form in forms_of(graph).items()}
-    main = DECODED_FORM if DECODED_FORM in forms else TRACED_FORM
+    main = DECODED_FORM if DECODED_FORM in forms else PLAIN_FORM
     rows = forms[main][1]
     counted = [row for row in rows if row.node.op != "input"]
     size = ITEM_BYTES[dtype]
@@ -170,7 +170,7 @@ boxes and scores; batch norms folded and parallel branches merged. A model witho
 
 def forms_of(graph: Graph) -> dict[str, Graph]:
     """Every form of a model, by name."""
-    names = list(FORMS) if DECODED in graph.views else [TRACED_FORM, "deploy"]
+    names = list(FORMS) if DECODED in graph.views else [PLAIN_FORM, "deploy"]
     return {name: FORMS.get(name, inference_view)(graph) for name in names}
 
 
