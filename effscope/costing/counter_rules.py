@@ -1,7 +1,7 @@
 """What each of the other tools counts for an operation, one table of rules a tool, and which calls it does not see.
 
 Source of the facts: the tools themselves (fvcore 0.1.5, thop 0.1.1, ultralytics-thop 2.2, torch 2.15's
-FlopCounterMode), run beside these tables by `cost --check` and in the tests; REFERENCE section 8.
+FlopCounterMode), run beside these tables by `cost --check` and in the tests.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ from effscope.spec.graph import Graph, Node
 from effscope.spec.ops import OPS, output_shape
 from effscope.spec.shape_rules import Shape
 
+STORED = frozenset({"parameter", "constant"})
+"""Primitives that hold values and compute nothing."""
+
 
 class NodeCost(NamedTuple):
     """One node with the shapes it reads and gives and its counts.
@@ -24,6 +27,17 @@ class NodeCost(NamedTuple):
     counts: Counts
     weights: tuple[tuple[str, Any], ...]
     params: Any
+
+    @property
+    def read(self) -> Any:
+        """Values it reads, its weights at every call; what only holds values is read by its readers."""
+        held = self.node.op in STORED
+        return 0 if held else self.counts.elements_in + sum([n for _, n in self.weights])
+
+    @property
+    def moved(self) -> Any:
+        """Values it reads and writes."""
+        return self.read + self.counts.elements_out
 
 
 def weights(node: Node) -> tuple[tuple[str, Any], ...]:

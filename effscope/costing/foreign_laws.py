@@ -162,13 +162,15 @@ def _sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 def _einsum(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     """Pair by pair from the left, as torch contracts without a path: each pair costs the product of its indices, less
     those that only one of the two has and nothing needs later, which are summed out before. A pair that contracts
-    nothing is a product of values."""
+    nothing is a product of values; one tensor alone is summed, or turned."""
     tensors = [inputs[slot.n] for slot in _slots(args["operands"][1])]
     terms, result = _spelt_out(args["operands"][0].replace(" ", ""), tensors)
     lengths: dict[str, int] = {}
     for letters, shape in zip(terms, tensors, strict=True):
         for letter, n in zip(letters, shape, strict=True):
             lengths[letter] = max(n, lengths.get(letter, 1))
+    if len(terms) == 1:
+        return {"pool": math.prod(tensors[0])} if set(terms[0]) - set(result) else {}
     columns, left = {"macs": 0, "elementwise": 0}, set(terms[0])
     for n, right in enumerate(terms[1:], 1):
         later = set(result).union(*terms[n + 1 :])
@@ -209,9 +211,15 @@ def _window(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
     return {"pool": (size - 1) * math.prod(_first(out))}
 
 
+SORTED_ALONG = {"topk": 2, "kthvalue": 2, "sort": 1, "argsort": 1}
+"""Function -> position of the dimension it sorts along; the last one where it is left out."""
+
+
 def _sorting(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
-    """n log2 n comparisons along the last dimension."""
-    n = inputs[0][-1] if inputs[0] else 1
+    """n log2 n comparisons along a dimension."""
+    position = SORTED_ALONG[function_of(args["target"])]
+    dim = args["operands"][position] if len(args["operands"]) > position else -1
+    n = inputs[0][dim] if inputs[0] else 1
     return {"elementwise": math.prod(inputs[0]) * math.ceil(math.log2(max(n, 2)))}
 
 
@@ -220,9 +228,18 @@ def _distances(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     return {"elementwise": 3 * math.prod(out) * inputs[0][-1]}
 
 
+SAMPLED = {(4, 0): 7, (5, 0): 15, (4, 1): 0, (5, 1): 0, (4, 2): 35}
+"""Dimensions of a map or volume, torch's number of the mode (linear, nearest, cubic) -> operations per value."""
+
+
 def _grid_sample(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    bilinear = args["operands"][2] == 0
-    return {"resample": 7 * math.prod(out) if bilinear else 0}
+    return {"resample": SAMPLED[len(out), args["operands"][2]] * math.prod(out)}
+
+
+def _instance_norm(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+    """As a batch norm where it has statistics of its own, else it takes them from the map as a group norm does."""
+    from_map = args["operands"][5]
+    return {"norm": (5 if from_map else 2) * math.prod(out)}
 
 
 REDUCTIONS = """
@@ -248,10 +265,11 @@ LAWS_OF_FUNCTIONS: tuple[tuple[str, Law], ...] = (
     ("scaled_dot_product_attention", _sdpa),
     ("einsum", _einsum),
     ("outer ger", _per_output("elementwise")),
-    ("batch_norm _native_batch_norm_legit_no_training instance_norm", _per_output("norm", 2)),
+    ("batch_norm _native_batch_norm_legit_no_training", _per_output("norm", 2)),
+    ("instance_norm", _instance_norm),
     ("layer_norm native_layer_norm group_norm native_group_norm rms_norm", _per_output("norm", 5)),
     ("gelu silu hardswish", _per_output("act", 2)),
-    ("clamp hardtanh relu sigmoid tanh threshold softshrink", _per_output("act")),
+    ("hardtanh hardtanh_ relu sigmoid tanh threshold softshrink", _per_output("act")),
     ("softmax log_softmax _softmax _log_softmax softmin", _per_output("softmax", 3)),
     ("max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d", _window),
     ("max_pool2d_with_indices max_pool3d_with_indices", _window),
@@ -260,11 +278,18 @@ LAWS_OF_FUNCTIONS: tuple[tuple[str, Law], ...] = (
     ("upsample_bilinear2d _upsample_bilinear2d_aa", _per_output("resample", 7)),
     ("upsample_trilinear3d", _per_output("resample", 15)),
     ("upsample_bicubic2d _upsample_bicubic2d_aa", _per_output("resample", 35)),
-    ("grid_sampler grid_sampler_2d", _grid_sample),
-    ("topk sort argsort msort kthvalue", _sorting),
+    ("grid_sampler grid_sampler_2d grid_sampler_3d", _grid_sample),
+    ("max.other min.other", _per_output("elementwise")),
+    ("topk sort argsort kthvalue", _sorting),
     ("cdist", _distances),
     ("cosine_similarity", _per_input("elementwise", 6)),
 )
 """Functions of torch, and their law. A value between two costs 3; a cubic one takes five of four taps, 7 each."""
 
 FUNCTIONS: dict[str, Law] = {name: law for names, law in LAWS_OF_FUNCTIONS for name in names.split()}
+"""Function of torch, or one of its overloads, -> law."""
+
+
+def law_of(target: str) -> Law | None:
+    """The law of an overload, or of its function; None where there is none."""
+    return FUNCTIONS.get(target) or FUNCTIONS.get(function_of(target))

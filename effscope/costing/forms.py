@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from effscope.config import LayerCostConfig
-from effscope.costing.estimate import node_costs, total
+from effscope.costing.estimate import NodeCost, node_costs, total
 from effscope.costing.laws import ITEM_BYTES, Counts
 from effscope.costing.layers import Form, Layer, named_layer
 from effscope.errors import EffscopeError
@@ -23,9 +23,14 @@ def graph_of(form: Form, c_in: Any, c_out: Any, stride: int) -> Graph:
     return Graph(tuple(emitter.nodes), {"features": (out.name,)}, (ROOT,))
 
 
+def form_costs(form: Form, c_in: Any, c_out: Any, stride: int, size: Any) -> list[NodeCost]:
+    """Cost of every node of a form on a square map of one image."""
+    return node_costs(graph_of(form, c_in, c_out, stride), (1, c_in, size, size))
+
+
 def count_form(form: Form, c_in: Any, c_out: Any, stride: int, size: Any) -> tuple[Counts, Any]:
     """Counts and parameters of a form on a square map of one image."""
-    return total(node_costs(graph_of(form, c_in, c_out, stride), (1, c_in, size, size)))
+    return total(form_costs(form, c_in, c_out, stride, size))
 
 
 def _formulas(form: Form, layer: Layer, stride: int) -> tuple[str, str]:
@@ -45,8 +50,9 @@ def _formulas(form: Form, layer: Layer, stride: int) -> tuple[str, str]:
 
 
 def _row(form: Form, layer: Layer, config: LayerCostConfig, c_out: int, stride: int, standard: Counts) -> Alternative:
-    counts, params = count_form(form, config.cin, c_out, stride, config.size)
-    moved = ITEM_BYTES["float32"] * (counts.elements_in + counts.elements_out + params)
+    rows = form_costs(form, config.cin, c_out, stride, config.size)
+    counts, params = total(rows)
+    moved = ITEM_BYTES["float32"] * sum(row.moved for row in rows)
     return Alternative(
         form.name,
         params,

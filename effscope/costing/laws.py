@@ -1,6 +1,6 @@
 """What one primitive costs: numbers in, numbers out; sympy symbols in, formulas out.
 
-Convention (DESIGN section 5): one multiply-add = one MAC = two FLOPs; dense; batch as given. What is not a MAC has
+Convention (docs/cost.md): one multiply-add = one MAC = two FLOPs; dense; batch as given. What is not a MAC has
 its own column and its own law: bias 1 per output element, batch norm 2 (its affine form at inference), activation 1
 per element (SiLU, GELU and hard swish count a product too: 2), layer norm 5, softmax 3, pooling k*k - 1 per output,
 global mean 1 per input, bilinear resampling 7, products and sums 1 per operand after the first, attention 1 per pair
@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from effscope.costing.foreign_laws import FUNCTIONS, function_of
+from effscope.costing.foreign_laws import law_of
 from effscope.spec.ops import OPS
 from effscope.spec.shape_rules import Shape, indices
 
@@ -88,7 +88,7 @@ def _free(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
 
 
 def _foreign(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
-    law = FUNCTIONS.get(function_of(args["target"]))
+    law = law_of(args["target"])
     return law(args, inputs, out) if law else {}
 
 
@@ -225,7 +225,7 @@ LAWS: dict[str, Law] = {
 
 def is_counted(op: str, args: Args) -> bool:
     """Whether there is a law for a call: there is none for functions of torch that neither table holds."""
-    return op != "opaque" or function_of(args["target"]) in FUNCTIONS
+    return op != "opaque" or law_of(args["target"]) is not None
 
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
@@ -249,6 +249,10 @@ VIEWS_ONLY = frozenset(
 """Primitives that move no data of their own: they only re-label what is there."""
 
 
+READ = {"dist2box": 1, "anchor2box": 1, "cell2box": 1, "resize_as": 1, "unwindow": 1, "posembed2d": 0}
+"""Primitives that read the values of so many inputs only: of the others they need the sides."""
+
+
 def elements(shape: Shape) -> Any:
     """Values of a tensor, or of several: the shape of what gives several is the tuple of their shapes."""
     several = bool(shape) and isinstance(shape[0], tuple)
@@ -260,7 +264,8 @@ def count(op: str, args: Args, inputs: Sequence[Shape], out: Shape) -> Counts:
     columns = LAWS[op](args, inputs, out)
     if op in VIEWS_ONLY:
         return Counts(**columns) if columns else NOTHING
-    return Counts(elements_in=sum(map(elements, inputs)), elements_out=elements(out), **columns)
+    read = inputs[: READ[op]] if op in READ else inputs
+    return Counts(elements_in=sum(map(elements, read)), elements_out=elements(out), **columns)
 
 
 def params(op: str, args: Args) -> Any:

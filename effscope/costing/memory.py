@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from effscope.costing.estimate import NodeCost
+from effscope.costing.estimate import STORED, NodeCost
 from effscope.costing.laws import VIEWS_ONLY, elements
 from effscope.spec.graph import INPUT
-
-WEIGHTS = frozenset({"parameter", "constant"})
-"""Stored with the weights, so no activation."""
 
 
 def peak_elements(rows: Sequence[NodeCost], outputs: Iterable[str]) -> tuple[int, str]:
@@ -35,8 +32,8 @@ def peak_elements(rows: Sequence[NodeCost], outputs: Iterable[str]) -> tuple[int
     live, most, where = 0, 0, ""
     for n, row in enumerate(rows):
         name = row.node.name
-        if holder[name] == name and row.node.op not in WEIGHTS:
-            size = row.counts.elements_out or elements(row.shape)
+        if holder[name] == name and row.node.op not in STORED:
+            size = elements(row.shape)
             live += size
             ends.setdefault(last[name], []).append(size)
         if live > most:

@@ -133,13 +133,13 @@ def operation(row: NodeCost) -> str:
 
 def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int | None = None) -> CostRow:
     counts, params = total(rows)
-    moved = counts.elements_in + counts.elements_out + params
+    read, written = sum(row.read for row in rows), counts.elements_out
     last = rows[-1]
     return CostRow(
         name, block, () if last.node.op == "split" else tuple(last.shape), params, counts.macs, counts.flops,
-        counts.conv_flops, size * moved, stage, **{kind: getattr(counts, kind) for kind in OTHER_KINDS},
-        bytes_read=size * (counts.elements_in + params), bytes_written=size * counts.elements_out,
-        intensity=counts.flops / (size * moved) if moved else 0.0,
+        counts.conv_flops, size * (read + written), stage, **{kind: getattr(counts, kind) for kind in OTHER_KINDS},
+        bytes_read=size * read, bytes_written=size * written,
+        intensity=counts.flops / (size * (read + written)) if read + written else 0.0,
     )  # fmt: skip
 
 
@@ -176,8 +176,8 @@ def forms_of(graph: Graph) -> dict[str, Graph]:
 
 def _form_row(name: str, rows: Sequence[NodeCost], peak: int, size: int) -> FormRow:
     counts, params = total(rows)
-    moved = counts.elements_in + counts.elements_out + params
-    return FormRow(name, params, counts.macs, counts.flops, counts.conv_flops, size * moved, size * peak)
+    moved = size * sum(row.moved for row in rows)
+    return FormRow(name, params, counts.macs, counts.flops, counts.conv_flops, moved, size * peak)
 
 
 def coverage(rows: Iterable[NodeCost]) -> dict[str, int]:
@@ -209,7 +209,8 @@ def uncounted(rows: Iterable[NodeCost]) -> tuple[UncountedRow, ...]:
 
 
 def _bound(row: NodeCost) -> int:
-    return int(elements(row.shape) * (sum(map(elements, row.inputs)) + row.params))
+    own = sum(n for _, n in row.weights)
+    return int(elements(row.shape) * (sum(map(elements, row.inputs)) + own))
 
 
 def cost_of_tensors(graph: Graph, outline: Outline) -> TensorsResult:

@@ -138,7 +138,7 @@ def _works(rows: Sequence[NodeCost], fuses: frozenset[str], kept: frozenset[str]
     works: dict[str, _Work] = {}
     for row in rows:
         counts, node = row.counts, row.node
-        own = _Work(counts.flops, counts.elements_in + row.params, counts.elements_out)
+        own = _Work(counts.flops, row.read, counts.elements_out)
         alone = [name for name in node.inputs if name in starts and readers[name] == 1 and name not in kept]
         if node.op in fuses and alone:
             start = starts[alone[-1]]

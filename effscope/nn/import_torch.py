@@ -79,8 +79,11 @@ def _uncounted_share(graph: Graph, total: int) -> tuple[str, ...]:
     nodes = graph.by_name()
     waiting = [node for node in graph.nodes if not is_counted(node.op, node.args)]
     read: dict[str, int] = {}
+    seen: set[str] = set()
     while waiting:
-        for source in (nodes[name] for name in waiting.pop().inputs):
+        inputs = [name for name in waiting.pop().inputs if name not in seen]
+        seen.update(inputs)
+        for source in (nodes[name] for name in inputs):
             if source.op == "parameter":
                 read[source.name] = math.prod(source.args["shape"])
             elif source.op in CARRIES:
