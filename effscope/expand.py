@@ -14,12 +14,10 @@ from effscope.blocks.table import BLOCKS, Block
 from effscope.blocks.yolox import FORMS
 from effscope.errors import EffscopeError, LayerError, unknown
 from effscope.spec.emit import Emitter, Value
-from effscope.spec.graph import INPUT, Graph, Node
+from effscope.spec.graph import IMAGE_CHANNELS, INPUT, Graph, Node
 from effscope.spec.layout import IMAGE, Layer, Layout
 from effscope.spec.ops import ACTIVATIONS
 from effscope.spec.outline import Outline
-
-IMAGE_CHANNELS = 3
 
 
 @dataclass(frozen=True)

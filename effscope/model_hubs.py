@@ -11,6 +11,7 @@ from torch import nn
 
 from effscope.errors import EffscopeError
 from effscope.nn.import_torch import Imported, import_module
+from effscope.spec.graph import image_shape
 
 USUAL_SIZE = 224
 SIZES = {"inception_v3": 299}
@@ -105,7 +106,7 @@ def open_hub(model: str, imgsz: int | None = None, seed: int = 0) -> Opened:
 
 
 def _traced(module: nn.Module, name: str, side: int) -> Opened:
-    shape = (1, 3, side, side)
+    shape = image_shape(side)
     try:
         return Opened(module, import_module(module, shape, name), side)
     except EffscopeError:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effscope.errors import EffscopeError
-from effscope.expand import IMAGE_CHANNELS, expand, outline
+from effscope.expand import expand, outline
 from effscope.families.catalog import ALIASES, ZOO
 from effscope.families.catalog import layout as built_in
-from effscope.spec.graph import Graph
+from effscope.spec.graph import Graph, image_shape
 from effscope.spec.layout import Layout
 from effscope.spec.outline import Outline
 
@@ -149,7 +149,7 @@ def _of_module(module: Module, imgsz: int) -> Model:
     if not isinstance(module, nn.Module):
         raise EffscopeError(f"a model is a name, a file or a torch module, not {module!r}")
     name = type(module).__name__
-    imported = import_module(module, (1, IMAGE_CHANNELS, imgsz, imgsz), name)
+    imported = import_module(module, image_shape(imgsz), name)
     source = f"the module {name}, traced at {imgsz} px"
     return Model(
         name, None, module.state_dict(), source=source, imgsz=imgsz, traced=(imported.graph, imported.outline),

@@ -185,7 +185,7 @@ def test_onnx_that_is_not_installed_is_said_in_one_line(monkeypatch: pytest.Monk
         ({"predict": "T5"}, "unknown device 'T5'"),
         ({"predict": "Raspberry Pi 4", "predict_dtype": "int8"}, "unknown dtype for Raspberry Pi 4"),
         ({"dtype": "float8"}, "unknown dtype 'float8'"),
-        ({"runtime": "tensorrt"}, "unknown runtime 'tensorrt'"),
+        ({"runtime": "tensorrt"}, "unknown --runtime 'tensorrt'"),
         ({"rounds": 0}, "at least 1"),
         ({"imgsz": 96}, "traced at 64 px: open it at 96 px"),
         ({"runtime": "onnx", "dtype": "bfloat16", "predict_dtype": "float32"}, "on the processor in float32"),

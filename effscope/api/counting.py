@@ -10,10 +10,13 @@ from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.models import USUAL_SIZE, open_layout
 from effscope.progress import Progress, silent
 from effscope.results import CostResult
+from effscope.spec.graph import DECODED
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from effscope.models import Model
+    from effscope.nn.build import Network
     from effscope.results import CountersResult, DiffResult, ScaleResult, TensorsResult, ZooResult
     from effscope.spec.graph import Graph
     from effscope.spec.outline import Outline
@@ -45,8 +48,11 @@ def cost(
     """
     from effscope.costing.model_cost import cost_graph, cost_of_tensors  # noqa: PLC0415
 
-    graph, outline, side = _opened(model, imgsz)
+    opened, outline, side = _opened(model, imgsz)
+    graph = opened.graph
     if not graph.views:
+        if device is not None:
+            raise EffscopeError(f"{outline.model}: only its parameters are known, so no time can be predicted")
         result: CostResult | TensorsResult = cost_of_tensors(graph, outline)
     else:
         result = cost_graph(graph, outline, side, dtype)
@@ -59,13 +65,13 @@ def cost(
     return result
 
 
-def _opened(model: str | Module, imgsz: int | None) -> tuple[Graph, Outline, int]:
-    """Graph and outline of a MODEL, and the side in px it is counted at."""
+def _opened(model: str | Module, imgsz: int | None) -> tuple[Model, Outline, int]:
+    """A MODEL, its outline by the name it was opened under, and the side in px it is counted at."""
     check({"imgsz": imgsz}, detector=False)
     opened = open_layout(model, imgsz)
     check({"imgsz": imgsz}, detector=opened.architecture is not None)
     side = imgsz or (opened.imgsz if opened.module is not None and opened.imgsz else USUAL_SIZE)
-    return opened.graph, replace(opened.outline, model=opened.name), side
+    return opened, replace(opened.outline, model=opened.name), side
 
 
 def _timed(result: CostResult, graph: Graph, outline: Outline, device: str) -> CostResult:
@@ -93,25 +99,26 @@ def counters(
         check: run fvcore, thop and torch's counter on the model and put their own numbers beside (needs torch).
 
     Raises:
-        EffscopeError: bad input, in one line; a model of which only tensors are known.
+        EffscopeError: bad input, in one line; a model of which only tensors are known; no tool that could be run.
     """
     from effscope.costing.comparison import counters as compared  # noqa: PLC0415
 
-    graph, outline, side = _opened(model, imgsz)
+    opened, outline, side = _opened(model, imgsz)
+    graph = opened.graph
     if not graph.views:
         raise EffscopeError(f"{outline.model}: only its parameters are known, so no tool could count it")
     found = compared(graph, outline, side, [counter] if counter else ())
     if not check:
         return found
     from effscope.costing.crosscheck import crosscheck  # noqa: PLC0415 - imports torch
-    from effscope.nn.build import view  # noqa: PLC0415
 
-    opened = open_layout(model, imgsz)
-    network = opened.module
-    if network is None:
-        made = opened.network()
-        network = view(made, "decoded") if "decoded" in made.spec.views else made
-    return crosscheck(found, network)
+    return crosscheck(found, opened.module or _inference(opened.network()))
+
+
+def _inference(network: Network) -> Network:
+    from effscope.nn.build import view  # noqa: PLC0415 - imports torch
+
+    return view(network, DECODED) if DECODED in network.spec.views else network
 
 
 def scaled_cost(

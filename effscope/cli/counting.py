@@ -15,8 +15,27 @@ from effscope.errors import EffscopeError, NegativeAnswer, unknown
 from effscope.results import CostResult, CountersResult
 from effscope.terminal import display
 
+MODES = {
+    "--layer": {"cin", "cout", "stride", "size", "symbolic"},
+    "--scale": {"phi", "imgsz"},
+    "--as, --explain and --check": {"imgsz", "counter", "explain", "check"},
+    "the cost of a MODEL": {"imgsz", "by", "dtype", "device", "strict"},
+}
+"""What `effscope cost` is asked -> the options that have a say in it."""
+
+
+def _refuse_others(context: typer.Context, mode: str) -> None:
+    """Raises EffscopeError for an option that was given and has no say."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        homes = [known for known, options in MODES.items() if name in options]
+        source = context.get_parameter_source(name)
+        if homes and mode not in homes and source is not None and source.name == "COMMANDLINE":
+            raise EffscopeError(f"{parameter.opts[0]} has no say in {mode}: it goes with {' and '.join(homes)}")
+
 
 def cost(
+    context: typer.Context,
     model: Annotated[
         Optional[str], typer.Argument(metavar="[MODEL]", help="Zoo name, layout YAML, weights or run.")
     ] = None,
@@ -62,7 +81,8 @@ def cost(
         raise EffscopeError(
             "cost needs a MODEL, --layer or --scale, one of them: effscope cost yolov8s, or --layer conv3x3"
         )
-    to = Delivery(json, csv, out, quiet)
+    to, others = Delivery(json, csv, out, quiet), counter is not None or explain or check
+    _refuse_others(context, list(MODES)[0 if layer else 1 if scale else 2 if others else 3])
     if layer is not None:
         from effscope.reporting.cost_tables import layer_cost_table  # noqa: PLC0415
 
@@ -71,7 +91,7 @@ def cost(
         from effscope.reporting.cost_tables import scale_table  # noqa: PLC0415
 
         deliver("scale", api.scaled_cost(scale, phi, imgsz=imgsz), scale_table, *to)
-    elif counter is not None or explain or check:
+    elif others:
         assert model is not None
         _other_counters(api.counters(model, imgsz, counter, check), explain, to)
     else:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effscope.costing.counter_rules import function
 from effscope.costing.counters import COUNTERS, Counter, counter
-from effscope.costing.estimate import NodeCost, node_costs
+from effscope.costing.estimate import NodeCost, node_costs, operation
 from effscope.costing.model_cost import inference_view
 from effscope.results import CounterRow, CountersResult, CounterTerm, origin
-from effscope.spec.graph import Graph
+from effscope.spec.graph import Graph, image_shape
 from effscope.spec.outline import Outline
 
 NOT_RUN, ALSO_RUN = "merged or folded away", "of another head, which runs too"
@@ -29,11 +28,12 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
         EffscopeError: a tool effscope does not know.
     """
     tools = {name: counter(name, graph) for name in names or COUNTERS}
-    known = {row.node.name: row for row in node_costs(graph, (1, 3, imgsz, imgsz))}
-    ours = node_costs(inference_view(graph), (1, 3, imgsz, imgsz), known)
+    image = image_shape(imgsz)
+    known = {row.node.name: row for row in node_costs(graph, image)}
+    ours = node_costs(inference_view(graph), image, known)
     rows, terms = [], []
     for name, tool in tools.items():
-        theirs = node_costs(tool.of(graph), (1, 3, imgsz, imgsz), known)
+        theirs = node_costs(tool.of(graph), image, known)
         count = sum(tool.count(row)[0] for row in theirs)
         rows.append(CounterRow(name, tool.unit, count, tool.per_mac * sum(row.counts.macs for row in ours), tool.about))
         terms += _terms(name, tool, ours, theirs)
@@ -54,6 +54,6 @@ def _terms(name: str, tool: Counter, ours: list[NodeCost], theirs: list[NodeCost
             says = ALSO_RUN
         difference = count - here.get(row.node.name, 0)
         if difference:
-            found.setdefault((function(row), says), []).append(difference)
+            found.setdefault((operation(row), says), []).append(difference)
     terms = [CounterTerm(name, op, says, len(parts), sum(parts)) for (op, says), parts in found.items()]
     return sorted(terms, key=lambda term: -abs(term.difference))

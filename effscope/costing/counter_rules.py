@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from effscope.costing.estimate import NodeCost
+from effscope.costing.estimate import NodeCost, operation
 from effscope.costing.foreign_laws import GATES, function_of
 from effscope.costing.laws import elements
 from effscope.spec.graph import Source
@@ -47,12 +47,6 @@ def source_of(row: NodeCost) -> Source:
     op = row.node.op
     built = Source(f"{CALLED.get(op, op)}.default", MODULES.get(op, "Module"), op in MODULES and op != "mha")
     return row.node.source or built
-
-
-def function(row: NodeCost) -> str:
-    """The primitive of a node; of what runs as it is, torch's function."""
-    target = row.node.args.get("target")
-    return function_of(target) if target else row.node.op
 
 
 def macs(row: NodeCost) -> int:
@@ -175,7 +169,7 @@ RECURRENT = {"lstm": 8, "gru": 7, "rnn": 1}
 
 
 def _thop_recurrent(row: NodeCost) -> int:
-    cell = function(row).partition("_")[0]
+    cell = operation(row).partition("_")[0]
     units = row.counts.act // GATES[cell][1]
     return int(row.counts.macs + row.counts.bias + RECURRENT[cell] * units)
 

@@ -14,7 +14,6 @@ from effscope.costing.counter_rules import (
     TORCH,
     ULTRALYTICS_THOP,
     Rules,
-    function,
     macs,
     rules,
     source_of,
@@ -24,10 +23,10 @@ from effscope.costing.counter_rules import (
     unseen_by_torch,
     unseen_by_ultralytics,
 )
-from effscope.costing.estimate import NodeCost
-from effscope.costing.model_cost import DECODED, inference_view
+from effscope.costing.estimate import NodeCost, operation
+from effscope.costing.model_cost import inference_view
 from effscope.errors import unknown
-from effscope.spec.graph import Graph, Source
+from effscope.spec.graph import DECODED, Graph, Source
 from effscope.spec.rewrite import deploy_form
 
 
@@ -59,7 +58,7 @@ class Counter:
     def count(self, row: NodeCost) -> tuple[int, str]:
         """What it counts for a node, in its unit, and why."""
         source = source_of(row)
-        rule = self.rules.get(function(row))
+        rule = self.rules.get(operation(row))
         if rule is None:
             return 0, "not counted"
         unseen = self.unseen(source)

@@ -14,7 +14,9 @@ from io import StringIO
 import torch
 from torch import Tensor, nn
 
+from effscope.errors import EffscopeError
 from effscope.results import CounterRow, CountersResult, version
+from effscope.spec.graph import image_shape
 
 REASON_LENGTH = 80
 EXTRA = 'pip install "effscope[crosscheck]"'
@@ -63,7 +65,12 @@ def crosscheck(result: CountersResult, module: nn.Module) -> CountersResult:
     Args:
         result: what our rules say, one row a tool.
         module: takes images (1, 3, imgsz, imgsz).
+
+    Raises:
+        EffscopeError: none of the rows is of a tool that can be run.
     """
+    if not any(row.counter in TOOLS for row in result.rows):
+        raise EffscopeError(f"--check runs {', '.join(TOOLS)}: {result.rows[0].counter} is no tool to run on a module")
     rows = [_measured(row, module, result.imgsz) if row.counter in TOOLS else row for row in result.rows]
     return replace(result, rows=tuple(rows))
 
@@ -76,7 +83,7 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
     if found == "none":  # the module is there, the distribution is not: another package's files answer
         return replace(row, version=f"another package answers to the name {tool.distribution}: not compared")
     first = next(module.parameters(), torch.zeros(()))
-    image = torch.zeros(1, 3, imgsz, imgsz, device=first.device, dtype=first.dtype)
+    image = torch.zeros(image_shape(imgsz), device=first.device, dtype=first.dtype)
     with quiet():
         try:
             measured = tool.run(copy.deepcopy(module).eval(), image)

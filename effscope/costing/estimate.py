@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from effscope.costing.foreign_laws import function_of
 from effscope.costing.laws import Counts, count, summed
 from effscope.spec.graph import Graph, Node
 from effscope.spec.ops import OPS, output_shape
@@ -38,6 +39,12 @@ class NodeCost(NamedTuple):
     def moved(self) -> Any:
         """Values it reads and writes."""
         return self.read + self.counts.elements_out
+
+
+def operation(row: NodeCost) -> str:
+    """The primitive of a node; of what torch's own function does, that function."""
+    target = row.node.args.get("target")
+    return function_of(target) if target else row.node.op
 
 
 def weights(node: Node) -> tuple[tuple[str, Any], ...]:

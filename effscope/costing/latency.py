@@ -10,7 +10,7 @@ from itertools import starmap
 
 import torch
 
-from effscope.config import CHOICES, EvalConfig, LatencyConfig, to_dict
+from effscope.config import EvalConfig, LatencyConfig, check, to_dict
 from effscope.costing.here import processor, this_machine, torch_dtype
 from effscope.costing.model_cost import HEAD, REST
 from effscope.costing.roofline import Device, Predicted, predicted_by
@@ -19,13 +19,14 @@ from effscope.costing.scenes import decoded
 from effscope.costing.subjects import Subject, ready
 from effscope.costing.timing import Job, Spread, by_turns, call_ms, threads
 from effscope.detect.predict import CENTRED, select
-from effscope.errors import EffscopeError, unknown
+from effscope.errors import EffscopeError
 from effscope.models import Model
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress, silent
 from effscope.results import LatencyResult, LatencyRow, origin
+from effscope.spec.graph import image_shape
 
 FORWARD = "forward"
 METHODS = {CENTRED: "NMS", "xyxy": "top-k"}
@@ -48,7 +49,7 @@ def forward_ms(networks: Mapping[str, Network], imgsz: int, device: str = "auto"
         rounds: timed passes of each network.
     """
     place = pick_device(device)
-    image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0)).to(place)
+    image = torch.rand(image_shape(imgsz), generator=torch.Generator().manual_seed(0)).to(place)
     passes = {name: partial(deploy(network).to(place), image) for name, network in networks.items()}
     times = by_turns({name: _whole(run, place) for name, run in passes.items()}, rounds)
     return {name: Spread.of(found[FORWARD]).median_ms for name, found in times.items()}
@@ -140,7 +141,7 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
     return LatencyResult(
         imgsz=config.imgsz,
         device=processor(place),
-        threads=n_threads,
+        threads=n_threads if place.type == "cpu" else None,
         dtype=config.dtype,
         runtime=config.runtime,
         rounds=config.rounds,
@@ -160,10 +161,9 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
 
 def _check(config: LatencyConfig) -> None:
     """Raises EffscopeError for settings that cannot be."""
-    if config.runtime not in CHOICES["runtime"]:
-        raise unknown("runtime", config.runtime, CHOICES["runtime"])
-    if config.rounds < 1 or (config.threads or 1) < 1:
-        raise EffscopeError(f"rounds and threads must be at least 1, got {config.rounds} and {config.threads}")
+    check({"runtime": config.runtime, "rounds": config.rounds, "threads": config.threads})
+    if not config.objects or min(config.objects) < 0:
+        raise EffscopeError(f"objects are whole numbers from 0 on, at least one of them, got {config.objects}")
     torch_dtype(config.dtype)
 
 
@@ -210,6 +210,8 @@ def _rows(
     rows += [row(scene.part, "post", times[scene.part]) for scene in scenes]
     if scenes:
         rows.append(row("Latency_f", "total", times[FORWARD], whole))
+    elif config.runtime == "onnx":
+        rows.append(row("Latency with top-k", "total", times[FORWARD], whole))
     for scene in scenes:
         if scene.objects == config.typical:
             both = list(starmap(float.__add__, zip(times[FORWARD], times[scene.part], strict=True)))

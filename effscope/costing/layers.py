@@ -204,9 +204,9 @@ DEPTHWISE = (
 )
 
 
-def _family(forms: tuple[Form, ...], divides: int = 1, widens: bool = False) -> dict[str, Layer]:
+def _family(forms: tuple[Form, ...], divides: int = 1) -> dict[str, Layer]:
     """Each form's name stands for the whole family: the standard form first, all others beside it."""
-    layer = Layer(forms, WHOLE, widens, divides)
+    layer = Layer(forms, WHOLE, divides=divides)
     return {form.name.replace(",", "").replace(" ", "-"): layer for form in forms if form.name != STANDARD}
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from effscope.costing.estimate import NodeCost, node_costs, parameters, total, weights
-from effscope.costing.foreign_laws import function_of
+from effscope.costing.estimate import NodeCost, node_costs, operation, parameters, total, weights
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, elements, is_counted
 from effscope.costing.memory import peak_elements
 from effscope.errors import unknown
@@ -20,7 +19,7 @@ from effscope.results import (
     UncountedRow,
     origin,
 )
-from effscope.spec.graph import Graph
+from effscope.spec.graph import DECODED, Graph, image_shape
 from effscope.spec.layout import Layout
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
@@ -31,8 +30,7 @@ CONVENTION = (
     "conv_flops = 2*MAC of convolutions"
 )
 HEAD, REST = "head", "between stages"
-DECODED = "decoded"
-DECODED_FORM, PLAIN_FORM = "one head, decoded", "inference"
+DECODED_FORM, PLAIN_FORM, DEPLOY_FORM = "one head, decoded", "inference", "deploy"
 FREE = frozenset({"input", "parameter", "constant"})
 """Nodes that are values, no operations."""
 
@@ -64,7 +62,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     """
     if dtype not in ITEM_BYTES:
         raise unknown("--dtype", dtype, ITEM_BYTES)
-    image = (1, 3, imgsz, imgsz)
+    image = image_shape(imgsz)
     known = {row.node.name: row for row in node_costs(graph, image)}
     forms = {name: (form, node_costs(form, image, known)) for name, form in forms_of(graph).items()}
     main = DECODED_FORM if DECODED_FORM in forms else PLAIN_FORM
@@ -81,7 +79,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     apart = [_unreached(outline, size)] if outline.unreached else []
     extra = sum(outline.unreached.values())
     peaks = {name: _peak(*form) for name, form in forms.items()}
-    shown = tuple(_form_row(name, rows, peaks[name][0], size) for name, (_, rows) in forms.items())
+    shown = {name: _form_row(name, rows, peaks[name][0], size) for name, (_, rows) in forms.items()}
     missing = uncounted(rows)
     return CostResult(
         model=outline.model,
@@ -89,7 +87,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         convention=CONVENTION,
         params=sum(row.params for row in known.values()) + extra,
         params_one_head=whole.params + extra,
-        params_deploy=shown[-1].params + extra,
+        params_deploy=shown[DEPLOY_FORM].params + extra,
         macs=whole.macs,
         flops=whole.flops,
         conv_flops=whole.conv_flops,
@@ -107,7 +105,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         **{kind: getattr(whole, kind) for kind in OTHER_KINDS},
         peak_activation_bytes=size * peaks[main][0],
         peak_at=peaks[main][1],
-        forms=shown,
+        forms=tuple(shown.values()),
         coverage=coverage(rows),
         uncounted_ops=missing,
     )
@@ -123,12 +121,6 @@ def _grouped(rows: list[NodeCost], key: Callable[[NodeCost], str]) -> dict[str, 
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return groups
-
-
-def operation(row: NodeCost) -> str:
-    """The primitive of a node; of a function that runs as it is, that function."""
-    target = row.node.args["target"] if row.node.op == "opaque" else ""
-    return function_of(target) if target else row.node.op
 
 
 def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int | None = None) -> CostRow:
@@ -162,16 +154,20 @@ FORMS: dict[str, Callable[[Graph], Graph]] = {
     "training": lambda graph: graph.keep(*raw_views(graph)),
     "one head": lambda graph: graph.keep(raw_views(graph)[-1]),
     DECODED_FORM: inference_view,
-    "deploy": lambda graph: deploy_form(graph)[0],
+    DEPLOY_FORM: lambda graph: deploy_form(graph)[0],
 }
 """What a detector is from training to the device: every head with raw logits; the head inference uses; the same with
-boxes and scores; batch norms folded and parallel branches merged. A model without heads has the last two."""
+boxes and scores; batch norms folded and parallel branches merged."""
+
+
+PLAIN_FORMS: dict[str, Callable[[Graph], Graph]] = {PLAIN_FORM: inference_view, DEPLOY_FORM: FORMS[DEPLOY_FORM]}
+"""The forms of a model without heads."""
 
 
 def forms_of(graph: Graph) -> dict[str, Graph]:
     """Every form of a model, by name."""
-    names = list(FORMS) if DECODED in graph.views else [PLAIN_FORM, "deploy"]
-    return {name: FORMS.get(name, inference_view)(graph) for name in names}
+    forms = FORMS if DECODED in graph.views else PLAIN_FORMS
+    return {name: form(graph) for name, form in forms.items()}
 
 
 def _form_row(name: str, rows: Sequence[NodeCost], peak: int, size: int) -> FormRow:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from effscope.costing.estimate import NodeCost, node_costs
-from effscope.costing.model_cost import operation, stage_of
-from effscope.costing.roofline import Device, Predicted, predicted_by
+from effscope.costing.estimate import NodeCost, node_costs, operation
+from effscope.costing.model_cost import stage_of
+from effscope.costing.roofline import Device, Predicted, predicted
 from effscope.results import CostResult, CostRow
-from effscope.spec.graph import Graph
+from effscope.spec.graph import Graph, image_shape
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
 
@@ -28,33 +28,31 @@ def with_times(result: CostResult, graph: Graph, outline: Outline, device: Devic
         EffscopeError: the device has no figure for the dtype.
     """
     form, _ = deploy_form(graph)
-    costs = node_costs(form, (1, 3, result.imgsz, result.imgsz))
+    costs = node_costs(form, image_shape(result.imgsz))
     outputs = [name for names in form.views.values() for name in names]
+    times = predicted(costs, device, result.dtype, fused=fused, outputs=outputs)
+    whole = sum(times.values(), Predicted())
 
     def timed(rows: tuple[CostRow, ...], key: Callable[[NodeCost], str]) -> tuple[CostRow, ...]:
-        times = predicted_by(costs, device, key, result.dtype, fused=fused, outputs=outputs)
-        return tuple(_with_time(row, times.get(row.name)) for row in rows)
+        """A row that is folded away in deploy form takes no time."""
+        by_row: dict[str, Predicted] = {}
+        for cost in costs:
+            by_row[key(cost)] = by_row.get(key(cost), Predicted()) + times[cost.node.name]
+        found = [by_row.get(row.name, Predicted()) for row in rows]
+        return tuple(
+            replace(row, predicted_ms=1000 * t.seconds, bound=t.bound) for row, t in zip(rows, found, strict=True)
+        )
 
-    whole = sum(
-        predicted_by(costs, device, lambda row: "", result.dtype, fused=fused, outputs=outputs).values(), Predicted()
-    )
+    names = {part: row for part, (row, _) in outline.rows.items()}
     return replace(
         result,
-        layers=timed(
-            result.layers, lambda row: outline.rows[row.node.layer][0] if row.node.layer in outline.rows else ""
-        ),
-        stages=timed(result.stages, lambda row: stage_of(outline, row.node.layer)),
+        layers=timed(result.layers, lambda cost: names.get(cost.node.layer, "")),
+        stages=timed(result.stages, lambda cost: stage_of(outline, cost.node.layer)),
         ops=timed(result.ops, operation),
         device=device.name,
         device_source=device.source,
+        fused=fused,
         predicted_ms=1000 * whole.seconds,
         bound=whole.bound,
         ridge=device.ridge(result.dtype),
-    )
-
-
-def _with_time(row: CostRow, time: Predicted | None) -> CostRow:
-    """A row that is folded away in deploy form takes no time."""
-    return replace(
-        row, predicted_ms=1000 * time.seconds if time else 0.0, bound=time.bound if time and time.seconds else ""
     )

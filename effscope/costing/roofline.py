@@ -117,7 +117,9 @@ class Predicted:
 
     @property
     def bound(self) -> str:
-        """What bounds most of the time: "compute" or "memory"."""
+        """What bounds most of the time: "compute" or "memory"; nothing where there is none."""
+        if not self.seconds:
+            return ""
         return COMPUTE if 2 * self.computing_s > self.seconds else MEMORY
 
 

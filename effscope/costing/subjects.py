@@ -19,13 +19,13 @@ from effscope.costing.estimate import NodeCost, node_costs
 from effscope.costing.here import torch_dtype
 from effscope.costing.model_cost import stage_of
 from effscope.costing.timing import Laps
-from effscope.detect.predict import CENTRED, DECODED
+from effscope.detect.predict import CENTRED
 from effscope.errors import EffscopeError
 from effscope.models import Model
 from effscope.nn.borrow import borrowed
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
-from effscope.spec.graph import Graph
+from effscope.spec.graph import DECODED, Graph, image_shape
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
 
@@ -95,12 +95,12 @@ def parts(outline: Outline, graph: Graph) -> dict[str, str]:
 
 def _image(config: LatencyConfig, place: torch.device) -> Tensor:
     random = torch.Generator().manual_seed(config.seed)
-    image = torch.rand(1, 3, config.imgsz, config.imgsz, generator=random)
+    image = torch.rand(image_shape(config.imgsz), generator=random)
     return image.to(place, torch_dtype(config.dtype))
 
 
 def _costs(graph: Graph, config: LatencyConfig) -> list[NodeCost]:
-    return node_costs(graph, (1, 3, config.imgsz, config.imgsz))
+    return node_costs(graph, image_shape(config.imgsz))
 
 
 def _heads(graph: Graph) -> tuple[str, ...]:
@@ -167,8 +167,9 @@ def _onnx(model: Model, config: LatencyConfig, place: torch.device) -> Subject:
         write_onnx(file, network, tuple(f"class{i}" for i in range(network.nc)), config.imgsz)
         session = _session(file.read_bytes())
     image = _image(config, place).numpy()
-    heads = tuple(box_format for box_format in _heads(model.graph) if box_format == CENTRED)
-    notes = () if network.spec.info["box_format"] == CENTRED else (f"{model.name}: its ONNX graph ends in top-k",)
+    chosen = network.spec.info["box_format"] != CENTRED
+    heads = () if chosen else _heads(model.graph)
+    notes = (f"{model.name}: its ONNX graph ends in top-k, which forward holds",) if chosen else ()
     graph = deploy_form(model.graph)[0]
     costs = _costs(graph, config)
     return Subject(model.name, graph, costs, lambda: session.run(None, {INPUT: image}), heads=heads, notes=notes)

@@ -17,8 +17,8 @@ from effscope.detect.boxes import xywh_to_xyxy
 from effscope.detect.letterbox import Letterbox, letterbox, letterboxed
 from effscope.nn.build import Network
 from effscope.nn.precision import pick_device
+from effscope.spec.graph import DECODED
 
-DECODED = "decoded"
 CENTRED = "xywh"
 """Box format of heads that need non-maximum suppression; one-to-one heads give corners."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,9 +19,9 @@ from effscope.errors import EffscopeError
 from effscope.nn.aten_kinds import KINDS
 from effscope.nn.aten_map import ATEN, FIRST
 from effscope.nn.calls import Primitive, called, target_name
-from effscope.nn.fast_path import is_fused
+from effscope.nn.sources import Sources, module_of
 from effscope.nn.tracing import exported
-from effscope.spec.graph import INPUT, Graph, Node, Source
+from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.ops import Slot
 from effscope.spec.outline import Outline
 from effscope.spec.resolution import resolutions
@@ -124,9 +124,7 @@ class _Importer:
         self.used: set[str] = {INPUT}
         self.rows: dict[str, tuple[str, str]] = {}
         self.constants: dict[str, Tensor] = {}
-        self.callers: dict[str, Source] = {}
-        self.crossed = frozenset(_module_of(n) for n in program.graph_module.graph.nodes if self._divides(n))
-        self.paths_to = Counter(id(part) for part in _walked(module))
+        self.sources = Sources(module, program)
 
     def run(self) -> Imported:
         outputs: tuple[str, ...] = ()
@@ -146,11 +144,6 @@ class _Importer:
     def _outline(self, owned: set[str]) -> Outline:
         left = {key: p.numel() for key, p in self.module.named_parameters() if key not in owned}
         return Outline(self.name, self.rows, unreached=left, digest=f"traced:{self.name}")
-
-    def _divides(self, node: fx.Node) -> bool:
-        """Whether a call divides a parameter: attention does that with its projections where it is not of itself."""
-        divides = node.op == "call_function" and target_name(node.target).startswith(("split", "chunk"))
-        return divides and node.args[0] in self.parameters
 
     def _is_value(self, node: fx.Node) -> bool:
         value = node.meta.get("val")
@@ -181,7 +174,7 @@ class _Importer:
 
     def _holder(self, key: str, node: fx.Node) -> Node:
         reader = next(iter(node.users))
-        part = self._part(_module_of(reader) if node.name in self.lifted else key.rpartition(".")[0])
+        part = self._part(module_of(reader) if node.name in self.lifted else key.rpartition(".")[0])
         value = node.meta["val"]
         if key in self.trained:
             return Node(key, "parameter", (), {"shape": _shape(value), "value": 0.0}, part, (("", key),))
@@ -189,7 +182,7 @@ class _Importer:
         return Node(key, "constant", (), args, part, (("", key),))
 
     def _call(self, node: fx.Node) -> None:
-        path = _module_of(node)
+        path = module_of(node)
         part = self._part(path)
         if node.target is operator.getitem:
             source, index = node.args
@@ -223,7 +216,7 @@ class _Importer:
     def _primitive(self, found: Primitive, steps: list[str], path: str, target: str, part: str) -> Node:
         inputs = tuple(steps[n] if isinstance(n, int) else self._value(n) for n in found.inputs)
         keys = {role: self.keys[holder.name] for role, holder in found.owned.items()}
-        source = self._source(path, target)
+        source = self.sources.of(path, target)
         if not keys:
             return Node(self._named(path, target), found.op, inputs, found.args, part, source=source)
         owner = self._owner(keys, path)
@@ -237,15 +230,6 @@ class _Importer:
         self.calls[owner] += 1
         self.used.add(owner)
         return Node(f"{owner}@{n}" if n else owner, found.op, inputs, found.args, part, params, source)
-
-    def _source(self, path: str, target: str) -> Source:
-        if path not in self.callers:
-            names = path.split(".") if path else []
-            around = [self.module.get_submodule(".".join(names[:n])) for n in range(len(names) + 1)]
-            caller, (module, exact) = around[-1], _torch_class(around[-1])
-            fused = any(is_fused(outer) for outer in around) and path not in self.crossed
-            self.callers[path] = Source("", module, exact, self.paths_to[id(caller)], fused)
-        return replace(self.callers[path], target=target)
 
     def _owner(self, keys: Mapping[str, str], path: str) -> str:
         """The module that holds these tensors under these roles; of others, the first tensor's name without its role:
@@ -280,7 +264,7 @@ class _Importer:
             "target": target, "operands": operands, "keywords": keywords, "shape": _shape(node.meta["val"]),
             "tensors": {},
         }  # fmt: skip
-        return Node(self._named(path, target), op, tuple(inputs), args, part, source=self._source(path, target))
+        return Node(self._named(path, target), op, tuple(inputs), args, part, source=self.sources.of(path, target))
 
     def _named(self, path: str, target: str) -> str:
         """A name of its own below the calling module: the function's, with a counter if it is taken."""
@@ -315,23 +299,3 @@ class _Importer:
         if part not in self.rows:
             self.rows[part] = (part or "(top)", type(self.module.get_submodule(part)).__name__ if part else "")
         return part
-
-
-def _walked(module: nn.Module) -> Iterator[nn.Module]:
-    """A module and all in it, once for every parent they have: a walk as hooks are hung up."""
-    yield module
-    for child in module.children():
-        yield from _walked(child)
-
-
-def _torch_class(module: nn.Module) -> tuple[str, bool]:
-    """The class of torch.nn a module is of or derives from, and which of the two."""
-    kind = type(module)
-    found = next(base for base in kind.__mro__ if base.__module__.startswith("torch.nn.modules"))
-    return found.__name__, found is kind
-
-
-def _module_of(node: fx.Node) -> str:
-    """Path of the module whose forward made a call, "" for the outermost."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return str(stack[-1][0]).removeprefix("L['self'].").removeprefix("L['self']") if stack else ""

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError
-from effscope.expand import IMAGE_CHANNELS
 from effscope.models import USUAL_SIZE, Model
 from effscope.nn.import_torch import Imported
 from effscope.nn.rebuild import part_paths, rebuild
@@ -19,6 +18,7 @@ from effscope.ranking.analyze import Facts, rank_taken, show, take
 from effscope.ranking.heads import Heads, attention_nodes
 from effscope.ranking.kernels import Place, every_conv, layout_places, spatial
 from effscope.results import RankResult
+from effscope.spec.graph import image_shape
 from effscope.spec.resolution import resolutions
 
 
@@ -106,7 +106,7 @@ def places_of(model: Model, at: str) -> tuple[tuple[Place, ...], str]:
     graph = model.graph
     if at == "stage" and graph.views:
         side = model.imgsz or USUAL_SIZE
-        found = resolutions(graph, (1, IMAGE_CHANNELS, side, side))
+        found = resolutions(graph, image_shape(side))
         if found:
             parts = {part: [n for n in graph.nodes if n.layer == part] for r in found for part in r.parts}
             return tuple(

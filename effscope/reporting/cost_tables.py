@@ -6,6 +6,7 @@ import re
 
 from effscope import results
 from effscope.costing.laws import OTHER_KINDS
+from effscope.reporting.latency_tables import FUSED
 from effscope.reporting.tables import Table, share, short
 from effscope.results import CostResult, CostRow, DiffResult, FormRow, LayerCostResult, ScaleResult, TensorsResult
 
@@ -74,7 +75,7 @@ def _cost_notes(result: CostResult) -> tuple[str, ...]:
     if result.predicted_ms is not None:
         made.append(
             f"ms: roofline of {result.device}, {result.dtype}, deploy form, "
-            f"memory-bound below {result.ridge:,.1f} FLOP/B ({result.device_source})"
+            f"memory-bound below {result.ridge:,.1f} FLOP/B ({result.device_source}); {FUSED[bool(result.fused)]}"
         )
     return (*made, *uncounted_notes(result), *result.notes, result.convention)
 
@@ -85,7 +86,8 @@ def uncounted_notes(result: CostResult) -> list[str]:
     if not result.uncounted_ops:
         return []
     lines = [
-        f"not counted: {row.name} x {row.calls}, at most {short(row.macs_at_most)} MACs" for row in result.uncounted_ops
+        f"not counted: {row.name} x {row.calls}, at most {short(row.macs_at_most)} MACs unless it iterates"
+        for row in result.uncounted_ops
     ]
     return [
         *lines,

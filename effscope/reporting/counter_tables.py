@@ -27,7 +27,7 @@ def counters_table(result: CountersResult) -> Table:
     notes = [f"{row.counter}: {row.about}" for row in result.rows]
     return Table(
         f"{result.model} at {result.imgsz} px: {result.macs:,} MACs at inference",
-        ("as", "count", "unit", "% to ours", *(("the tool itself", "version") if ran else ())),
+        ("as", "count", "unit", "% to ours", *(("tool - rule", "version") if ran else ())),
         rows,
         frozenset({"as", "unit", "version"}),
         (*notes, *result.notes),

@@ -36,7 +36,7 @@ def latency_table(result: LatencyResult) -> Table:
 
 def measured_on(result: LatencyResult) -> str:
     """Device, threads, dtype and runtime in words."""
-    threads = "" if result.device.startswith("NVIDIA") else f", {result.threads} thread{'s' * (result.threads != 1)}"
+    threads = "" if result.threads is None else f", {result.threads} thread{'s' * (result.threads != 1)}"
     return f"{result.device}{threads}, {result.dtype}, {RUNTIMES[result.runtime]}"
 
 
@@ -50,10 +50,17 @@ def _row(row: LatencyRow) -> tuple[str, ...]:
 
 def devices_table(result: DevicesResult) -> Table:
     """Published devices: peaks in TFLOP/s, bandwidth in GB/s."""
-    columns = ("device", "float32", "float16", "int8", "GB/s", "ridge", "source")
-    notes = ("TFLOP/s, dense (TOP/s for int8); ridge: FLOPs per byte where computing takes over, float16 or float32",)
+    columns = ("device", "float32", "float16", "int8", "GB/s", "ridge FLOP/B", "source")
+    notes = ("ridge: FLOPs per byte where computing takes over, float16 or float32",)
     rows = tuple(_device(row) for row in result.rows)
-    return Table("devices", columns, rows, frozenset({"device", "source"}), notes, ("source",))
+    return Table(
+        "devices: peaks in TFLOP/s (int8: TOP/s), dense",
+        columns,
+        rows,
+        frozenset({"device", "source"}),
+        notes,
+        ("source",),
+    )
 
 
 def _device(row: DeviceRow) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class UncountedRow:
 
 @dataclass(frozen=True)
 class CostResult(Result):
-    """Cost of a model: see docs/architecture.md for what each total counts.
+    """Cost of a model: docs/cost.md says what each total counts.
 
     Attributes:
         bias, norm, act, pool, resample, softmax, elementwise: what is no multiply-add; flops = 2 * macs + their sum.
@@ -69,8 +69,9 @@ class CostResult(Result):
         forms: the model from training to the device.
         coverage: operations "counted", "free" (moving or re-labelling values) and "uncounted".
         uncounted_ops: the uncounted ones with a bound.
-        device, device_source, predicted_ms, bound, ridge: time at best on a device, where one was named; `ridge` is the
-            FLOPs per byte from which on it computes longer than it moves.
+        device, device_source, fused, predicted_ms, bound, ridge: time at best on a device that was named; `fused`:
+            activations and sums are computed where their operand is made; `ridge`: the FLOPs per byte from which on it
+            computes longer than it moves.
     """
 
     model: str
@@ -104,6 +105,7 @@ class CostResult(Result):
     uncounted_ops: tuple[UncountedRow, ...] = ()
     device: str = ""
     device_source: str = ""
+    fused: bool | None = None
     predicted_ms: float | None = None
     bound: str = ""
     ridge: float | None = None

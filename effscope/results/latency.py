@@ -62,7 +62,7 @@ class LatencyResult(Result):
 
     Attributes:
         imgsz: side of the image in px.
-        device, threads, dtype, runtime, rounds: what was measured, and how.
+        device, threads, dtype, runtime, rounds: what was measured, and how; no threads on a GPU.
         predicted_for: the device of the prediction; `peak` FLOP/s and `bandwidth` byte/s are its own at
             `predicted_dtype`, `ridge` FLOPs per byte is their ratio, `source` where they come from.
         fused: whether the prediction computes activations and sums where their operand is made.
@@ -71,7 +71,7 @@ class LatencyResult(Result):
 
     imgsz: int
     device: str
-    threads: int
+    threads: int | None
     dtype: str
     runtime: str
     rounds: int

@@ -9,6 +9,14 @@ from typing import Any
 from effscope.errors import unknown
 
 INPUT = "image"
+IMAGE_CHANNELS = 3
+DECODED = "decoded"
+"""The view of a detector that holds boxes and scores of the head used at inference."""
+
+
+def image_shape(side: int) -> tuple[int, int, int, int]:
+    """One square image: (batch, channels, height, width)."""
+    return (1, IMAGE_CHANNELS, side, side)
 
 
 @dataclass(frozen=True)
