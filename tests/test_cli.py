@@ -304,6 +304,15 @@ def test_a_difference_nobody_explains_is_a_no(
     assert " says 7, our rules for it " in said
 
 
+def test_a_check_in_which_nothing_ran_is_a_no(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "cost", "rtdetr-l", "--check", "--imgsz", "64", "-q") == 1
+    assert capsys.readouterr().err.startswith("error: rtdetr-l: no tool ran: fvcore ")
+    assert run(monkeypatch, "cost", "yolov8n", "--explain", "--csv", str(tmp_path / "a.csv"), "-q") == 0
+    assert (tmp_path / "a.csv").read_text().startswith("counter,operation,why,calls,difference\n")
+
+
 def test_what_is_not_counted_is_a_no_where_that_was_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,7 +337,9 @@ def test_what_is_not_counted_is_a_no_where_that_was_asked(
         ("cost yolov8n --as paper --check", "paper is no tool to run on a module"),
         ("latency yolov8n --objects few", "--objects takes whole numbers"),
         ("latency yolov8n --objects=-1", "whole numbers"),
-        ("latency yolov8n --rounds 0", "rounds"),
+        ("latency yolov8n --rounds 0", "--rounds must be at least 1"),
+        ("latency yolov8n --threads 0", "--threads must be at least 1"),
+        ("latency yolov8n --threads 1000000", "this machine has"),
         ("latency yolov8n --runtime tensorrt", "unknown --runtime 'tensorrt': choose one of torch, onnx"),
         ("latency yolov8n --imgsz 100", "--imgsz"),
         ("latency nothing-of-the-kind", "is no file here"),

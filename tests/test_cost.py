@@ -9,6 +9,7 @@ import sympy
 from golden_files import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from effscope import api
 from effscope.config import LayerCostConfig
@@ -21,6 +22,8 @@ from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.families.catalog import ZOO, layout
 from effscope.moves import move
+from effscope.reporting.cost_tables import COST_VIEWS, cost_table
+from effscope.reporting.render import fitted
 from effscope.results import Alternative, CostResult
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
 
@@ -270,3 +273,32 @@ def test_predicted_times_are_one_sum_by_layer_stage_and_primitive(device: str) -
     assert result.predicted_ms is not None
     assert result.predicted_ms >= least
     assert result.ridge == known.peak("float32") / known.bandwidth
+
+
+@pytest.mark.parametrize("device", [None, "NVIDIA T4"])
+@pytest.mark.parametrize("by", COST_VIEWS)
+def test_tables_fit_a_terminal(by: str, device: str | None) -> None:
+    """Columns are left out until a table fits, whichever of them it has."""
+    table = cost_table(api.cost("yolov10x", 1280, device=device), by)
+    for width in (40, 60, 80, 100, 120):
+        shown = fitted(table, width)
+        assert set(shown.columns) <= set(table.columns)
+        assert set(table.columns) - set(shown.columns) <= set(table.narrow)
+        assert {len(row) for row in shown.rows} == {len(shown.columns)}
+
+
+def test_parameters_nothing_reads_move_nothing() -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Conv2d(3, 4, 1), nn.Linear(5, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.used(x)
+            return found
+
+    result = api.cost(Idle(), 8)
+    assert isinstance(result, CostResult)
+    assert result.layers[-1].name == "not reached"
+    assert sum(row.params for row in result.layers) == result.params == 16 + 36
+    assert sum(row.bytes for row in result.layers) == result.bytes == 4 * (3 * 64 + 4 * 64 + 16)

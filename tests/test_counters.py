@@ -199,6 +199,10 @@ MODULES: dict[str, nn.Module] = {
     "rnn": Over(nn.RNN(3, 5, batch_first=True)),
     "resampling": nn.Sequential(nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=2, mode="bilinear")),
     "pooling": nn.Sequential(nn.AvgPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(2), nn.MaxPool2d(2)),
+    "a norm with a scale alone": nn.Sequential(nn.Conv2d(3, 4, 1), Over(nn.LayerNorm(4, bias=False))),
+    "norms without statistics": nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.InstanceNorm2d(3)),
+    "pooling of rows": Over(nn.Sequential(nn.AvgPool1d(1), nn.AdaptiveAvgPool1d(1))),
+    "frozen attention": Attends(False, batch_first=True).requires_grad_(False),
     "norms": nn.Sequential(nn.GroupNorm(3, 3), nn.InstanceNorm2d(3), nn.Conv2d(3, 4, 1), nn.PReLU(4), nn.Softmax(1)),
 }  # fmt: skip
 
@@ -233,6 +237,8 @@ def test_a_tool_that_is_unknown_or_fails_is_said_in_one_line() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("no\nmore")
 
+    assert counters(expand(layout("rtdetr-l")), outline(layout("rtdetr-l")), 64, ["paper"]).rows[0].unit == "FLOPs"
+    assert counters(expand(layout("rtdetr-l")), outline(layout("rtdetr-l")), 64).uncounted_ops
     found = crosscheck(of("yolov8n", 64), Fails())
     assert [row.measured for row in found.rows] == [None] * 5
     assert [row.version.partition(" ")[2] for row in found.rows if row.counter in TOOLS] == ["fails: no"] * 3

@@ -109,16 +109,25 @@ class Delivery(NamedTuple):
 
 
 def _other_counters(result: CountersResult, explain: bool, to: Delivery) -> None:
-    """The tools' numbers, then their terms. A tool that says what no rule of ours explains is a no."""
+    """The tools' numbers, then their terms (as csv the terms alone). A tool that says what no rule of ours explains is
+    a no, and so is a check in which none could be run."""
     from effscope.reporting.counter_tables import counters_table, terms_table  # noqa: PLC0415
 
-    deliver("counters", result, counters_table, *to)
+    deliver("counters", result, counters_table, *to._replace(csv=None if explain else to.csv))
     for row in result.rows if explain else ():
         show(lambda name=row.counter: terms_table(result, name), to.quiet, to.json)  # type: ignore[misc]
+    if explain and to.csv is not None:
+        save_csv(to.csv, [asdict(term) for term in result.terms])
+    ran = [row for row in result.rows if row.version]
+    if ran and all(row.measured is None for row in ran):
+        raise NegativeAnswer(f"{result.model}: no tool ran: {'; '.join(f'{row.counter} {row.version}' for row in ran)}")
     wrong = [row for row in result.rows if not row.explained]
     if wrong:
         said = "; ".join(f"{r.counter} {r.version} says {r.measured:,}, our rules for it {r.count:,}" for r in wrong)
-        raise NegativeAnswer(f"{result.model}: not explained: {said}")
+        missing = ", ".join(row.name for row in result.uncounted_ops)
+        raise NegativeAnswer(
+            f"{result.model}: not explained: {said}" + (f"; not counted here: {missing}" * bool(missing))
+        )
 
 
 def _cost_of_model(model: str, by: str, to: Delivery, **settings: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from effscope.costing.counters import COUNTERS, Counter, counter
 from effscope.costing.estimate import NodeCost, node_costs, operation
-from effscope.costing.model_cost import inference_view
+from effscope.costing.model_cost import inference_view, uncounted
 from effscope.results import CounterRow, CountersResult, CounterTerm, origin
 from effscope.spec.graph import Graph, image_shape
 from effscope.spec.outline import Outline
@@ -27,7 +27,7 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
     Raises:
         EffscopeError: a tool effscope does not know.
     """
-    tools = {name: counter(name, graph) for name in names or COUNTERS}
+    tools = {name: counter(name, detector=bool(outline.heads)) for name in names or COUNTERS}
     image = image_shape(imgsz)
     known = {row.node.name: row for row in node_costs(graph, image)}
     ours = node_costs(inference_view(graph), image, known)
@@ -39,7 +39,14 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
         terms += _terms(name, tool, ours, theirs)
     macs = sum(row.counts.macs for row in ours)
     return CountersResult(
-        outline.model, imgsz, macs, tuple(rows), tuple(terms), origin({"imgsz": imgsz}, outline.digest), outline.notes
+        outline.model,
+        imgsz,
+        macs,
+        tuple(rows),
+        tuple(terms),
+        origin({"imgsz": imgsz}, outline.digest),
+        outline.notes,
+        uncounted(ours),
     )
 
 

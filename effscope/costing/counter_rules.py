@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from effscope.costing.estimate import NodeCost, operation
-from effscope.costing.foreign_laws import GATES, function_of
+from effscope.costing.foreign_laws import FROM_MAP, GATES, function_of
 from effscope.costing.laws import elements
 from effscope.spec.graph import Source
 from effscope.spec.ops import Slot
@@ -76,6 +76,13 @@ def _affine(yes: int, no: int) -> Callable[[NodeCost], int]:
     return count
 
 
+def _fvcore_batch_norm(row: NodeCost) -> int:
+    """2 per value with statistics of its own, 5 where it takes them from the map; one less without a scale."""
+    given = row.node.args.get("operands", ())
+    from_map = len(given) > FROM_MAP and given[FROM_MAP]
+    return _affine(5, 4)(row) if from_map else _affine(2, 1)(row)
+
+
 def _by_mode(nearest: int, bilinear: int) -> Callable[[NodeCost], int]:
     return lambda row: (bilinear if row.node.args["mode"] == "bilinear" else nearest) * elements(row.shape)
 
@@ -87,6 +94,7 @@ def rules(says: str, count: Callable[[NodeCost], int], names: str) -> dict[str, 
 CONVS = "conv2d conv2d_given conv_transpose2d conv1d conv3d conv_transpose1d conv_transpose3d"
 PRODUCTS = "linear matmul einsum attention mm bmm"
 CELLS = "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
+ADAPTIVE = "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
 NORMS = "layernorm groupnorm layer_norm native_layer_norm group_norm"
 
 
@@ -97,20 +105,27 @@ def _first_by_columns(row: NodeCost) -> int:
 
 
 def _einsum_path(row: NodeCost) -> int:
-    """numpy's estimate of a path, halved; of what runs as it is, our own count."""
+    """Half of numpy's estimate, which is printed with four digits; of what runs as it is, our own count."""
     equation = row.node.args.get("equation")
     if equation is None:
         return macs(row)
     lengths = indices(equation, row.inputs)
+    spelt = equation.translate({ord(letter): chr(97 + n) for n, letter in enumerate(lengths)})
+    if spelt in EXACTLY:
+        return macs(row)
     contracted = set(lengths) - set(equation.split("->")[1])
-    return int(math.prod(lengths.values()) // (1 if contracted else 2))
+    return int(float(f"{math.prod(lengths.values()) * (2 if contracted else 1):.3e}") / 2)
+
+
+EXACTLY = ("abc,abd->acd", "abc,adc->adb")
+"""einsums that fvcore counts by a formula."""
 
 
 FVCORE: Rules = {
     **rules("multiply-adds", macs, f"{CONVS} linear attention mm bmm {CELLS}"),
     **rules("broadcasting is not seen", _first_by_columns, "matmul"),
     **rules("products of values count half, sums of one operand fully", _einsum_path, "einsum"),
-    **rules("2 per value of a batch norm", _affine(2, 1), "batchnorm batch_norm"),
+    **rules("2 per value of a batch norm", _fvcore_batch_norm, "batchnorm batch_norm"),
     **rules("5 per value of a norm", _affine(5, 4), f"{NORMS} instance_norm"),
     **rules("1 per value of a nearest upsampling, 4 of a bilinear one", _by_mode(1, 4), "upsample resize_as"),
     **rules("1 per value of a nearest upsampling", _out(1), "upsample_nearest2d"),
@@ -182,8 +197,8 @@ THOP: Rules = {
         "per output value, also transposed", _thop_transposed, "conv_transpose2d conv_transpose1d conv_transpose3d"
     ),
     **rules("4 per value of a norm", _affine(4, 2), "batchnorm layernorm batch_norm layer_norm instance_norm"),
-    **rules("1 per value", _out(1), "avgpool avg_pool2d prelu"),
-    **rules("1 per value read and given by adaptive pooling", _adaptive, "adaptive_avgpool adaptive_avg_pool2d"),
+    **rules("1 per value", _out(1), "avgpool avg_pool1d avg_pool2d avg_pool3d prelu"),
+    **rules("1 per value read and given by adaptive pooling", _adaptive, f"adaptive_avgpool {ADAPTIVE}"),
     **rules("3 per value of a softmax", _softmax, "softmax"),
     **rules("1 per value of a nearest upsampling, 11 of a bilinear one", _by_mode(1, 11), "upsample resize_as"),
     **rules("1 per value of a nearest upsampling", _out(1), "upsample_nearest2d"),
@@ -240,7 +255,7 @@ ULTRALYTICS_THOP: Rules = {
     **rules("products, and the softmax in torch's attention", _fused_softmax, "sdpa scaled_dot_product_attention"),
     **rules("4 per value of a norm", _affine(4, 2), f"batchnorm batch_norm instance_norm rms_norm {NORMS}"),
     **rules("sums of the windows and a quotient per value", _pool_windows, "avgpool"),
-    **rules("sums of the windows and a quotient per value", _adaptive_windows, "adaptive_avgpool adaptive_avg_pool2d"),
+    **rules("sums of the windows and a quotient per value", _adaptive_windows, f"adaptive_avgpool {ADAPTIVE}"),
     **rules("3 per value of a softmax", _softmax, "softmax"),
     **rules("1 per value", _out(1), "prelu"),
     **rules("0 per value of a nearest upsampling, 11 of a bilinear one", _by_mode(0, 11), "upsample resize_as"),

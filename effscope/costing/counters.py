@@ -26,7 +26,7 @@ from effscope.costing.counter_rules import (
 from effscope.costing.estimate import NodeCost, operation
 from effscope.costing.model_cost import inference_view
 from effscope.errors import unknown
-from effscope.spec.graph import DECODED, Graph, Source
+from effscope.spec.graph import Graph, Source
 from effscope.spec.rewrite import deploy_form
 
 
@@ -99,12 +99,12 @@ COUNTERS: dict[str, Counter] = {
 """Name of `cost --as` -> the tool."""
 
 
-def counter(name: str, graph: Graph) -> Counter:
-    """The tool of a name for a model: papers of detectors and of backbones count differently.
+def counter(name: str, *, detector: bool) -> Counter:
+    """The tool of a name: papers of detectors and of backbones count differently.
 
     Raises:
         EffscopeError: a tool effscope does not know.
     """
     if name not in COUNTERS:
         raise unknown("--as", name, COUNTERS)
-    return BACKBONE_PAPER if name == "paper" and DECODED not in graph.views else COUNTERS[name]
+    return BACKBONE_PAPER if name == "paper" and not detector else COUNTERS[name]

@@ -60,7 +60,7 @@ def crosscheck(result: CountersResult, module: nn.Module) -> CountersResult:
     """The result with what the tools themselves say of the module, in `measured`.
 
     Each tool is given a copy of its own in eval mode, so that nothing it leaves behind is kept; fvcore traces as its
-    users do, with gradients, torch's counter runs without.
+    users do, with gradients (also of what is frozen), torch's counter runs without.
 
     Args:
         result: what our rules say, one row a tool.
@@ -82,11 +82,14 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
     found = version(tool.distribution)
     if found == "none":  # the module is there, the distribution is not: another package's files answer
         return replace(row, version=f"another package answers to the name {tool.distribution}: not compared")
-    first = next(module.parameters(), torch.zeros(()))
+    first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     image = torch.zeros(image_shape(imgsz), device=first.device, dtype=first.dtype)
+    copied = copy.deepcopy(module).eval()
+    for parameter in copied.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
     with quiet():
         try:
-            measured = tool.run(copy.deepcopy(module).eval(), image)
+            measured = tool.run(copied, image)
         except Exception as e:  # the tools raise whatever they and the model raise
             reason = (str(e).splitlines() or [type(e).__name__])[0]
             return replace(row, version=f"{found} fails: {reason[:REASON_LENGTH]}")

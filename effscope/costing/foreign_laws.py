@@ -236,10 +236,13 @@ def _grid_sample(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     return {"resample": SAMPLED[len(out), args["operands"][2]] * math.prod(out)}
 
 
-def _instance_norm(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """As a batch norm where it has statistics of its own, else it takes them from the map as a group norm does."""
-    from_map = args["operands"][5]
-    return {"norm": (5 if from_map else 2) * math.prod(out)}
+FROM_MAP = 5
+"""Position of the flag of batch and instance norms that says they take their statistics from the map."""
+
+
+def _batch_norm(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
+    """2 per value where it has statistics of its own; else it takes them from the map, as a group norm does."""
+    return {"norm": (5 if args["operands"][FROM_MAP] else 2) * math.prod(_first(out))}
 
 
 REDUCTIONS = """
@@ -265,8 +268,8 @@ LAWS_OF_FUNCTIONS: tuple[tuple[str, Law], ...] = (
     ("scaled_dot_product_attention", _sdpa),
     ("einsum", _einsum),
     ("outer ger", _per_output("elementwise")),
-    ("batch_norm _native_batch_norm_legit_no_training", _per_output("norm", 2)),
-    ("instance_norm", _instance_norm),
+    ("_native_batch_norm_legit_no_training", _per_output("norm", 2)),
+    ("batch_norm instance_norm", _batch_norm),
     ("layer_norm native_layer_norm group_norm native_group_norm rms_norm", _per_output("norm", 5)),
     ("gelu silu hardswish", _per_output("act", 2)),
     ("hardtanh hardtanh_ relu sigmoid tanh threshold softshrink", _per_output("act")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -155,13 +156,16 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
         rows=rows,
         origin=origin(settings, " ".join(m.outline.digest for m in models), seeds=(config.seed,)),
         parts_over_whole=_cover(rows),
-        notes=(*said, *_busy(rows)),
+        notes=(*said, *_busy(rows, config.rounds)),
     )
 
 
 def _check(config: LatencyConfig) -> None:
     """Raises EffscopeError for settings that cannot be."""
     check({"runtime": config.runtime, "rounds": config.rounds, "threads": config.threads})
+    cores = os.cpu_count() or 1
+    if (config.threads or 1) > cores:
+        raise EffscopeError(f"--threads {config.threads}: this machine has {cores} cores")
     if not config.objects or min(config.objects) < 0:
         raise EffscopeError(f"objects are whole numbers from 0 on, at least one of them, got {config.objects}")
     torch_dtype(config.dtype)
@@ -235,6 +239,8 @@ def _too_many(name: str, subject: Subject, config: LatencyConfig) -> tuple[str, 
     return (f"{name}: its head gives {boxes} boxes, too few for {' or '.join(left)} objects",) if left else ()
 
 
-def _busy(rows: Sequence[LatencyRow]) -> tuple[str, ...]:
+def _busy(rows: Sequence[LatencyRow], rounds: int) -> tuple[str, ...]:
+    if rounds == 1:
+        return ("one round says nothing of the spread: --rounds 5 or more",)
     names = [row.model for row in rows if row.kind == "whole" and row.iqr_ms > BUSY * row.median_ms]
     return (f"times of {', '.join(names)} spread widely: the machine was busy, or --rounds are few",) if names else ()

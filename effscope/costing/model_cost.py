@@ -76,7 +76,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     order = {f"stage {k}": k for k in dict.fromkeys(outline.stages.values()) if f"stage {k}" in by_stage}
     others = [name for name in (REST, HEAD) if name in by_stage]
     whole = _row(outline.model, "", rows, size)
-    apart = [_unreached(outline, size)] if outline.unreached else []
+    apart = [_unreached(outline)] if outline.unreached else []
     extra = sum(outline.unreached.values())
     peaks = {name: _peak(*form) for name, form in forms.items()}
     shown = {name: _form_row(name, rows, peaks[name][0], size) for name, (_, rows) in forms.items()}
@@ -135,10 +135,10 @@ def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int 
     )  # fmt: skip
 
 
-def _unreached(outline: Outline, size: int) -> CostRow:
-    """A row for the parameters no node owns, so that every column still sums to its total."""
+def _unreached(outline: Outline) -> CostRow:
+    """A row for the parameters no node owns: nothing moves them. Every column sums to its total with it."""
     params = sum(outline.unreached.values())
-    return CostRow("not reached", f"{len(outline.unreached)} tensors", (), params, 0, 0, 0, size * params)
+    return CostRow("not reached", f"{len(outline.unreached)} tensors", (), params, 0, 0, 0, 0)
 
 
 def _peak(graph: Graph, rows: Sequence[NodeCost]) -> tuple[int, str]:

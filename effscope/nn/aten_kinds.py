@@ -7,8 +7,8 @@ view reshape _unsafe_view permute transpose t flatten unflatten unsqueeze squeez
 narrow contiguous detach detach_ alias lift_fresh_copy to unbind chunk split split_with_sizes dropout dropout_
 feature_dropout alpha_dropout zeros ones full empty arange movedim swapaxes
 numpy_T type_as scalar_tensor tensor_split identity mH mT adjoint diagonal view_as
-unsafe_chunk unsafe_split squeeze_ unsqueeze_ matrix_H moveaxis swapdims view_as_real view_as_complex real imag
-sym_size _assert_tensor_metadata linspace atleast_2d broadcast_to expand_copy ravel hsplit vsplit eye hann_window
+reshape_as unsafe_chunk unsafe_split squeeze_ unsqueeze_ matrix_H moveaxis swapdims view_as_real view_as_complex real
+imag sym_size _assert_tensor_metadata linspace atleast_2d broadcast_to expand_copy ravel hsplit vsplit eye hann_window
 hamming_window tril_indices triu_indices rand randn randint
 """
 VIEWS = frozenset(_VIEWS.split())

@@ -129,7 +129,9 @@ def layernorm(call: Call) -> Found:
         return None
     args = {"c": call["normalized_shape"][0], "eps": call["eps"]}
     owned = call.owned("weight", "bias")
-    if owned is not None and len(owned) != 1:
+    if owned is not None and len(owned) == 1:
+        return None
+    if owned is not None:
         return Primitive("layernorm", {**args, "affine": bool(owned)}, (call["input"],), owned)
     plain = Primitive("layernorm", {**args, "affine": False}, (call["input"],))
     scaled = (plain,) if call["weight"] is None else (plain, Primitive("mul", {}, (0, call["weight"])))

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from effscope import results
 from effscope.costing.laws import OTHER_KINDS
+from effscope.costing.model_cost import DECODED_FORM
 from effscope.reporting.latency_tables import FUSED
 from effscope.reporting.tables import Table, share, short
-from effscope.results import CostResult, CostRow, DiffResult, FormRow, LayerCostResult, ScaleResult, TensorsResult
+from effscope.results import (
+    CostResult,
+    CostRow,
+    DiffResult,
+    FormRow,
+    LayerCostResult,
+    ScaleResult,
+    TensorsResult,
+    UncountedRow,
+)
 
 COST_VIEWS = {"layer": "layers", "stage": "stages", "op": "ops", "form": "forms"}
 """What `cost --by` takes -> the field of the result that holds the rows."""
@@ -62,12 +73,21 @@ def _cost_row(row: CostRow, result: CostResult, timed: bool) -> tuple[str, ...]:
     )
 
 
+PUBLISHED = {
+    True: "published for YOLOs are the last two: {params:.1f} M and the GFLOPs of convolutions",
+    False: "published for backbones are params as built and multiply-adds, called FLOPs: {macs}",
+}
+"""Of a detector, or not -> which figures papers print."""
+
+
 def _cost_notes(result: CostResult) -> tuple[str, ...]:
     kinds = [f"{kind} {short(getattr(result, kind))}" for kind in OTHER_KINDS if getattr(result, kind)]
+    detector = any(row.form == DECODED_FORM for row in result.forms)
+    published = PUBLISHED[detector].format(params=result.params_deploy / 1e6, macs=short(result.macs))
     made = [
         f"params {result.params:,} as built, {result.params_one_head:,} with one head, "
-        f"{result.params_deploy:,} in deploy form ({result.params_deploy / 1e6:.1f} M: the published figure)",
-        f"convolutions alone: {result.conv_flops / 1e9:.4g} GFLOPs (2 x MAC: the published figure)",
+        f"{result.params_deploy:,} in deploy form; convolutions alone: {result.conv_flops / 1e9:.4g} GFLOPs (2 x MAC)",
+        published,
         f"FLOPs: 2 x MAC {short(2 * result.macs)}" + "".join(f" + {kind}" for kind in kinds),
         f"{result.dtype}: at most {result.peak_activation_bytes / 1e6:,.1f} MB of activations live at once, "
         f"at {result.peak_at}; FLOP/B: FLOPs per byte moved",
@@ -77,22 +97,22 @@ def _cost_notes(result: CostResult) -> tuple[str, ...]:
             f"ms: roofline of {result.device}, {result.dtype}, deploy form, "
             f"memory-bound below {result.ridge:,.1f} FLOP/B ({result.device_source}); {FUSED[bool(result.fused)]}"
         )
-    return (*made, *uncounted_notes(result), *result.notes, result.convention)
+    return (*made, *_coverage_notes(result), *result.notes, result.convention)
 
 
-def uncounted_notes(result: CostResult) -> list[str]:
+def uncounted_notes(rows: Sequence[UncountedRow]) -> list[str]:
     """What is not counted, and how much it could be at most."""
-    covered = result.coverage
+    return [
+        f"not counted: {row.name} x {row.calls}, at most {short(row.macs_at_most)} MACs unless it iterates"
+        for row in rows
+    ]
+
+
+def _coverage_notes(result: CostResult) -> list[str]:
     if not result.uncounted_ops:
         return []
-    lines = [
-        f"not counted: {row.name} x {row.calls}, at most {short(row.macs_at_most)} MACs unless it iterates"
-        for row in result.uncounted_ops
-    ]
-    return [
-        *lines,
-        f"operations: {covered['counted']} counted, {covered['free']} free, {covered['uncounted']} not counted",
-    ]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in result.coverage.items())
+    return [*uncounted_notes(result.uncounted_ops), f"operations: {kinds}"]
 
 
 def forms_table(result: CostResult) -> Table:
@@ -102,7 +122,7 @@ def forms_table(result: CostResult) -> Table:
         "training: every head, raw logits; one head: the one that inference uses, raw logits; decoded: with boxes and "
         "scores; deploy: batch norms folded, branches merged",
         f"{result.dtype}; live at once: activations while one image runs through",
-        *uncounted_notes(result),
+        *_coverage_notes(result),
         *result.notes,
     )
     columns = ("form", "params", "MACs", "FLOPs", "conv FLOPs", "MB moved", "MB live at once")
@@ -142,7 +162,9 @@ def layer_cost_table(result: LayerCostResult) -> Table:
         "MB: written activations, float32; FLOP/B: FLOPs per byte read and written, low is memory-bound",
     ]
     if any(row.formula_params for row in result.alternatives):
-        notes.append("formulas, c or c1 and c2 the channels in and out, h the side of the output:")
+        notes.append(
+            "formulas, c or c1 and c2 the channels in and out, h the side of the output, of a side the stride divides:"
+        )
         notes += [
             f"  {row.name}: params {_pretty(row.formula_params)}; MACs {_pretty(row.formula_macs)}"
             for row in result.alternatives

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effscope.reporting.cost_tables import uncounted_notes
 from effscope.reporting.tables import Table
 from effscope.results import CounterRow, CountersResult
 
@@ -24,9 +25,10 @@ def counters_table(result: CountersResult) -> Table:
         + ((_answer(row), row.version) if ran else ())
         for row in result.rows
     )
-    notes = [f"{row.counter}: {row.about}" for row in result.rows]
+    notes = [f"ours: {result.macs:,} multiply-adds at inference"]
+    notes += [f"{row.counter}: {row.about}" for row in result.rows] + uncounted_notes(result.uncounted_ops)
     return Table(
-        f"{result.model} at {result.imgsz} px: {result.macs:,} MACs at inference",
+        f"{result.model} at {result.imgsz} px",
         ("as", "count", "unit", "% to ours", *(("tool - rule", "version") if ran else ())),
         rows,
         frozenset({"as", "unit", "version"}),

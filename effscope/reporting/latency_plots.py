@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,9 +57,11 @@ def plot_latency(result: LatencyResult, path: Path) -> Path:
 
 
 def _segments(result: LatencyResult, model: str) -> list[LatencyRow]:
-    """The parts of the pass, or the pass where it is in one piece, then post-processing of the first total."""
-    rows = [row for row in result.rows if row.model == model]
-    pieces = [row for row in rows if row.kind == "part"] or [row for row in rows if row.kind == "whole"]
+    """The parts of the pass, scaled to sum to it, or the pass in one piece, then post-processing of the first total."""
+    rows, share = [row for row in result.rows if row.model == model], result.parts_over_whole.get(model, 1.0)
+    pieces = [replace(row, median_ms=row.median_ms / share) for row in rows if row.kind == "part"] or [
+        row for row in rows if row.kind == "whole"
+    ]
     counted = [row.part.removeprefix(TOTAL) for row in rows if row.part.startswith(TOTAL)][:1]
     return pieces + [row for row in rows if row.kind == "post" and row.part in counted]
 

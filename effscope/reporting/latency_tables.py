@@ -17,7 +17,8 @@ FUSED = {
 
 def latency_table(result: LatencyResult) -> Table:
     """Measured beside predicted, model by model and part by part."""
-    rows = tuple(_row(row) for row in result.rows)
+    here = result.predicted_for.startswith(result.device)
+    rows = tuple(_row(row, here) for row in result.rows)
     title = f"one image of {result.imgsz} px on {measured_on(result)}: median of {result.rounds} rounds by turns"
     notes = (
         f"predicted: roofline of {result.predicted_for}, {result.predicted_dtype}: {result.peak / 1e9:,.0f} GFLOP/s, "
@@ -40,11 +41,12 @@ def measured_on(result: LatencyResult) -> str:
     return f"{result.device}{threads}, {result.dtype}, {RUNTIMES[result.runtime]}"
 
 
-def _row(row: LatencyRow) -> tuple[str, ...]:
+def _row(row: LatencyRow, here: bool) -> tuple[str, ...]:
+    """What is predicted for another device is no measure of this one."""
     predicted, ratio = "", ""
     if row.predicted_ms is not None:
         predicted = f"{row.predicted_ms:.3f}"
-        ratio = f"{row.median_ms / row.predicted_ms:.1f} x" if row.predicted_ms else ""
+        ratio = f"{row.median_ms / row.predicted_ms:.1f} x" if row.predicted_ms and here else ""
     return (row.model, row.part, f"{row.median_ms:.3f}", f"{row.iqr_ms:.3f}", predicted, ratio, row.bound)
 
 

@@ -34,7 +34,7 @@ def to_terminal(table: Table) -> None:
 
 def fitted(table: Table, width: int) -> Table:
     """The table without as many of its `narrow` columns as make it fit a width in characters."""
-    for column in table.narrow:
+    for column in (column for column in table.narrow if column in table.columns):
         cells = [[len(cell.strip()) for cell in row] for row in (table.columns, *table.rows)]
         if sum(map(max, zip(*cells, strict=True))) + GAP * (len(table.columns) - 1) <= width:
             break

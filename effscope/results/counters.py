@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from effscope.results.base import Origin, Result
+from effscope.results.counting import UncountedRow
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class CounterTerm:
 
 @dataclass(frozen=True)
 class CountersResult(Result):
-    """A model's number in other tools; the terms of a tool add up to its count less ours. `macs` are ours."""
+    """A model's number in other tools; the terms of a tool add up to its count less ours. `macs` are ours, without what
+    `uncounted_ops` names, which no rule of ours for a tool counts either."""
 
     model: str
     imgsz: int
@@ -56,6 +58,7 @@ class CountersResult(Result):
     terms: tuple[CounterTerm, ...]
     origin: Origin
     notes: tuple[str, ...] = ()
+    uncounted_ops: tuple[UncountedRow, ...] = ()
 
     TABLE: ClassVar[str] = "rows"
-    ROWS: ClassVar[dict[str, type]] = {"rows": CounterRow, "terms": CounterTerm}
+    ROWS: ClassVar[dict[str, type]] = {"rows": CounterRow, "terms": CounterTerm, "uncounted_ops": UncountedRow}
