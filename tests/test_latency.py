@@ -315,4 +315,7 @@ def test_the_search_still_gets_its_times() -> None:
 
 def test_a_wide_spread_is_told() -> None:
     row = LatencyRow("m", "forward", "whole", 10.0, 3.0, 9.0)
-    assert latency._busy([row]) and not latency._busy([LatencyRow("m", "forward", "whole", 10.0, 1.0, 9.0)])
+    calm = LatencyRow("m", "forward", "whole", 10.0, 1.0, 9.0)
+    assert latency._busy([row], 5)
+    assert not latency._busy([calm], 5)
+    assert latency._busy([calm], 1)
