@@ -46,13 +46,14 @@ def _torch(module: nn.Module, image: Tensor) -> int:
 
 @dataclass(frozen=True)
 class Tool:
-    """A counting tool: how it is run, and the distribution it comes with."""
+    """A counting tool: how it is run, the distribution it comes with, whether it is given parameters with gradients."""
 
     run: Callable[[nn.Module, Tensor], int]
     distribution: str
+    gradients: bool = False
 
 
-TOOLS = {"fvcore": Tool(_fvcore, "fvcore"), "thop": Tool(_thop, "thop"), "torch": Tool(_torch, "torch")}
+TOOLS = {"fvcore": Tool(_fvcore, "fvcore", gradients=True), "thop": Tool(_thop, "thop"), "torch": Tool(_torch, "torch")}
 """Counters of `costing.counters.COUNTERS` that can be run on a module."""
 
 
@@ -86,7 +87,7 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
     image = torch.zeros(image_shape(imgsz), device=first.device, dtype=first.dtype)
     copied = copy.deepcopy(module).eval()
     for parameter in copied.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
+        parameter.requires_grad_(tool.gradients and parameter.is_floating_point())
     with quiet():
         try:
             measured = tool.run(copied, image)
