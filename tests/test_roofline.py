@@ -90,7 +90,7 @@ def test_labels_cost_nothing() -> None:
 
 def cost_of(flops: int, read: int, written: int, n: int = 0) -> NodeCost:
     counts = Counts(elementwise=flops, elements_in=read, elements_out=written)
-    return NodeCost(Node(f"n{n}", "concat"), (), (1,), counts, (), 0)
+    return NodeCost(Node(f"n{n}", "concat"), (), (1,), counts, (), read)
 
 
 whole = st.integers(0, 10**6)

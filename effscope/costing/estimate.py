@@ -20,6 +20,7 @@ class NodeCost(NamedTuple):
     """One node with the shapes it reads and gives and its counts.
 
     `weights` are the parameters it owns, (state-dict key, values), `params` how many of them no earlier node owns.
+    `read` are the values it reads, its weights at every call; what only holds values is read by its readers.
     """
 
     node: Node
@@ -27,13 +28,8 @@ class NodeCost(NamedTuple):
     shape: Shape
     counts: Counts
     weights: tuple[tuple[str, Any], ...]
-    params: Any
-
-    @property
-    def read(self) -> Any:
-        """Values it reads, its weights at every call; what only holds values is read by its readers."""
-        held = self.node.op in STORED
-        return 0 if held else self.counts.elements_in + sum([n for _, n in self.weights])
+    read: Any
+    params: Any = 0
 
     @property
     def moved(self) -> Any:
@@ -81,7 +77,9 @@ def node_costs(graph: Graph, image: Shape, known: Mapping[str, NodeCost] | None 
         if row is None or row.node is not node:
             inputs = tuple([shapes[name] for name in node.inputs])
             shape = output_shape(node, inputs or (image,))
-            row = NodeCost(node, inputs, shape, count(node.op, node.args, inputs, shape), weights(node), 0)
+            counts, own = count(node.op, node.args, inputs, shape), weights(node)
+            read = 0 if node.op in STORED else counts.elements_in + sum([n for _, n in own])
+            row = NodeCost(node, inputs, shape, counts, own, read)
         if row.weights:
             params = sum([n for key, n in row.weights if key not in seen])
             row = row if row.params == params else row._replace(params=params)

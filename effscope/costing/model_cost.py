@@ -11,6 +11,9 @@ from effscope.costing.memory import peak_elements
 from effscope.errors import unknown
 from effscope.expand import expand, outline
 from effscope.results import (
+    DECODED_FORM,
+    DEPLOY_FORM,
+    PLAIN_FORM,
     CostResult,
     CostRow,
     FormRow,
@@ -30,7 +33,6 @@ CONVENTION = (
     "conv_flops = 2*MAC of convolutions"
 )
 HEAD, REST = "head", "between stages"
-DECODED_FORM, PLAIN_FORM, DEPLOY_FORM = "one head, decoded", "inference", "deploy"
 FREE = frozenset({"input", "parameter", "constant"})
 """Nodes that are values, no operations."""
 
@@ -125,7 +127,7 @@ def _grouped(rows: list[NodeCost], key: Callable[[NodeCost], str]) -> dict[str, 
 
 def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int | None = None) -> CostRow:
     counts, params = total(rows)
-    read, written = sum(row.read for row in rows), counts.elements_out
+    read, written = sum([row.read for row in rows]), counts.elements_out
     last = rows[-1]
     return CostRow(
         name, block, () if last.node.op == "split" else tuple(last.shape), params, counts.macs, counts.flops,
@@ -172,7 +174,7 @@ def forms_of(graph: Graph) -> dict[str, Graph]:
 
 def _form_row(name: str, rows: Sequence[NodeCost], peak: int, size: int) -> FormRow:
     counts, params = total(rows)
-    moved = size * sum(row.moved for row in rows)
+    moved = size * (sum([row.read for row in rows]) + counts.elements_out)
     return FormRow(name, params, counts.macs, counts.flops, counts.conv_flops, moved, size * peak)
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from effscope import results
 from effscope.costing.laws import OTHER_KINDS
-from effscope.costing.model_cost import DECODED_FORM
-from effscope.reporting.latency_tables import FUSED
 from effscope.reporting.tables import Table, share, short
-from effscope.results import (
-    CostResult,
-    CostRow,
-    DiffResult,
-    FormRow,
-    LayerCostResult,
-    ScaleResult,
-    TensorsResult,
-    UncountedRow,
-)
+
+if TYPE_CHECKING:
+    from effscope.results import (
+        CostResult,
+        CostRow,
+        DiffResult,
+        FormRow,
+        LayerCostResult,
+        ScaleResult,
+        TensorsResult,
+        UncountedRow,
+    )
 
 COST_VIEWS = {"layer": "layers", "stage": "stages", "op": "ops", "form": "forms"}
 """What `cost --by` takes -> the field of the result that holds the rows."""
@@ -82,7 +83,7 @@ PUBLISHED = {
 
 def _cost_notes(result: CostResult) -> tuple[str, ...]:
     kinds = [f"{kind} {short(getattr(result, kind))}" for kind in OTHER_KINDS if getattr(result, kind)]
-    detector = any(row.form == DECODED_FORM for row in result.forms)
+    detector = any(row.form == results.DECODED_FORM for row in result.forms)
     published = PUBLISHED[detector].format(params=result.params_deploy / 1e6, macs=short(result.macs))
     made = [
         f"params {result.params:,} as built, {result.params_one_head:,} with one head, "
@@ -93,6 +94,8 @@ def _cost_notes(result: CostResult) -> tuple[str, ...]:
         f"at {result.peak_at}; FLOP/B: FLOPs per byte moved",
     ]
     if result.predicted_ms is not None:
+        from effscope.reporting.latency_tables import FUSED  # noqa: PLC0415
+
         made.append(
             f"ms: roofline of {result.device}, {result.dtype}, deploy form, "
             f"memory-bound below {result.ridge:,.1f} FLOP/B ({result.device_source}); {FUSED[bool(result.fused)]}"

@@ -20,7 +20,10 @@ __getattr__, __dir__, __all__ = attach(
     {
         "base": ("FORMAT_VERSION", "PACKAGES", "TRAIN_RESULT", "Origin", "Result", "origin", "version"),
         "ranking": ("HeadUse", "OrderVariant", "RankResult", "Spectrum", "StageRank"),
-        "counting": ("CostResult", "CostRow", "FormRow", "TensorRow", "TensorsResult", "UncountedRow"),
+        "counting": (
+            "DECODED_FORM", "DEPLOY_FORM", "PLAIN_FORM", "CostResult", "CostRow", "FormRow", "TensorRow",
+            "TensorsResult", "UncountedRow",
+        ),
         "counters": ("CounterRow", "CounterTerm", "CountersResult"),
         "latency": ("DeviceRow", "DevicesResult", "LatencyResult", "LatencyRow"),
         "comparing": (

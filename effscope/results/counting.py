@@ -36,6 +36,10 @@ class CostRow:
     bound: str = ""
 
 
+DECODED_FORM, PLAIN_FORM, DEPLOY_FORM = "one head, decoded", "inference", "deploy"
+"""Forms that are asked for by name: what totals are of in a detector, and in other models; what runs on the device."""
+
+
 @dataclass(frozen=True)
 class FormRow:
     """A model in one of the forms it takes from training to the device."""
