@@ -26,6 +26,7 @@ from effscope.results import (
     DevicesResult,
     DiffResult,
     DiffRow,
+    ErrorKind,
     EvalResult,
     ExportResult,
     HeadUse,
@@ -89,7 +90,7 @@ EXAMPLES: dict[type[Result], Result] = {
         (OrderVariant("threshold 0.3", (8, 4), ((8, 4),), 0.5), OrderVariant("model x", (8,))),
         (HeadUse("attn", 1, 2, 49, 3.5, 0.9, 0.8, 2, 0.8),), ("a note",),
     ),
-    EvalResult: EvalResult(**SCORES),
+    EvalResult: EvalResult(**SCORES, errors=(ErrorKind("both", 3, 0.5, 0.4, 0.1, 0.05),)),
     TrainResult: TrainResult(
         **SCORES, images_per_s=3.5, epochs=2, peak_memory_mb=1.5, seconds=9.0, transfer="", files={"a": "b"},
         history=({"epoch": 1, "box": 0.5}, {"epoch": 2, "box": 0.25}),

@@ -87,6 +87,7 @@ def eval(
     out: str | Path | None = None,
     progress: Progress = silent,
     say: Say = unsaid,
+    errors: bool = False,
 ) -> EvalResult:
     """COCO AP of a detector on a data set.
 
@@ -101,12 +102,14 @@ def eval(
         out: a folder for the result, the detections and pictures of them.
         progress: told the fraction done and a text.
         say: told the faults of the data and, before a training, the plan.
+        errors: what stands between the detector and full AP, by kind.
 
     Raises:
         EffscopeError: bad input, no weights, or no class in common.
     """
     from effscope.data.check import decodable  # noqa: PLC0415
     from effscope.data.load import load  # noqa: PLC0415
+    from effscope.detect.breakdown import breakdown  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
     from effscope.nn.fuse import deploy  # noqa: PLC0415
     from effscope.runs import in_terms_of, say_faults  # noqa: PLC0415
@@ -121,7 +124,8 @@ def eval(
     dataset = in_terms_of(loaded, opened, say)
     found = evaluate(deploy(opened.network()), dataset, config, progress)
     made = origin(to_dict(config), opened.layout.digest(), dataset.digest)
-    result = EvalResult(model=opened.name, **found.to_dict(), origin=made)
+    kinds = breakdown(dataset.samples, found.detections, dataset.classes) if errors else ()
+    result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds)
     if out is not None:
         from effscope.reporting.folder import write_eval  # noqa: PLC0415
 

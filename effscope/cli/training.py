@@ -64,6 +64,9 @@ def eval(
     device: Device = "auto",
     split: Annotated[str, typer.Option("--split", help="Which split.")] = "val",
     limit_val: LimitVal = None,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Errors by kind, and the AP there would be without each.")
+    ] = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -71,10 +74,12 @@ def eval(
 ) -> None:
     """COCO AP of a detector on a data set; --out also writes detections and pictures."""
     with display(quiet) as (progress, say):
-        result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say)
-    from effscope.reporting.tables import eval_table  # noqa: PLC0415
+        result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say, errors)
+    from effscope.reporting.tables import errors_table, eval_table  # noqa: PLC0415
 
     show(lambda: eval_table(result), quiet, json)
+    if errors:
+        show(lambda: errors_table(result), quiet, json)
     save([result], json, csv)
     list_files({file.name: str(file) for file in sorted(out.iterdir())} if out else {}, quiet, json)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from effscope.results.base import Origin, Result
@@ -29,8 +29,28 @@ class ExportResult(Result):
 
 
 @dataclass(frozen=True)
+class ErrorKind:
+    """Errors of one kind, in the manner of TIDE (arXiv 2008.08115).
+
+    Attributes:
+        kind: classification, localisation, both, duplicate, background or missed.
+        count: detections of it; of "missed", true boxes that no detection, right or wrong, is of.
+        ap50, ap: AP at IoU .5, and over .50-.95, without them.
+        d_ap50, d_ap: what that is more than with them.
+    """
+
+    kind: str
+    count: int
+    ap50: float
+    ap: float
+    d_ap50: float
+    d_ap: float
+
+
+@dataclass(frozen=True)
 class EvalResult(Result):
-    """COCO AP of a detector on a data set, fractions 0-1; None where no object of that size exists."""
+    """COCO AP of a detector on a data set, fractions 0-1; None where no object of that size exists. `errors` by kind,
+    where they were asked for."""
 
     model: str
     ap: float
@@ -43,6 +63,9 @@ class EvalResult(Result):
     images: int
     boxes: int
     origin: Origin
+    errors: tuple[ErrorKind, ...] = field(default=(), kw_only=True)
+
+    ROWS: ClassVar[dict[str, type]] = {"errors": ErrorKind}
 
     def to_frame(self) -> pd.DataFrame:
         """One row per class."""

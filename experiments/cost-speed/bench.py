@@ -2,8 +2,8 @@
 
 1. `effscope cost yolov8s --json -` and `effscope cost --layer conv3x3 --cin 256` as whole processes, by turns with
    Ultralytics' `info()` of yolov8s and with the other counters, each a process of its own that does nothing else.
-2. One count of yolov8s in this process: of its graph alone, and the whole result (rows by layer, stage and primitive,
-   four forms, peaks of memory), by turns.
+2. One count of yolov8s in this process, by turns: every node of the opened model; its whole result (rows by layer,
+   stage and primitive, four forms, peaks of memory); the same from the name, its graph written first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from effscope.api import cost
 from effscope.costing.estimate import node_costs, total
-from effscope.expand import expand
+from effscope.costing.model_cost import cost_graph
+from effscope.expand import expand, outline
 from effscope.families.catalog import layout
 from effscope.results import version
 
@@ -91,8 +92,10 @@ def main() -> None:
     print(", ".join(f"{n} {version(n)}" for n in names) + f", python {platform.python_version()}; {machine()}.\n")
     print(table(by_turns(jobs, ROUNDS), next(iter(jobs)), 1) + "\n")
     made = layout("yolov8s")
+    graph, rows = expand(made), outline(made)
     inside: dict[str, Callable[[], object]] = {
-        "expand and count every node": lambda: total(node_costs(expand(made), IMAGE)),
+        "every node of an opened model": lambda: total(node_costs(graph, IMAGE)),
+        "the cost of an opened model": lambda: cost_graph(graph, rows, 640),
         'effscope.cost("yolov8s")': lambda: cost("yolov8s"),
     }
     print(f"One yolov8s at 640 px in this process, {REPEATS} rounds by turns, milliseconds:\n")
