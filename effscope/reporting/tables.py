@@ -92,6 +92,7 @@ def errors_table(result: EvalResult) -> Table:
     notes = (
         "without: AP x 100 if errors of that kind were not there, each by itself (arXiv 2008.08115, IoU .5 and .1)",
         "classification: right place, wrong class; localisation: right class, IoU .1 to .5; missed: nothing came near",
+        "a duplicate may be the better placed of two: without them AP over IoU .5 to .95 can fall",
     )
     columns = ("error", "count", "AP50", "without", "AP", "without ")
     return Table(f"{result.model}: errors by kind", columns, rows, frozenset({"error"}), notes)
