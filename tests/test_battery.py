@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from effscope.costing.counters import COUNTERS
-from effscope.costing.crosscheck import TOOLS, quiet
+from effscope.costing.crosscheck import TOOLS
 from effscope.costing.estimate import node_costs, total
 from effscope.costing.foreign_laws import FUNCTIONS
 from effscope.costing.laws import Counts
@@ -22,6 +22,7 @@ from effscope.costing.model_cost import coverage, uncounted
 from effscope.errors import EffscopeError
 from effscope.nn.aten_kinds import KINDS
 from effscope.nn.import_torch import Imported, import_module
+from effscope.nn.quiet import quiet
 
 BY_NAME = {case.name: case for case in CASES}
 

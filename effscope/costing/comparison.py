@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from effscope.costing.counters import COUNTERS, Counter, counter
+from effscope.costing.counters import COUNTERS, counter
 from effscope.costing.estimate import NodeCost, node_costs, operation
 from effscope.costing.model_cost import inference_view, uncounted
 from effscope.results import CounterRow, CountersResult, CounterTerm, origin
@@ -31,13 +31,14 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
     image = image_shape(imgsz)
     known = {row.node.name: row for row in node_costs(graph, image)}
     ours = node_costs(inference_view(graph), image, known)
+    macs = sum(row.counts.macs for row in ours)
     rows, terms = [], []
     for name, tool in tools.items():
         theirs = node_costs(tool.of(graph), image, known)
-        count = sum(tool.count(row)[0] for row in theirs)
-        rows.append(CounterRow(name, tool.unit, count, tool.per_mac * sum(row.counts.macs for row in ours), tool.about))
-        terms += _terms(name, tool, ours, theirs)
-    macs = sum(row.counts.macs for row in ours)
+        told = {row.node.name: tool.count(row) for row in theirs}
+        count = sum(n for n, _ in told.values())
+        rows.append(CounterRow(name, tool.unit, count, tool.per_mac * macs, tool.about))
+        terms += _terms(name, tool.per_mac, ours, theirs, told)
     return CountersResult(
         outline.model,
         imgsz,
@@ -50,14 +51,15 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
     )
 
 
-def _terms(name: str, tool: Counter, ours: list[NodeCost], theirs: list[NodeCost]) -> list[CounterTerm]:
+def _terms(
+    name: str, per_mac: int, ours: list[NodeCost], theirs: list[NodeCost], told: Mapping[str, tuple[int, str]]
+) -> list[CounterTerm]:
     """Every operation the tool counts otherwise than as its multiply-adds, the same reasons added up."""
-    here = {row.node.name: tool.per_mac * row.counts.macs for row in ours}
-    there = {row.node.name: tool.count(row) for row in theirs}
+    here = {row.node.name: per_mac * row.counts.macs for row in ours}
     found: dict[tuple[str, str], list[int]] = {}
     for row in {row.node.name: row for row in (*ours, *theirs)}.values():
-        count, says = there.get(row.node.name, (0, NOT_RUN))
-        if row.node.name not in here and count == tool.per_mac * row.counts.macs:
+        count, says = told.get(row.node.name, (0, NOT_RUN))
+        if row.node.name not in here and count == per_mac * row.counts.macs:
             says = ALSO_RUN
         difference = count - here.get(row.node.name, 0)
         if difference:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from io import StringIO
 
 import torch
 from torch import Tensor, nn
 
 from effscope.errors import EffscopeError
+from effscope.nn.quiet import quiet
 from effscope.results import CounterRow, CountersResult, version
 from effscope.spec.graph import image_shape
 
@@ -95,21 +92,3 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
             reason = (str(e).splitlines() or [type(e).__name__])[0]
             return replace(row, version=f"{found} fails: {reason[:REASON_LENGTH]}")
     return replace(row, measured=measured, version=found)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing printed, logged or warned; the random state kept."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            redirect_stdout(StringIO()),
-            redirect_stderr(StringIO()),
-            torch.random.fork_rng(devices=[]),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

@@ -152,7 +152,7 @@ def _bilinear(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     return {"macs": positions * c_out * c1 * (c2 + 1), "bias": positions * c_out if has_bias else 0}
 
 
-def _sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
+def sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     """Dense, masked or not; shared keys and values (grouped queries) are read by every query head."""
     q, k, v = inputs[:3]
     pairs = math.prod(q[:-1]) * k[-2]
@@ -160,11 +160,14 @@ def _sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def _einsum(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """Pair by pair from the left, as torch contracts without a path: each pair costs the product of its indices, less
-    those that only one of the two has and nothing needs later, which are summed out before. A pair that contracts
-    nothing is a product of values; one tensor alone is summed, or turned."""
     tensors = [inputs[slot.n] for slot in _slots(args["operands"][1])]
-    terms, result = _spelt_out(args["operands"][0].replace(" ", ""), tensors)
+    return pairwise(*_spelt_out(args["operands"][0].replace(" ", ""), tensors), tensors)
+
+
+def pairwise(terms: Sequence[str], result: str, tensors: Sequence[Shape]) -> Columns:
+    """An einsum pair by pair from the left, as torch contracts without a path: each pair costs the product of its
+    indices, less those that only one of the two has and nothing needs later, which are summed out before. A pair that
+    contracts nothing is a product of values; one tensor alone is summed, or turned."""
     lengths: dict[str, int] = {}
     for letters, shape in zip(terms, tensors, strict=True):
         for letter, n in zip(letters, shape, strict=True):
@@ -265,7 +268,7 @@ LAWS_OF_FUNCTIONS: tuple[tuple[str, Law], ...] = (
     ("addmm baddbmm addmv", _sum_and_product),
     ("linear", _linear),
     ("bilinear", _bilinear),
-    ("scaled_dot_product_attention", _sdpa),
+    ("scaled_dot_product_attention", sdpa),
     ("einsum", _einsum),
     ("outer ger", _per_output("elementwise")),
     ("_native_batch_norm_legit_no_training", _per_output("norm", 2)),

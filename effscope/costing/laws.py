@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from effscope.costing.foreign_laws import law_of
+from effscope.costing.foreign_laws import law_of, pairwise, sdpa
 from effscope.spec.ops import OPS
-from effscope.spec.shape_rules import Shape, indices
+from effscope.spec.shape_rules import Shape
 
 
 class Counts(NamedTuple):
@@ -114,25 +114,14 @@ def _matmul(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
 
 
 def _einsum(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
-    """What only one operand has is summed out before, as torch does; where nothing is contracted, it is a product of
-    values."""
     given, result = args["equation"].split("->")
-    left, right = given.split(",")
-    lengths = indices(args["equation"], inputs)
-    joined = {letter: n for letter, n in lengths.items() if letter in result or (letter in left and letter in right)}
-    return {"macs" if set(joined) - set(result) else "elementwise": math.prod(joined.values())}
+    return pairwise(given.split(","), result, inputs)
 
 
 def _attention(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     q, k, v = inputs
     pairs = math.prod(q[:-2]) * q[-1] * k[-1]
     return {"macs": pairs * (q[-2] + v[-2]), "softmax": 3 * pairs, "elementwise": pairs}
-
-
-def _sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
-    q, k, v = inputs[:3]
-    pairs = math.prod(q[:-1]) * k[-2]
-    return {"macs": pairs * (q[-1] + v[-1]), "softmax": 3 * pairs, "elementwise": pairs}
 
 
 def _mha(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
@@ -173,7 +162,7 @@ LAWS: dict[str, Law] = {
     "matmul": _matmul,
     "einsum": _einsum,
     "attention": _attention,
-    "sdpa": _sdpa,
+    "sdpa": sdpa,
     "mha": _mha,
     "batchnorm": _per_element("norm", 2),
     "layernorm": _per_element("norm", 5),

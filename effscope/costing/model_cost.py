@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from effscope.costing.estimate import NodeCost, node_costs, operation, parameters, total, weights
+from effscope.costing.estimate import STORED, NodeCost, node_costs, operation, parameters, total, weights
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, elements, is_counted
 from effscope.costing.memory import peak_elements
 from effscope.errors import unknown
@@ -33,7 +33,7 @@ CONVENTION = (
     "conv_flops = 2*MAC of convolutions"
 )
 HEAD, REST = "head", "between stages"
-FREE = frozenset({"input", "parameter", "constant"})
+FREE = STORED | {"input"}
 """Nodes that are values, no operations."""
 
 
@@ -114,7 +114,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
 
 
 def stage_of(outline: Outline, part: str) -> str:
-    """ "stage k", "head" or "between stages": where a part of a graph belongs."""
+    """Where a part of a graph belongs: "stage k", "head" or "between stages"."""
     return f"stage {outline.stages[part]}" if part in outline.stages else HEAD if part in outline.heads else REST
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from effscope.costing.estimate import NodeCost, node_costs, operation
 from effscope.costing.model_cost import stage_of
-from effscope.costing.roofline import Device, Predicted, predicted
+from effscope.costing.roofline import Device, Predicted, grouped, predicted
 from effscope.results import CostResult, CostRow
 from effscope.spec.graph import Graph, image_shape
 from effscope.spec.outline import Outline
@@ -35,9 +35,7 @@ def with_times(result: CostResult, graph: Graph, outline: Outline, device: Devic
 
     def timed(rows: tuple[CostRow, ...], key: Callable[[NodeCost], str]) -> tuple[CostRow, ...]:
         """A row that is folded away in deploy form takes no time."""
-        by_row: dict[str, Predicted] = {}
-        for cost in costs:
-            by_row[key(cost)] = by_row.get(key(cost), Predicted()) + times[cost.node.name]
+        by_row = grouped(costs, times, key)
         found = [by_row.get(row.name, Predicted()) for row in rows]
         return tuple(
             replace(row, predicted_ms=1000 * t.seconds, bound=t.bound) for row, t in zip(rows, found, strict=True)

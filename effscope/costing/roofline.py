@@ -195,7 +195,13 @@ def predicted_by(
     outputs: Iterable[str] = (),
 ) -> dict[str, Predicted]:
     """Time at best of groups of nodes; arguments as in `predicted`, and `key` names the group of a node."""
-    times = predicted(rows, device, dtype, fused=fused, outputs=outputs)
+    return grouped(rows, predicted(rows, device, dtype, fused=fused, outputs=outputs), key)
+
+
+def grouped(
+    rows: Sequence[NodeCost], times: Mapping[str, Predicted], key: Callable[[NodeCost], str]
+) -> dict[str, Predicted]:
+    """Times of nodes summed by the group that `key` names."""
     groups: dict[str, Predicted] = {}
     for row in rows:
         name = key(row)

@@ -10,24 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from effscope.data.sample import Sample
+from effscope.detect.boxes import iou_matrix
 from effscope.detect.evaluate import score
 from effscope.detect.predict import Detections
 from effscope.results import ErrorKind
 
 MATCH, BACKGROUND = 0.5, 0.1
 """IoU from which on a box is found, and below which a detection is of nothing."""
-
-
-def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Overlap of every box of (N, 4) with every one of (M, 4), xyxy: (N, M)."""
-    ours, theirs = a.astype(np.float64)[:, None], b.astype(np.float64)[None]
-    low, high = np.maximum(ours[..., :2], theirs[..., :2]), np.minimum(ours[..., 2:], theirs[..., 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas = [(x[..., 2:] - x[..., :2]).prod(-1) for x in (ours, theirs)]
-    return np.asarray(shared / np.maximum(areas[0] + areas[1] - shared, 1e-9))
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ def judge(truth: Sample, found: Detections) -> Judged:
     target = np.full(n, -1)
     hit, near = np.zeros(m, bool), np.zeros(m, bool)
     if n and m:
-        overlap = iou(found.boxes, truth.boxes)
+        overlap = iou_matrix(*(torch.from_numpy(boxes).double() for boxes in (found.boxes, truth.boxes))).numpy()
         same = found.labels[:, None] == truth.labels[None]
         right, other = np.where(same, overlap, -1.0), np.where(same, -1.0, overlap)
         for k in np.argsort(-found.scores, kind="stable"):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import io
-import logging
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor, fx, nn
 from effscope.errors import EffscopeError
 from effscope.nn.aten_map import ATEN
 from effscope.nn.calls import target_name
+from effscope.nn.quiet import quiet
 
 REASON_LENGTH = 160
 SAME_AT_INFERENCE = frozenset({"dropout", "feature_dropout", "alpha_dropout"})
@@ -34,7 +32,7 @@ def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.expo
     """
     first = next((p for p in module.parameters()), torch.zeros(()))
     dtype = first.dtype if first.is_floating_point() else torch.float32
-    with _quiet():
+    with quiet(), _in_parts():
         image = torch.zeros(shape, device=first.device, dtype=dtype)
         traced = _stand_in(module)
         try:
@@ -48,22 +46,14 @@ def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.expo
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing printed, logged or warned, attention traced in its parts, the random state kept."""
-    before, fast = logging.root.manager.disable, torch.backends.mha.get_fastpath_enabled()
-    logging.disable(logging.CRITICAL)
+def _in_parts() -> Iterator[None]:
+    """Attention traced in its parts."""
+    before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with ExitStack() as stack:
-            stack.enter_context(torch.random.fork_rng(devices=[]))
-            stack.enter_context(redirect_stdout(io.StringIO()))
-            stack.enter_context(redirect_stderr(io.StringIO()))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        logging.disable(before)
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager
