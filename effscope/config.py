@@ -6,48 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from effscope.errors import EffscopeError, unknown
+from effscope.recipes import RECIPES, Recipe, read_recipe
 
 BUILTIN_SHAPES = "builtin:shapes"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a detector is trained. Learning rates are per optimiser step, angles and gains as in YOLOv8.
-
-    Sources: YOLOv8's recipe as the YOLOv10 paper (arXiv 2405.14458, appendix) gives it. Where it differs, because a
-    proxy training is short: a step for every batch, AdamW at 2e-3, cosine decay.
-    """
-
-    optimizer: str = "adamw"  # adamw | sgd
-    lr: float = 2e-3  # peak learning rate
-    final_lr_ratio: float = 0.01  # last learning rate / peak
-    schedule: str = "cosine"  # cosine | linear
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup_epochs: float = 3.0
-    grad_clip: float = 10.0
-    nominal_batch: int = 16  # gradients are accumulated up to this many images
-    ema_decay: float = 0.9999
-    ema_ramp_steps: int = 2000  # decay(t) = ema_decay * (1 - exp(-t / ramp))
-    box_gain: float = 7.5
-    cls_gain: float = 0.5
-    dfl_gain: float = 1.5
-    assign_topk: int = 10
-    assign_alpha: float = 0.5
-    assign_beta: float = 6.0
-    hsv_h: float = 0.015
-    hsv_s: float = 0.7
-    hsv_v: float = 0.4
-    translate: float = 0.1
-    scale: float = 0.5
-    flip_lr: float = 0.5
-    flip_ud: float = 0.0
-    mosaic: float = 1.0
-    close_mosaic_epochs: int = 10
-
-
-PROXY_RECIPE = Recipe(lr=1e-3, warmup_epochs=1.0, close_mosaic_epochs=5)
-"""The short training of a candidate: it starts from trained weights, so it steps less far and closes mosaic earlier."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +43,8 @@ class TrainConfig:
     limit_train: int | None = None
     limit_val: int | None = None
     eval_every: int = 0  # epochs between evaluations; 0: only after the last
+    freeze: int = 0  # the first so many layers keep the weights they have
+    unfreeze_epochs: int = 0  # over which the frozen layers thaw, the deepest first; 0: they stay frozen
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -194,7 +157,7 @@ class SearchConfig:
     learned_ap: float = 0.20  # a base below this judges nothing
     distil: DistilConfig = field(default_factory=DistilConfig)
     recipe: Recipe = field(default_factory=Recipe)
-    proxy_recipe: Recipe = field(default_factory=lambda: PROXY_RECIPE)
+    proxy_recipe: Recipe = field(default_factory=lambda: RECIPES["quick"])
 
 
 CHOICES = {
@@ -215,6 +178,9 @@ AT_LEAST_ONE = (
 )  # fmt: skip
 
 
+AT_LEAST_ZERO = ("eval_every", "freeze", "unfreeze_epochs")
+
+
 def check(settings: dict[str, Any], *, detector: bool = True) -> None:
     """Raises EffscopeError for a number or a word that cannot be, naming the flag and the choices.
 
@@ -230,9 +196,14 @@ def check(settings: dict[str, Any], *, detector: bool = True) -> None:
             raise EffscopeError(f"{flag} must be a multiple of {IMGSZ_MULTIPLE}, got {value}")
         if name in CHOICES and value not in CHOICES[name]:
             raise unknown(flag, value, CHOICES[name])
+        if name in AT_LEAST_ZERO and value is not None and value < 0:
+            raise EffscopeError(f"{flag} must not be negative, got {value}")
         if name == "margin" and not 0 <= value < 1:
             raise EffscopeError(f"{flag} is a fraction of AP, 0 to 1, got {value}")
 
+
+CURVE_POINTS = 10
+"""Evaluations during a training, unless told how often."""
 
 T = TypeVar("T", TrainConfig, SearchConfig)
 
@@ -248,10 +219,12 @@ def settled(kind: type[T], settings: dict[str, Any]) -> T:
         if name not in names:
             raise unknown("setting", name, names)
     given = {name: value for name, value in settings.items() if value is not None}
+    given |= {name: read_recipe(given[name]) for name in ("recipe", "proxy_recipe") if name in given}
     check(given)
     sizes = asdict(proxy(given.get("data", BUILTIN_SHAPES)))
     if kind is TrainConfig:
         sizes["epochs"] = sizes["base_epochs"]
+        sizes["eval_every"] = max(given.get("epochs", sizes["epochs"]) // CURVE_POINTS, 1)
     return kind(**{name: value for name, value in sizes.items() if name in names} | given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]
@@ -10,6 +11,16 @@ Progress = Callable[[float, str], None]
 
 Say = Callable[[str], None]
 """Told, once, a line the user should read: the plan, faults of the data."""
+
+
+def leads() -> bool:
+    """Whether this process is the one that reports and writes, of those started together; the only one usually is."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def together() -> int:
+    """How many processes were started together, as `accelerate launch` and `torchrun` tell them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def unsaid(line: str) -> None:

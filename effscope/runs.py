@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +14,21 @@ from effscope.config import BUILTIN_SHAPES, EvalConfig, SearchConfig, TrainConfi
 from effscope.data.check import decodable, fault_lines
 from effscope.data.load import load
 from effscope.data.sample import DataSet, Splits, relabelled
-from effscope.detect.batches import load_bank, plain_batch
+from effscope.detect.bank import load_bank
 from effscope.detect.evaluate import evaluate
-from effscope.detect.train import train as train_network
+from effscope.detect.resampling import match
 from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.models import RUN_WEIGHTS, Model, metadata, open_model
 from effscope.nn.build import Network, build, digest
 from effscope.nn.fuse import deploy
-from effscope.nn.inherit import inherit
+from effscope.nn.inherit import by_layer, inherit
 from effscope.nn.precision import pick_device
-from effscope.progress import Parts, Progress, Say, silent
-from effscope.results import TRAIN_RESULT, Origin, TrainResult, origin
+from effscope.progress import Parts, Progress, Say, leads, silent
+from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult, origin
 from effscope.spec.layout import Layout
+from effscope.training.batches import plain_batch
+from effscope.training.train import train as train_network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,45 +166,86 @@ def finished_training(folder: Path, made: Origin) -> TrainResult | None:
     return found
 
 
-def started(opened: Model, model: str, weights: str | None, seed: int) -> tuple[Network, str]:
-    """The network to train, and one line on what it inherited."""
+@dataclass(frozen=True)
+class Start:
+    """A network to train, and what weights gave it: layer by layer, and in one line (empty where there were none)."""
+
+    network: Network
+    transfer: tuple[LayerTransfer, ...] = ()
+    line: str = ""
+
+
+def started(opened: Model, model: str, weights: str | None, seed: int, say: Say) -> Start:
+    """The network to train; says what it inherited."""
     network = build(expand(opened.layout), seed)
     given = open_model(weights) if weights else open_model(model)
     if given.state is None:
         if weights:
             raise EffscopeError(f"{weights} holds no weights: give a weights file or a run folder")
-        return network, ""
-    return network, f"weights of {given.name}: {inherit(network, opened.layout, given.layout, given.state).summary()}"
+        return Start(network)
+    found = by_layer(inherit(network, opened.layout, given.layout, given.state), network, opened.layout)
+    lines = transfer_lines(given.name, found)
+    for line in lines:
+        say(line)
+    return Start(network, found, lines[0])
+
+
+def transfer_lines(name: str, layers: Sequence[LayerTransfer]) -> list[str]:
+    """What weights gave, for people: all in all, then the layers that are exact, partial and fresh."""
+    over, params = sum(row.exact_params for row in layers), sum(row.params for row in layers)
+    lines = [f"weights of {name}: {over:,} of {params:,} parameters transferred ({100 * over / params:.1f} %)"]
+    for state in ("exact", "partial", "fresh"):
+        of_state = [row for row in layers if row.state == state]
+        each = (
+            f"{row.layer} {row.block} ({row.exact_tensors} of {row.tensors} tensors"
+            + (f", {row.reshaped} of another shape)" if row.reshaped else ")")
+            for row in of_state
+        )
+        what = "all their tensors" if state == "exact" else ", ".join(each)
+        if of_state:
+            lines.append(f"  {state}: {len(of_state)} layer{'s' * (len(of_state) > 1)}: {what}")
+    return lines
 
 
 def trained(
-    network: Network,
+    start: Start,
     opened: Model,
     splits: Splits,
     config: TrainConfig,
     folder: Path,
-    transfer: str,
     made: Origin,
     progress: Progress,
-) -> TrainResult:
-    """Train, score the last averaged weights, write them into the folder."""
-    parts = Parts(progress, config.epochs * len(splits.train.samples) + len(splits.val.samples))
+    say: Say,
+    on_epoch: Callable[[dict[str, float]], object] | None = None,
+) -> TrainResult | None:
+    """Train, score the last averaged weights, write them into the folder; None in a process that does not lead."""
+    network, parts = start.network, Parts(progress, config.epochs * len(splits.train.samples) + len(splits.val.samples))
     training = parts.part(config.epochs * len(splits.train.samples), "training")
-    done = train_network(network, splits.train, config, progress=training, state_file=folder / TRAIN_STATE)
+    val_bank = load_bank(splits.val, config.imgsz) if config.eval_every else None
+    done = train_network(
+        network, splits.train, config, val_set=val_bank, progress=training, say=say,
+        state_file=folder / TRAIN_STATE, on_epoch=on_epoch,
+    )  # fmt: skip
+    if not leads():
+        return None
     network.load_state_dict(done.state)
     scoring = EvalConfig(imgsz=config.imgsz, batch=config.batch, device=config.device)
-    found = evaluate(deploy(network), splits.val, scoring, parts.part(len(splits.val.samples), "scoring"))
+    step = parts.part(len(splits.val.samples), "scoring")
+    found = done.evaluation or evaluate(deploy(network), splits.val, scoring, step)
     write_safetensors(folder / RUN_WEIGHTS, done.state, metadata(opened.layout, splits.train.classes, config.imgsz))
     result = TrainResult(
         model=opened.name,
         **found.to_dict(),
         origin=made,
+        ap_se=match(splits.val.samples, found.detections, len(splits.val.classes)).standard_error(),
         images_per_s=done.images_per_s,
         epochs=config.epochs,
         peak_memory_mb=done.peak_memory_mb,
         seconds=done.seconds,
         history=done.history,
-        transfer=transfer,
+        transfer=start.line,
+        transfer_layers=start.transfer,
         files={"weights": str(folder / RUN_WEIGHTS)},
+        notes=done.notes,
     )
     return result

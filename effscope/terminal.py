@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from effscope.progress import Progress, Say, duration, silent, unsaid
+from effscope.progress import Progress, Say, duration, leads, silent, unsaid
 
 REDRAW_SECONDS = 0.2
 LOG_SECONDS = 15.0
@@ -64,7 +64,7 @@ class _Line:
 @contextmanager
 def display(quiet: bool) -> Iterator[tuple[Progress, Say]]:
     """A progress that draws itself and a `say` that prints above it; both silent with `quiet`."""
-    if quiet:
+    if quiet or not leads():
         yield silent, unsaid
         return
     line = _Line(shutil.get_terminal_size().columns, sys.stderr.isatty())

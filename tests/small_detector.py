@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from effscope.data.sample import DataSet, Sample
-from effscope.detect.assign import Truth
 from effscope.expand import expand
 from effscope.families.catalog import layout
 from effscope.nn.build import Network, build
+from effscope.training.assign import Truth
 
 CLASSES = ("red", "blue")
 COLOURS = ((220, 30, 30), (30, 30, 220))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from small_detector import random_truth
 
-from effscope.detect.assign import Rule, Truth, assign
 from effscope.detect.boxes import anchor_points, ciou
+from effscope.training.assign import Rule, Truth, assign
 
 IMGSZ, NC = 64, 3
 POINTS, STRIDE = anchor_points([(8, 8), (4, 4), (2, 2)], [8, 16, 32])
@@ -28,7 +28,7 @@ def test_only_points_inside_the_box_learn_it_and_at_most_k() -> None:
     chosen = POINTS[given.positive[0]]
     assert bool(((chosen > 8) & (chosen < 40)).all())
     assert given.scores[0, :, [0, 2]].sum() == 0
-    assert torch.equal(given.boxes[0, given.positive[0]], truth.boxes[0].expand(10, -1))
+    assert torch.equal(given.box, torch.zeros(10, dtype=torch.int64))
 
 
 def test_one_to_one_takes_the_best_aligned_point() -> None:
@@ -65,7 +65,7 @@ def test_contested_point_goes_to_the_greater_overlap() -> None:
     given = assign(torch.full((1, len(POINTS), NC), 0.5), predicted, POINTS, truth, Rule(topk=30))
     inside_both = ((POINTS > 4) & (POINTS < 28)).all(-1)
     assert bool(given.positive[0, inside_both].all())
-    assert bool((given.truth[0, inside_both] == 0).all())
+    assert not bool(given.box[inside_both[given.point]].any())
 
 
 def test_a_small_box_is_widened_to_find_points() -> None:
@@ -95,8 +95,8 @@ def test_laws_on_random_batches(seed: int) -> None:
     assert bool(((given.scores >= 0) & (given.scores <= 1)).all())
     assert bool(((given.scores > 0).sum(-1) <= 1).all())
     assert not bool(given.scores[~given.positive].any())
-    owner_valid = truth.valid.gather(1, given.truth)
-    assert bool(owner_valid[given.positive].all())
+    assert bool(truth.valid[given.image, given.box].all())
+    assert given.positive.sum() == len(given.point)  # no point learns two boxes
     alone = [
         assign(scores[k : k + 1], predicted[k : k + 1], POINTS, _only(truth, k), Rule()).scores[0] for k in range(5)
     ]

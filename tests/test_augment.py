@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_detector import COLOURS, coloured_squares
 
-from effscope.config import Recipe
-from effscope.detect.augment import (
+from effscope.detect.bank import Bank, limited, load_bank
+from effscope.detect.letterbox import PAD_VALUE
+from effscope.recipes import Recipe
+from effscope.training.augment import (
     Draws,
     Tile,
     arrange,
@@ -20,17 +22,13 @@ from effscope.detect.augment import (
     paint,
     worth_learning,
 )
-from effscope.detect.batches import (
-    Bank,
+from effscope.training.batches import (
     batches,
     epoch_order,
-    limited,
-    load_bank,
     padded,
     plain_batch,
     training_batch,
 )
-from effscope.detect.letterbox import PAD_VALUE
 
 IMGSZ = 64
 CPU = torch.device("cpu")
@@ -123,7 +121,7 @@ def test_a_tile_outside_is_left_out() -> None:
     images, painted = paint(((Tile(0, 1.0, 70.0, 0.0), Tile(0, 2.0, 60.0, -4.0)),), [picture], IMGSZ)
     assert [tile.left for tile in painted[0]] == [60.0]
     assert (images[0] == 7).nonzero()[:, :2].amin(0).tolist() == [0, 60]
-    boxes, labels, owner = move_boxes(painted, [torch.tensor([[0.0, 0, 10, 10]])], [torch.tensor([1])], IMGSZ)
+    boxes, labels, owner = move_boxes(painted, [torch.tensor([[0.0, 0, 10, 10]])], [torch.tensor([1])], IMGSZ, Recipe())
     assert boxes.tolist() == [[60, 0, 64, 16]]
     assert labels.tolist() == [1]
     assert owner.tolist() == [0]
@@ -132,7 +130,7 @@ def test_a_tile_outside_is_left_out() -> None:
 def test_candidate_rule() -> None:
     whole = torch.tensor([[0.0, 0, 20, 20], [0, 0, 20, 20], [0, 0, 20, 20], [0, 0, 400, 3]])
     visible = torch.tensor([[0.0, 0, 10, 10], [0, 0, 2, 20], [0, 0, 5, 5], [0, 0, 400, 3]])
-    assert worth_learning(whole, visible).tolist() == [True, False, False, False]
+    assert worth_learning(whole, visible, Recipe()).tolist() == [True, False, False, False]
 
 
 def test_flip_twice_is_nothing() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from small_detector import random_levels, random_truth
 
-from effscope.config import Recipe
-from effscope.detect.assign import Truth
-from effscope.detect.losses import detector_loss, head_loss
+from effscope.recipes import Recipe
+from effscope.training.assign import Rule, Truth
+from effscope.training.losses import detector_loss, head_loss
 
 IMGSZ, NC = 128, 4
 SIZE = (IMGSZ, IMGSZ)
@@ -38,7 +38,7 @@ def perfect_levels(truth_box: tuple[float, float, float, float], label: int) -> 
 def test_perfect_boxes_cost_nothing() -> None:
     box = (20.0, 20.0, 84.0, 100.0)
     truth = Truth(torch.tensor([[box]]), torch.tensor([[2]]), torch.tensor([[True]]))
-    losses = head_loss(perfect_levels(box, 2), truth, SIZE, Recipe(), topk=10)
+    losses = head_loss(perfect_levels(box, 2), truth, SIZE, Recipe(), Rule(topk=10))
     assert losses.box.item() == pytest.approx(0, abs=1e-3)
 
 
@@ -47,8 +47,8 @@ def test_dual_head_is_the_sum_of_both() -> None:
     many, one = (random_levels(generator, 3, NC, IMGSZ) for _ in range(2))
     truth = random_truth(generator, 3, 6, NC, IMGSZ)
     both = detector_loss({"o2m": many, "o2o": one}, truth, SIZE, Recipe()).total
-    first = head_loss(many, truth, SIZE, Recipe(), topk=10).total
-    second = head_loss(one, truth, SIZE, Recipe(), topk=1).total
+    first = head_loss(many, truth, SIZE, Recipe(), Rule(topk=10)).total
+    second = head_loss(one, truth, SIZE, Recipe(), Rule(topk=1)).total
     assert both.item() == pytest.approx((first + second).item(), rel=1e-6)
 
 

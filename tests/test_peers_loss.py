@@ -8,9 +8,9 @@ import torch
 from peers_env import ask
 from small_detector import random_levels, random_truth
 
-from effscope.config import Recipe
-from effscope.detect.assign import Truth
-from effscope.detect.losses import ONE_TO_MANY, detector_loss, head_loss
+from effscope.recipes import Recipe
+from effscope.training.assign import Rule, Truth
+from effscope.training.losses import ONE_TO_MANY, detector_loss, head_loss
 
 IMGSZ, IMAGES = 256, 4
 
@@ -79,7 +79,7 @@ def test_terms_and_gradients_agree(tmp_path: Path) -> None:
     for case, theirs in zip(torch.load(asked), torch.load(answered), strict=True):
         levels = [level.requires_grad_() for level in case["levels"]]
         truth = Truth(case["boxes"], case["labels"], case["valid"])
-        ours = head_loss(levels, truth, (IMGSZ, IMGSZ), Recipe(), case["topk"])
+        ours = head_loss(levels, truth, (IMGSZ, IMGSZ), Recipe(), Rule(case["topk"]))
         ours.total.backward()
         terms = torch.stack((ours.box, ours.cls, ours.dfl))
         assert torch.allclose(terms, theirs["terms"], rtol=1e-4, atol=1e-6)

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effscope import terminal
-from effscope.detect.speed import training_images_per_s
 from effscope.expand import expand
 from effscope.families.catalog import layout
 from effscope.nn.build import build
 from effscope.progress import Parts, duration
 from effscope.terminal import display
+from effscope.training.speed import training_images_per_s
 
 
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=6))

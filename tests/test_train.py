@@ -9,16 +9,18 @@ import pytest
 import torch
 from small_detector import CLASSES, coloured_squares, small_network
 
-from effscope.config import EvalConfig, Recipe, TrainConfig
+from effscope.config import EvalConfig, TrainConfig
 from effscope.data.sample import DataSet
-from effscope.detect import train as train_module
 from effscope.detect.evaluate import evaluate
-from effscope.detect.optimise import MovingAverage, learning_rate, make_optimizer
-from effscope.detect.resume import load_state
-from effscope.detect.train import Trained, train
 from effscope.errors import EffscopeError
 from effscope.nn.build import digest
 from effscope.nn.fuse import deploy
+from effscope.recipes import Recipe
+from effscope.training import train as train_module
+from effscope.training.learner import Learner
+from effscope.training.optimise import MovingAverage, Rates, make_optimizer, rates
+from effscope.training.resume import load_state
+from effscope.training.train import Trained, train
 
 CONFIG = TrainConfig(data="made", imgsz=64, epochs=3, batch=4, device="cpu", recipe=Recipe(close_mosaic_epochs=1))
 DATA = coloured_squares(10)
@@ -127,7 +129,7 @@ def test_loss_that_is_not_finite_names_the_batch() -> None:
     network = small_network()
     with torch.no_grad():
         network.get_submodule("model.0.conv").weight.fill_(float("nan"))
-    with pytest.raises(EffscopeError, match=r"epoch 1, batch 1 \(pictures \["):
+    with pytest.raises(EffscopeError, match=r"epoch 1, batch 1 \(pictures train\d, "):
         train(network, DATA, CONFIG)
 
 
@@ -156,38 +158,44 @@ def test_learns_two_colours() -> None:
 
 
 def test_evaluation_follows_eval_every(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_module, "_scores", lambda run, _: {"ap": float(run.epoch), "ap50": 0.0})
+    monkeypatch.setattr(train_module, "_scores", lambda run, *_: {"ap": float(run.epoch), "ap50": 0.0})
     found = train(small_network(), DATA, replace(CONFIG, eval_every=2), val_set=DATA)
     assert [row.get("ap") for row in found.history] == [None, 2.0, 3.0]
 
 
 def test_accumulation_steps_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = []
-    monkeypatch.setattr(train_module, "_optimizer_step", lambda run: steps.append(run.step))
+    waiting: list[int] = []
+    step = Learner.step
+
+    def counted(self: Learner, now: Rates) -> None:
+        waiting.append(len(self.pending))
+        step(self, now)
+
+    monkeypatch.setattr(Learner, "step", counted)
     recipe = replace(CONFIG.recipe, nominal_batch=8)
     train(small_network(), DATA, replace(CONFIG, epochs=1, recipe=recipe))
-    assert steps == [1, 2]  # of batches 0-2; the last always steps
+    assert waiting == [2, 1]  # the last batch always steps
 
 
 def test_learning_rate_rises_and_falls() -> None:
     recipe = Recipe(lr=1.0, final_lr_ratio=0.1)
-    rates = [learning_rate(step, 100, 10, recipe) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert np.argmax(rates) in (8, 9)
-    assert rates[-1] == pytest.approx(0.1)
-    assert bool((np.diff(rates[10:]) <= 0).all())
-    line = [learning_rate(step, 100, 0, replace(recipe, schedule="linear")) for step in range(100)]
+    lrs = [rates(step, 100, 10, recipe).lr for step in range(100)]
+    assert lrs[0] == pytest.approx(0.1)
+    assert np.argmax(lrs) in (8, 9)
+    assert lrs[-1] == pytest.approx(0.1)
+    assert bool((np.diff(lrs[10:]) <= 0).all())
+    line = [rates(step, 100, 0, replace(recipe, schedule="linear")).lr for step in range(100)]
     assert np.allclose(np.diff(line), -0.9 / 99)
     with pytest.raises(EffscopeError, match="cosine, linear"):
-        learning_rate(0, 1, 0, replace(recipe, schedule="step"))
+        rates(0, 1, 0, replace(recipe, schedule="step"))
 
 
 def test_norms_and_biases_are_not_decayed_and_frozen_weights_not_touched() -> None:
     network = small_network()
     groups = make_optimizer(network, Recipe()).param_groups
     assert all(p.ndim > 1 for p in groups[0]["params"])
-    assert all(p.ndim <= 1 for p in groups[1]["params"])
-    assert groups[1]["weight_decay"] == 0
+    assert all(p.ndim <= 1 for group in groups[1:] for p in group["params"])
+    assert groups[1]["weight_decay"] == groups[2]["weight_decay"] == 0
     held = {id(p) for group in groups for p in group["params"]}
     assert {name for name, p in network.named_parameters() if id(p) not in held} == {"model.22.dfl.conv.weight"}
     with pytest.raises(EffscopeError, match="adamw, sgd"):
@@ -199,7 +207,7 @@ def test_moving_average_by_hand() -> None:
     torch.nn.init.constant_(layer.weight, 0.0)
     average = MovingAverage(layer, Recipe(ema_decay=0.5, ema_ramp_steps=1))
     torch.nn.init.constant_(layer.weight, 1.0)
-    average.update(layer)
+    average.update()
     assert average.state["weight"].item() == pytest.approx(1 - 0.5 * (1 - np.exp(-1)))
 
 

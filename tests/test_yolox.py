@@ -15,7 +15,6 @@ from effscope.config import EvalConfig, TrainConfig
 from effscope.costing.estimate import node_costs, parameters, total
 from effscope.data.load import load
 from effscope.detect.predict import detect
-from effscope.detect.train import train
 from effscope.errors import EffscopeError
 from effscope.expand import expand, stages
 from effscope.families.catalog import layout
@@ -25,6 +24,7 @@ from effscope.nn.fuse import deploy
 from effscope.nn.inherit import load_state
 from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
+from effscope.training.train import train
 
 PUBLISHED = {
     "nano": (416, 0.91, 1.08), "tiny": (416, 5.06, 6.45), "s": (640, 9.0, 26.8),

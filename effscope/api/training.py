@@ -10,7 +10,7 @@ from effscope.config import EvalConfig, SearchConfig, TrainConfig, check, settle
 from effscope.errors import EffscopeError
 from effscope.files import make_folder
 from effscope.models import open_model
-from effscope.progress import Progress, Say, duration, silent, unsaid
+from effscope.progress import Progress, Say, duration, leads, silent, together, unsaid
 from effscope.results import EvalResult, origin
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def train(
     *,
     weights: str | None = None,
     out: str | Path | None = None,
+    track: bool = False,
     progress: Progress = silent,
     say: Say = unsaid,
     **settings: Any,
@@ -32,17 +33,20 @@ def train(
         model: zoo name, layout YAML, weights file or run folder; weights it brings are the start.
         weights: a weights file to start from, joined by name and shape.
         out: folder; the same settings find the same folder, and a stopped training goes on.
+        track: also write the curves for TensorBoard, into the folder.
         progress: told the fraction done and a text.
-        say: told the faults of the data and, before a training, the plan.
-        settings: fields of `config.TrainConfig` (data, imgsz, epochs, batch, seed, device, limit_train, limit_val);
-            what is missing or None comes from `config.PROXIES`.
+        say: told the faults of the data, what the weights gave and, before a training, the plan.
+        settings: fields of `config.TrainConfig` (data, imgsz, epochs, batch, seed, device, limit_train, limit_val,
+            eval_every, freeze, unfreeze_epochs, recipe); what is missing or None comes from `config.PROXIES`. A recipe
+            is a `Recipe`, a preset's name with changes behind it ("quick,lr=0.0005"), or a dict of changes.
 
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.detect.speed import training_images_per_s  # noqa: PLC0415
     from effscope.nn.precision import pick_device  # noqa: PLC0415
+    from effscope.reporting.board import board  # noqa: PLC0415
     from effscope.reporting.folder import write_train  # noqa: PLC0415
+    from effscope.results import TRAIN_RESULT, TrainResult  # noqa: PLC0415
     from effscope.runs import (  # noqa: PLC0415
         TRAIN_STATE,
         finished_training,
@@ -52,6 +56,8 @@ def train(
         trained,
         training_origin,
     )
+    from effscope.training.processes import processes  # noqa: PLC0415
+    from effscope.training.speed import training_images_per_s  # noqa: PLC0415
 
     config = settled(TrainConfig, settings)
     pick_device(config.device)
@@ -59,19 +65,24 @@ def train(
     opened = open_model(model)
     splits = load_splits(config, say)
     opened = replace(opened, architecture=replace(opened.layout, nc=len(splits.train.classes)))
-    network, transfer = started(opened, model, weights, config.seed)
+    start = started(opened, model, weights, config.seed, say)
     make_folder(folder)
-    made = training_origin(config, opened, network, splits)
+    made = training_origin(config, opened, start.network, splits)
     finished = finished_training(folder, made)
     if finished is not None:
         return finished
-    speed = training_images_per_s(network, config.imgsz, config.batch, config.device)
+    on_epoch = board(folder) if track and leads() else None
+    speed = training_images_per_s(start.network, config.imgsz, config.batch, config.device) * together()
     n = len(splits.train.samples)
     say(
         f"plan: {opened.name} for {config.epochs} epochs on {n} images at {config.imgsz} px, batch {config.batch}, "
         f"seed {config.seed}: about {duration(config.epochs * n / speed)} here; into {folder}"
     )
-    result = write_train(folder, trained(network, opened, splits, config, folder, transfer, made, progress))
+    done = trained(start, opened, splits, config, folder, made, progress, say, on_epoch)
+    result = write_train(folder, done) if done else None
+    processes(config.device).wait()
+    if result is None:
+        return TrainResult.load(folder / TRAIN_RESULT)
     (folder / TRAIN_STATE).unlink(missing_ok=True)
     return result
 
@@ -111,6 +122,7 @@ def eval(
     from effscope.data.load import load  # noqa: PLC0415
     from effscope.detect.breakdown import breakdown  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
+    from effscope.detect.resampling import match  # noqa: PLC0415
     from effscope.nn.fuse import deploy  # noqa: PLC0415
     from effscope.runs import in_terms_of, say_faults  # noqa: PLC0415
 
@@ -125,11 +137,13 @@ def eval(
     found = evaluate(deploy(opened.network()), dataset, config, progress)
     made = origin(to_dict(config), opened.layout.digest(), dataset.digest)
     kinds = breakdown(dataset.samples, found.detections, dataset.classes) if errors else ()
-    result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds)
+    matches = match(dataset.samples, found.detections, len(dataset.classes))
+    result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error())
     if out is not None:
         from effscope.reporting.folder import write_eval  # noqa: PLC0415
 
-        write_eval(Path(out), result, dataset, found.detections, opened.classes or dataset.classes)
+        names = opened.classes or dataset.classes
+        write_eval(Path(out), result, dataset, found.detections, matches.per_image(), names)
     return result
 
 
@@ -160,6 +174,8 @@ def search(
     from effscope.runs import given_base, load_splits, run_folder  # noqa: PLC0415
     from effscope.searching.run import search as run  # noqa: PLC0415
 
+    if together() > 1:
+        raise EffscopeError("a search runs in one process: start it with effscope, not with accelerate launch")
     config = settled(SearchConfig, {"base": base, **settings})
     read_threshold(config.threshold)
     folder = run_folder("search", config.base, config.data, config, out)

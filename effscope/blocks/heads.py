@@ -33,8 +33,9 @@ def _light(e: Emitter, x: Value, hidden: int, c_out: int, bias: float) -> Value:
 CLASS_TOWERS: dict[str, Tower] = {"standard": _standard, "light": _light}
 """Class tower of a head: two 3x3 convolutions, or two depthwise-separable ones (YOLOv10's light class head)."""
 
-PAIRINGS = ("o2m", "dual")
-"""Heads of a detector: one-to-many alone, or with a one-to-one copy that needs no suppression (YOLOv10, 3.1)."""
+PAIRINGS = ("o2m", "dual", "o2o")
+"""Heads of a detector: one-to-many alone; with a one-to-one copy that needs no suppression (YOLOv10, 3.1); or
+one-to-one alone, its features not detached."""
 
 
 DETECT_DEFAULTS = ("nc", "standard", "o2m", REG_MAX)
@@ -96,15 +97,16 @@ def detect(
     pairing: str = "o2m",
     reg_max: int = REG_MAX,
 ) -> None:
-    """YOLOv8's anchor-free head: per level a box tower and a class tower. Sets the views `o2m`, `o2o`, `decoded`.
+    """YOLOv8's anchor-free head: per level a box tower and a class tower. Sets the views `o2m`, `o2o` (those its
+    pairing has) and `decoded`.
 
     Raw levels are (B, 4 * reg_max + nc, h, w), box bins first. Widths: box max(16, c0/4, 4 * reg_max), class
     max(c0, min(nc, 100)), c0 the channels of the first level. A "dual" pairing adds the one-to-one head of YOLOv10, fed
     with detached maps; it is the one that is decoded then, to corners instead of centres.
     """
     levels = _levels(e, xs, nc, class_tower, reg_max)
-    e.views["o2m"] = tuple(x.name for x in levels)
-    box_format = "xywh"
+    alone, box_format = ("o2o", "xyxy") if pairing == "o2o" else ("o2m", "xywh")
+    e.views[alone] = tuple(x.name for x in levels)
     if pairing == "dual":
         apart = [e.same("detach", f"detached{i}", x) for i, x in enumerate(xs)]
         levels, box_format = _levels(e, apart, nc, class_tower, reg_max, "one2one_"), "xyxy"

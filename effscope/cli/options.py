@@ -19,5 +19,12 @@ Seed = Annotated[int, typer.Option("--seed", help="Fixes everything that is rand
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 LimitTrain = Annotated[Optional[int], typer.Option("--limit-train", help="Only so many training images.")]
 LimitVal = Annotated[Optional[int], typer.Option("--limit-val", help="Only so many validation images.")]
-Weights = Annotated[Optional[str], typer.Option("--weights", help="Weights to start from, joined by name and shape.")]
+Weights = Annotated[
+    Optional[str],
+    typer.Option("--weights", "--pretrained", help="Weights to start from, joined by name and shape."),
+]
+RecipeWords = Annotated[
+    Optional[str],
+    typer.Option("--recipe", metavar="NAME[,FIELD=VALUE]", help="quick, standard or paper, and changes of it."),
+]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Zoo name, layout YAML, weights file or run folder.")]

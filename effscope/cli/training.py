@@ -20,10 +20,12 @@ from effscope.cli.options import (
     Model,
     Out,
     Quiet,
+    RecipeWords,
     Seed,
     Weights,
 )
 from effscope.cli.saving import list_files, save, show
+from effscope.progress import leads
 from effscope.terminal import display
 
 
@@ -38,6 +40,15 @@ def train(
     device: Device = "auto",
     limit_train: LimitTrain = None,
     limit_val: LimitVal = None,
+    recipe: RecipeWords = None,
+    freeze: Annotated[int, typer.Option("--freeze", help="The first so many layers keep their weights.")] = 0,
+    unfreeze_epochs: Annotated[
+        int, typer.Option("--unfreeze-epochs", help="Thaw them over so many epochs, the deepest first; 0: never.")
+    ] = 0,
+    eval_every: Annotated[
+        Optional[int], typer.Option("--eval-every", help="Epochs between scorings; 0: at the end only. [default: ten]")
+    ] = None,
+    track: Annotated[bool, typer.Option("--track", help="Curves for TensorBoard too.")] = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -46,9 +57,12 @@ def train(
     """Train a detector; the same command goes on after a stop."""
     with display(quiet) as (progress, say):
         result = api.train(
-            model, weights=weights, out=out, progress=progress, say=say, data=data, imgsz=imgsz, epochs=epochs,
-            batch=batch, seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
+            model, weights=weights, out=out, track=track, progress=progress, say=say, data=data, imgsz=imgsz,
+            epochs=epochs, batch=batch, seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
+            recipe=recipe, freeze=freeze, unfreeze_epochs=unfreeze_epochs, eval_every=eval_every,
         )  # fmt: skip
+    if not leads():
+        return
     from effscope.reporting.tables import eval_table  # noqa: PLC0415
 
     show(lambda: eval_table(result), quiet, json)
@@ -104,6 +118,10 @@ def search(
     device: Device = "auto",
     limit_train: LimitTrain = None,
     limit_val: LimitVal = None,
+    recipe: RecipeWords = None,
+    proxy_recipe: Annotated[
+        Optional[str], typer.Option("--proxy-recipe", metavar="NAME[,FIELD=VALUE]", help="Of the short trainings.")
+    ] = None,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -114,7 +132,7 @@ def search(
         result = api.search(
             base, out=out, progress=progress, say=say, weights=weights, data=data, move=move, head=head, rule=rule,
             margin=margin, imgsz=imgsz, base_epochs=base_epochs, epochs=epochs, batch=batch, seed=seed, device=device,
-            limit_train=limit_train, limit_val=limit_val,
+            limit_train=limit_train, limit_val=limit_val, recipe=recipe, proxy_recipe=proxy_recipe,
         )  # fmt: skip
     from effscope.reporting.tables import search_table  # noqa: PLC0415
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from effscope.config import EvalConfig
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet, Sample
-from effscope.detect.predict import NOTHING, Detections, detect
+from effscope.detect.bank import Bank, bank_inputs
+from effscope.detect.predict import NOTHING, Detections, detect, detect_inputs
 from effscope.errors import EffscopeError
 from effscope.nn.build import Network
 from effscope.progress import Progress
+
+T = TypeVar("T")
 
 _STATS = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l")
 
@@ -58,18 +61,21 @@ class Evaluation:
         return {**stats, "per_class": dict(self.per_class), "images": self.images, "boxes": self.boxes}
 
 
-def evaluate(network: Network, dataset: DataSet, config: EvalConfig, progress: Progress | None = None) -> Evaluation:
+def evaluate(
+    network: Network, data: DataSet | Bank, config: EvalConfig, progress: Progress | None = None
+) -> Evaluation:
     """Detect in every picture of a split and score what was found.
 
     Args:
         network: has the view `decoded`; its deploy form is fastest.
-        dataset: label k is the network's class k.
+        data: label k is the network's class k; a bank of `config.imgsz` spares the decoding.
         config: how to detect.
         progress: told the fraction done and a text.
 
     Raises:
         EffscopeError: the network's classes are fewer than the data's, or not one picture can be read.
     """
+    dataset = data.dataset if isinstance(data, Bank) else data
     if network.nc < len(dataset.classes):
         raise EffscopeError(
             f"the network knows {network.nc} classes, '{dataset.source}' has {len(dataset.classes)}: "
@@ -77,7 +83,12 @@ def evaluate(network: Network, dataset: DataSet, config: EvalConfig, progress: P
         )
     readable: list[int] = []
     left_out: list[str] = []
-    found = dict(detect(network, _pictures(dataset, readable, left_out, progress), config))
+    if isinstance(data, Bank):
+        readable = list(range(len(dataset.samples)))
+        inputs = bank_inputs(data, max(network.spec.info["strides"]))
+        found = dict(detect_inputs(network, _told(inputs, len(readable), progress), config))
+    else:
+        found = dict(detect(network, _pictures(dataset, readable, left_out, progress), config))
     if not readable:
         why = f", e.g. {left_out[0]}" if left_out else ""
         raise EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read{why}")
@@ -92,10 +103,7 @@ def _pictures(
     dataset: DataSet, readable: list[int], left_out: list[str], progress: Progress | None
 ) -> Iterator[NDArray[np.uint8]]:
     """Pixels of the pictures that can be read; notes their positions, and what is wrong with the others."""
-    total = len(dataset.samples)
-    for position, sample in enumerate(dataset.samples):
-        if progress:
-            progress(position / total, f"evaluating {position}/{total}")
+    for position, sample in enumerate(_told(dataset.samples, len(dataset.samples), progress)):
         try:
             pixels = read_image(sample)
         except EffscopeError as error:
@@ -103,6 +111,14 @@ def _pictures(
             continue
         readable.append(position)
         yield pixels
+
+
+def _told(things: Iterable[T], total: int, progress: Progress | None) -> Iterator[T]:
+    """The same things, each told to the progress."""
+    for position, thing in enumerate(things):
+        if progress:
+            progress(position / total, f"evaluating {position}/{total}")
+        yield thing
 
 
 def score(samples: Sequence[Sample], detections: Sequence[Detections], classes: Sequence[str]) -> Evaluation:

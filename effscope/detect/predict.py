@@ -59,14 +59,26 @@ def detect(
     Yields:
         position of the picture, its detections.
     """
+    stride = max(network.spec.info["strides"])
+    yield from detect_inputs(
+        network, (_input(picture, config.imgsz, stride) for picture in pictures), config, multi_label
+    )
+
+
+def _input(picture: NDArray[np.uint8], imgsz: int, stride: int) -> tuple[Letterbox, Tensor]:
+    fit = letterbox((picture.shape[1], picture.shape[0]), imgsz, stride=stride)
+    return fit, torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+
+
+def detect_inputs(
+    network: Network, inputs: Iterable[tuple[Letterbox, Tensor]], config: EvalConfig, multi_label: bool = True
+) -> Iterator[tuple[int, Detections]]:
+    """Like `detect`, from letterboxes and the pixels that go into them, uint8 (3, h, w): the picture, scaled or not."""
     device, was_training = pick_device(config.device), network.training
     network = network.to(device).eval()
     waiting: dict[tuple[int, int], list[tuple[int, Letterbox, Tensor]]] = defaultdict(list)
     try:
-        for position, picture in enumerate(pictures):
-            height, width = picture.shape[:2]
-            fit = letterbox((width, height), config.imgsz, stride=max(network.spec.info["strides"]))
-            pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+        for position, (fit, pixels) in enumerate(inputs):
             group = waiting[fit.out]
             group.append((position, fit, letterboxed(pixels, fit)))
             if len(group) == config.batch:

@@ -162,6 +162,11 @@ def build(graph: Graph, seed: int = 0) -> Network:
     return network
 
 
+def raw(network: Network) -> Network:
+    """The view of the raw levels alone: one-to-many, or one-to-one of a head that has only that."""
+    return view(network, "o2m" if "o2m" in network.spec.views else "o2o")
+
+
 def _owner(network: Network, node: Node) -> Owner:
     return network.get_parameter(node.name) if node.op == "parameter" else network.get_submodule(node.module)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from effscope.errors import EffscopeError
 from effscope.nn.build import ONE_TO_ONE, Network
+from effscope.results import LayerTransfer
 from effscope.spec.layout import Layout
 
 LEAST_SHARE = 0.10
@@ -42,6 +43,22 @@ class Transfer:
         if new:
             line += "; fresh: " + ", ".join(f"{part} ({n})" for part, n in parts.items())
         return line
+
+
+def by_layer(transfer: Transfer, network: Network, layout: Layout) -> tuple[LayerTransfer, ...]:
+    """The transfer, layer by layer; layers without tensors are left out."""
+    exact, reshaped = set(transfer.exact), set(transfer.reshaped)
+    rows = []
+    for n, layer in enumerate(layout.layers):
+        name = f"model.{n}"
+        own = {k: t.numel() for k, t in network.state_dict().items() if k.startswith(f"{name}.") and not _counts(k)}
+        over = [k for k in own if k in exact]
+        if own:
+            state = "exact" if len(over) == len(own) else "partial" if over else "fresh"
+            params, over_params = sum(own.values()), sum(own[k] for k in over)
+            n_reshaped = len(reshaped & own.keys())
+            rows.append(LayerTransfer(name, layer.block, state, len(over), n_reshaped, len(own), over_params, params))
+    return tuple(rows)
 
 
 def load_state(network: Network, state: Mapping[str, Tensor], name: str) -> None:
@@ -118,4 +135,9 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
 
 
 def _tensors(keys: list[str]) -> tuple[str, ...]:
-    return tuple(key for key in keys if not key.endswith("num_batches_tracked"))
+    return tuple(key for key in keys if not _counts(key))
+
+
+def _counts(key: str) -> bool:
+    """Whether a tensor is a batch counter, which says nothing."""
+    return key.endswith("num_batches_tracked")

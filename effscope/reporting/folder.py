@@ -48,9 +48,15 @@ def write_table(folder: Path, name: str, result: Result, table: Table) -> dict[s
 
 
 def write_eval(
-    folder: Path, result: EvalResult, dataset: DataSet, found: Sequence[Detections], classes: Sequence[str]
+    folder: Path,
+    result: EvalResult,
+    dataset: DataSet,
+    found: Sequence[Detections],
+    per_image: Sequence[float | None],
+    classes: Sequence[str],
 ) -> None:
-    """eval.json, eval.md, detections.json (COCO result rows with file names) and pictures of the first detections."""
+    """eval.json, eval.md, images.csv (AP of every picture), detections.json (COCO result rows with file names) and
+    pictures of the first detections."""
     from effscope.data.read import read_image  # noqa: PLC0415
     from effscope.detect.draw import draw  # noqa: PLC0415
 
@@ -61,6 +67,11 @@ def write_eval(
         for sample, d in zip(dataset.samples, found, strict=True)
         for box, score, label in zip(d.boxes.round(2).tolist(), d.scores.round(5).tolist(), d.labels, strict=True)
     ]  # fmt: skip
+    images = [
+        {"image": sample.name, "boxes": len(sample.boxes), "detections": len(d.scores), "ap": ap}
+        for sample, d, ap in zip(dataset.samples, found, per_image, strict=True)
+    ]
+    write_text(folder / "images.csv", to_csv(images))
     write_text(folder / "detections.json", json.dumps(rows) + "\n")
     for n in range(min(N_PICTURES, len(found))):
         sample = dataset.samples[n]
@@ -73,6 +84,9 @@ def write_train(folder: Path, result: TrainResult) -> TrainResult:
     """train.json, train.md, history.csv and a plot of the losses; returns the result with these in `files`."""
     write_text(folder / "history.csv", to_csv(list(result.history)))
     plot_history(result.history, folder / "history.png")
+    if result.transfer_layers:
+        write_text(folder / "transfer.csv", to_csv([asdict(row) for row in result.transfer_layers]))
+        result = replace(result, files=result.files | {"transfer": str(folder / "transfer.csv")})
     names = {"history": "history.csv", "plot": "history.png", "result": TRAIN_RESULT}
     result = replace(result, files=result.files | {key: str(folder / name) for key, name in names.items()})
     write_text(folder / "train.md", to_markdown(eval_table(result)))

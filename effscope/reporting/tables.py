@@ -68,12 +68,15 @@ def eval_table(result: EvalResult) -> Table:
     rows = [head, *((name, points(ap), "", "") for name, ap in result.per_class.items())]
     sizes = f"small {points(result.ap_s)}, medium {points(result.ap_m)}, large {points(result.ap_l)}"
     notes = [f"{result.images} images, {result.boxes} boxes; AP by size: {sizes}"]
+    if result.ap_se is not None:
+        notes.append(f"standard error of AP over images: {100 * result.ap_se:.1f}")
     if isinstance(result, results.TrainResult):
         notes.append(
             f"{result.epochs} epochs in {result.seconds:.0f} s, {result.images_per_s:.1f} images/s, "
             f"peak memory {result.peak_memory_mb:,.0f} MB"
         )
         notes += [result.transfer] if result.transfer else []
+        notes += result.notes
     return Table(
         f"{result.model}: COCO AP x 100",
         ("class", "AP", "AP50", "AP75"),

@@ -29,6 +29,6 @@ __getattr__, __dir__, __all__ = attach(
         "comparing": (
             "Alternative", "DiffResult", "DiffRow", "LayerCostResult", "ScaleResult", "ScaleRow", "ZooResult", "ZooRow",
         ),
-        "judging": ("ErrorKind", "EvalResult", "ExportResult", "SearchResult", "TrainResult", "Trial"),
+        "judging": ("ErrorKind", "EvalResult", "ExportResult", "LayerTransfer", "SearchResult", "TrainResult", "Trial"),
     },
 )  # fmt: skip

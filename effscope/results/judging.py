@@ -50,7 +50,7 @@ class ErrorKind:
 @dataclass(frozen=True)
 class EvalResult(Result):
     """COCO AP of a detector on a data set, fractions 0-1; None where no object of that size exists. `errors` by kind,
-    where they were asked for."""
+    where they were asked for. `ap_se` is AP's standard error over pictures (delete-group jackknife)."""
 
     model: str
     ap: float
@@ -64,6 +64,7 @@ class EvalResult(Result):
     boxes: int
     origin: Origin
     errors: tuple[ErrorKind, ...] = field(default=(), kw_only=True)
+    ap_se: float | None = field(default=None, kw_only=True)
 
     ROWS: ClassVar[dict[str, type]] = {"errors": ErrorKind}
 
@@ -75,8 +76,31 @@ class EvalResult(Result):
 
 
 @dataclass(frozen=True)
+class LayerTransfer:
+    """What one layer took over from given weights.
+
+    Attributes:
+        layer: its name in the state dict, e.g. "model.22".
+        block: what it is.
+        tensors, params: how many it has, batch counters left out; `exact_tensors`, `exact_params` came over as they
+            were, `reshaped` tensors had another shape and start fresh.
+        state: exact (all came over), partial (some did), fresh (none did).
+    """
+
+    layer: str
+    block: str
+    state: str
+    exact_tensors: int
+    reshaped: int
+    tensors: int
+    exact_params: int
+    params: int
+
+
+@dataclass(frozen=True)
 class TrainResult(EvalResult):
-    """A training and the AP it ended with."""
+    """A training and the AP it ended with. `history` has a row per epoch, as `training.train.Trained` says; `transfer`
+    is what the weights it started from gave, in a line and layer by layer."""
 
     images_per_s: float
     epochs: int
@@ -85,6 +109,10 @@ class TrainResult(EvalResult):
     history: tuple[dict[str, float], ...]
     transfer: str
     files: dict[str, str]
+    transfer_layers: tuple[LayerTransfer, ...] = field(default=(), kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+    ROWS: ClassVar[dict[str, type]] = {**EvalResult.ROWS, "transfer_layers": LayerTransfer}
 
 
 @dataclass(frozen=True)

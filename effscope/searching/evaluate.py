@@ -9,28 +9,30 @@ from torch import Tensor
 
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
-from effscope.config import EvalConfig, RankConfig, Recipe, SearchConfig, TrainConfig
+from effscope.config import EvalConfig, RankConfig, SearchConfig, TrainConfig
 from effscope.costing.model_cost import cost
 from effscope.data.sample import Splits
-from effscope.detect.batches import limited, load_bank, plain_batch
+from effscope.detect.bank import Bank, load_bank
 from effscope.detect.evaluate import evaluate
-from effscope.detect.speed import training_images_per_s
-from effscope.detect.train import train
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.expand import expand, stages
 from effscope.models import Model, metadata
 from effscope.moves import NOT_YET, move, swap_stage
-from effscope.nn.build import Network, build, view
+from effscope.nn.build import Network, build, raw
 from effscope.nn.distill import Pairs, distil, record
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import Transfer, inherit
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, duration
 from effscope.ranking.analyze import rank
+from effscope.recipes import Recipe
 from effscope.results import RankResult
 from effscope.searching.greedy import Question
 from effscope.searching.journal import Event
 from effscope.spec.layout import Layout
+from effscope.training.batches import plain_batch
+from effscope.training.speed import training_images_per_s
+from effscope.training.train import train
 
 State = dict[str, Tensor]
 
@@ -74,6 +76,7 @@ class LocalEvaluator:
         scratch = given.state is None
         self.base_epochs = config.base_epochs if scratch else max(round(TUNE_SHARE * config.base_epochs), 1)
         self.bank_size = min(config.distil.images, len(data.train.samples))
+        self._banks: dict[str, Bank] = {}
 
     # -- what the search asks ------------------------------------------------------------------------------------
 
@@ -100,7 +103,7 @@ class LocalEvaluator:
         order = [stage for stage in ranks.order if stage in self.swappable()]
         return {
             "event": "base", "ap_start": trained, "ap_runs": [ap], "params": costs.params_one_head,
-            "flops": costs.flops, "order": order, "notes": self.notes,
+            "flops": costs.flops, "order": order, "notes": self._new_notes(),
         }  # fmt: skip
 
     def trial(self, question: Question) -> Event:
@@ -114,8 +117,12 @@ class LocalEvaluator:
         costs = cost(layout, self.config.imgsz)
         return {
             "event": "trial", "stage": question.stage, "ap_start": start, "ap_runs": [ap],
-            "params": costs.params_one_head, "flops": costs.flops,
+            "params": costs.params_one_head, "flops": costs.flops, "notes": self._new_notes(),
         }  # fmt: skip
+
+    def _new_notes(self) -> list[str]:
+        new, self.notes = self.notes, []
+        return new
 
     def swappable(self) -> set[int]:
         """Numbers of the stages a move can still change."""
@@ -194,12 +201,12 @@ class LocalEvaluator:
 
     def _fit_head(self, network: Network, transfer: Transfer) -> None:
         head = next(layer.id for layer in self.layout.layers if layer.block == "Detect")
-        teacher = view(self.given.network(), "o2m")
+        teacher = raw(self.given.network())
         position = self.layout.index(head)
         prefix = f"model.{position}."
         new = (*transfer.fresh, *transfer.reshaped)
         towers = {key.removeprefix(prefix) for key in new if key.startswith(prefix)}
-        error = self._fit(view(network, "o2m"), teacher, position, towers, "base: fitting the head")
+        error = self._fit(raw(network), teacher, position, towers, "base: fitting the head")
         before = self._ap(self.given.network(), "base: scoring it as given")
         self.notes.append(
             f"the base is the given model (AP {before:.3f}, {cost(self.given.layout).params:,} parameters) with the "
@@ -222,7 +229,7 @@ class LocalEvaluator:
             if file.exists():
                 layer.load_state_dict(read_checkpoint(file).state)
                 continue
-            teacher, student = view(base, "o2m"), view(network, "o2m")
+            teacher, student = raw(base), raw(network)
             whole = {name for name, _ in layer.named_parameters()}
             self._fit(student, teacher, position, whole, f"{title}: fitting")
             write_safetensors(file, layer.state_dict(), {})
@@ -236,10 +243,11 @@ class LocalEvaluator:
         return distil(layer, pairs, trained, self.config.distil, self.config.seed, progress)
 
     def _pairs(self, teacher: Network, position: int) -> Pairs:
-        bank = load_bank(limited(self.data.train, self.bank_size), self.config.imgsz)
-        size, device = self.config.distil.batch, next(teacher.parameters()).device
-        picks = [range(i, min(i + size, self.bank_size)) for i in range(0, self.bank_size, size)]
-        batches = (plain_batch(bank, list(pick), device).images for pick in picks)
+        bank, size, device = self._bank("train"), self.config.distil.batch, next(teacher.parameters()).device
+        n, wanted = len(bank.pictures), min(self.bank_size, len(bank.pictures))
+        spread = [i * n // wanted for i in range(wanted)]
+        picks = [spread[i : i + size] for i in range(0, wanted, size)]
+        batches = (plain_batch(bank, pick, device).images for pick in picks)
         return record(teacher, position, batches, self.config.distil.max_bytes)
 
     def _short_training(self, name: str, layout: Layout, network: Network, title: str) -> Network:
@@ -253,18 +261,27 @@ class LocalEvaluator:
 
     def _trained(self, name: str, network: Network, epochs: int, recipe: Recipe, title: str) -> Network:
         c = self.config
-        config = TrainConfig(c.data, c.imgsz, epochs, c.batch, c.seed, c.device, recipe=recipe)
+        config = TrainConfig(
+            data=c.data, imgsz=c.imgsz, epochs=epochs, batch=c.batch, seed=c.seed, device=c.device, recipe=recipe
+        )
         state_file = self.work / f"{name}.training"
         progress = self.parts.part(self._training_weight(epochs), title)
         self.work.mkdir(parents=True, exist_ok=True)
-        trained = train(network, self.data.train, config, progress=progress, state_file=state_file)
+        trained = train(network, self._bank("train"), config, progress=progress, state_file=state_file)
+        self.notes += trained.notes
         network.load_state_dict(trained.state)
         return network
 
     def _ap(self, network: Network, title: str) -> float:
         config = EvalConfig(imgsz=self.config.imgsz, batch=self.config.batch, device=self.config.device)
         progress = self.parts.part(EVAL_WEIGHT * len(self.data.val.samples), title)
-        return evaluate(deploy(network), self.data.val, config, progress).ap
+        return evaluate(deploy(network), self._bank("val"), config, progress).ap
+
+    def _bank(self, split: str) -> Bank:
+        """A split's pictures, decoded once for the whole search."""
+        if split not in self._banks:
+            self._banks[split] = load_bank(getattr(self.data, split), self.config.imgsz)
+        return self._banks[split]
 
     def _store(self, name: str, layout: Layout, network: Network) -> None:
         self.work.mkdir(parents=True, exist_ok=True)

@@ -178,6 +178,11 @@ def detect_written(layout: Layout, args: Args) -> tuple[str, Mapping[str, Any]]:
     """
     every: Args = (*args, *DETECT_DEFAULTS[len(args) :])
     _, tower, pairing, reg_max = every
+    if pairing == "o2o":
+        raise EffscopeError(
+            f"{layout.name} has a one-to-one head alone: YAML cannot spell that, Ultralytics has it beside a "
+            "one-to-many head only; the move nms-free makes it dual"
+        )
     if (tower, pairing, reg_max) == ("light", "dual", REG_MAX):
         return V10_HEAD, {}
     cause = switches(layout)

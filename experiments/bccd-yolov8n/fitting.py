@@ -12,7 +12,7 @@ import torch
 
 from effscope.config import DistilConfig, EvalConfig
 from effscope.data.load import load
-from effscope.detect.batches import load_bank, plain_batch
+from effscope.detect.bank import load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.expand import expand, stages
 from effscope.models import open_model
@@ -21,6 +21,7 @@ from effscope.nn.build import Network, build, view
 from effscope.nn.distill import distil, record
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import inherit
+from effscope.training.batches import plain_batch
 
 IMGSZ = 256
 BATCH = 16

@@ -39,19 +39,28 @@ class Truth:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What each anchor point has to learn.
+    """What the anchor points have to learn. P points learn a box, each one box; all others learn background.
 
     Attributes:
-        scores: float32 (B, A, C), soft class targets within 0-1, zero for background.
-        boxes: float32 (B, A, 4) xyxy in px; meaningless for background.
-        positive: bool (B, A), points that learn a box.
-        truth: int64 (B, A), index of that box.
+        image: int64 (P,), position of the point's picture in the batch, ascending.
+        point: int64 (P,), index of the anchor point.
+        box: int64 (P,), index of the true box it learns, along M.
+        strength: float32 (P,), its soft class target, within 0-1.
+        scores: float32 (B, A, C), the soft targets of all classes, zero for background.
     """
 
+    image: Tensor
+    point: Tensor
+    box: Tensor
+    strength: Tensor
     scores: Tensor
-    boxes: Tensor
-    positive: Tensor
-    truth: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """Bool (B, A), points that learn a box."""
+        chosen = torch.zeros(self.scores.shape[:2], dtype=torch.bool, device=self.scores.device)
+        chosen[self.image, self.point] = True
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -77,17 +86,13 @@ def assign(scores: Tensor, boxes: Tensor, points: Tensor, truth: Truth, rule: Ru
     """
     inside = _points_inside(points, truth, rule.least_side)
     metric, overlap = _metric(scores, boxes, truth, inside, rule)
-    taken = _best(metric, rule.topk) & inside
-    taken = _one_box_each(taken, overlap)
-
-    positive = taken.any(1)  # (B, A)
-    owner = taken.to(torch.uint8).argmax(1)  # (B, A)
-    strength = _strength(metric * taken, overlap * taken)
-    labels = truth.labels.gather(1, owner)
+    taken = _one_box_each(_best(metric, rule.topk) & inside, overlap)
+    image, box, point = taken.nonzero(as_tuple=True)
+    chosen = image, box, point
+    strength = _strength(metric[chosen], overlap[chosen], image * truth.labels.shape[1] + box, truth.labels.numel())
     soft = torch.zeros_like(scores, dtype=torch.float32)
-    soft.scatter_(2, labels[..., None], (strength * positive)[..., None])
-    target = truth.boxes.gather(1, owner[..., None].expand(-1, -1, 4))
-    return Assignment(soft, target, positive, owner)
+    soft[image, point, truth.labels[image, box]] = strength
+    return Assignment(image, point, box, strength, soft)
 
 
 def _points_inside(points: Tensor, truth: Truth, least_side: float) -> Tensor:
@@ -121,12 +126,23 @@ def _best(metric: Tensor, topk: int) -> Tensor:
 
 def _one_box_each(taken: Tensor, overlap: Tensor) -> Tensor:
     """Leave each point one box: where several took it, the box with the greatest overlap of all gets it."""
-    contested = taken.sum(1, keepdim=True) > 1  # (B, 1, A)
-    greatest = torch.zeros_like(taken).scatter_(1, overlap.argmax(1, keepdim=True), True)
-    return torch.where(contested, greatest, taken)
+    image, point = (taken.sum(1) > 1).nonzero(as_tuple=True)
+    winner = overlap[image, :, point].argmax(1)
+    taken[image, :, point] = False
+    taken[image, winner, point] = True
+    return taken
 
 
-def _strength(metric: Tensor, overlap: Tensor) -> Tensor:
-    """Soft target (B, A): alignment scaled per box so that its greatest equals the box's greatest overlap."""
-    scaled = metric * (overlap.amax(-1, keepdim=True) / (metric.amax(-1, keepdim=True) + _EPS))
-    return scaled.amax(1)
+def _strength(metric: Tensor, overlap: Tensor, row: Tensor, rows: int) -> Tensor:
+    """Soft targets (P,): alignment scaled per box so that its greatest equals the box's greatest overlap.
+
+    Args:
+        metric: (P,) alignment of the chosen pairs.
+        overlap: (P,) likewise.
+        row: int64 (P,), which of the `rows` boxes of the batch the pair is of.
+        rows: B * M.
+    """
+    most_aligned, most_overlap = (
+        torch.zeros(rows, device=row.device).scatter_reduce(0, row, values, "amax") for values in (metric, overlap)
+    )
+    return metric * (most_overlap[row] / (most_aligned[row] + _EPS))

@@ -6,19 +6,22 @@ Source: YOLOv8 recipe (gains 7.5, 1.5, 0.5); DFL: arXiv 2006.04388. A dual head 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from effscope.config import Recipe
-from effscope.detect.assign import Assignment, Rule, Truth, assign
 from effscope.detect.boxes import BINS, anchor_points, ciou, dfl_expectation, distances_to_xyxy, xyxy_to_distances
+from effscope.recipes import Recipe
+from effscope.training.assign import Assignment, Rule, Truth, assign
 
 ONE_TO_MANY, ONE_TO_ONE = "o2m", "o2o"
 """Names of the raw views of a detector."""
+
+Summed = Callable[[Tensor], Tensor]
+"""Sum of a tensor over the processes that share a batch."""
 
 _BOX_CHANNELS = 4 * BINS
 _LAST_BIN = BINS - 1 - 0.01
@@ -26,11 +29,13 @@ _LAST_BIN = BINS - 1 - 0.01
 
 @dataclass(frozen=True)
 class Losses:
-    """Loss terms, scalars with gain, mean over the assigned strength of the whole batch."""
+    """Loss terms, scalars with gain, mean over the assigned strength of the whole batch; and what each head was
+    assigned, the one-to-many head first."""
 
     box: Tensor
     cls: Tensor
     dfl: Tensor
+    assigned: tuple[Assignment, ...] = ()
 
     @property
     def total(self) -> Tensor:
@@ -38,28 +43,52 @@ class Losses:
         return self.box + self.cls + self.dfl
 
     def __add__(self, other: Losses) -> Losses:
-        return Losses(self.box + other.box, self.cls + other.cls, self.dfl + other.dfl)
+        assigned = (*self.assigned, *other.assigned)
+        return Losses(self.box + other.box, self.cls + other.cls, self.dfl + other.dfl, assigned)
+
+
+def rules(recipe: Recipe) -> dict[str, Rule]:
+    """How each head's boxes are dealt out. Consistent matching (YOLOv10, section 3.1): the one-to-one exponents are r
+    times the one-to-many ones, unless the recipe names its own."""
+    alpha, beta, r = recipe.assign_alpha, recipe.assign_beta, recipe.o2o_ratio
+    one_alpha = r * alpha if recipe.o2o_alpha is None else recipe.o2o_alpha
+    one_beta = r * beta if recipe.o2o_beta is None else recipe.o2o_beta
+    return {ONE_TO_MANY: Rule(recipe.assign_topk, alpha, beta), ONE_TO_ONE: Rule(1, one_alpha, one_beta)}
 
 
 def detector_loss(
-    views: Mapping[str, Sequence[Tensor]], truth: Truth, imgsz: tuple[int, int], recipe: Recipe
+    views: Mapping[str, Sequence[Tensor]],
+    truth: Truth,
+    imgsz: tuple[int, int],
+    recipe: Recipe,
+    summed: Summed = lambda tensor: tensor,
 ) -> Losses:
-    """Loss of a detector with one head or two.
+    """Loss of a detector with one head or two: the sum over its heads.
 
     Args:
-        views: "o2m" and, for a dual head, "o2o": levels (B, 64 + classes, H, W), finest first.
+        views: "o2m", "o2o" or both: levels (B, 64 + classes, H, W), finest first.
         truth: the true boxes, in px of the input.
         imgsz: (height, width) of the input in px.
         recipe: gains and assignment.
+        summed: over the processes that share the batch; their losses then add up to the batch's.
     """
-    losses = head_loss(views[ONE_TO_MANY], truth, imgsz, recipe, recipe.assign_topk)
-    if ONE_TO_ONE in views:
-        losses = losses + head_loss(views[ONE_TO_ONE], truth, imgsz, recipe, topk=1)
-    return losses
+    first, *others = (
+        head_loss(views[name], truth, imgsz, recipe, rule, summed)
+        for name, rule in rules(recipe).items()
+        if name in views
+    )
+    return sum(others, start=first)
 
 
-def head_loss(levels: Sequence[Tensor], truth: Truth, imgsz: tuple[int, int], recipe: Recipe, topk: int) -> Losses:
-    """Loss of one head; arguments as in `detector_loss`, `topk` points learn each box."""
+def head_loss(
+    levels: Sequence[Tensor],
+    truth: Truth,
+    imgsz: tuple[int, int],
+    recipe: Recipe,
+    rule: Rule,
+    summed: Summed = lambda tensor: tensor,
+) -> Losses:
+    """Loss of one head; arguments as in `detector_loss`. The rule's least side is the middle level's stride."""
     shapes = [(level.shape[2], level.shape[3]) for level in levels]
     strides = [imgsz[0] // height for height, _ in shapes]
     points, stride = anchor_points(shapes, strides, levels[0].device)
@@ -68,21 +97,23 @@ def head_loss(levels: Sequence[Tensor], truth: Truth, imgsz: tuple[int, int], re
 
     with torch.no_grad():
         predicted = distances_to_xyxy(dfl_expectation(sides) * stride, points)
-        rule = Rule(topk, recipe.assign_alpha, recipe.assign_beta, float(strides[min(1, len(strides) - 1)]))
+        rule = replace(rule, least_side=float(strides[min(1, len(strides) - 1)]))
         assigned = assign(classes.sigmoid(), predicted, points, truth, rule)
+        strength = summed(assigned.strength.sum()).clamp(min=1)
 
-    strength = assigned.scores.sum().clamp(min=1)
     cls = functional.binary_cross_entropy_with_logits(classes, assigned.scores, reduction="sum") / strength
-    box, dfl = _box_losses(sides, points, stride, assigned)
-    return Losses(recipe.box_gain * box / strength, recipe.cls_gain * cls, recipe.dfl_gain * dfl / strength)
+    box, dfl = _box_losses(sides, points, stride, truth.boxes, assigned)
+    terms = recipe.box_gain * box / strength, recipe.cls_gain * cls, recipe.dfl_gain * dfl / strength
+    return Losses(*terms, (assigned,))
 
 
-def _box_losses(sides: Tensor, points: Tensor, stride: Tensor, assigned: Assignment) -> tuple[Tensor, Tensor]:
+def _box_losses(
+    sides: Tensor, points: Tensor, stride: Tensor, truth: Tensor, assigned: Assignment
+) -> tuple[Tensor, Tensor]:
     """Summed CIoU and distribution losses of the assigned points, each weighted by its soft class target."""
-    image, point = assigned.positive.nonzero(as_tuple=True)
-    weight = assigned.scores[image, point].sum(-1)  # (P,)
+    image, point, weight = assigned.image, assigned.point, assigned.strength
     logits, at, step = sides[image, point], points[point], stride[point]
-    target = assigned.boxes[image, point]
+    target = truth[image, assigned.box]
     predicted = distances_to_xyxy(dfl_expectation(logits) * step, at)
     box = ((1 - ciou(target, predicted)) * weight).sum()
     distances = (xyxy_to_distances(target, at) / step).clamp(0, _LAST_BIN)  # in strides

@@ -16,16 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from effscope.config import Recipe
 from effscope.detect.boxes import area
 from effscope.detect.letterbox import PAD_VALUE, letterbox
-
-LEAST_SIDE = 2.0
-"""A box narrower than this many px after augmentation is dropped."""
-LEAST_VISIBLE = 0.1
-"""A box of which a smaller share remains visible is dropped."""
-LARGEST_ASPECT = 100.0
-"""A longer box than this is dropped."""
+from effscope.recipes import Recipe
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -164,7 +157,7 @@ def _visible(start: float, gain: float, length: int, side: int) -> tuple[int, in
 
 
 def move_boxes(
-    plan: Plan, boxes: Sequence[Tensor], labels: Sequence[Tensor], imgsz: int
+    plan: Plan, boxes: Sequence[Tensor], labels: Sequence[Tensor], imgsz: int, recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
     """True boxes after the plan, clipped, the hardly visible ones dropped.
 
@@ -173,6 +166,7 @@ def move_boxes(
         boxes: float32 (n, 4) xyxy px of each source picture.
         labels: int64 (n,) of each source picture.
         imgsz: side of the output in px.
+        recipe: which boxes are worth learning.
 
     Returns:
         boxes float32 (N, 4) xyxy px, labels int64 (N,), and the position in the batch of each, int64 (N,).
@@ -185,17 +179,17 @@ def move_boxes(
     owner = torch.tensor([position for position, _ in tiles]).repeat_interleave(counts)
     moved = torch.cat([boxes[tile.source] for _, tile in tiles]) * place[:, :1] + place[:, [1, 2, 1, 2]]
     clipped = moved.clamp(0, imgsz)
-    keep = worth_learning(moved, clipped)
+    keep = worth_learning(moved, clipped, recipe)
     return clipped[keep], torch.cat([labels[tile.source] for _, tile in tiles])[keep], owner[keep]
 
 
-def worth_learning(whole: Tensor, visible: Tensor) -> Tensor:
+def worth_learning(whole: Tensor, visible: Tensor, recipe: Recipe) -> Tensor:
     """Bool (N,): the visible part (N, 4) of the box (N, 4) is neither tiny, nor a sliver, nor a small share of it."""
     wide, high = (visible[:, 2:] - visible[:, :2]).unbind(-1)
     aspect = torch.maximum(wide / high.clamp(min=1e-6), high / wide.clamp(min=1e-6))
     share = area(visible) / area(whole).clamp(min=1e-6)
-    large = (wide > LEAST_SIDE) & (high > LEAST_SIDE)
-    return large & (share > LEAST_VISIBLE) & (aspect < LARGEST_ASPECT)
+    large = (wide > recipe.least_side) & (high > recipe.least_side)
+    return large & (share > recipe.least_visible) & (aspect < recipe.largest_aspect)
 
 
 def flip(images: Tensor, boxes: Tensor, owner: Tensor, chosen: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -242,7 +236,7 @@ def colour(images: Tensor, matrices: Tensor | None) -> Tensor:
         float32 (B, 3, H, W) within 0-1, channels last in memory.
     """
     n, height, width, _ = images.shape
-    pixels = images.float().mul_(1 / 255)
-    if matrices is not None:
-        pixels = torch.bmm(pixels.view(n, -1, 3), matrices).clamp_(0, 1).view(n, height, width, 3)
-    return pixels.permute(0, 3, 1, 2)
+    if matrices is None:
+        return images.float().mul_(1 / 255).permute(0, 3, 1, 2)
+    pixels = torch.bmm(images.view(n, -1, 3).float(), matrices / 255).clamp_(0, 1)
+    return pixels.view(n, height, width, 3).permute(0, 3, 1, 2)

@@ -1,0 +1,138 @@
+"""AP picture by picture, and how sure an AP is: what each detection hit, kept so that pictures can be weighed anew.
+
+COCO's rule (cocoeval, all areas, 100 detections an image and class) in arrays; `score` in `evaluate` is the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from effscope.data.sample import Sample
+from effscope.detect.boxes import iou_matrix
+from effscope.detect.predict import Detections
+
+IOUS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+MOST_DETECTIONS = 100
+GROUPS = 40
+"""Groups of pictures that the jackknife leaves out one after the other."""
+
+_EPS = float(np.spacing(1))
+
+Weights = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Detections of a split, picture by picture.
+
+    Attributes:
+        image: int64 (D,), position of the picture, ascending.
+        label: int64 (D,).
+        score: float64 (D,).
+        hit: bool (D, 10), whether it found a true box at each of `IOUS`.
+        truths: int64 (images, classes), true boxes.
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    score: NDArray[np.float64]
+    hit: NDArray[np.bool_]
+    truths: NDArray[np.int64]
+
+    def ap(self, weights: Weights | None = None) -> float:
+        """AP (a fraction) when picture n counts `weights[n]` times; 0 where no picture with truth counts."""
+        w = np.ones(len(self.truths)) if weights is None else weights
+        wanted = w @ self.truths  # (classes,)
+        each = [self._class_ap(int(k), w, wanted[k]) for k in np.flatnonzero(wanted > 0)]
+        return float(np.mean(each)) if each else 0.0
+
+    def per_image(self) -> list[float | None]:
+        """AP of every picture by itself; none where it has no true box."""
+        starts = np.searchsorted(self.image, np.arange(len(self.truths) + 1))
+        found: list[float | None] = []
+        for n, truths in enumerate(self.truths):
+            own = slice(starts[n], starts[n + 1])
+            alone = Matches(self.image[own] * 0, self.label[own], self.score[own], self.hit[own], truths[None])
+            found.append(alone.ap() if truths.any() else None)
+        return found
+
+    def standard_error(self, other: Matches | None = None, groups: int = GROUPS) -> float:
+        """How far AP would move on other pictures of the kind, one standard error: a delete-group jackknife.
+
+        Args:
+            other: another detector's on the same pictures; the error is then of the difference of the two.
+            groups: at most so many groups of pictures.
+        """
+        n = len(self.truths)
+        groups = min(groups, n)
+        if groups < 2:  # noqa: PLR2004
+            return float("nan")
+        group = np.arange(n) % groups
+        left = []
+        for k in range(groups):
+            w = (group != k).astype(np.float64)
+            left.append(self.ap(w) - (other.ap(w) if other else 0.0))
+        return float(np.sqrt((groups - 1) / groups * np.square(np.array(left) - np.mean(left)).sum()))
+
+    def _class_ap(self, label: int, weights: Weights, wanted: float) -> float:
+        own = np.flatnonzero((self.label == label) & (weights[self.image] > 0))
+        if not len(own):
+            return 0.0
+        own = own[np.argsort(-self.score[own], kind="stable")]
+        weight = weights[self.image[own]][:, None]
+        right = np.cumsum(self.hit[own] * weight, 0)
+        recall = right / wanted  # (D, 10)
+        precision = right / (np.cumsum(weight, 0) + _EPS)
+        precision = np.maximum.accumulate(precision[::-1], 0)[::-1]
+        at = [np.searchsorted(recall[:, t], RECALLS, side="left") for t in range(len(IOUS))]
+        padded = np.vstack((precision, np.zeros(len(IOUS))))
+        return float(np.mean([padded[where, t] for t, where in enumerate(at)]))
+
+
+def match(samples: Sequence[Sample], detections: Sequence[Detections], n_classes: int) -> Matches:
+    """What every detection hits.
+
+    Args:
+        samples: the truth.
+        detections: one entry a sample, in the same order.
+        n_classes: labels are below it.
+    """
+    parts = []
+    truths = np.zeros((len(samples), n_classes), np.int64)
+    for n, (sample, found) in enumerate(zip(samples, detections, strict=True)):
+        np.add.at(truths[n], sample.labels, 1)
+        for label in np.unique(found.labels):
+            best = np.flatnonzero(found.labels == label)
+            best = best[np.argsort(-found.scores[best], kind="stable")][:MOST_DETECTIONS]
+            true = sample.boxes[sample.labels == label]
+            hit = _hits(found.boxes[best], true)
+            parts.append((np.full(len(best), n), found.labels[best], found.scores[best].astype(np.float64), hit))
+    if not parts:
+        empty = np.zeros(0, np.int64)
+        return Matches(empty, empty, np.zeros(0), np.zeros((0, len(IOUS)), bool), truths)
+    image, labels, scores, hits = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Matches(image, labels, scores, hits, truths)
+
+
+def _hits(found: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Bool (D, 10): the better scored detection takes the free true box it overlaps most, if that is enough."""
+    hit = np.zeros((len(found), len(IOUS)), bool)
+    if not len(true):
+        return hit
+    overlap = iou_matrix(*(torch.from_numpy(boxes).double() for boxes in (found, true))).numpy()
+    free = np.ones((len(IOUS), len(true)), bool)
+    rows = np.arange(len(IOUS))
+    for k, row in enumerate(overlap):
+        if row.max() < IOUS[0]:
+            continue
+        open_now = np.where(free, row, -1.0)
+        best = len(true) - 1 - open_now[:, ::-1].argmax(1)  # of equal ones the last, as in cocoeval
+        hit[k] = open_now[rows, best] >= IOUS - 1e-10
+        free[rows[hit[k]], best[hit[k]]] = False
+    return hit

@@ -1,0 +1,126 @@
+"""How detectors are trained: one frozen record, three presets, and the words a command takes for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from effscope.errors import EffscopeError, unknown
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a detector is trained. Learning rates are per optimiser step, angles and gains as in YOLOv8.
+
+    Sources: YOLOv8's recipe as the YOLOv10 paper (arXiv 2405.14458, appendix) gives it. Where it differs, because a
+    proxy training is short: a step for every batch, AdamW at 2e-3, cosine decay. `RECIPES["paper"]` is the paper's.
+    """
+
+    optimizer: str = "adamw"  # adamw | sgd
+    lr: float = 2e-3  # peak learning rate
+    final_lr_ratio: float = 0.01  # last learning rate / peak
+    schedule: str = "cosine"  # cosine | linear
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 3.0
+    warmup_momentum: float | None = None  # momentum at the first step; None: as ever
+    warmup_bias_lr: float | None = None  # learning rate of biases at the first step; None: 0, as of all others
+    grad_clip: float = 10.0
+    nominal_batch: int = 16  # gradients are accumulated up to this many images
+    ema_decay: float = 0.9999
+    ema_ramp_steps: int = 2000  # decay(t) = ema_decay * (1 - exp(-t / ramp))
+    box_gain: float = 7.5
+    cls_gain: float = 0.5
+    dfl_gain: float = 1.5
+    assign_topk: int = 10
+    assign_alpha: float = 0.5
+    assign_beta: float = 6.0
+    o2o_ratio: float = 1.0  # consistent matching: the one-to-one exponents are r times the one-to-many ones
+    o2o_alpha: float | None = None  # instead of r * assign_alpha
+    o2o_beta: float | None = None  # instead of r * assign_beta
+    hsv_h: float = 0.015
+    hsv_s: float = 0.7
+    hsv_v: float = 0.4
+    translate: float = 0.1
+    scale: float = 0.5
+    flip_lr: float = 0.5
+    flip_ud: float = 0.0
+    mosaic: float = 1.0
+    close_mosaic_epochs: int = 10
+    least_side: float = 2.0  # px; a box that augmentation leaves narrower is no truth any more
+    least_visible: float = 0.1  # nor one of which a smaller share remains
+    largest_aspect: float = 100.0  # nor a longer one
+
+
+RECIPES: dict[str, Recipe] = {
+    "quick": Recipe(lr=1e-3, warmup_epochs=1.0, close_mosaic_epochs=5),
+    "standard": Recipe(),
+    "paper": Recipe(
+        optimizer="sgd", lr=1e-2, schedule="linear", momentum=0.937, warmup_momentum=0.8, warmup_bias_lr=0.1,
+        nominal_batch=64,
+    ),
+}  # fmt: skip
+"""`quick`: a few epochs from trained weights; it steps less far and closes mosaic earlier. `standard`: tens of epochs,
+from scratch or not. `paper`: hundreds of epochs, YOLOv10-N and -S as published (arXiv 2405.14458, appendix)."""
+
+WORDS = {"optimizer": ("adamw", "sgd"), "schedule": ("cosine", "linear")}
+"""Fields that are one of a few words."""
+
+POSITIVE = ("lr", "nominal_batch", "assign_topk", "ema_ramp_steps")
+SHARES = ("mosaic", "flip_lr", "flip_ud", "momentum", "ema_decay", "final_lr_ratio", "least_visible", "translate")
+
+
+def read_recipe(given: str | Recipe | Mapping[str, Any]) -> Recipe:
+    """A recipe from what a user writes.
+
+    Args:
+        given: a recipe; the name of a preset, with changes behind it: "standard,lr=0.001,mosaic=0"; or changes of the
+            standard one by name.
+
+    Raises:
+        EffscopeError: an unknown preset or field, or a value that cannot be.
+    """
+    if isinstance(given, Recipe):
+        return _checked(given)
+    if isinstance(given, str):
+        name, *changes = (word.strip() for word in given.split(","))
+        if name not in RECIPES:
+            raise unknown("recipe", name, RECIPES)
+        pairs = [change.partition("=") for change in changes]
+        return _changed(RECIPES[name], {key.strip(): value.strip() for key, _, value in pairs})
+    return _changed(RECIPES["standard"], given)
+
+
+def _changed(base: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    kinds = {field.name: str(field.type) for field in fields(Recipe)}
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in kinds:
+            raise unknown("recipe field", name, kinds)
+        try:
+            values[name] = _value(value, kinds[name])
+        except ValueError:
+            raise EffscopeError(f"recipe: {name}={value} is no {kinds[name]}") from None
+    return _checked(replace(base, **values))
+
+
+def _value(value: Any, kind: str) -> Any:
+    if "None" in kind and value in (None, "none", "None"):
+        return None
+    return {"str": str, "int": int}.get(kind, float)(value)
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    for name, words in WORDS.items():
+        if getattr(recipe, name) not in words:
+            raise unknown(name, getattr(recipe, name), words)
+    for field in fields(Recipe):
+        value = getattr(recipe, field.name)
+        if isinstance(value, str) or value is None:
+            continue
+        least = 0 if field.name not in POSITIVE else 1 if str(field.type) == "int" else 1e-12
+        most = 1.0 if field.name in SHARES else float("inf")
+        if not least <= value <= most:
+            raise EffscopeError(f"recipe: {field.name} is {value}: it lies within {least:g} and {most:g}")
+    return recipe

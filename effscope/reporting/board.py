@@ -1,0 +1,37 @@
+"""The curves of a training for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from effscope.errors import EffscopeError
+
+FOLDER = "tensorboard"
+
+
+def board(folder: Path) -> Callable[[dict[str, float]], None]:
+    """What takes the row of every epoch and adds it to the event files in `folder/tensorboard`.
+
+    Raises:
+        EffscopeError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (an extra)
+    except ImportError:
+        raise EffscopeError("--track needs TensorBoard: pip install 'effscope[track]'") from None
+
+    def take(row: dict[str, float]) -> None:
+        epoch = round(row["epoch"])
+        with SummaryWriter(str(folder / FOLDER), purge_step=epoch) as writer:
+            for name, value in row.items():
+                if name != "epoch":
+                    writer.add_scalar(f"{_GROUPS.get(name, 'training')}/{name}", value, epoch)
+
+    return take
+
+
+_GROUPS = {
+    "box": "loss", "cls": "loss", "dfl": "loss", "ap": "val", "ap50": "val",
+    "gap": "matching", "top1": "matching", "top5": "matching", "top10": "matching",
+}  # fmt: skip

@@ -1,0 +1,155 @@
+"""Training batches from a bank of pictures: augmented, seeded, shared out among processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from effscope.detect.bank import Bank
+from effscope.recipes import Recipe
+from effscope.training.assign import Truth
+from effscope.training.augment import (
+    Draws,
+    arrange,
+    colour,
+    colour_matrices,
+    flip,
+    move_boxes,
+    paint,
+    still,
+)
+
+T = TypeVar("T")
+ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures as the network takes them, float32 (B, 3, imgsz, imgsz) within 0-1, and their true boxes."""
+
+    images: Tensor
+    truth: Truth
+    indices: tuple[int, ...]
+
+    def parts(self, n: int) -> list[Batch]:
+        """The batch cut into at most `n` parts of nearly equal size, to be learnt one after the other."""
+        if n == 1:
+            return [self]
+        size = -(-len(self.images) // n)
+        cuts = [slice(start, start + size) for start in range(0, len(self.images), size)]
+        truth = self.truth
+        return [
+            Batch(self.images[cut], Truth(truth.boxes[cut], truth.labels[cut], truth.valid[cut]), self.indices[cut])
+            for cut in cuts
+        ]
+
+
+def epoch_order(n: int, batch: int, generator: torch.Generator) -> list[list[int]]:
+    """Indices 0..n-1 shuffled and cut into batches; the last may be smaller."""
+    order = torch.randperm(n, generator=generator).tolist()
+    return [order[start : start + batch] for start in range(0, n, batch)]
+
+
+def training_batch(
+    bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Draws, device: torch.device, share: slice = ALL
+) -> Batch:
+    """One augmented batch of the pictures `indices`, on `device`; only the `share` of it that this process learns.
+
+    Chance is drawn for the whole batch, so that its shares are what one process would have made of it.
+    """
+    n = len(indices)
+    plan = arrange(indices, bank.sizes, bank.imgsz, recipe, draws)[share]
+    mirrored = [torch.rand(n, generator=draws.generator)[share] < chance for chance in (recipe.flip_lr, recipe.flip_ud)]
+    matrices = colour_matrices(n, recipe, draws)[share]
+    images, plan = paint(plan, bank.pictures, bank.imgsz)
+    boxes, labels, owner = move_boxes(plan, bank.boxes, bank.labels, bank.imgsz, recipe)
+    for axis, chosen in enumerate(mirrored):
+        images, boxes = flip(images, boxes, owner, chosen, axis)
+    truth = padded(boxes, labels, owner, len(plan))
+    return Batch(colour(images.to(device), matrices.to(device)), truth.to(device), tuple(indices))
+
+
+def plain_batch(bank: Bank, indices: Sequence[int], device: torch.device) -> Batch:
+    """One batch of the pictures `indices` without augmentation, letterboxed to a square."""
+    images, plan = paint(still(indices, bank.sizes, bank.imgsz), bank.pictures, bank.imgsz)
+    truth = padded(*move_boxes(plan, bank.boxes, bank.labels, bank.imgsz, Recipe()), len(indices))
+    return Batch(colour(images.to(device), None), truth.to(device), tuple(indices))
+
+
+def batches(
+    bank: Bank,
+    batch: int,
+    recipe: Recipe,
+    generator: torch.Generator,
+    device: torch.device,
+    share: Callable[[int], slice] = lambda _: ALL,
+) -> Iterator[Batch]:
+    """One epoch of augmented batches, order and augmentation fixed by the generator.
+
+    Args:
+        bank: the pictures.
+        batch: pictures a batch, over all processes.
+        recipe: augmentation.
+        generator: of chance, on the CPU.
+        device: where batches go.
+        share: pictures of a batch -> those this process learns.
+    """
+    for indices in epoch_order(len(bank.pictures), batch, generator):
+        yield training_batch(bank, indices, recipe, Draws(generator), device, share(len(indices)))
+
+
+def ahead(source: Iterator[T], most: int = 2) -> Iterator[T]:
+    """The same things in the same order, made by a thread up to `most` ahead of their use."""
+    ready: Queue[T | BaseException | None] = Queue(most)
+    stopped = Event()
+
+    def put(item: T | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in source:
+                put(item)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    worker = Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        worker.join()
+
+
+def padded(boxes: Tensor, labels: Tensor, owner: Tensor, n: int) -> Truth:
+    """Boxes of a batch of n pictures side by side.
+
+    Args:
+        boxes: (N, 4) xyxy px.
+        labels: int64 (N,).
+        owner: int64 (N,), position in the batch, ascending.
+        n: pictures in the batch.
+    """
+    counts = torch.bincount(owner, minlength=n)
+    widest = max(int(counts.max()), 1)
+    slot = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
+    all_boxes, all_labels = torch.zeros(n, widest, 4), torch.zeros(n, widest, dtype=torch.int64)
+    all_boxes[owner, slot], all_labels[owner, slot] = boxes, labels
+    return Truth(all_boxes, all_labels, torch.arange(widest)[None] < counts[:, None])

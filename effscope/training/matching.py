@@ -1,0 +1,82 @@
+"""How far the two assignments of a dual head are apart, measured while it trains.
+
+Source: YOLOv10 (arXiv 2405.14458, section 3.1 and appendix A.2). Both heads learn a box with soft targets t; the
+one-to-one head at its one point i, the one-to-many head at the points Omega.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from effscope.training.assign import Assignment
+
+TOPS = (1, 5, 10)
+"""The one-to-one point is looked for among so many best points of the one-to-many head."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Sums over true boxes that have a one-to-one point; adds up over batches.
+
+    Attributes:
+        boxes: how many.
+        gap: of the supervision gap, see `matching`.
+        within: for each of `TOPS`, boxes whose one-to-one point is among the best so many one-to-many points.
+    """
+
+    boxes: int = 0
+    gap: float = 0.0
+    within: tuple[int, ...] = (0,) * len(TOPS)
+
+    def __add__(self, other: Matching) -> Matching:
+        within = (a + b for a, b in zip(self.within, other.within, strict=True))
+        return Matching(self.boxes + other.boxes, self.gap + other.gap, tuple(within))
+
+    def means(self) -> dict[str, float]:
+        """`gap`, and `top1`, `top5`, `top10` as shares of the boxes; empty where there is no box."""
+        if not self.boxes:
+            return {}
+        shares = {f"top{k}": n / self.boxes for k, n in zip(TOPS, self.within, strict=True)}
+        return {"gap": self.gap / self.boxes, **shares}
+
+
+@torch.no_grad()
+def matching(many: Assignment, one: Assignment, n_boxes: int) -> Matching:
+    """Compare the two assignments of a batch.
+
+    The gap of a box is the 1-Wasserstein distance A = t_o2o,i - [i in Omega] t_o2m,i + sum over Omega without i of
+    t_o2m,k. The best one-to-many points are those of the greatest target.
+
+    Args:
+        many: of the one-to-many head.
+        one: of the one-to-one head; at most one point a box.
+        n_boxes: true boxes a picture is padded to.
+    """
+    row_many, row_one = (given.image * n_boxes + given.box for given in (many, one))
+    n_rows = int(torch.cat((row_many, row_one)).max()) + 1 if len(row_many) + len(row_one) else 0
+    total = torch.zeros(n_rows, device=many.strength.device).index_add(0, row_many, many.strength)
+    shared, rank = _place_among(many, row_many, one, row_one)
+    gap = one.strength + total[row_one] - 2 * shared
+    return Matching(len(row_one), float(gap.sum()), tuple(int((rank < k).sum()) for k in TOPS))
+
+
+def _place_among(many: Assignment, row_many: Tensor, one: Assignment, row_one: Tensor) -> tuple[Tensor, Tensor]:
+    """For each one-to-one point: the target the one-to-many head has there for the same box (0 where it has none), and
+    how many of that box's one-to-many points have a greater one; (P,) each."""
+    n_points = many.scores.shape[1]
+    by_row = torch.argsort(many.strength, descending=True, stable=True)
+    by_row = by_row[torch.argsort(row_many[by_row], stable=True)]  # best first, box by box
+    rows = row_many[by_row]
+    place = torch.arange(len(rows), device=rows.device) - torch.searchsorted(rows, rows)
+    key, order = (row_many[by_row] * n_points + many.point[by_row]).sort()
+    wanted = row_one * n_points + one.point
+    at = torch.searchsorted(key, wanted).clamp(max=max(len(key) - 1, 0))
+    if not len(key):
+        return torch.zeros_like(one.strength), torch.full_like(wanted, max(TOPS))
+    found = key[at] == wanted
+    where = by_row[order[at]]
+    shared = torch.where(found, many.strength[where], 0.0)
+    return shared, torch.where(found, place[order[at]], max(TOPS))

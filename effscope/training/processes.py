@@ -1,0 +1,124 @@
+"""The processes that train together. One needs nothing but torch; several are started by `accelerate launch`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from effscope.errors import EffscopeError
+from effscope.nn.precision import pick_device
+from effscope.progress import together
+
+
+@dataclass(frozen=True)
+class Processes:
+    """What a training needs to know of the others.
+
+    Attributes:
+        rank: of this process, from 0; the first one reads and writes files and talks.
+        count: how many there are.
+        device: where this one computes.
+        state: Accelerate's, where there are several.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+    state: Any = None
+
+    def share(self, n: int) -> slice:
+        """This process's part of a batch of n pictures; all of it where there are fewer pictures than processes."""
+        if n < self.count:
+            return slice(None)
+        return slice(self.rank * n // self.count, (self.rank + 1) * n // self.count)
+
+    def summed(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, without gradient."""
+        if self.count == 1:
+            return tensor
+        total = tensor.detach().clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    def sum_gradients(self, network: nn.Module) -> None:
+        """Give every process the sum of all processes' gradients."""
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        if self.count == 1 or not gradients:
+            return
+        flat = self.summed(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, total in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        if self.state is not None:
+            self.state.wait_for_everyone()
+
+
+def processes(device: str) -> Processes:
+    """The processes this one was started with.
+
+    Args:
+        device: as in `pick_device`; with several processes "auto" gives each its own GPU.
+
+    Raises:
+        EffscopeError: several processes without Accelerate, or a GPU by number for several processes.
+    """
+    if together() <= 1:
+        return Processes(0, 1, pick_device(device))
+    try:
+        from accelerate import PartialState  # noqa: PLC0415
+    except ImportError:
+        raise EffscopeError("several processes need Accelerate: pip install 'effscope[distributed]'") from None
+    if device not in ("auto", "cpu", "cuda"):
+        raise EffscopeError(f"--device {device} with several processes: say auto, cpu or cuda, each gets its own")
+    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+    return Processes(state.process_index, state.num_processes, state.device, state)
+
+
+class _SharedNorm(nn.BatchNorm2d):
+    """A batch norm whose statistics are of the whole batch, whatever share of it a process holds.
+
+    `torch.nn.SyncBatchNorm` does this on GPUs only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        from torch.distributed.nn.functional import all_reduce  # noqa: PLC0415  (needs a build with distributed)
+
+        values = x.float()
+        n = torch.full((1,), float(x.numel() / x.shape[1]), device=x.device)
+        local = torch.cat((n, values.sum((0, 2, 3)), values.square().sum((0, 2, 3))))
+        whole: Tensor = all_reduce(local)  # type: ignore[no-untyped-call]
+        n, total, squares = torch.split(whole, [1, x.shape[1], x.shape[1]])
+        mean = total / n
+        variance = (squares / n - mean.square()).clamp(min=0)
+        if self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                momentum = self.momentum or 0.0
+                self.running_mean.lerp_(mean, momentum)
+                self.running_var.lerp_(variance * (n / (n - 1)), momentum)
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked += 1
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is None:
+            return ((values - mean.view(-1, 1, 1)) * scale.view(-1, 1, 1)).to(x.dtype)
+        scale = scale * self.weight
+        return (values * scale.view(-1, 1, 1) + (self.bias - mean * scale).view(-1, 1, 1)).to(x.dtype)
+
+
+def share_norms(network: nn.Module, everyone: Processes) -> None:
+    """Let the batch norms of a network see the whole batch of several processes; nothing changes for one."""
+    if everyone.count == 1:
+        return
+    kind = _SharedNorm if everyone.device.type == "cpu" else nn.SyncBatchNorm
+    for name, norm in list(network.named_modules()):
+        if isinstance(norm, nn.BatchNorm2d):
+            shared = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+            shared.load_state_dict(norm.state_dict())
+            parent, _, leaf = name.rpartition(".")
+            setattr(network.get_submodule(parent), leaf, shared.to(everyone.device).train(norm.training))

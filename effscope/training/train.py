@@ -1,0 +1,265 @@
+"""Training a detector: short, seeded, resumable, on one device or several. The network handed in is left as it was."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from effscope.config import EvalConfig, TrainConfig
+from effscope.data.sample import DataSet
+from effscope.detect.bank import Bank, limited, load_bank
+from effscope.detect.boxes import BINS
+from effscope.detect.evaluate import Evaluation, evaluate
+from effscope.errors import EffscopeError
+from effscope.nn.build import Network, digest
+from effscope.nn.fuse import deploy
+from effscope.progress import Progress, Say, unsaid
+from effscope.training.batches import Batch, ahead, batches
+from effscope.training.freezing import check_freeze, freeze, frozen_layers, trainable_names
+from effscope.training.learner import Learner, make_learner
+from effscope.training.matching import Matching
+from effscope.training.optimise import State, rates
+from effscope.training.processes import Processes, processes
+from effscope.training.resume import load_state, peak_memory_mb, save_state
+
+Row = dict[str, float]
+
+_COUNTERS = ("epoch", "step", "images", "train_seconds", "seconds", "history")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        state: averaged weights, every key of the network's state dict, on the CPU, floats as float32.
+        history: a row per epoch: epoch (from 1), box, cls, dfl (means over batches), lr (last), seconds; where the
+            epoch was evaluated ap, ap50 (fractions); of a dual head gap, top1, top5, top10 (see `matching`); with
+            frozen layers how many.
+        images_per_s: training speed, evaluation and reading left out.
+        peak_memory_mb: of the process on a CPU, of the allocator on CUDA.
+        seconds: wall time of all epochs, evaluation included, reading left out.
+        left_out: training pictures that could not be decoded.
+        evaluation: of the last epoch, where it was scored.
+        notes: what the user must know, e.g. that memory ran out.
+    """
+
+    state: State
+    history: tuple[Row, ...]
+    images_per_s: float
+    peak_memory_mb: float
+    seconds: float
+    left_out: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Run:
+    """How far a training is."""
+
+    learner: Learner
+    config: TrainConfig
+    trainable: frozenset[str]
+    epoch: int = 0
+    step: int = 0
+    images: int = 0
+    train_seconds: float = 0.0
+    seconds: float = 0.0
+    history: list[Row] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+
+
+def train(
+    model: Network,
+    train_set: DataSet | Bank,
+    config: TrainConfig,
+    *,
+    val_set: DataSet | Bank | None = None,
+    progress: Progress | None = None,
+    say: Say = unsaid,
+    state_file: Path | None = None,
+    on_epoch: Callable[[Row], object] | None = None,
+) -> Trained:
+    """Train a detector.
+
+    The same model, data, configuration and processor give the same weights, resumed or not; no global random state
+    changes. Processes started together share every batch and end with what one would have.
+
+    Args:
+        model: starting weights; not changed.
+        train_set: what to learn; a bank spares the decoding.
+        config: size, length, seed, recipe, limits.
+        val_set: scored with the averaged weights after the last epoch and every `eval_every` epochs.
+        progress: told the fraction done and e.g. "epoch 3/60  box 1.23 cls 0.98 dfl 1.10".
+        say: told what the user must know when it happens.
+        state_file: where the full state is kept after every epoch; if it exists, the training goes on from it.
+        on_epoch: told the row of every epoch.
+
+    Raises:
+        EffscopeError: size or classes do not fit the network, no picture can be read, the loss is not finite, memory
+            runs out with one picture, or the state file is of another training.
+    """
+    dataset = train_set.dataset if isinstance(train_set, Bank) else train_set
+    _check_fit(model, dataset, config)
+    check_freeze(model, config)
+    identity = f"{dataset.digest}+{digest(model.state_dict())}"
+    everyone = processes(config.device)
+    run = _start(model, config, everyone)
+    reading = (lambda _, text: progress(0.0, text)) if progress else None
+    bank = _bank(train_set, config.limit_train, config.imgsz, reading)
+    val_bank = None if val_set is None else _bank(val_set, config.limit_val, config.imgsz, None)
+    if state_file is not None and state_file.exists():
+        _restore(run, load_state(state_file, config, identity))
+    while run.epoch < config.epochs:
+        began = time.perf_counter()
+        with _own_random_state(_epoch_seed(config.seed, run.epoch), everyone.device):
+            row = _train_epoch(run, bank, progress, say)
+        run.epoch += 1
+        if val_bank is not None and everyone.rank == 0 and _is_due(run):
+            run.evaluation = _scored(run, model, val_bank)
+            row |= {"ap": run.evaluation.ap, "ap50": run.evaluation.ap50}
+        run.seconds += time.perf_counter() - began
+        run.history.append(row)
+        if on_epoch:
+            on_epoch(row)
+        if state_file is not None and everyone.rank == 0:
+            counters = {name: getattr(run, name) for name in _COUNTERS}
+            save_state(state_file, {**run.learner.snapshot(), "moved": counters}, config, identity)
+    everyone.wait()
+    return _finish(run, bank.left_out)
+
+
+def _bank(given: DataSet | Bank, limit: int | None, imgsz: int, progress: Progress | None) -> Bank:
+    return given if isinstance(given, Bank) else load_bank(limited(given, limit), imgsz, progress)
+
+
+def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
+    classes = model.nc
+    if model.spec.info["reg_max"] != BINS:
+        raise EffscopeError(
+            "this head cannot be trained here: effscope trains heads that read box sides from a distribution over "
+            f"{BINS} bins (YOLOv8 and its kin); it can be counted, ranked, evaluated and exported"
+        )
+    coarsest = max(model.spec.info["strides"])
+    if config.imgsz % coarsest:
+        raise EffscopeError(f"imgsz {config.imgsz} is no multiple of {coarsest}, the network's coarsest stride")
+    if classes < len(data.classes):
+        raise EffscopeError(
+            f"the network knows {classes} classes, '{data.source}' has {len(data.classes)}: "
+            f"build it with nc={len(data.classes)}"
+        )
+
+
+def _start(model: Network, config: TrainConfig, everyone: Processes) -> _Run:
+    learner = make_learner(model, config, everyone)
+    if everyone.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(everyone.device)
+    return _Run(learner, config, trainable_names(learner.network))
+
+
+def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> Row:
+    """One pass over the data."""
+    config, recipe, learner = run.config, run.config.recipe, run.learner
+    per_epoch = -(-len(bank.pictures) // config.batch)
+    frozen = frozen_layers(run.epoch, config)
+    freeze(learner.network, frozen, run.trainable)
+    learner.matched = Matching()
+    every = max(round(recipe.nominal_batch / config.batch), 1)
+    sums, lr, noted, began = torch.zeros(3), 0.0, len(learner.notes), time.perf_counter()
+    for n, batch in enumerate(_batches(run, bank)):
+        now = rates(run.step, per_epoch * config.epochs, recipe.warmup_epochs * per_epoch, recipe)
+        terms, lr = learner.learn(batch), now.lr
+        for note in learner.notes[noted:]:
+            say(note)
+        noted = len(learner.notes)
+        if not bool(terms.isfinite().all()):
+            raise EffscopeError(_not_finite(run, n, batch, bank, terms.tolist()))
+        if (n + 1) % every == 0 or n + 1 == per_epoch:
+            learner.step(now)
+        sums += terms
+        run.step += 1
+        run.images += len(batch.indices)
+        if progress:
+            box, cls, dfl = (sums / (n + 1)).tolist()
+            text = f"epoch {run.epoch + 1}/{config.epochs}  box {box:.2f} cls {cls:.2f} dfl {dfl:.2f}"
+            progress((run.epoch + (n + 1) / per_epoch) / config.epochs, text)
+    seconds = time.perf_counter() - began
+    run.train_seconds += seconds
+    box, cls, dfl = (sums / per_epoch).tolist()
+    row = {"epoch": run.epoch + 1.0, "box": box, "cls": cls, "dfl": dfl, "lr": lr, "seconds": seconds}
+    return row | learner.matched.means() | ({"frozen": float(frozen)} if config.freeze else {})
+
+
+def _batches(run: _Run, bank: Bank) -> Iterator[Batch]:
+    """The batches of an epoch; made ahead by a thread where the processor would otherwise wait for a GPU."""
+    config, everyone = run.config, run.learner.everyone
+    recipe = config.recipe
+    if run.epoch >= config.epochs - recipe.close_mosaic_epochs:
+        recipe = replace(recipe, mosaic=0.0)
+    generator = torch.Generator().manual_seed(_epoch_seed(config.seed, run.epoch))
+    made = batches(bank, config.batch, recipe, generator, everyone.device, everyone.share)
+    return made if everyone.device.type == "cpu" else ahead(made)
+
+
+def _not_finite(run: _Run, n: int, batch: Batch, bank: Bank, terms: list[float]) -> str:
+    box, cls, dfl = terms
+    names = ", ".join(bank.dataset.samples[k].name for k in batch.indices)
+    return (
+        f"the loss is not finite in epoch {run.epoch + 1}, batch {n + 1} (pictures {names}): "
+        f"box {box}, cls {cls}, dfl {dfl}; try a smaller learning rate than {run.config.recipe.lr}"
+    )
+
+
+def _is_due(run: _Run) -> bool:
+    every = run.config.eval_every
+    return run.epoch == run.config.epochs or (every > 0 and run.epoch % every == 0)
+
+
+def _scored(run: _Run, model: Network, val_bank: Bank) -> Evaluation:
+    """AP with the averaged weights, branches and norms merged."""
+    averaged = copy.deepcopy(model).to(run.learner.everyone.device)
+    averaged.load_state_dict(run.learner.average.state)
+    config = EvalConfig(imgsz=run.config.imgsz, batch=run.config.batch, device=str(run.learner.everyone.device))
+    return evaluate(deploy(averaged), val_bank, config)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of its own for every epoch, so that a resumed training draws what the whole one would have drawn."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
+
+
+@contextmanager
+def _own_random_state(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators, for layers that draw (dropout), and put them back."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield
+
+
+def _restore(run: _Run, saved: dict[str, object]) -> None:
+    run.learner.restore(saved)
+    moved = saved["moved"]
+    assert isinstance(moved, dict)
+    for name in _COUNTERS:
+        setattr(run, name, moved[name])
+
+
+def _finish(run: _Run, left_out: tuple[str, ...]) -> Trained:
+    state = {
+        key: value.detach().cpu().float().contiguous() if value.is_floating_point() else value.cpu()
+        for key, value in run.learner.average.state.items()
+    }
+    speed = run.images / run.train_seconds if run.train_seconds else 0.0
+    memory = peak_memory_mb(run.learner.everyone.device)
+    return Trained(
+        state, tuple(run.history), speed, memory, run.seconds, left_out, run.evaluation, tuple(run.learner.notes)
+    )

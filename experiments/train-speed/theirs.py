@@ -1,0 +1,47 @@
+"""Ultralytics' side, run in the peers' environment: `train DATA EPOCHS SEED OUT` or `val WEIGHTS DATA IMGSZ`.
+
+Prints one line of JSON last.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from ultralytics import YOLO
+
+IMGSZ, BATCH = 256, 16
+
+
+def train(data: str, epochs: int, seed: int, out: str) -> dict[str, object]:
+    """Its defaults but: from scratch, pictures cached in memory, no validation before the end, no pictures drawn."""
+    place = Path(out)
+    YOLO("yolov8n.yaml", verbose=False).train(
+        data=data, epochs=epochs, imgsz=IMGSZ, batch=BATCH, seed=seed, device="cpu", cache="ram", val=False,
+        plots=False, pretrained=False, verbose=False, project=str(place.parent), name=place.name, exist_ok=True,
+    )  # fmt: skip
+    return {"weights": str(place / "weights" / "last.pt")}
+
+
+def val(weights: str, data: str, imgsz: int) -> dict[str, object]:
+    """AP at conf .001, IoU .7, 300 detections, once for each of its letterboxes."""
+    found: dict[str, object] = {}
+    for rect in (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = YOLO(weights).val(
+                data=data, imgsz=imgsz, batch=16, conf=0.001, iou=0.7, max_det=300, device="cpu", rect=rect,
+                plots=False, verbose=False, project=folder,
+            )  # fmt: skip
+        found["rect" if rect else "square"] = {"ap": float(metrics.box.map), "ap50": float(metrics.box.map50)}
+    return found
+
+
+if __name__ == "__main__":
+    what, *words = sys.argv[1:]
+    if what == "train":
+        answer = train(words[0], int(words[1]), int(words[2]), words[3])
+    else:
+        answer = val(words[0], words[1], int(words[2]))
+    print(json.dumps(answer))

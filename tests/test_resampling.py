@@ -1,0 +1,116 @@
+"""AP from kept matches against the scorer, on the whole split and on pictures weighed anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effscope.data.sample import Sample
+from effscope.detect.evaluate import score
+from effscope.detect.predict import NOTHING, Detections
+from effscope.detect.resampling import Matches, match
+
+NAMES = ("a", "b", "c")
+Split = tuple[list[Sample], list[Detections]]
+
+
+def split(seed: int, n: int, stray: int = 5) -> Split:
+    """Pictures with 0-6 boxes, found with noise, and false alarms; some have no truth or nothing found."""
+    random = np.random.default_rng(seed)
+    samples, guesses = [], []
+    for k in range(n):
+        m = int(random.integers(0, 7))
+        low = random.uniform(0, 300, (m, 2))
+        boxes = np.hstack((low, low + random.uniform(8, 160, (m, 2)))).astype(np.float32)
+        labels = random.integers(0, 3, m)
+        samples.append(Sample(Path(f"{k}.jpg"), (640, 480), boxes, labels))
+        twice = np.repeat(boxes, 2, 0) + random.normal(0, 5, (2 * m, 4)).astype(np.float32)
+        twice[:, 2:] = np.maximum(twice[:, 2:], twice[:, :2] + 1)
+        corner = random.uniform(0, 300, (stray, 2))
+        wrong = np.hstack((corner, corner + random.uniform(5, 120, (stray, 2)))).astype(np.float32)
+        every = np.vstack((twice, wrong)).astype(np.float32)
+        scores = random.permutation(1000)[: len(every)].astype(np.float32) / 1000 + np.float32(k * 1e-6)
+        named = np.concatenate((np.repeat(labels, 2), random.integers(0, 3, stray)))
+        guesses.append(NOTHING if k % 7 == 6 else Detections(every, scores, named))
+    return samples, guesses
+
+
+def matches(made: Split) -> Matches:
+    return match(*made, len(NAMES))
+
+
+def ap(made: Split, which: list[int]) -> float:
+    return score([made[0][k] for k in which], [made[1][k] for k in which], NAMES).ap
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 12))
+@settings(max_examples=40, deadline=None)
+def test_whole_split_equals_the_scorer(seed: int, n: int) -> None:
+    made = split(seed, n)
+    assert matches(made).ap() == pytest.approx(ap(made, list(range(n))), abs=1e-9)
+
+
+@given(seed=st.integers(0, 10_000), counts=st.lists(st.integers(0, 1), min_size=8, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_leaving_pictures_out_equals_scoring_without_them(seed: int, counts: list[int]) -> None:
+    made = split(seed, 8)
+    kept = [k for k, n in enumerate(counts) if n]
+    expected = ap(made, kept) if kept else 0.0
+    assert matches(made).ap(np.array(counts, float)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_picture_counted_twice_equals_two_of_it() -> None:
+    made = split(3, 8)
+    twice = ap(made, [0, 1, 2, 2, 3, 4, 5, 6, 7])
+    weights = np.ones(8)
+    weights[2] = 2
+    assert matches(made).ap(weights) == pytest.approx(twice, abs=0.02)  # equal scores stand in another order
+
+
+def test_each_picture_equals_scoring_it_alone() -> None:
+    made = split(5, 12)
+    for k, value in enumerate(matches(made).per_image()):
+        if len(made[0][k].boxes):
+            assert value == pytest.approx(ap(made, [k]), abs=1e-9)
+        else:
+            assert value is None
+
+
+def test_more_than_a_hundred_detections_of_a_class_are_cut_as_the_scorer_does() -> None:
+    made = split(1, 3, stray=400)
+    assert matches(made).ap() == pytest.approx(ap(made, [0, 1, 2]), abs=1e-9)
+
+
+def test_standard_error_is_the_jackknife_of_the_scorer() -> None:
+    made, groups = split(2, 10), 5
+    left = [ap(made, [k for k in range(10) if k % groups != g]) for g in range(groups)]
+    by_hand = np.sqrt((groups - 1) / groups * np.sum((np.array(left) - np.mean(left)) ** 2))
+    found = matches(made)
+    assert found.standard_error(groups=groups) == pytest.approx(by_hand, abs=1e-9)
+    assert found.standard_error(found) == 0  # a detector does not differ from itself
+
+
+def test_standard_error_foretells_the_spread_over_other_pictures() -> None:
+    """Twenty splits of 60 pictures of one kind: the jackknife's mean and the true spread agree."""
+    everything = split(9, 1200)
+    truth, found = everything
+    estimates, values = [], []
+    for k in range(20):
+        part = matches((truth[60 * k : 60 * k + 60], found[60 * k : 60 * k + 60]))
+        values.append(part.ap())
+        estimates.append(part.standard_error())
+    assert np.mean(estimates) == pytest.approx(np.std(values, ddof=1), rel=0.5)
+
+
+def test_nothing_found_and_no_truth() -> None:
+    samples, _ = split(0, 4)
+    assert match(samples, [NOTHING] * 4, 3).ap() == 0
+    empty = Sample(Path("none.jpg"), (10, 10), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    alone = match([empty], [NOTHING], 3)
+    assert alone.ap() == 0
+    assert alone.per_image() == [None]
+    assert np.isnan(alone.standard_error())
