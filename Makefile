@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers lint test test-slow search bench-rank bench-cost bench-time clean
+.PHONY: help setup peers lint test test-slow search bench-rank bench-cost bench-time bench-train bench-dual clean
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 ENV := .venv/.ready
@@ -55,6 +55,17 @@ bench-time: $(ENV)  ## FLOPs and a roofline against measured time, layer by laye
 	mkdir -p reports/flops-vs-time
 	$(RUN)/python experiments/flops-vs-time/run.py reports/flops-vs-time | tee reports/flops-vs-time/page.tmp
 	mv reports/flops-vs-time/page.tmp reports/flops-vs-time/flops-vs-time.md
+
+bench-train: $(ENV) $(PEERS)  ## how fast and how well training is, beside Ultralytics (about 20 min); DATA=a YOLO folder
+	mkdir -p reports/train-speed
+	$(RUN)/python experiments/train-speed/bench.py $(DATA) > reports/train-speed/speed.tmp
+	mv reports/train-speed/speed.tmp reports/train-speed/speed.md
+
+bench-dual: $(ENV)  ## one-to-many, one-to-one and dual heads on real images (about an hour); DATA=a data set
+	mkdir -p reports/dual-assignment
+	$(RUN)/python experiments/dual-assignment/run.py train $(DATA)
+	$(RUN)/python experiments/dual-assignment/run.py page $(DATA) > reports/dual-assignment/page.tmp
+	mv reports/dual-assignment/page.tmp reports/dual-assignment/dual-assignment.md
 
 clean:  ## remove environments, caches and runs
 	rm -rf .venv .tools tests/peers/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

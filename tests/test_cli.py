@@ -49,7 +49,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TRAINING = {"data": "builtin:shapes", "imgsz": None, "epochs": None, "batch": None, "seed": 0, "device": "auto",
-            "limit_train": None, "limit_val": None, "weights": None, "out": None}  # fmt: skip
+            "limit_train": None, "limit_val": None, "weights": None, "out": None, "recipe": None}  # fmt: skip
+ONLY_TRAIN = {"freeze": 0, "unfreeze_epochs": 0, "eval_every": None, "track": False}
 TIMING = {"imgsz": None, "device": "auto", "threads": None, "dtype": "float32", "runtime": "torch", "rounds": 15,
           "objects": (0, 10, 100, 300), "predict": None, "predict_dtype": None, "fresh": False, "seed": 0}  # fmt: skip
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
@@ -84,11 +85,13 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
      {"layer": "conv3x3", "cin": 256, "cout": 0, "stride": 2, "size": 80, "symbolic": False}),
     ("cost --layer conv5x5 --cin 8 --cout 9 --stride 1 --size 7 --symbolic", "layer_cost",
      {"layer": "conv5x5", "cin": 8, "cout": 9, "stride": 1, "size": 7, "symbolic": True}),
-    ("train yolov8n", "train", {**TRAINING, "model": "yolov8n"}),
+    ("train yolov8n", "train", {**TRAINING, **ONLY_TRAIN, "model": "yolov8n"}),
     ("train a.yaml --data d --weights w --imgsz 64 --epochs 2 --batch 3 --seed 4 --device cpu --limit-train 5 "
-     "--limit-val 6 --out o", "train",
+     "--limit-val 6 --out o --recipe quick,lr=.1 --freeze 3 --unfreeze-epochs 2 --eval-every 0 --track", "train",
      {"model": "a.yaml", "data": "d", "weights": "w", "imgsz": 64, "epochs": 2, "batch": 3, "seed": 4,
-      "device": "cpu", "limit_train": 5, "limit_val": 6, "out": Path("o")}),
+      "device": "cpu", "limit_train": 5, "limit_val": 6, "out": Path("o"), "recipe": "quick,lr=.1", "freeze": 3,
+      "unfreeze_epochs": 2, "eval_every": 0, "track": True}),
+    ("train a.yaml --pretrained w", "train", {**TRAINING, **ONLY_TRAIN, "model": "a.yaml", "weights": "w"}),
     ("eval m.pt --data d", "eval",
      {"model": "m.pt", "data": "d", "imgsz": None, "batch": 16, "device": "auto", "split": "val", "limit_val": None,
       "out": None, "errors": False}),
@@ -97,11 +100,11 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
       "out": Path("o"), "errors": True}),
     ("search", "search",
      {**TRAINING, "base": "yolov8n", "move": "cib", "head": "light", "rule": "margin", "margin": 0.01,
-      "base_epochs": None}),
+      "base_epochs": None, "proxy_recipe": None}),
     ("search --base yolov8s --weights w --move cib-lk --head keep --rule paper --margin .02 --base-epochs 7 "
-     "--epochs 2 --seed 1", "search",
+     "--epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1", "search",
      {**TRAINING, "base": "yolov8s", "weights": "w", "move": "cib-lk", "head": "keep", "rule": "paper",
-      "margin": 0.02, "base_epochs": 7, "epochs": 2, "seed": 1}),
+      "margin": 0.02, "base_epochs": 7, "epochs": 2, "seed": 1, "recipe": "paper", "proxy_recipe": "quick,lr=.1"}),
     ("cost --scale yolov8n --phi 1..3", "scaled_cost",
      {"scale": "yolov8n", "phi": "1..3", "depth": 1.2, "width": 1.1, "resolution": 1.15, "imgsz": None}),
     ("diff yolov8s yolov10s --imgsz 320", "diff", {"a": "yolov8s", "b": "yolov10s", "imgsz": 320}),

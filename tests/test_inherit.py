@@ -13,7 +13,8 @@ from effscope.expand import expand
 from effscope.families.catalog import layout
 from effscope.moves import move
 from effscope.nn.build import Network, build
-from effscope.nn.inherit import inherit, positions
+from effscope.nn.inherit import by_layer, inherit, positions
+from effscope.runs import transfer_lines
 from effscope.spec.layout import Layer, Layout
 
 BASE = layout("yolov8n", 5)
@@ -136,3 +137,27 @@ def test_a_second_head_comes_from_the_first() -> None:
     assert transfer.fresh == transfer.reshaped == transfer.unused == ()
     own, theirs = network.state_dict(), given.state_dict()
     assert all(torch.equal(tensor, theirs[key.replace("one2one_", "")]) for key, tensor in own.items())
+
+
+def test_the_transfer_layer_by_layer_adds_up() -> None:
+    """nc differs and a layer is new: the head is partial, the new layer fresh, all else exact."""
+    model = replace(with_new_layer(BASE, "9"), nc=80)
+    network = build(expand(model), 7)
+    found = inherit(network, model, BASE, GIVER.state_dict())
+    rows = by_layer(found, network, model)
+    states = {row.layer: row.state for row in rows}
+    assert states.pop("model.10") == "fresh"
+    assert states.pop("model.23") == "partial"
+    assert set(states.values()) == {"exact"}
+    tensors = {k: t for k, t in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert sum(row.tensors for row in rows) == len(tensors)
+    assert sum(row.params for row in rows) == sum(t.numel() for t in tensors.values())
+    kept = [key for key in found.exact if key in tensors]
+    assert sum(row.exact_tensors for row in rows) == len(kept)
+    assert sum(row.exact_params for row in rows) == sum(tensors[key].numel() for key in kept)
+    assert sum(row.reshaped for row in rows) == len(found.reshaped)
+    first, exact, partial, fresh = transfer_lines("giver.pt", rows)
+    assert first.startswith("weights of giver.pt: ")
+    assert exact == f"  exact: {len(states)} layers: all their tensors"
+    assert partial.startswith("  partial: 1 layer: model.23 Detect (")
+    assert fresh == "  fresh: 1 layer: model.10 C2f (0 of 20 tensors)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from peers_env import ask
 from small_detector import random_levels, random_truth
@@ -44,7 +45,10 @@ for case in torch.load(sys.argv[1], weights_only=True):
     heads = {"boxes": raw[:, :64], "scores": raw[:, 64:], "feats": levels}
     assigned, terms, _ = loss.get_assigned_targets_and_loss(heads, batch)
     terms.sum().backward()
-    answers.append({"terms": terms.detach(), "gradients": [level.grad for level in levels]})
+    answers.append({
+        "terms": terms.detach(), "gradients": [level.grad for level in levels],
+        "positive": assigned[0], "box": assigned[1],
+    })
 torch.save(answers, sys.argv[2])
 """
 
@@ -72,7 +76,7 @@ def cases() -> list[dict[str, object]]:
     return made
 
 
-def test_terms_and_gradients_agree(tmp_path: Path) -> None:
+def test_terms_assignments_and_gradients_agree(tmp_path: Path) -> None:
     asked, answered = tmp_path / "cases.pt", tmp_path / "answers.pt"
     torch.save(cases(), asked)
     ask(THEIRS, asked, answered)
@@ -83,6 +87,10 @@ def test_terms_and_gradients_agree(tmp_path: Path) -> None:
         ours.total.backward()
         terms = torch.stack((ours.box, ours.cls, ours.dfl))
         assert torch.allclose(terms, theirs["terms"], rtol=1e-4, atol=1e-6)
+        assert ours.total.item() == pytest.approx(theirs["terms"].sum().item(), rel=1e-4, abs=1e-6)
+        (given,) = ours.assigned
+        assert torch.equal(given.positive, theirs["positive"].bool())
+        assert torch.equal(given.box, theirs["box"][given.image, given.point])
         for level, gradient in zip(levels, theirs["gradients"], strict=True):
             assert level.grad is not None
             assert (level.grad - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7

@@ -33,6 +33,7 @@ from effscope.results import (
     LatencyResult,
     LatencyRow,
     LayerCostResult,
+    LayerTransfer,
     OrderVariant,
     Origin,
     RankResult,
@@ -93,7 +94,8 @@ EXAMPLES: dict[type[Result], Result] = {
     EvalResult: EvalResult(**SCORES, errors=(ErrorKind("both", 3, 0.5, 0.4, 0.1, 0.05),)),
     TrainResult: TrainResult(
         **SCORES, images_per_s=3.5, epochs=2, peak_memory_mb=1.5, seconds=9.0, transfer="", files={"a": "b"},
-        history=({"epoch": 1, "box": 0.5}, {"epoch": 2, "box": 0.25}),
+        history=({"epoch": 1, "box": 0.5}, {"epoch": 2, "box": 0.25}), ap_se=0.01, notes=("a note",),
+        transfer_layers=(LayerTransfer("model.22", "Detect", "partial", 3, 1, 5, 30, 50),),
     ),
     SearchResult: SearchResult(
         "m", 0.4, 0.35, 100, 1000, (8, 4), (TRIAL,), (8,), "every stage was tried",

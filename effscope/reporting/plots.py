@@ -10,9 +10,10 @@ from effscope.results import SearchResult
 from effscope.searching.stats import ACCEPTED
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, BLUE, GREY, RED = "#22303c", "#2f6db3", "#b7c0c8", "#c0392b"
+INK, BLUE, GREY, RED, GREEN = "#22303c", "#2f6db3", "#b7c0c8", "#c0392b", "#2e8b57"
 
 
 def figure(width: float, height: float) -> Figure:
@@ -68,22 +69,53 @@ def plot_search(result: SearchResult, path: Path) -> Path:
 
 
 def plot_history(history: tuple[dict[str, float], ...], path: Path) -> Path:
-    """Loss terms by epoch, and AP where it was measured."""
-    picture = figure(7, 3.6)
-    axes = picture.subplots()
+    """Loss terms by epoch, and AP where it was measured; of a dual head also how far its two assignments are apart."""
+    dual = any("gap" in row for row in history)
+    picture = figure(7, 5.6 if dual else 3.6)
+    panels = picture.subplots(2, 1, sharex=True) if dual else [picture.subplots()]
+    _plot_losses(panels[0], history)
+    if dual:
+        _plot_matching(panels[1], history)
+    panels[-1].set_xlabel("epoch")
+    return save(picture, path)
+
+
+def _plot_losses(axes: Axes, history: tuple[dict[str, float], ...]) -> None:
     epochs = [row["epoch"] for row in history]
     for name, colour in (("box", BLUE), ("cls", RED), ("dfl", INK)):
         axes.plot(epochs, [row[name] for row in history], color=colour, lw=1.4, label=f"{name} loss")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss")
-    axes.set_ylim(bottom=0)
     scored = [(row["epoch"], 100 * row["ap"]) for row in history if "ap" in row]
-    if len(scored) > 1:
-        right = axes.twinx()
-        right.plot([x for x, _ in scored], [y for _, y in scored], color="#2e8b57", lw=1.4, ls="--", label="AP x 100")
-        right.set_ylabel("AP50-95 x 100")
-        right.legend(frameon=False, fontsize=8, loc="lower left")
-    axes.spines["top"].set_visible(False)
-    axes.spines["right"].set_visible(len(scored) > 1)
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
-    return save(picture, path)
+    right = axes.twinx() if len(scored) > 1 else None
+    if right is not None:
+        right.plot(*zip(*scored, strict=True), color=GREEN, lw=1.4, ls="--", marker="o", ms=3, label="AP x 100")
+    _dress(axes, right, "loss", "AP50-95 x 100")
+
+
+def _plot_matching(axes: Axes, history: tuple[dict[str, float], ...]) -> None:
+    rows = [row for row in history if "gap" in row]
+    epochs = [row["epoch"] for row in rows]
+    axes.plot(epochs, [row["gap"] for row in rows], color=INK, lw=1.4, label="supervision gap")
+    right = axes.twinx()
+    for name, style in (("top1", "-"), ("top5", "--"), ("top10", ":")):
+        shares = [100 * row[name] for row in rows]
+        right.plot(epochs, shares, color=GREEN, lw=1.4, ls=style, label=f"in the best {name[3:]}")
+    right.set_ylim(0, 105)
+    _dress(axes, right, "gap (1-Wasserstein)", "one-to-one points (%)")
+
+
+def _dress(axes: Axes, right: Axes | None, left_title: str, right_title: str) -> None:
+    """Titles of the two scales, no frame, one legend above."""
+    axes.set_ylabel(left_title)
+    axes.set_ylim(bottom=0)
+    lines = axes.get_lines()
+    for one in (axes, right):
+        if one is not None:
+            one.spines["top"].set_visible(False)
+            one.spines["right"].set_visible(right is not None)
+    if right is not None:
+        right.set_ylabel(right_title)
+        right.set_ylim(bottom=0)
+        lines = [*lines, *right.get_lines()]
+    axes.legend(
+        handles=lines, frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(lines)
+    )

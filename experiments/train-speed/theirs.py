@@ -1,4 +1,4 @@
-"""Ultralytics' side, run in the peers' environment: `train DATA EPOCHS SEED OUT` or `val WEIGHTS DATA IMGSZ`.
+"""Ultralytics' side, run in the peers' environment: `train DATA EPOCHS SEED DEVICE OUT` or `val WEIGHTS DATA IMGSZ`.
 
 Prints one line of JSON last.
 """
@@ -15,11 +15,11 @@ from ultralytics import YOLO
 IMGSZ, BATCH = 256, 16
 
 
-def train(data: str, epochs: int, seed: int, out: str) -> dict[str, object]:
+def train(data: str, epochs: int, seed: int, device: str, out: str) -> dict[str, object]:
     """Its defaults but: from scratch, pictures cached in memory, no validation before the end, no pictures drawn."""
     place = Path(out)
     YOLO("yolov8n.yaml", verbose=False).train(
-        data=data, epochs=epochs, imgsz=IMGSZ, batch=BATCH, seed=seed, device="cpu", cache="ram", val=False,
+        data=data, epochs=epochs, imgsz=IMGSZ, batch=BATCH, seed=seed, device=device, cache="ram", val=False,
         plots=False, pretrained=False, verbose=False, project=str(place.parent), name=place.name, exist_ok=True,
     )  # fmt: skip
     return {"weights": str(place / "weights" / "last.pt")}
@@ -41,7 +41,7 @@ def val(weights: str, data: str, imgsz: int) -> dict[str, object]:
 if __name__ == "__main__":
     what, *words = sys.argv[1:]
     if what == "train":
-        answer = train(words[0], int(words[1]), int(words[2]), words[3])
+        answer = train(words[0], int(words[1]), int(words[2]), words[3], words[4])
     else:
         answer = val(words[0], words[1], int(words[2]))
     print(json.dumps(answer))
