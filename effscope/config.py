@@ -58,6 +58,7 @@ class EvalConfig:
     iou: float = 0.7
     max_det: int = 300
     device: str = "auto"
+    convention: str = "coco"  # coco | ultralytics: as its `val` scores
 
 
 @dataclass(frozen=True)

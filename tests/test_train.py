@@ -11,7 +11,7 @@ from small_detector import CLASSES, coloured_squares, small_network
 
 from effscope.config import EvalConfig, TrainConfig
 from effscope.data.sample import DataSet
-from effscope.detect.evaluate import evaluate
+from effscope.detect.evaluate import Evaluation, evaluate
 from effscope.errors import EffscopeError
 from effscope.nn.build import digest
 from effscope.nn.fuse import deploy
@@ -157,8 +157,12 @@ def test_learns_two_colours() -> None:
     assert texts[-1].startswith("epoch 25/25  box ")
 
 
+def evaluation(ap: float) -> Evaluation:
+    return Evaluation(ap, 0.0, 0.0, None, None, None, {}, 1, 1)
+
+
 def test_evaluation_follows_eval_every(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_module, "_scores", lambda run, *_: {"ap": float(run.epoch), "ap50": 0.0})
+    monkeypatch.setattr(train_module, "_scored", lambda run, *_: evaluation(float(run.epoch)))
     found = train(small_network(), DATA, replace(CONFIG, eval_every=2), val_set=DATA)
     assert [row.get("ap") for row in found.history] == [None, 2.0, 3.0]
 

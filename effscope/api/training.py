@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effscope.config import EvalConfig, SearchConfig, TrainConfig, check, settled, to_dict
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, unknown
 from effscope.files import make_folder
 from effscope.models import open_model
 from effscope.progress import Progress, Say, duration, leads, silent, together, unsaid
@@ -99,6 +99,7 @@ def eval(
     progress: Progress = silent,
     say: Say = unsaid,
     errors: bool = False,
+    convention: str = "coco",
 ) -> EvalResult:
     """COCO AP of a detector on a data set.
 
@@ -114,6 +115,8 @@ def eval(
         progress: told the fraction done and a text.
         say: told the faults of the data and, before a training, the plan.
         errors: what stands between the detector and full AP, by kind.
+        convention: "coco", or "ultralytics" for the AP that its `val` prints: pictures padded by half a stride more,
+            boxes that reach beyond the picture not cut.
 
     Raises:
         EffscopeError: bad input, no weights, or no class in common.
@@ -122,6 +125,7 @@ def eval(
     from effscope.data.load import load  # noqa: PLC0415
     from effscope.detect.breakdown import breakdown  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
+    from effscope.detect.predict import CONVENTIONS  # noqa: PLC0415
     from effscope.detect.resampling import match  # noqa: PLC0415
     from effscope.nn.fuse import deploy  # noqa: PLC0415
     from effscope.runs import in_terms_of, say_faults  # noqa: PLC0415
@@ -130,7 +134,9 @@ def eval(
     if opened.state is None:
         raise EffscopeError(f"{model} has no weights to evaluate: give a weights file or a run folder")
     check({"imgsz": imgsz, "batch": batch, "limit_val": limit_val})
-    config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device)
+    if convention not in CONVENTIONS:
+        raise unknown("--as", convention, CONVENTIONS)
+    config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device, convention=convention)
     loaded = decodable(load(data, split, limit_val))
     say_faults(loaded, say)
     dataset = in_terms_of(loaded, opened, say)

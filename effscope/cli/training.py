@@ -81,6 +81,9 @@ def eval(
     errors: Annotated[
         bool, typer.Option("--errors", help="Errors by kind, and the AP there would be without each.")
     ] = False,
+    convention: Annotated[
+        str, typer.Option("--as", help="coco; or ultralytics: the AP its val prints, boxes not cut at the edge.")
+    ] = "coco",
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -88,7 +91,7 @@ def eval(
 ) -> None:
     """COCO AP of a detector on a data set; --out also writes detections and pictures."""
     with display(quiet) as (progress, say):
-        result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say, errors)
+        result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say, errors, convention)
     from effscope.reporting.tables import errors_table, eval_table  # noqa: PLC0415
 
     show(lambda: eval_table(result), quiet, json)

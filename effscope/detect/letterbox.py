@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,20 +51,22 @@ class Letterbox:
         return torch.tensor(self.pad * 2, dtype=boxes.dtype, device=boxes.device)
 
 
-def letterbox(size: tuple[int, int], imgsz: int, stride: int | None = None) -> Letterbox:
+def letterbox(size: tuple[int, int], imgsz: int, stride: int | None = None, margin: float = 0.0) -> Letterbox:
     """The letterbox of a picture.
 
     Args:
         size: (width, height) of the picture in px.
         imgsz: long side of the scaled picture in px.
         stride: None pads to a square of side `imgsz`; a number pads each side only to its next multiple.
+        margin: strides of grey each side gets at least.
     """
     width, height = size
     gain = min(imgsz / height, imgsz / width)
     resized = (max(round(width * gain), 1), max(round(height * gain), 1))
     spare = (imgsz - resized[0], imgsz - resized[1])
     if stride is not None:
-        spare = (-resized[0] % stride, -resized[1] % stride)
+        wide, high = (math.ceil(side / stride + margin) * stride for side in resized)
+        spare = (wide - resized[0], high - resized[1])
     pad = (max(round(spare[0] / 2 - 0.1), 0), max(round(spare[1] / 2 - 0.1), 0))
     return Letterbox(size, resized, pad, (resized[0] + spare[0], resized[1] + spare[1]))
 

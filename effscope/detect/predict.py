@@ -26,12 +26,30 @@ MOST_CANDIDATES = 30_000
 """Candidates of an image that enter non-maximum suppression: the best ones."""
 
 
+@dataclass(frozen=True)
+class Convention:
+    """How pictures are padded and boxes handed back.
+
+    Attributes:
+        margin: strides of grey each side gets at least.
+        cut: boxes end at the picture's edge.
+    """
+
+    margin: float
+    cut: bool
+
+
+CONVENTIONS = {"coco": Convention(margin=0.0, cut=True), "ultralytics": Convention(margin=0.5, cut=False)}
+"""Word of `EvalConfig.convention` -> Convention. Ultralytics' `val` pads by half a stride more and compares boxes in px
+of the network's input, where those that reach into the padding stay whole; the JSON it saves has them cut."""
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """What was found in one picture, best first.
 
     Attributes:
-        boxes: float32 (N, 4) xyxy in px of the picture, inside it.
+        boxes: float32 (N, 4) xyxy in px of the picture, inside it by the convention "coco".
         scores: float32 (N,) within 0-1.
         labels: int64 (N,).
     """
@@ -59,14 +77,13 @@ def detect(
     Yields:
         position of the picture, its detections.
     """
-    stride = max(network.spec.info["strides"])
-    yield from detect_inputs(
-        network, (_input(picture, config.imgsz, stride) for picture in pictures), config, multi_label
-    )
+    stride, margin = max(network.spec.info["strides"]), CONVENTIONS[config.convention].margin
+    inputs = (_input(picture, config.imgsz, stride, margin) for picture in pictures)
+    yield from detect_inputs(network, inputs, config, multi_label)
 
 
-def _input(picture: NDArray[np.uint8], imgsz: int, stride: int) -> tuple[Letterbox, Tensor]:
-    fit = letterbox((picture.shape[1], picture.shape[0]), imgsz, stride=stride)
+def _input(picture: NDArray[np.uint8], imgsz: int, stride: int, margin: float) -> tuple[Letterbox, Tensor]:
+    fit = letterbox((picture.shape[1], picture.shape[0]), imgsz, stride, margin)
     return fit, torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
 
 
@@ -105,11 +122,12 @@ def _detect_group(
     images = torch.stack([pixels for _, _, pixels in group]).to(device)
     images = images.to(memory_format=torch.channels_last).float().mul_(1 / 255)
     found = select(_decoded(network, images), network.spec.info["box_format"], config, multi_label)
-    return [(position, _original(rows, fit)) for (position, fit, _), rows in zip(group, found, strict=True)]
+    cut = CONVENTIONS[config.convention].cut
+    return [(position, _original(rows, fit, cut)) for (position, fit, _), rows in zip(group, found, strict=True)]
 
 
-def _original(rows: Tensor, fit: Letterbox) -> Detections:
-    boxes = fit.back(rows[:, :4])
+def _original(rows: Tensor, fit: Letterbox, cut: bool) -> Detections:
+    boxes = fit.back(rows[:, :4], clip=cut)
     return Detections(
         boxes.cpu().numpy().astype(np.float32),
         rows[:, 4].cpu().numpy().astype(np.float32),

@@ -68,6 +68,8 @@ def eval_table(result: EvalResult) -> Table:
     rows = [head, *((name, points(ap), "", "") for name, ap in result.per_class.items())]
     sizes = f"small {points(result.ap_s)}, medium {points(result.ap_m)}, large {points(result.ap_l)}"
     notes = [f"{result.images} images, {result.boxes} boxes; AP by size: {sizes}"]
+    if result.origin.config.get("convention") == "ultralytics":
+        notes.append("as Ultralytics' val scores: half a stride more padding, boxes not cut at the picture's edge")
     if result.ap_se is not None:
         notes.append(f"standard error of AP over images: {100 * result.ap_se:.1f}")
     if isinstance(result, results.TrainResult):
