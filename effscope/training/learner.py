@@ -33,7 +33,7 @@ class Learner:
         raw: shares them, computes only what the losses need.
         parts: a batch is learnt in so many parts; more than one after memory ran out.
         pending: batches whose gradients wait for an optimiser step.
-        matched: of the current epoch, for a dual head.
+        matched: of the current epoch, for a dual head; `settled` without the batches that wait.
         notes: what the user must know.
     """
 
@@ -46,6 +46,7 @@ class Learner:
     parts: int = 1
     pending: list[Batch] = field(default_factory=list)
     matched: Matching = field(default_factory=Matching)
+    settled: Matching = field(default_factory=Matching)
     notes: list[str] = field(default_factory=list)
 
     def learn(self, batch: Batch) -> Tensor:
@@ -57,19 +58,16 @@ class Learner:
             EffscopeError: memory runs out with a single picture, or with several processes.
         """
         self.pending.append(batch)
-        try:
-            return self._gradients(batch)
-        except (RuntimeError, MemoryError) as error:
-            if not ran_out_of_memory(error):
-                raise
+        todo = [batch]
         while True:
-            self._halve(len(batch.images))
-            self.optimizer.zero_grad(set_to_none=True)
             try:
-                return [self._gradients(waiting) for waiting in self.pending][-1]
+                return [self._gradients(waiting) for waiting in todo][-1]
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
+            self._halve(len(batch.images))
+            self.optimizer.zero_grad(set_to_none=True)
+            todo, self.matched = self.pending, self.settled
 
     def step(self, now: Rates) -> None:
         """Move the weights along the gradients that wait."""
@@ -80,6 +78,15 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update()
         self.pending.clear()
+        self.settled = self.matched
+
+    def start_epoch(self) -> None:
+        """Count matches anew."""
+        self.matched = self.settled = Matching()
+
+    def epoch_matches(self) -> dict[str, float]:
+        """How far a dual head's assignments were apart in this epoch, over all processes; empty for another head."""
+        return self.matched.over(self.everyone.summed).means()
 
     def snapshot(self) -> Saved:
         """All of it, for a file."""

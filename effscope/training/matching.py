@@ -6,6 +6,7 @@ one-to-one head at its one point i, the one-to-many head at the points Omega.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,12 @@ class Matching:
     def __add__(self, other: Matching) -> Matching:
         within = (a + b for a, b in zip(self.within, other.within, strict=True))
         return Matching(self.boxes + other.boxes, self.gap + other.gap, tuple(within))
+
+    def over(self, summed: Callable[[Tensor], Tensor]) -> Matching:
+        """The sum over processes that each counted a share."""
+        counts = torch.tensor([self.boxes, self.gap, *self.within], dtype=torch.float64)
+        boxes, gap, *within = summed(counts).tolist()
+        return Matching(round(boxes), gap, tuple(map(round, within)))
 
     def means(self) -> dict[str, float]:
         """`gap`, and `top1`, `top5`, `top10` as shares of the boxes; empty where there is no box."""

@@ -39,9 +39,9 @@ class Processes:
         """The sum over all processes, without gradient."""
         if self.count == 1:
             return tensor
-        total = tensor.detach().clone()
+        total = tensor.detach().to(self.device, copy=True)
         torch.distributed.all_reduce(total)
-        return total
+        return total.to(tensor.device)
 
     def sum_gradients(self, network: nn.Module) -> None:
         """Give every process the sum of all processes' gradients."""

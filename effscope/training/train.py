@@ -24,7 +24,6 @@ from effscope.progress import Progress, Say, unsaid
 from effscope.training.batches import Batch, ahead, batches
 from effscope.training.freezing import check_freeze, freeze, frozen_layers, trainable_names
 from effscope.training.learner import Learner, make_learner
-from effscope.training.matching import Matching
 from effscope.training.optimise import State, rates
 from effscope.training.processes import Processes, processes
 from effscope.training.resume import load_state, peak_memory_mb, save_state
@@ -171,7 +170,7 @@ def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> 
     per_epoch = -(-len(bank.pictures) // config.batch)
     frozen = frozen_layers(run.epoch, config)
     freeze(learner.network, frozen, run.trainable)
-    learner.matched = Matching()
+    learner.start_epoch()
     every = max(round(recipe.nominal_batch / config.batch), 1)
     sums, lr, noted, began = torch.zeros(3), 0.0, len(learner.notes), time.perf_counter()
     for n, batch in enumerate(_batches(run, bank)):
@@ -195,7 +194,7 @@ def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> 
     run.train_seconds += seconds
     box, cls, dfl = (sums / per_epoch).tolist()
     row = {"epoch": run.epoch + 1.0, "box": box, "cls": cls, "dfl": dfl, "lr": lr, "seconds": seconds}
-    return row | learner.matched.means() | ({"frozen": float(frozen)} if config.freeze else {})
+    return row | learner.epoch_matches() | ({"frozen": float(frozen)} if config.freeze else {})
 
 
 def _batches(run: _Run, bank: Bank) -> Iterator[Batch]:
