@@ -61,14 +61,17 @@ RECIPES: dict[str, Recipe] = {
         nominal_batch=64,
     ),
 }  # fmt: skip
-"""`quick`: a few epochs from trained weights; it steps less far and closes mosaic earlier. `standard`: tens of epochs,
-from scratch or not. `paper`: hundreds of epochs, YOLOv10-N and -S as published (arXiv 2405.14458, appendix)."""
+"""`quick`: a few epochs from trained weights; it steps less far and has mosaic until five epochs before the end.
+`standard`: tens of epochs, from scratch or not. `paper`: hundreds of epochs, YOLOv10-N and -S as published (arXiv
+2405.14458, appendix)."""
 
 WORDS = {"optimizer": ("adamw", "sgd"), "schedule": ("cosine", "linear")}
 """Fields that are one of a few words."""
 
-POSITIVE = ("lr", "nominal_batch", "assign_topk", "ema_ramp_steps")
-SHARES = ("mosaic", "flip_lr", "flip_ud", "momentum", "ema_decay", "final_lr_ratio", "least_visible", "translate")
+POSITIVE = ("lr", "nominal_batch", "assign_topk", "ema_ramp_steps", "momentum", "warmup_momentum")
+SHARES = ("mosaic", "flip_lr", "flip_ud", "ema_decay", "final_lr_ratio", "least_visible", "translate")
+BELOW_ONE = ("momentum", "warmup_momentum", "scale")
+TINY = 1e-6
 
 
 def read_recipe(given: str | Recipe | Mapping[str, Any]) -> Recipe:
@@ -89,6 +92,8 @@ def read_recipe(given: str | Recipe | Mapping[str, Any]) -> Recipe:
             raise unknown("recipe", name, RECIPES)
         pairs = [change.partition("=") for change in changes]
         return _changed(RECIPES[name], {key.strip(): value.strip() for key, _, value in pairs})
+    if not isinstance(given, Mapping):
+        raise EffscopeError(f"a recipe is a preset's name, with changes behind it, or a dict of changes, not {given!r}")
     return _changed(RECIPES["standard"], given)
 
 
@@ -100,7 +105,7 @@ def _changed(base: Recipe, changes: Mapping[str, Any]) -> Recipe:
             raise unknown("recipe field", name, kinds)
         try:
             values[name] = _value(value, kinds[name])
-        except ValueError:
+        except (TypeError, ValueError):
             raise EffscopeError(f"recipe: {name}={value} is no {kinds[name]}") from None
     return _checked(replace(base, **values))
 
@@ -108,6 +113,8 @@ def _changed(base: Recipe, changes: Mapping[str, Any]) -> Recipe:
 def _value(value: Any, kind: str) -> Any:
     if "None" in kind and value in (None, "none", "None"):
         return None
+    if kind == "int" and not isinstance(value, str) and int(value) != value:
+        raise ValueError
     return {"str": str, "int": int}.get(kind, float)(value)
 
 
@@ -119,8 +126,8 @@ def _checked(recipe: Recipe) -> Recipe:
         value = getattr(recipe, field.name)
         if isinstance(value, str) or value is None:
             continue
-        least = 0 if field.name not in POSITIVE else 1 if str(field.type) == "int" else 1e-12
-        most = 1.0 if field.name in SHARES else float("inf")
+        least = 0 if field.name not in POSITIVE else 1 if str(field.type) == "int" else TINY
+        most = 1.0 if field.name in SHARES else 1 - TINY if field.name in BELOW_ONE else float("inf")
         if not least <= value <= most:
             raise EffscopeError(f"recipe: {field.name} is {value}: it lies within {least:g} and {most:g}")
     return recipe

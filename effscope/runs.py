@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import BUILTIN_SHAPES, EvalConfig, SearchConfig, TrainConfig, to_dict
-from effscope.data.check import decodable, fault_lines
+from effscope.data.check import check_boxes, decodable, fault_lines
 from effscope.data.load import load
-from effscope.data.sample import DataSet, Splits, relabelled
-from effscope.detect.bank import load_bank
+from effscope.data.sample import DataSet, relabelled
+from effscope.detect.bank import Banks, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.resampling import match
 from effscope.errors import EffscopeError
@@ -65,7 +65,7 @@ class Pictures:
         for n, sample in enumerate(self.dataset.samples):
             self.progress(n / len(self), f"image {n + 1}/{len(self)}")
             bank = load_bank(replace(self.dataset, samples=(sample,)), self.imgsz)
-            yield plain_batch(bank, [0], pick_device("cpu")).images
+            yield plain_batch(bank, [0]).pixels(pick_device("cpu"))
 
 
 def pictures(data: str, limit: int, imgsz: int, progress: Progress, say: Say) -> Pictures:
@@ -133,13 +133,22 @@ def _body(layout: Layout) -> object:
     return layout.scale, [layer for layer in layout.layers if layer.block != "Detect"]
 
 
-def load_splits(config: SearchConfig | TrainConfig, say: Say) -> Splits:
-    """Train and validation split, without pictures that cannot be decoded."""
-    limits = {"train": config.limit_train, "val": config.limit_val}
-    train_set, val_set = (decodable(load(config.data, split, limit)) for split, limit in limits.items())
-    for dataset in (train_set, val_set):
-        say_faults(dataset, say)
-    return Splits(train_set, matched(val_set, train_set.classes, "the training split", say))
+def load_banks(config: SearchConfig | TrainConfig, progress: Progress, say: Say) -> Banks:
+    """Train and validation split, decoded at the size of the training; says what was wrong with them.
+
+    Raises:
+        EffscopeError: no data, no box in it, no class in common.
+    """
+    train_set, val_set = (
+        load(config.data, split, limit) for split, limit in (("train", config.limit_train), ("val", config.limit_val))
+    )
+    val_set = matched(val_set, train_set.classes, "the training split", say)
+    banks = Banks(
+        *(load_bank(split, config.imgsz, lambda _, text: progress(0.0, text)) for split in (train_set, val_set))
+    )
+    for bank in (banks.train, banks.val):
+        say_faults(check_boxes(bank.dataset), say)
+    return banks
 
 
 def say_faults(dataset: DataSet, say: Say) -> None:
@@ -148,10 +157,12 @@ def say_faults(dataset: DataSet, say: Say) -> None:
         say(f"{dataset.split}: {line}")
 
 
-def training_origin(config: TrainConfig, opened: Model, network: Network, splits: Splits) -> Origin:
+def training_origin(config: TrainConfig, opened: Model, network: Network, banks: Banks) -> Origin:
     """Where a training that starts now comes from; its config, layout, data and starting weights make it this one."""
     settings = {**to_dict(config), "start": digest(network.state_dict())}
-    return origin(settings, opened.layout.digest(), f"{splits.train.digest}+{splits.val.digest}", (config.seed,))
+    return origin(
+        settings, opened.layout.digest(), f"{banks.train.dataset.digest}+{banks.val.dataset.digest}", (config.seed,)
+    )
 
 
 def finished_training(folder: Path, made: Origin) -> TrainResult | None:
@@ -210,7 +221,7 @@ def transfer_lines(name: str, layers: Sequence[LayerTransfer]) -> list[str]:
 def trained(
     start: Start,
     opened: Model,
-    splits: Splits,
+    banks: Banks,
     config: TrainConfig,
     folder: Path,
     made: Origin,
@@ -219,25 +230,25 @@ def trained(
     on_epoch: Callable[[dict[str, float]], object] | None = None,
 ) -> TrainResult | None:
     """Train, score the last averaged weights, write them into the folder; None in a process that does not lead."""
-    network, parts = start.network, Parts(progress, config.epochs * len(splits.train.samples) + len(splits.val.samples))
-    training = parts.part(config.epochs * len(splits.train.samples), "training")
-    val_bank = load_bank(splits.val, config.imgsz) if config.eval_every else None
+    train_set, val_set = banks.train.dataset, banks.val.dataset
+    parts = Parts(progress, config.epochs * len(train_set.samples) + len(val_set.samples))
+    training = parts.part(config.epochs * len(train_set.samples), "training")
     done = train_network(
-        network, splits.train, config, val_set=val_bank, progress=training, say=say,
-        state_file=folder / TRAIN_STATE, on_epoch=on_epoch,
+        start.network, banks.train, config, val_set=banks.val if config.eval_every else None, progress=training,
+        say=say, state_file=folder / TRAIN_STATE, on_epoch=on_epoch,
     )  # fmt: skip
     if not leads():
         return None
-    network.load_state_dict(done.state)
+    start.network.load_state_dict(done.state)
     scoring = EvalConfig(imgsz=config.imgsz, batch=config.batch, device=config.device)
-    step = parts.part(len(splits.val.samples), "scoring")
-    found = done.evaluation or evaluate(deploy(network), splits.val, scoring, step)
-    write_safetensors(folder / RUN_WEIGHTS, done.state, metadata(opened.layout, splits.train.classes, config.imgsz))
+    step = parts.part(len(val_set.samples), "scoring")
+    found = done.evaluation or evaluate(deploy(start.network), banks.val, scoring, step)
+    write_safetensors(folder / RUN_WEIGHTS, done.state, metadata(opened.layout, train_set.classes, config.imgsz))
     result = TrainResult(
         model=opened.name,
         **found.to_dict(),
         origin=made,
-        ap_se=match(splits.val.samples, found.detections, len(splits.val.classes)).standard_error(),
+        ap_se=match(val_set.samples, found.detections, len(val_set.classes)).standard_error(),
         images_per_s=done.images_per_s,
         epochs=config.epochs,
         peak_memory_mb=done.peak_memory_mb,

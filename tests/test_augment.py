@@ -60,46 +60,46 @@ def test_boxes_stay_on_their_pixels(bank: Bank, mosaic: float, flip_lr: float, f
     recipe = replace(NO_COLOUR, mosaic=mosaic, flip_lr=flip_lr, flip_ud=flip_ud)
     shares = []
     for seed in range(4):
-        batch = training_batch(bank, range(12), recipe, Draws(generator(seed)), CPU)
+        batch = training_batch(bank, range(12), recipe, Draws(generator(seed)))
         for k, n in batch.truth.valid.nonzero().tolist():
-            shares.append(colour_share(batch.images[k], batch.truth.boxes[k, n], int(batch.truth.labels[k, n])))
+            shares.append(colour_share(batch.pixels(CPU)[k], batch.truth.boxes[k, n], int(batch.truth.labels[k, n])))
     assert len(shares) > 40
     assert sum(shares) / len(shares) > 0.9  # the rest is covered by later boxes of the made pictures
 
 
 def test_without_augmentation_the_batch_is_the_letterboxed_picture(bank: Bank) -> None:
-    batch = training_batch(bank, range(12), STILL, Draws(generator()), CPU)
-    plain = plain_batch(bank, range(12), CPU)
+    batch = training_batch(bank, range(12), STILL, Draws(generator()))
+    plain = plain_batch(bank, range(12))
     assert torch.equal(batch.truth.boxes, plain.truth.boxes)
-    assert (batch.images - plain.images).abs().max() < 1e-5
+    assert (batch.pixels(CPU) - plain.pixels(CPU)).abs().max() < 1e-5
     picture = bank.pictures[3]
     top = (IMGSZ - picture.shape[0]) // 2
-    pixels = (plain.images[3, :, top : top + picture.shape[0]] * 255).round().byte()
+    pixels = (plain.pixels(CPU)[3, :, top : top + picture.shape[0]] * 255).round().byte()
     assert torch.equal(pixels, picture.permute(2, 0, 1))
-    assert (plain.images[3, :, 0] * 255).round().unique().tolist() == [PAD_VALUE]
+    assert (plain.pixels(CPU)[3, :, 0] * 255).round().unique().tolist() == [PAD_VALUE]
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_boxes_are_inside_and_large_enough(bank_seed: int) -> None:
     bank = load_bank(coloured_squares(6, seed=1), IMGSZ)
-    batch = training_batch(bank, range(6), Recipe(), Draws(generator(bank_seed)), CPU)
+    batch = training_batch(bank, range(6), Recipe(), Draws(generator(bank_seed)))
     boxes = batch.truth.boxes[batch.truth.valid]
     assert bool(((boxes >= 0) & (boxes <= IMGSZ)).all())
     assert bool(((boxes[:, 2:] - boxes[:, :2]) > 2).all())
-    assert batch.images.shape == (6, 3, IMGSZ, IMGSZ)
-    assert 0 <= batch.images.min() <= batch.images.max() <= 1
+    assert batch.pixels(CPU).shape == (6, 3, IMGSZ, IMGSZ)
+    assert 0 <= batch.pixels(CPU).min() <= batch.pixels(CPU).max() <= 1
 
 
 def test_equal_seeds_give_equal_batches_and_leave_torch_alone(bank: Bank) -> None:
     before = torch.random.get_rng_state()
     first, second, other = (
-        list(batches(bank, 5, Recipe(), generator(seed), CPU)) for seed in (3, 3, 4)
+        list(batches(bank, 5, Recipe(), generator(seed))) for seed in (3, 3, 4)
     )  # fmt: skip
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert all(torch.equal(a.images, b.images) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(a.pixels(CPU), b.pixels(CPU)) for a, b in zip(first, second, strict=True))
     assert all(torch.equal(a.truth.boxes, b.truth.boxes) for a, b in zip(first, second, strict=True))
-    assert not torch.equal(first[0].images, other[0].images)
+    assert not torch.equal(first[0].pixels(CPU), other[0].pixels(CPU))
 
 
 def test_epoch_covers_every_picture_once() -> None:

@@ -12,10 +12,12 @@ from PIL import Image
 from small_detector import coloured_squares, small_network
 
 from effscope.config import EvalConfig
+from effscope.data.record import Fault
 from effscope.data.sample import DataSet
-from effscope.detect.bank import _places, bank_inputs, load_bank
+from effscope.detect.bank import _places, bank_inputs, limited, limited_bank, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.letterbox import letterbox, letterboxed
+from effscope.errors import EffscopeError
 from effscope.training.batches import ahead
 
 
@@ -35,9 +37,10 @@ def on_disk(tmp_path: Path) -> DataSet:
 
 def test_a_mapped_bank_equals_one_in_memory(on_disk: DataSet) -> None:
     here, mapped = load_bank(on_disk, 64), load_bank(on_disk, 64, most_in_memory=100)
-    assert here.readable == mapped.readable == (0, 1, 3, 4)
-    assert len(here.left_out) == 1
-    assert "2.png" in here.left_out[0]
+    assert [s.name for s in here.dataset.samples] == ["train0", "train1", "train3", "train4"]
+    assert here.dataset.faults == mapped.dataset.faults == {Fault.UNREADABLE_IMAGE.value: 1}
+    assert "2.png" in here.dataset.examples[Fault.UNREADABLE_IMAGE.value][0]
+    assert here.dataset.digest == mapped.dataset.digest != on_disk.digest
     assert isinstance(_places([letterbox((40, 80), 64)], 100)[0], np.memmap)
     for a, b in zip(here.pictures, mapped.pictures, strict=True):
         assert max(a.shape[:2]) == 64
@@ -61,9 +64,7 @@ def test_scoring_from_a_bank_equals_scoring_from_files(on_disk: DataSet) -> None
     bank = evaluate(network, load_bank(on_disk, 64), config, lambda fraction, _: seen.append(fraction))
     assert seen == sorted(seen) != []
     assert files.images == bank.images == 4
-    found = [one for one in files.detections if len(one.scores)]
-    assert len(found) == len(bank.detections) == 4
-    for a, b in zip(found, bank.detections, strict=True):
+    for a, b in zip(files.detections, bank.detections, strict=True):
         assert np.array_equal(a.boxes, b.boxes)
         assert np.array_equal(a.scores, b.scores)
 
@@ -83,3 +84,25 @@ def test_made_ahead_is_the_same_in_the_same_order() -> None:
     assert next(source) == 1
     with pytest.raises(ValueError, match="in the thread"):
         next(source)
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, on_disk: DataSet) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(EffscopeError, match=r"need 0\.0 GiB in .*No space left.*TMPDIR"):
+        load_bank(on_disk, 64, most_in_memory=100)
+
+
+def test_a_bank_of_another_size_is_refused(on_disk: DataSet) -> None:
+    with pytest.raises(ValueError, match="64 px"):
+        evaluate(small_network(), load_bank(on_disk, 64), EvalConfig(imgsz=96))
+
+
+def test_some_pictures_of_a_bank_are_those_of_the_limited_split(on_disk: DataSet) -> None:
+    bank = load_bank(on_disk, 64)
+    few, same = limited_bank(bank, 2), load_bank(limited(bank.dataset, 2), 64)
+    assert [s.name for s in few.dataset.samples] == [s.name for s in same.dataset.samples] == ["train0", "train3"]
+    assert all(torch.equal(a, b) for a, b in zip(few.pictures, same.pictures, strict=True))
+    assert limited_bank(bank, 99) is bank

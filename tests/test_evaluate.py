@@ -141,9 +141,10 @@ def test_evaluate_reports_progress_and_leaves_the_mode(tmp_path: Path) -> None:
     scored = evaluate(network, data, CONFIG, lambda fraction, _: seen.append(fraction))
     assert network.training
     assert scored.images == 5
-    assert len(scored.detections) == 6
-    assert len(scored.detections[0].scores) == 0
-    assert "gone.jpg" in scored.left_out[0]
+    assert len(scored.detections) == 5
+    assert scored.dataset is not None
+    assert scored.dataset.samples == data.samples[1:]
+    assert "gone.jpg" in next(iter(scored.dataset.examples.values()))[0]
     assert seen == sorted(seen)
     assert 0 <= scored.ap <= 1
 

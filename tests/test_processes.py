@@ -32,12 +32,14 @@ from effscope.progress import leads, together
 from effscope.recipes import Recipe
 from effscope.training.train import train
 torch.set_num_threads(1)
-recipe = Recipe(optimizer="sgd", lr=1e-3, close_mosaic_epochs=1, nominal_batch=8)
-config = TrainConfig(data="made", imgsz=64, epochs=3, batch=4, device="cpu", recipe=recipe)
-found = train(small_network(), coloured_squares(9), config)  # the last batch has one picture, less than processes
+recipe = Recipe(optimizer="sgd", lr=2e-3, warmup_epochs=0, close_mosaic_epochs=1, nominal_batch=8)
+config = TrainConfig(data="made", imgsz=64, epochs=2, batch=4, device="cpu", recipe=recipe)
+found = {n: train(small_network(), coloured_squares(n), config) for n in (9, 10)}
 if leads():
-    torch.save({"state": found.state, "history": list(found.history), "together": together()}, sys.argv[1])
+    kept = {n: {"state": one.state, "history": list(one.history)} for n, one in found.items()}
+    torch.save({"runs": kept, "start": small_network().state_dict(), "together": together()}, sys.argv[1])
 """
+"""Ten pictures end in a batch of two, which is shared; nine in one of a single picture, which both processes hold."""
 
 
 def run(*words: object) -> None:
@@ -53,14 +55,16 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     run(*LAUNCH, script, tmp_path / "two.pt")
     one, two = (torch.load(tmp_path / name) for name in ("one.pt", "two.pt"))
     assert (one["together"], two["together"]) == (1, 2)
-    for a, b in zip(one["history"], two["history"], strict=True):
-        assert {k: b[k] for k in ("box", "cls", "dfl")} == pytest.approx(
-            {k: a[k] for k in ("box", "cls", "dfl")}, rel=1e-3
-        )
-    for key, value in one["state"].items():
-        # a picture that both processes hold counts twice in Bessel's correction of the running variance
-        rtol, atol = (0.3, 1e-3) if key.endswith("running_var") else (1e-3, 1e-4)
-        torch.testing.assert_close(two["state"][key], value, rtol=rtol, atol=atol, msg=key)
+    for n, most in ((9, 0.1), (10, 0.02)):
+        alone, shared = one["runs"][n], two["runs"][n]
+        for a, b in zip(alone["history"], shared["history"], strict=True):
+            terms = {name: a[name] for name in ("box", "cls", "dfl")}
+            assert {name: b[name] for name in terms} == pytest.approx(terms, rel=1e-3)
+        for key, value in alone["state"].items():
+            if n == 9 and key.endswith("running_var"):
+                continue  # a picture that both hold counts twice in Bessel's correction
+            moved = (value - one["start"][key]).float().norm()
+            assert (shared["state"][key] - value).float().norm() <= most * moved + 1e-7, (n, key)
 
 
 def test_the_command_under_accelerate_leaves_one_result(tmp_path: Path) -> None:

@@ -7,13 +7,16 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from effscope import terminal
+from effscope.errors import EffscopeError
 from effscope.expand import expand
 from effscope.families.catalog import layout
-from effscope.nn.build import build
+from effscope.nn.build import Network, build
 from effscope.progress import Parts, duration
 from effscope.terminal import display
+from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
 
 
@@ -61,5 +64,23 @@ def test_a_log_gets_lines_with_time_left(capsys: pytest.CaptureFixture[str], mon
 def test_speed_leaves_the_network_alone() -> None:
     network = build(expand(layout("yolov8n", 2)))
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    assert training_images_per_s(network, 64, 2, "cpu") > 0
+    assert training_images_per_s(network, 64, 2, processes("cpu")) > 0
     assert all((value == before[key]).all() for key, value in network.state_dict().items())
+
+
+def test_speed_is_measured_on_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, forward = list[int](), Network.forward
+
+    def limited(network: Network, images: Tensor) -> object:
+        sizes.append(len(images))
+        if len(images) > 2:
+            raise MemoryError
+        return forward(network, images)
+
+    monkeypatch.setattr(Network, "forward", limited)
+    network = build(expand(layout("yolov8n", 2)))
+    assert training_images_per_s(network, 64, 8, processes("cpu")) > 0
+    assert sizes == [8, 4, 2, 2, 2]
+    monkeypatch.setattr(Network, "forward", lambda *_: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(EffscopeError, match="one picture at a time"):
+        training_images_per_s(network, 64, 8, processes("cpu"))

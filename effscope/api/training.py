@@ -43,44 +43,45 @@ def train(
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.nn.precision import pick_device  # noqa: PLC0415
     from effscope.reporting.board import board  # noqa: PLC0415
     from effscope.reporting.folder import write_train  # noqa: PLC0415
     from effscope.results import TRAIN_RESULT, TrainResult  # noqa: PLC0415
     from effscope.runs import (  # noqa: PLC0415
         TRAIN_STATE,
         finished_training,
-        load_splits,
+        load_banks,
         run_folder,
         started,
         trained,
         training_origin,
     )
+    from effscope.training.freezing import check_freeze  # noqa: PLC0415
     from effscope.training.processes import processes  # noqa: PLC0415
     from effscope.training.speed import training_images_per_s  # noqa: PLC0415
 
     config = settled(TrainConfig, settings)
-    pick_device(config.device)
+    everyone = processes(config.device)
     folder = run_folder("train", " ".join(filter(None, (model, weights))), config.data, config, out)
+    on_epoch = board(folder) if track and leads() else None
     opened = open_model(model)
-    splits = load_splits(config, say)
-    opened = replace(opened, architecture=replace(opened.layout, nc=len(splits.train.classes)))
+    banks = load_banks(config, progress, say)
+    classes, n = banks.train.dataset.classes, len(banks.train.pictures)
+    opened = replace(opened, architecture=replace(opened.layout, nc=len(classes)))
     start = started(opened, model, weights, config.seed, say)
+    check_freeze(start.network, config)
     make_folder(folder)
-    made = training_origin(config, opened, start.network, splits)
+    made = training_origin(config, opened, start.network, banks)
     finished = finished_training(folder, made)
     if finished is not None:
         return finished
-    on_epoch = board(folder) if track and leads() else None
-    speed = training_images_per_s(start.network, config.imgsz, config.batch, config.device) * together()
-    n = len(splits.train.samples)
+    speed = training_images_per_s(start.network, config.imgsz, config.batch, everyone)
     say(
         f"plan: {opened.name} for {config.epochs} epochs on {n} images at {config.imgsz} px, batch {config.batch}, "
         f"seed {config.seed}: about {duration(config.epochs * n / speed)} here; into {folder}"
     )
-    done = trained(start, opened, splits, config, folder, made, progress, say, on_epoch)
+    done = trained(start, opened, banks, config, folder, made, progress, say, on_epoch)
     result = write_train(folder, done) if done else None
-    processes(config.device).wait()
+    everyone.wait()
     if result is None:
         return TrainResult.load(folder / TRAIN_RESULT)
     (folder / TRAIN_STATE).unlink(missing_ok=True)
@@ -121,7 +122,7 @@ def eval(
     Raises:
         EffscopeError: bad input, no weights, or no class in common.
     """
-    from effscope.data.check import decodable  # noqa: PLC0415
+    from effscope.data.check import check_boxes  # noqa: PLC0415
     from effscope.data.load import load  # noqa: PLC0415
     from effscope.detect.breakdown import breakdown  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
@@ -137,10 +138,10 @@ def eval(
     if convention not in CONVENTIONS:
         raise unknown("--as", convention, CONVENTIONS)
     config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device, convention=convention)
-    loaded = decodable(load(data, split, limit_val))
-    say_faults(loaded, say)
-    dataset = in_terms_of(loaded, opened, say)
-    found = evaluate(deploy(opened.network()), dataset, config, progress)
+    given = in_terms_of(check_boxes(load(data, split, limit_val)), opened, say)
+    found = evaluate(deploy(opened.network()), given, config, progress)
+    dataset = found.dataset or given
+    say_faults(dataset, say)
     made = origin(to_dict(config), opened.layout.digest(), dataset.digest)
     kinds = breakdown(dataset.samples, found.detections, dataset.classes) if errors else ()
     matches = match(dataset.samples, found.detections, len(dataset.classes))
@@ -177,7 +178,7 @@ def search(
     """
     from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415
     from effscope.reporting.search_folder import write_search  # noqa: PLC0415
-    from effscope.runs import given_base, load_splits, run_folder  # noqa: PLC0415
+    from effscope.runs import given_base, load_banks, run_folder  # noqa: PLC0415
     from effscope.searching.run import search as run  # noqa: PLC0415
 
     if together() > 1:
@@ -186,5 +187,5 @@ def search(
     read_threshold(config.threshold)
     folder = run_folder("search", config.base, config.data, config, out)
     given = given_base(config)
-    splits = load_splits(config, say)
-    return write_search(folder, run(config, given, splits, folder, progress, say))
+    banks = load_banks(config, progress, say)
+    return write_search(folder, run(config, given, banks, folder, progress, say))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -71,24 +71,42 @@ def decodable(dataset: DataSet) -> DataSet:
     Raises:
         EffscopeError: no box is left.
     """
-    ledger = Ledger(Counter(dataset.faults), {kind: list(shown) for kind, shown in dataset.examples.items()})
-    kept = []
-    for sample in dataset.samples:
+    unreadable = {}
+    for position, sample in enumerate(dataset.samples):
         try:
             read_image(sample)
         except EffscopeError as error:
-            ledger.note(Fault.UNREADABLE_IMAGE, str(error))
-        else:
-            kept.append(sample)
-    if not any(len(sample.boxes) for sample in kept):
-        raise EffscopeError(_nothing_left(dataset.source, dataset.split, len(kept), ledger, None))
+            unreadable[position] = str(error)
+    return check_boxes(without(dataset, unreadable))
+
+
+def without(dataset: DataSet, unreadable: Mapping[int, str]) -> DataSet:
+    """The same set without some images, counted as unreadable; `unreadable` says by position what is wrong."""
+    if not unreadable:
+        return dataset
+    ledger = _ledger(dataset)
+    for reason in unreadable.values():
+        ledger.note(Fault.UNREADABLE_IMAGE, reason)
+    kept = tuple(sample for n, sample in enumerate(dataset.samples) if n not in unreadable)
     return replace(
         dataset,
-        samples=tuple(kept),
+        samples=kept,
         faults=ledger.counts,
         examples={kind: tuple(shown) for kind, shown in ledger.examples.items()},
-        digest=digest_of(dataset.classes, tuple(kept)),
+        digest=digest_of(dataset.classes, kept),
     )
+
+
+def check_boxes(dataset: DataSet) -> DataSet:
+    """The set itself. Raises EffscopeError when it has no box, saying what became of them."""
+    if not any(len(sample.boxes) for sample in dataset.samples):
+        n = len(dataset.samples)
+        raise EffscopeError(_nothing_left(dataset.source, dataset.split, n, _ledger(dataset), None))
+    return dataset
+
+
+def _ledger(dataset: DataSet) -> Ledger:
+    return Ledger(Counter(dataset.faults), {kind: list(shown) for kind, shown in dataset.examples.items()})
 
 
 def digest_of(classes: tuple[str, ...], samples: tuple[Sample, ...]) -> str:

@@ -51,14 +51,6 @@ class DataSet:
     digest: str = ""
 
 
-@dataclass(frozen=True)
-class Splits:
-    """The two splits a training works on."""
-
-    train: DataSet
-    val: DataSet
-
-
 def relabelled(dataset: DataSet, classes: tuple[str, ...]) -> DataSet:
     """The set with labels that index `classes`, matched by name; boxes of other classes are left out."""
     index = {name: k for k, name in enumerate(classes)}

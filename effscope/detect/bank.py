@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from effscope.data.check import without
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.letterbox import Letterbox, letterbox, resize
@@ -31,13 +33,11 @@ class Bank:
     """A split at training size.
 
     Attributes:
-        dataset: the pictures that could be decoded.
+        dataset: the pictures that could be decoded; the others are counted in its faults.
         pictures: uint8 (h, w, 3) RGB each, scaled so that the long side is `imgsz`, not padded.
         boxes: float32 (n, 4) each, xyxy in px of the scaled picture.
         labels: int64 (n,) each.
         imgsz: training size in px.
-        readable: position in the given split of each picture.
-        left_out: pictures that could not be decoded, with the reason.
     """
 
     dataset: DataSet
@@ -45,21 +45,39 @@ class Bank:
     boxes: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
     imgsz: int
-    readable: tuple[int, ...]
-    left_out: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """(width, height) of the scaled pictures in px."""
         return tuple((picture.shape[1], picture.shape[0]) for picture in self.pictures)
 
 
+@dataclass(frozen=True)
+class Banks:
+    """The two splits a training works on."""
+
+    train: Bank
+    val: Bank
+
+
 def limited(dataset: DataSet, limit: int | None) -> DataSet:
     """At most `limit` samples, evenly spread over the split: the same ones for every seed."""
-    n = len(dataset.samples)
-    if limit is None or limit >= n:
-        return dataset
-    return replace(dataset, samples=tuple(dataset.samples[i * n // limit] for i in range(limit)))
+    spread = _spread(len(dataset.samples), limit)
+    return dataset if spread is None else replace(dataset, samples=tuple(dataset.samples[k] for k in spread))
+
+
+def limited_bank(bank: Bank, limit: int | None) -> Bank:
+    """The same of a bank."""
+    spread = _spread(len(bank.pictures), limit)
+    if spread is None:
+        return bank
+    pictures, boxes, labels = (tuple(field[k] for k in spread) for field in (bank.pictures, bank.boxes, bank.labels))
+    return Bank(limited(bank.dataset, limit), pictures, boxes, labels, bank.imgsz)
+
+
+def _spread(n: int, limit: int | None) -> list[int] | None:
+    """Positions evenly spread over n; none for all of them."""
+    return None if limit is None or limit >= n else [k * n // limit for k in range(limit)]
 
 
 def load_bank(
@@ -78,36 +96,31 @@ def load_bank(
     """
     fits = [letterbox(sample.size, imgsz) for sample in dataset.samples]
     places = _places(fits, most_in_memory)
-    n, readable, left_out = len(fits), [], []
-    threads = min(MOST_READERS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        faults = pool.map(_read_into, dataset.samples, fits, places)
-        for position, fault in enumerate(faults):
+    n, unreadable = len(fits), {}
+    with ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as pool:
+        for position, fault in enumerate(pool.map(_read_into, dataset.samples, fits, places)):
             if progress:
                 progress(position / n, f"reading images {position}/{n}")
-            if fault is None:
-                readable.append(position)
-            else:
-                left_out.append(fault)
-    if not readable:
-        why = f", e.g. {left_out[0]}" if left_out else ""
+            if fault is not None:
+                unreadable[position] = fault
+    kept = [k for k in range(n) if k not in unreadable]
+    if not kept:
+        why = f", e.g. {unreadable[0]}" if unreadable else ""
         raise EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read{why}")
-    samples = tuple(dataset.samples[k] for k in readable)
+    readable = without(dataset, unreadable)
     return Bank(
-        dataset=replace(dataset, samples=samples),
-        pictures=tuple(torch.from_numpy(places[k]) for k in readable),
-        boxes=tuple(_scaled(dataset.samples[k], fits[k]) for k in readable),
-        labels=tuple(torch.from_numpy(np.asarray(s.labels, np.int64)).reshape(-1) for s in samples),
+        dataset=readable,
+        pictures=tuple(torch.from_numpy(places[k]) for k in kept),
+        boxes=tuple(_scaled(dataset.samples[k], fits[k]) for k in kept),
+        labels=tuple(torch.from_numpy(np.asarray(s.labels, np.int64)).reshape(-1) for s in readable.samples),
         imgsz=imgsz,
-        readable=tuple(readable),
-        left_out=tuple(left_out),
     )
 
 
-def bank_inputs(bank: Bank, stride: int) -> Iterator[tuple[Letterbox, Tensor]]:
-    """Every picture's letterbox (sides padded to a multiple of `stride`) and its scaled pixels, uint8 (3, h, w)."""
+def bank_inputs(bank: Bank, stride: int, margin: float = 0.0) -> Iterator[tuple[Letterbox, Tensor]]:
+    """Every picture's letterbox and its scaled pixels, uint8 (3, h, w); arguments as in `letterbox`."""
     for sample, picture in zip(bank.dataset.samples, bank.pictures, strict=True):
-        yield letterbox(sample.size, bank.imgsz, stride), picture.permute(2, 0, 1)
+        yield letterbox(sample.size, bank.imgsz, stride, margin), picture.permute(2, 0, 1)
 
 
 def _places(fits: Sequence[Letterbox], most_in_memory: int) -> list[NDArray[np.uint8]]:
@@ -116,12 +129,25 @@ def _places(fits: Sequence[Letterbox], most_in_memory: int) -> list[NDArray[np.u
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes], dtype=np.int64)
     room: NDArray[np.uint8]
     if len(ends) and ends[-1] > most_in_memory:
-        with tempfile.TemporaryFile(prefix="effscope-bank-") as file:  # unlinked; the map keeps it until it is let go
-            room = np.memmap(file, np.uint8, "w+", shape=(int(ends[-1]),))
+        room = _mapped(int(ends[-1]))
     else:
         room = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
     parts = np.split(room, ends[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)] if len(ends) else []
+
+
+def _mapped(size: int) -> NDArray[np.uint8]:
+    """A file of `size` bytes as an array; the file has no name and goes when the array does."""
+    with tempfile.TemporaryFile(prefix="effscope-bank-") as file:
+        try:
+            if hasattr(os, "posix_fallocate"):  # else a full disk would end the process while it writes
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise EffscopeError(
+                f"the pictures need {size / 2**30:.1f} GiB in {tempfile.gettempdir()} ({error.strerror}): "
+                "set TMPDIR to a place that has them, or give a smaller --imgsz"
+            ) from None
+        return np.memmap(file, np.uint8, "r+", shape=(size,))
 
 
 def _read_into(sample: Sample, fit: Letterbox, place: NDArray[np.uint8]) -> str | None:
@@ -130,7 +156,7 @@ def _read_into(sample: Sample, fit: Letterbox, place: NDArray[np.uint8]) -> str 
         image = torch.from_numpy(np.ascontiguousarray(read_image(sample)))
         place[...] = resize(image.permute(2, 0, 1), fit.resized).permute(1, 2, 0).numpy()
     except (OSError, ValueError, EffscopeError) as error:
-        return f"{sample.image}: {error}"
+        return str(error)
     return None
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effscope.config import EvalConfig
+from effscope.data.check import without
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.bank import Bank, bank_inputs
-from effscope.detect.predict import NOTHING, Detections, detect, detect_inputs
+from effscope.detect.predict import CONVENTIONS, Detections, detect, detect_inputs
 from effscope.errors import EffscopeError
 from effscope.nn.build import Network
 from effscope.progress import Progress
@@ -39,8 +40,8 @@ class Evaluation:
         per_class: class name -> its ap, for classes that have true boxes.
         images: pictures scored.
         boxes: true boxes in them.
-        detections: what was found, one entry a sample of the split, empty for pictures left out.
-        left_out: pictures that could not be read.
+        detections: what was found, one entry a picture scored.
+        dataset: these pictures; those that could not be read are counted in its faults.
     """
 
     ap: float
@@ -53,7 +54,7 @@ class Evaluation:
     images: int
     boxes: int
     detections: tuple[Detections, ...] = ()
-    left_out: tuple[str, ...] = ()
+    dataset: DataSet | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The scores and counts, ready for JSON."""
@@ -81,35 +82,30 @@ def evaluate(
             f"the network knows {network.nc} classes, '{dataset.source}' has {len(dataset.classes)}: "
             "evaluate on data with the classes it was trained on"
         )
-    readable: list[int] = []
-    left_out: list[str] = []
+    unreadable: dict[int, str] = {}
     if isinstance(data, Bank):
-        readable = list(range(len(dataset.samples)))
-        inputs = bank_inputs(data, max(network.spec.info["strides"]))
-        found = dict(detect_inputs(network, _told(inputs, len(readable), progress), config))
+        if data.imgsz != config.imgsz:
+            raise ValueError(f"the bank is of {data.imgsz} px, the evaluation of {config.imgsz}")
+        inputs = bank_inputs(data, max(network.spec.info["strides"]), CONVENTIONS[config.convention].margin)
+        found = dict(detect_inputs(network, _told(inputs, len(dataset.samples), progress), config))
     else:
-        found = dict(detect(network, _pictures(dataset, readable, left_out, progress), config))
-    if not readable:
-        why = f", e.g. {left_out[0]}" if left_out else ""
+        found = dict(detect(network, _pictures(dataset, unreadable, progress), config))
+    if not found:
+        why = f", e.g. {unreadable[0]}" if unreadable else ""
         raise EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read{why}")
-    in_order = [found[n] for n in range(len(readable))]
-    scored = score([dataset.samples[k] for k in readable], in_order, dataset.classes)
-    by_sample = dict(zip(readable, in_order, strict=True))
-    aligned = tuple(by_sample.get(k, NOTHING) for k in range(len(dataset.samples)))
-    return replace(scored, detections=aligned, left_out=tuple(left_out))
+    kept = without(dataset, unreadable)
+    scored = score(kept.samples, [found[n] for n in range(len(found))], kept.classes)
+    return replace(scored, dataset=kept)
 
 
-def _pictures(
-    dataset: DataSet, readable: list[int], left_out: list[str], progress: Progress | None
-) -> Iterator[NDArray[np.uint8]]:
-    """Pixels of the pictures that can be read; notes their positions, and what is wrong with the others."""
+def _pictures(dataset: DataSet, unreadable: dict[int, str], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
+    """Pixels of the pictures that can be read; notes by position what is wrong with the others."""
     for position, sample in enumerate(_told(dataset.samples, len(dataset.samples), progress)):
         try:
             pixels = read_image(sample)
         except EffscopeError as error:
-            left_out.append(str(error))
+            unreadable[position] = str(error)
             continue
-        readable.append(position)
         yield pixels
 
 

@@ -62,8 +62,9 @@ class Matches:
             found.append(alone.ap() if truths.any() else None)
         return found
 
-    def standard_error(self, other: Matches | None = None, groups: int = GROUPS) -> float:
-        """How far AP would move on other pictures of the kind, one standard error: a delete-group jackknife.
+    def standard_error(self, other: Matches | None = None, groups: int = GROUPS) -> float | None:
+        """How far AP would move on other pictures of the kind, one standard error: a delete-group jackknife. None for
+        a single picture.
 
         Args:
             other: another detector's on the same pictures; the error is then of the difference of the two.
@@ -72,7 +73,7 @@ class Matches:
         n = len(self.truths)
         groups = min(groups, n)
         if groups < 2:  # noqa: PLR2004
-            return float("nan")
+            return None
         group = np.arange(n) % groups
         left = []
         for k in range(groups):

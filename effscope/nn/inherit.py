@@ -20,10 +20,10 @@ LEAST_SHARE = 0.10
 
 @dataclass(frozen=True)
 class Transfer:
-    """What came over, as state-dict keys of the receiving network (batch counters left out).
+    """What came over, as state-dict keys of the receiving network.
 
     Attributes:
-        exact: copied as they were.
+        exact: copied as they were, batch counters too; the others leave those out.
         reshaped: in both, but with another shape: left fresh.
         fresh: in the receiver only.
         unused: keys of the giver that found no place.
@@ -95,7 +95,7 @@ def positions(layout: Layout, base: Layout) -> dict[int, int | None]:
 
 def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[str, Tensor]) -> Transfer:
     """Copy every tensor that has the same place and shape in the base; the rest keeps its fresh values. A one-to-one
-    head the base does not have is copied from its one-to-many head.
+    head the base does not have is copied from its one-to-many head; one that stands alone, from a dual base's own.
 
     Args:
         network: built from `layout`; changed in place.
@@ -107,6 +107,7 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
         EffscopeError: less than `LEAST_SHARE` of the network fits.
     """
     own, joined = network.state_dict(), positions(layout, base)
+    alone = "o2o" in network.spec.views and "o2m" not in network.spec.views
     exact: dict[str, str] = {}
     reshaped: list[str] = []
     fresh: list[str] = []
@@ -114,6 +115,8 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
         source = _base_key(key, joined)
         if source is not None and source not in base_state:
             source = source.replace(ONE_TO_ONE, "")
+        elif source is not None and alone and _one_to_one(source) in base_state:
+            source = _one_to_one(source)
         if source is None or source not in base_state:
             fresh.append(key)
         elif base_state[source].shape != tensor.shape:
@@ -132,6 +135,12 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
     return Transfer(
         tuple(exact), _tensors(reshaped), _tensors(fresh), _tensors([k for k in base_state if k not in used])
     )
+
+
+def _one_to_one(key: str) -> str:
+    """The key of the same tensor in the one-to-one head of a dual head."""
+    root, n, rest = key.split(".", 2)
+    return f"{root}.{n}.{ONE_TO_ONE}{rest}"
 
 
 def _tensors(keys: list[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from effscope.errors import EffscopeError
 
@@ -11,7 +12,8 @@ FOLDER = "tensorboard"
 
 
 def board(folder: Path) -> Callable[[dict[str, float]], None]:
-    """What takes the row of every epoch and adds it to the event files in `folder/tensorboard`.
+    """What takes the row of every epoch and adds it to the event files in `folder/tensorboard`, where a training that
+    goes on takes the place of what it repeats.
 
     Raises:
         EffscopeError: TensorBoard is not installed.
@@ -20,13 +22,17 @@ def board(folder: Path) -> Callable[[dict[str, float]], None]:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (an extra)
     except ImportError:
         raise EffscopeError("--track needs TensorBoard: pip install 'effscope[track]'") from None
+    writer: Any = None
 
     def take(row: dict[str, float]) -> None:
+        nonlocal writer
         epoch = round(row["epoch"])
-        with SummaryWriter(str(folder / FOLDER), purge_step=epoch) as writer:
-            for name, value in row.items():
-                if name != "epoch":
-                    writer.add_scalar(f"{_GROUPS.get(name, 'training')}/{name}", value, epoch)
+        if writer is None:
+            writer = SummaryWriter(str(folder / FOLDER), purge_step=epoch)
+        for name, value in row.items():
+            if name != "epoch":
+                writer.add_scalar(f"{_GROUPS.get(name, 'training')}/{name}", value, epoch)
+        writer.flush()
 
     return take
 

@@ -81,7 +81,11 @@ def write_eval(
 
 
 def write_train(folder: Path, result: TrainResult) -> TrainResult:
-    """train.json, train.md, history.csv and a plot of the losses; returns the result with these in `files`."""
+    """train.json, train.md, history.csv, a plot of losses and AP, and transfer.csv where weights were given.
+
+    Returns:
+        the result with these in `files`.
+    """
     write_text(folder / "history.csv", to_csv(list(result.history)))
     plot_history(result.history, folder / "history.png")
     if result.transfer_layers:

@@ -11,8 +11,7 @@ from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig, RankConfig, SearchConfig, TrainConfig
 from effscope.costing.model_cost import cost
-from effscope.data.sample import Splits
-from effscope.detect.bank import Bank, load_bank
+from effscope.detect.bank import Banks, limited_bank
 from effscope.detect.evaluate import evaluate
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.expand import expand, stages
@@ -23,7 +22,7 @@ from effscope.nn.distill import Pairs, distil, record
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import Transfer, inherit
 from effscope.nn.precision import pick_device
-from effscope.progress import Parts, duration
+from effscope.progress import Parts, Say, duration, unsaid
 from effscope.ranking.analyze import rank
 from effscope.recipes import Recipe
 from effscope.results import RankResult
@@ -31,6 +30,7 @@ from effscope.searching.greedy import Question
 from effscope.searching.journal import Event
 from effscope.spec.layout import Layout
 from effscope.training.batches import plain_batch
+from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
 from effscope.training.train import train
 
@@ -61,22 +61,21 @@ class LocalEvaluator:
     Args:
         config: the search.
         given: the base as opened, with or without weights.
-        data: both splits, already limited.
+        data: both splits, decoded.
         folder: of the run.
         parts: progress; its total is `weight()`.
+        say: told what the user must know when it happens.
     """
 
-    def __init__(self, config: SearchConfig, given: Model, data: Splits, folder: Path, parts: Parts):
-        self.config, self.given, self.data, self.parts = config, given, data, parts
+    def __init__(self, config: SearchConfig, given: Model, data: Banks, folder: Path, parts: Parts, say: Say = unsaid):
+        self.config, self.given, self.data, self.parts, self.say = config, given, data, parts, say
         self.work = folder / WORK
-        self.layout = base_layout(config, given, data.train.classes)
+        self.layout = base_layout(config, given, data.train.dataset.classes)
         if not self.swappable():
             raise EffscopeError(f"{given.name} has no stage left to swap: a CIB can replace {', '.join(NOT_YET)}")
         self.notes: list[str] = []
         scratch = given.state is None
         self.base_epochs = config.base_epochs if scratch else max(round(TUNE_SHARE * config.base_epochs), 1)
-        self.bank_size = min(config.distil.images, len(data.train.samples))
-        self._banks: dict[str, Bank] = {}
 
     # -- what the search asks ------------------------------------------------------------------------------------
 
@@ -93,7 +92,7 @@ class LocalEvaluator:
         trained = self._ap(network, "base: scoring")
         if trained < self.config.learned_ap:
             raise NegativeAnswer(
-                f"the base has not learned: AP {trained:.3f} on {self.data.val.source}, at least "
+                f"the base has not learned: AP {trained:.3f} on {self.data.val.dataset.source}, at least "
                 f"{self.config.learned_ap:.2f} is needed to judge a swap; train it longer (--base-epochs)"
             )
         ranks = self.ranks(network)
@@ -140,7 +139,7 @@ class LocalEvaluator:
         network = network or self._load("base")
         assert network is not None
         config = RankConfig(at=self.config.at, threshold=self.config.threshold)
-        return rank(network, self.layout, config, source=f"base trained for {self.data.train.source}")
+        return rank(network, self.layout, config, source=f"base trained for {self.data.train.dataset.source}")
 
     def finished(self, name: str, layout: Layout) -> Network:
         """A network this run has trained: `base_after`, or `candidate_K`."""
@@ -159,22 +158,22 @@ class LocalEvaluator:
     def plan(self) -> str:
         """What will be done and how long it takes at most, measured on this machine."""
         c, n = self.config, len(self.swappable())
-        speed = training_images_per_s(build(expand(self.layout)), c.imgsz, c.batch, c.device)
+        speed = training_images_per_s(build(expand(self.layout)), c.imgsz, c.batch, processes(c.device))
         return (
             f"plan: base ({self.given.name}, {self.base_epochs} epochs unless its weights fit), up to {n} candidates, "
-            f"each fitted without labels and trained {c.epochs} epochs, on {len(self.data.train.samples)} images at "
+            f"each fitted without labels and trained {c.epochs} epochs, on {len(self.data.train.pictures)} images at "
             f"{c.imgsz} px, batch {c.batch}, seed {c.seed}: at most {n + 2} trainings, "
             f"{duration(self.weight() / speed)} here; into {self.work.parent}"
         )
 
     def _training_weight(self, epochs: int) -> float:
-        return float(epochs * len(self.data.train.samples))
+        return float(epochs * len(self.data.train.dataset.samples))
 
     def _distil_weight(self) -> float:
         return DISTIL_WEIGHT * self.config.distil.steps * self.config.distil.batch
 
     def _trial_weight(self) -> float:
-        return self._training_weight(self.config.epochs) + 2 * EVAL_WEIGHT * len(self.data.val.samples)
+        return self._training_weight(self.config.epochs) + 2 * EVAL_WEIGHT * len(self.data.val.dataset.samples)
 
     # -- how it is done ------------------------------------------------------------------------------------------
 
@@ -182,7 +181,9 @@ class LocalEvaluator:
         network = build(expand(self.layout), self.config.seed)
         needs_training = True
         if self.given.state is not None:
-            same = self.given.classes in (None, self.data.train.classes) and self.given.layout.nc == self.layout.nc
+            same = (
+                self.given.classes in (None, self.data.train.dataset.classes) and self.given.layout.nc == self.layout.nc
+            )
             needs_training = not same
             kept = {key: t for key, t in self.given.state.items() if same or CLASS_TOWER not in key}
             transfer = inherit(network, self.layout, self.given.layout, kept)
@@ -243,11 +244,10 @@ class LocalEvaluator:
         return distil(layer, pairs, trained, self.config.distil, self.config.seed, progress)
 
     def _pairs(self, teacher: Network, position: int) -> Pairs:
-        bank, size, device = self._bank("train"), self.config.distil.batch, next(teacher.parameters()).device
-        n, wanted = len(bank.pictures), min(self.bank_size, len(bank.pictures))
-        spread = [i * n // wanted for i in range(wanted)]
-        picks = [spread[i : i + size] for i in range(0, wanted, size)]
-        batches = (plain_batch(bank, pick, device).images for pick in picks)
+        bank, size = limited_bank(self.data.train, self.config.distil.images), self.config.distil.batch
+        n, device = len(bank.pictures), next(teacher.parameters()).device
+        picks = [range(start, min(start + size, n)) for start in range(0, n, size)]
+        batches = (plain_batch(bank, pick).pixels(device) for pick in picks)
         return record(teacher, position, batches, self.config.distil.max_bytes)
 
     def _short_training(self, name: str, layout: Layout, network: Network, title: str) -> Network:
@@ -267,25 +267,19 @@ class LocalEvaluator:
         state_file = self.work / f"{name}.training"
         progress = self.parts.part(self._training_weight(epochs), title)
         self.work.mkdir(parents=True, exist_ok=True)
-        trained = train(network, self._bank("train"), config, progress=progress, state_file=state_file)
+        trained = train(network, self.data.train, config, progress=progress, say=self.say, state_file=state_file)
         self.notes += trained.notes
         network.load_state_dict(trained.state)
         return network
 
     def _ap(self, network: Network, title: str) -> float:
         config = EvalConfig(imgsz=self.config.imgsz, batch=self.config.batch, device=self.config.device)
-        progress = self.parts.part(EVAL_WEIGHT * len(self.data.val.samples), title)
-        return evaluate(deploy(network), self._bank("val"), config, progress).ap
-
-    def _bank(self, split: str) -> Bank:
-        """A split's pictures, decoded once for the whole search."""
-        if split not in self._banks:
-            self._banks[split] = load_bank(getattr(self.data, split), self.config.imgsz)
-        return self._banks[split]
+        progress = self.parts.part(EVAL_WEIGHT * len(self.data.val.dataset.samples), title)
+        return evaluate(deploy(network), self.data.val, config, progress).ap
 
     def _store(self, name: str, layout: Layout, network: Network) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
-        facts = metadata(layout, self.data.train.classes, self.config.imgsz)
+        facts = metadata(layout, self.data.train.dataset.classes, self.config.imgsz)
         write_safetensors(self.work / f"{name}.safetensors", network.state_dict(), facts)
         (self.work / f"{name}.training").unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.config import SearchConfig, to_dict
 from effscope.costing.latency import forward_ms
 from effscope.costing.model_cost import cost
-from effscope.data.sample import Splits
+from effscope.detect.bank import Banks
 from effscope.errors import EffscopeError
 from effscope.files import make_folder, write_text
 from effscope.layout_yaml import to_yaml
@@ -60,14 +60,14 @@ def _answered(journal: Journal, state: State, event: Event, began: float) -> Sta
 
 
 def search(
-    config: SearchConfig, given: Model, data: Splits, folder: Path, report: Progress, say: Say = unsaid
+    config: SearchConfig, given: Model, data: Banks, folder: Path, report: Progress, say: Say = unsaid
 ) -> Finished:
     """Run the search, or go on with the one the folder holds.
 
     Args:
         config: the search; a folder remembers it and refuses another.
         given: the base as opened.
-        data: both splits.
+        data: both splits, decoded.
         folder: gets the journal, the work files, the chosen model.
         report: progress of the whole, as if every stage had to be tried.
         say: told the plan.
@@ -78,14 +78,14 @@ def search(
     """
     pick_device(config.device)
     make_folder(folder)
-    evaluator = LocalEvaluator(config, given, data, folder, Parts(report, 1.0))
+    evaluator = LocalEvaluator(config, given, data, folder, Parts(report, 1.0), say)
     evaluator.parts.total = evaluator.weight()
     journal = Journal(folder / JOURNAL)
     if (folder / RUN_WEIGHTS).exists() and not journal.path.exists():
         raise EffscopeError(f"{folder} holds the model of another run: choose another --out")
     header = {
         "event": "start", "config": to_dict(config), "layout": evaluator.layout.digest(),
-        "data": f"{data.train.digest}+{data.val.digest}", "weights": digest(given.state or {}),
+        "data": f"{data.train.dataset.digest}+{data.val.dataset.digest}", "weights": digest(given.state or {}),
     }  # fmt: skip
     state = replay(State(config.move, config.rule, config.margin), _opened(journal, header))
     if not state.stop_reason:
@@ -109,7 +109,7 @@ def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder
         layout = evaluator.candidate(Question(last, tuple(before)))
         networks["chosen"] = evaluator.finished(f"candidate_{last}", layout)
     chosen = networks.get("chosen", network)
-    facts = metadata(layout, evaluator.data.train.classes, config.imgsz)
+    facts = metadata(layout, evaluator.data.train.dataset.classes, config.imgsz)
     write_safetensors(folder / RUN_WEIGHTS, chosen.state_dict(), facts)
     files = {"weights": str(folder / RUN_WEIGHTS), "journal": str(journal.path)}
     events = journal.read()
@@ -145,6 +145,6 @@ def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder
         files=files,
         seconds=sum(event.get("seconds", 0.0) for event in events),
         notes=tuple(notes),
-        origin=origin(to_dict(config), layout.digest(), evaluator.data.train.digest, (config.seed,)),
+        origin=origin(to_dict(config), layout.digest(), evaluator.data.train.dataset.digest, (config.seed,)),
     )
     return Finished(result, evaluator.ranks())

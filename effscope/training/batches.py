@@ -31,21 +31,36 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures as the network takes them, float32 (B, 3, imgsz, imgsz) within 0-1, and their true boxes."""
+    """Pictures to learn, in memory of the host.
+
+    Attributes:
+        images: uint8 (B, imgsz, imgsz, 3) RGB: this process's share of the batch.
+        matrices: float32 (B, 3, 3), the change of colour of each; none for no change.
+        truth: their true boxes.
+        indices: pictures of the whole batch, over all processes, by position in the bank.
+    """
 
     images: Tensor
+    matrices: Tensor | None
     truth: Truth
     indices: tuple[int, ...]
 
+    def pixels(self, device: torch.device) -> Tensor:
+        """What the network takes: float32 (B, 3, imgsz, imgsz) within 0-1, channels last, on a device."""
+        return colour(self.images.to(device), None if self.matrices is None else self.matrices.to(device))
+
     def parts(self, n: int) -> list[Batch]:
-        """The batch cut into at most `n` parts of nearly equal size, to be learnt one after the other."""
-        if n == 1:
-            return [self]
-        size = -(-len(self.images) // n)
+        """The share cut into at most `n` parts of nearly equal size, to be learnt one after the other."""
+        size = max(-(-len(self.images) // n), 1)
         cuts = [slice(start, start + size) for start in range(0, len(self.images), size)]
-        truth = self.truth
+        truth, colours = self.truth, self.matrices
         return [
-            Batch(self.images[cut], Truth(truth.boxes[cut], truth.labels[cut], truth.valid[cut]), self.indices[cut])
+            Batch(
+                self.images[cut],
+                None if colours is None else colours[cut],
+                Truth(truth.boxes[cut], truth.labels[cut], truth.valid[cut]),
+                self.indices,
+            )
             for cut in cuts
         ]
 
@@ -56,10 +71,8 @@ def epoch_order(n: int, batch: int, generator: torch.Generator) -> list[list[int
     return [order[start : start + batch] for start in range(0, n, batch)]
 
 
-def training_batch(
-    bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Draws, device: torch.device, share: slice = ALL
-) -> Batch:
-    """One augmented batch of the pictures `indices`, on `device`; only the `share` of it that this process learns.
+def training_batch(bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Draws, share: slice = ALL) -> Batch:
+    """One augmented batch of the pictures `indices`; only the `share` of it that this process learns.
 
     Chance is drawn for the whole batch, so that its shares are what one process would have made of it.
     """
@@ -71,15 +84,14 @@ def training_batch(
     boxes, labels, owner = move_boxes(plan, bank.boxes, bank.labels, bank.imgsz, recipe)
     for axis, chosen in enumerate(mirrored):
         images, boxes = flip(images, boxes, owner, chosen, axis)
-    truth = padded(boxes, labels, owner, len(plan))
-    return Batch(colour(images.to(device), matrices.to(device)), truth.to(device), tuple(indices))
+    return Batch(images, matrices, padded(boxes, labels, owner, len(plan)), tuple(indices))
 
 
-def plain_batch(bank: Bank, indices: Sequence[int], device: torch.device) -> Batch:
+def plain_batch(bank: Bank, indices: Sequence[int]) -> Batch:
     """One batch of the pictures `indices` without augmentation, letterboxed to a square."""
     images, plan = paint(still(indices, bank.sizes, bank.imgsz), bank.pictures, bank.imgsz)
     truth = padded(*move_boxes(plan, bank.boxes, bank.labels, bank.imgsz, Recipe()), len(indices))
-    return Batch(colour(images.to(device), None), truth.to(device), tuple(indices))
+    return Batch(images, None, truth, tuple(indices))
 
 
 def batches(
@@ -87,7 +99,6 @@ def batches(
     batch: int,
     recipe: Recipe,
     generator: torch.Generator,
-    device: torch.device,
     share: Callable[[int], slice] = lambda _: ALL,
 ) -> Iterator[Batch]:
     """One epoch of augmented batches, order and augmentation fixed by the generator.
@@ -97,11 +108,10 @@ def batches(
         batch: pictures a batch, over all processes.
         recipe: augmentation.
         generator: of chance, on the CPU.
-        device: where batches go.
         share: pictures of a batch -> those this process learns.
     """
     for indices in epoch_order(len(bank.pictures), batch, generator):
-        yield training_batch(bank, indices, recipe, Draws(generator), device, share(len(indices)))
+        yield training_batch(bank, indices, recipe, Draws(generator), share(len(indices)))
 
 
 def ahead(source: Iterator[T], most: int = 2) -> Iterator[T]:

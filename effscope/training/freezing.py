@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import nn
 
 from effscope.config import TrainConfig
@@ -20,7 +18,8 @@ def frozen_layers(epoch: int, config: TrainConfig) -> int:
     """
     if config.unfreeze_epochs == 0:
         return config.freeze
-    return math.ceil(config.freeze * max(1 - epoch / config.unfreeze_epochs, 0.0))
+    left = max(config.unfreeze_epochs - epoch, 0)
+    return -(-config.freeze * left // config.unfreeze_epochs)
 
 
 def check_freeze(network: Network, config: TrainConfig) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from effscope.config import TrainConfig
 from effscope.errors import EffscopeError
@@ -14,7 +17,7 @@ from effscope.nn.build import Network, view
 from effscope.nn.precision import amp
 from effscope.recipes import Recipe
 from effscope.training.batches import Batch
-from effscope.training.losses import ONE_TO_MANY, ONE_TO_ONE, detector_loss
+from effscope.training.losses import ONE_TO_MANY, ONE_TO_ONE, Losses, Summed, detector_loss
 from effscope.training.matching import Matching, matching
 from effscope.training.optimise import MovingAverage, Rates, clip_gradients, make_optimizer, set_rates
 from effscope.training.processes import Processes, share_norms
@@ -65,20 +68,21 @@ class Learner:
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
-            self._halve(len(batch.images))
-            self.optimizer.zero_grad(set_to_none=True)
+            self._halve()
             todo, self.matched = self.pending, self.settled
 
-    def step(self, now: Rates) -> None:
-        """Move the weights along the gradients that wait."""
+    def step(self, now: Rates) -> bool:
+        """Move the weights along the gradients that wait; false, and nothing moves, where those are not finite."""
         set_rates(self.optimizer, now)
         self.everyone.sum_gradients(self.network)
-        clip_gradients(self.network.parameters(), self.recipe.grad_clip)
+        if not math.isfinite(clip_gradients(self.network.parameters(), self.recipe.grad_clip)):
+            return False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update()
         self.pending.clear()
         self.settled = self.matched
+        return True
 
     def start_epoch(self) -> None:
         """Count matches anew."""
@@ -109,37 +113,72 @@ class Learner:
         self.parts, self.notes = saved["parts"], list(saved["notes"])
 
     def _gradients(self, batch: Batch) -> Tensor:
-        terms = torch.zeros(3)
-        height, width = batch.images.shape[2:]
-        everyone, n = self.everyone, len(batch.indices)
+        terms, n, everyone = torch.zeros(3), len(batch.indices), self.everyone
         copies = everyone.count if n < everyone.count else 1  # too few pictures to share: all learn all of them
-        summed = everyone.summed if copies == 1 else _same
-        for part in batch.parts(self.parts):
-            with amp(everyone.device):
-                views = self.raw(part.images)
-            losses = detector_loss(views, part.truth, (height, width), self.recipe, summed)
-            (losses.total * (len(part.indices) / copies)).backward()  # type: ignore[no-untyped-call]
-            stacked = torch.stack((losses.box, losses.cls, losses.dfl)).detach()
-            terms += summed(stacked).cpu() * (len(part.indices) / n)
+        parts = batch.parts(self.parts)
+        summed: Summed = everyone.summed if copies == 1 else _same
+        divisors = self._divisors(parts) if len(parts) > 1 else None
+        for part in parts:
+            losses = self._losses(part, summed if divisors is None else _given(divisors))
+            (losses.total * (n / copies)).backward()  # type: ignore[no-untyped-call]
+            terms += summed(torch.stack((losses.box, losses.cls, losses.dfl)).detach()).cpu()
             if len(losses.assigned) == 2:  # noqa: PLR2004  (both heads)
                 self.matched += matching(*losses.assigned, n_boxes=part.truth.boxes.shape[1])
         return terms
 
-    def _halve(self, n: int) -> None:
+    def _losses(self, part: Batch, summed: Summed) -> Losses:
+        device = self.everyone.device
+        pixels = part.pixels(device)
+        with amp(device):
+            views = self.raw(pixels)
+        height, width = pixels.shape[2:]
+        return detector_loss(views, part.truth.to(device), (height, width), self.recipe, summed)
+
+    @torch.no_grad()
+    def _divisors(self, parts: list[Batch]) -> list[Tensor]:
+        """For each head the sum of targets over all parts, which divides the loss of every part."""
+        with _still_norms(self.network):
+            assigned = [self._losses(part, _same).assigned for part in parts]
+        return [torch.stack([one.strength.sum() for one in head]).sum() for head in zip(*assigned, strict=True)]
+
+    def _halve(self) -> None:
         if self.everyone.count > 1:
             raise EffscopeError("out of memory: several processes cannot halve their batch, give a smaller --batch")
-        if self.parts >= n:
+        largest = max(len(batch.images) for batch in self.pending)
+        if self.parts >= largest:
             raise EffscopeError("out of memory with one picture at a time: give a smaller --imgsz or model")
         self.parts *= 2
+        self.optimizer.zero_grad(set_to_none=True)
         if self.everyone.device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(
-            f"out of memory: batches of {n} are learnt in parts of {-(-n // self.parts)}, their gradients added up"
+            f"out of memory: batches of {largest} are learnt in parts of {-(-largest // self.parts)}, "
+            "their gradients added up"
         )
 
 
 def _same(tensor: Tensor) -> Tensor:
     return tensor
+
+
+def _given(values: list[Tensor]) -> Summed:
+    """Gives one value after the other, whatever it is asked to sum."""
+    left = iter(values)
+    return lambda _: next(left)
+
+
+@contextmanager
+def _still_norms(network: nn.Module) -> Iterator[None]:
+    """Batch norms go by the batch and leave their running statistics as they are."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

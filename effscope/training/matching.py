@@ -20,46 +20,48 @@ TOPS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Matching:
-    """Sums over true boxes that have a one-to-one point; adds up over batches.
+    """Sums over one-to-one points; adds up over batches.
+
+    A true box has one such point, now and then two: a point that several boxes took goes to the one it overlaps most.
 
     Attributes:
-        boxes: how many.
+        points: how many.
         gap: of the supervision gap, see `matching`.
-        within: for each of `TOPS`, boxes whose one-to-one point is among the best so many one-to-many points.
+        within: for each of `TOPS`, points that are among the best so many one-to-many points of their box.
     """
 
-    boxes: int = 0
+    points: int = 0
     gap: float = 0.0
     within: tuple[int, ...] = (0,) * len(TOPS)
 
     def __add__(self, other: Matching) -> Matching:
         within = (a + b for a, b in zip(self.within, other.within, strict=True))
-        return Matching(self.boxes + other.boxes, self.gap + other.gap, tuple(within))
+        return Matching(self.points + other.points, self.gap + other.gap, tuple(within))
 
     def over(self, summed: Callable[[Tensor], Tensor]) -> Matching:
         """The sum over processes that each counted a share."""
-        counts = torch.tensor([self.boxes, self.gap, *self.within], dtype=torch.float64)
-        boxes, gap, *within = summed(counts).tolist()
-        return Matching(round(boxes), gap, tuple(map(round, within)))
+        counts = torch.tensor([self.points, self.gap, *self.within], dtype=torch.float64)
+        points, gap, *within = summed(counts).tolist()
+        return Matching(round(points), gap, tuple(map(round, within)))
 
     def means(self) -> dict[str, float]:
-        """`gap`, and `top1`, `top5`, `top10` as shares of the boxes; empty where there is no box."""
-        if not self.boxes:
+        """`gap`, and `top1`, `top5`, `top10` as shares of the points; empty where there is none."""
+        if not self.points:
             return {}
-        shares = {f"top{k}": n / self.boxes for k, n in zip(TOPS, self.within, strict=True)}
-        return {"gap": self.gap / self.boxes, **shares}
+        shares = {f"top{k}": n / self.points for k, n in zip(TOPS, self.within, strict=True)}
+        return {"gap": self.gap / self.points, **shares}
 
 
 @torch.no_grad()
 def matching(many: Assignment, one: Assignment, n_boxes: int) -> Matching:
     """Compare the two assignments of a batch.
 
-    The gap of a box is the 1-Wasserstein distance A = t_o2o,i - [i in Omega] t_o2m,i + sum over Omega without i of
-    t_o2m,k. The best one-to-many points are those of the greatest target.
+    The gap of a one-to-one point i is the 1-Wasserstein distance A = t_o2o,i - [i in Omega] t_o2m,i + sum over Omega
+    without i of t_o2m,k. The best one-to-many points are those of the greatest target.
 
     Args:
         many: of the one-to-many head.
-        one: of the one-to-one head; at most one point a box.
+        one: of the one-to-one head.
         n_boxes: true boxes a picture is padded to.
     """
     row_many, row_one = (given.image * n_boxes + given.box for given in (many, one))

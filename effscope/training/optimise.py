@@ -106,7 +106,6 @@ class MovingAverage:
                 self.state[key].copy_(value)
 
 
-def clip_gradients(parameters: Iterable[Tensor], limit: float) -> None:
-    """Scale all gradients so that their joint norm is at most `limit`; 0 leaves them."""
-    if limit > 0:
-        torch.nn.utils.clip_grad_norm_(parameters, limit)
+def clip_gradients(parameters: Iterable[Tensor], limit: float) -> float:
+    """Scale all gradients so that their joint norm is at most `limit`, 0 leaves them; returns the norm they had."""
+    return float(torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else math.inf))

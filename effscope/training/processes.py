@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from effscope.errors import EffscopeError
 from effscope.nn.precision import pick_device
 from effscope.progress import together
+
+PATIENCE = timedelta(hours=12)
+"""How long the others wait for the first one, which scores and writes alone."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def processes(device: str) -> Processes:
         raise EffscopeError("several processes need Accelerate: pip install 'effscope[distributed]'") from None
     if device not in ("auto", "cpu", "cuda"):
         raise EffscopeError(f"--device {device} with several processes: say auto, cpu or cuda, each gets its own")
-    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
     return Processes(state.process_index, state.num_processes, state.device, state)
 
 

@@ -7,34 +7,55 @@ import time
 
 import torch
 
+from effscope.errors import EffscopeError
 from effscope.nn.build import Network, view
-from effscope.nn.precision import amp, pick_device
+from effscope.nn.precision import amp
+from effscope.spec.graph import DECODED
+from effscope.training.learner import ran_out_of_memory
+from effscope.training.processes import Processes
 
 TIMED_STEPS = 2
 
 
-def training_images_per_s(network: Network, imgsz: int, batch: int, device: str) -> float:
-    """Images per second through forward and backward pass; reading, augmentation and assignment are left out.
+def training_images_per_s(network: Network, imgsz: int, batch: int, everyone: Processes) -> float:
+    """Images per second of all processes through forward and backward pass; reading, augmentation and assignment are
+    left out. Where memory runs out, of half the batch, and so on.
 
     Args:
         network: not changed.
         imgsz: side of the image in px.
-        batch: images per step.
-        device: as in `pick_device`.
+        batch: images per step, over all processes.
+        everyone: the processes; each times its share on its device.
+
+    Raises:
+        EffscopeError: not even one image fits into memory.
     """
-    place = pick_device(device)
-    whole = copy.deepcopy(network).to(place).train()
+    device, size = everyone.device, max(batch // everyone.count, 1)
+    whole = copy.deepcopy(network).to(device).train()
     whole.to(memory_format=torch.channels_last)
-    raw = view(whole, *(name for name in whole.spec.views if name != "decoded"))
-    images = torch.zeros(batch, 3, imgsz, imgsz, device=place).to(memory_format=torch.channels_last)
+    raw = view(whole, *(name for name in whole.spec.views if name != DECODED))
+    while True:
+        try:
+            return everyone.count * size * TIMED_STEPS / _seconds(raw, imgsz, size, device)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
+                raise
+        if size == 1:
+            raise EffscopeError("out of memory with one picture at a time: give a smaller --imgsz or model")
+        size //= 2
+
+
+def _seconds(raw: Network, imgsz: int, batch: int, device: torch.device) -> float:
+    """Of `TIMED_STEPS` steps; one before is not counted."""
+    images = torch.zeros(batch, 3, imgsz, imgsz, device=device).to(memory_format=torch.channels_last)
     began = 0.0
     for step in range(1 + TIMED_STEPS):
         if step == 1:
             began = time.perf_counter()
-        with amp(place):
+        with amp(device):
             views = raw(images)
         loss = torch.stack([level.float().mean() for levels in views.values() for level in levels]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
-        if place.type == "cuda":
-            torch.cuda.synchronize(place)
-    return batch * TIMED_STEPS / (time.perf_counter() - began)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return time.perf_counter() - began

@@ -14,7 +14,7 @@ import torch
 
 from effscope.config import EvalConfig, TrainConfig
 from effscope.data.sample import DataSet
-from effscope.detect.bank import Bank, limited, load_bank
+from effscope.detect.bank import Bank, limited, limited_bank, load_bank
 from effscope.detect.boxes import BINS
 from effscope.detect.evaluate import Evaluation, evaluate
 from effscope.errors import EffscopeError
@@ -45,7 +45,6 @@ class Trained:
         images_per_s: training speed, evaluation and reading left out.
         peak_memory_mb: of the process on a CPU, of the allocator on CUDA.
         seconds: wall time of all epochs, evaluation included, reading left out.
-        left_out: training pictures that could not be decoded.
         evaluation: of the last epoch, where it was scored.
         notes: what the user must know, e.g. that memory ran out.
     """
@@ -55,7 +54,6 @@ class Trained:
     images_per_s: float
     peak_memory_mb: float
     seconds: float
-    left_out: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
     notes: tuple[str, ...] = ()
 
@@ -133,11 +131,15 @@ def train(
             counters = {name: getattr(run, name) for name in _COUNTERS}
             save_state(state_file, {**run.learner.snapshot(), "moved": counters}, config, identity)
     everyone.wait()
-    return _finish(run, bank.left_out)
+    return _finish(run)
 
 
 def _bank(given: DataSet | Bank, limit: int | None, imgsz: int, progress: Progress | None) -> Bank:
-    return given if isinstance(given, Bank) else load_bank(limited(given, limit), imgsz, progress)
+    if not isinstance(given, Bank):
+        return load_bank(limited(given, limit), imgsz, progress)
+    if given.imgsz != imgsz:
+        raise ValueError(f"the bank is of {given.imgsz} px, the training of {imgsz}")
+    return limited_bank(given, limit)
 
 
 def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
@@ -180,9 +182,9 @@ def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> 
             say(note)
         noted = len(learner.notes)
         if not bool(terms.isfinite().all()):
-            raise EffscopeError(_not_finite(run, n, batch, bank, terms.tolist()))
-        if (n + 1) % every == 0 or n + 1 == per_epoch:
-            learner.step(now)
+            raise EffscopeError(_not_finite(run, n, batch, bank, terms.tolist(), "loss is"))
+        if ((n + 1) % every == 0 or n + 1 == per_epoch) and not learner.step(now):
+            raise EffscopeError(_not_finite(run, n, batch, bank, terms.tolist(), "gradients are"))
         sums += terms
         run.step += 1
         run.images += len(batch.indices)
@@ -204,15 +206,15 @@ def _batches(run: _Run, bank: Bank) -> Iterator[Batch]:
     if run.epoch >= config.epochs - recipe.close_mosaic_epochs:
         recipe = replace(recipe, mosaic=0.0)
     generator = torch.Generator().manual_seed(_epoch_seed(config.seed, run.epoch))
-    made = batches(bank, config.batch, recipe, generator, everyone.device, everyone.share)
+    made = batches(bank, config.batch, recipe, generator, everyone.share)
     return made if everyone.device.type == "cpu" else ahead(made)
 
 
-def _not_finite(run: _Run, n: int, batch: Batch, bank: Bank, terms: list[float]) -> str:
+def _not_finite(run: _Run, n: int, batch: Batch, bank: Bank, terms: list[float], what: str) -> str:
     box, cls, dfl = terms
     names = ", ".join(bank.dataset.samples[k].name for k in batch.indices)
     return (
-        f"the loss is not finite in epoch {run.epoch + 1}, batch {n + 1} (pictures {names}): "
+        f"the {what} not finite in epoch {run.epoch + 1}, batch {n + 1} (pictures {names}, mosaics mix others in): "
         f"box {box}, cls {cls}, dfl {dfl}; try a smaller learning rate than {run.config.recipe.lr}"
     )
 
@@ -252,13 +254,11 @@ def _restore(run: _Run, saved: dict[str, object]) -> None:
         setattr(run, name, moved[name])
 
 
-def _finish(run: _Run, left_out: tuple[str, ...]) -> Trained:
+def _finish(run: _Run) -> Trained:
     state = {
         key: value.detach().cpu().float().contiguous() if value.is_floating_point() else value.cpu()
         for key, value in run.learner.average.state.items()
     }
     speed = run.images / run.train_seconds if run.train_seconds else 0.0
     memory = peak_memory_mb(run.learner.everyone.device)
-    return Trained(
-        state, tuple(run.history), speed, memory, run.seconds, left_out, run.evaluation, tuple(run.learner.notes)
-    )
+    return Trained(state, tuple(run.history), speed, memory, run.seconds, run.evaluation, tuple(run.learner.notes))

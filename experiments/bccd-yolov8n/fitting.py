@@ -48,7 +48,7 @@ def main() -> None:
             layer, prefix, random_ap = network.model[str(position)], f"model.{position}.", ap(network)
             fresh = {key.removeprefix(prefix) for key in transfer.fresh}
             learns = {name for name, _ in layer.named_parameters() if whole or name in fresh}
-            images = (plain_batch(bank, pick, torch.device("cpu")).images for pick in picks)
+            images = (plain_batch(bank, pick).pixels(torch.device("cpu")) for pick in picks)
             pairs = record(view(base, "o2m"), position, images, DistilConfig().max_bytes)
             error = distil(layer, pairs, learns, DistilConfig(), seed=0)
             way = "whole stage" if whole else "new blocks"

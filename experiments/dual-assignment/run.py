@@ -7,9 +7,9 @@ a run at a time, and keeps what is finished in runs/dual-assignment; started twi
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
-import os
 import platform
 import statistics
 import sys
@@ -23,7 +23,7 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig, TrainConfig
 from effscope.data.load import load
 from effscope.data.sample import relabelled
-from effscope.detect.bank import load_bank
+from effscope.detect.bank import Banks, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.expand import expand
 from effscope.families.catalog import layout
@@ -92,27 +92,29 @@ def run_all(data: str) -> None:
     for seed in SEEDS:
         for setting in (*HEADS, *MATCHINGS):
             name = key(setting, seed)
-            lock = WORK / f"{name}.lock"
-            try:
-                os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                continue
-            try:
-                shape = headed(setting.pairing, len(train_set.classes))
-                network = build(expand(shape), seed)
-                config = TrainConfig(data, IMGSZ, EPOCHS, BATCH, seed, "cpu", recipe=setting.recipe())
-                done = train(network, bank, config, val_set=val_bank, state_file=WORK / f"{name}.state")
-                network.load_state_dict(done.state)
-                found = evaluate(deploy(network), val_bank, EvalConfig(imgsz=IMGSZ, device="cpu"))
-                facts = metadata(shape, train_set.classes, IMGSZ)
-                write_safetensors(WORK / f"{name}.safetensors", done.state, facts)
-                row = {"ap": found.ap, "ap50": found.ap50, "history": done.history, "threads": torch.get_num_threads()}
-                write_text(WORK / f"{name}.json", json.dumps(row))
-                print(f"{name}: AP {100 * found.ap:.1f}, {done.seconds:.0f} s", flush=True)
-            except BaseException:
-                lock.unlink()
-                raise
-            (WORK / f"{name}.state").unlink(missing_ok=True)
+            with (WORK / f"{name}.lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when the process ends, however
+                except BlockingIOError:
+                    continue
+                if not (WORK / f"{name}.json").exists():
+                    run_one(setting, seed, Banks(bank, val_bank), data)
+
+
+def run_one(setting: Setting, seed: int, banks: Banks, data: str) -> None:
+    """Train one setting with one seed; it goes on where a killed one was."""
+    name, classes = key(setting, seed), banks.train.dataset.classes
+    shape = headed(setting.pairing, len(classes))
+    config = TrainConfig(data, IMGSZ, EPOCHS, BATCH, seed, "cpu", recipe=setting.recipe())
+    network = build(expand(shape), seed)
+    done = train(network, banks.train, config, val_set=banks.val, state_file=WORK / f"{name}.state")
+    network.load_state_dict(done.state)
+    found = done.evaluation or evaluate(deploy(network), banks.val, EvalConfig(imgsz=IMGSZ, device="cpu"))
+    write_safetensors(WORK / f"{name}.safetensors", done.state, metadata(shape, classes, IMGSZ))
+    row = {"ap": found.ap, "ap50": found.ap50, "history": done.history, "threads": torch.get_num_threads()}
+    write_text(WORK / f"{name}.json", json.dumps(row))
+    (WORK / f"{name}.state").unlink(missing_ok=True)
+    print(f"{name}: AP {100 * found.ap:.1f}, {done.seconds:.0f} s", flush=True)
 
 
 def runs(setting: Setting) -> list[dict]:
@@ -176,7 +178,7 @@ def page(data: str) -> None:
         "points, +- one standard deviation over the seeds. One-to-one heads are scored without suppression. Gap and "
         "top k are means over the last epoch's training boxes.\n\n"
         f"{heads_table()}\n\n{matching_table()}\n\n"
-        f"effscope {version()}, torch {torch.__version__}, python {platform.python_version()}, trained on "
+        f"effscope {version('effscope')}, torch {torch.__version__}, python {platform.python_version()}, trained on "
         f"{'/'.join(map(str, sorted(threads)))} thread(s), {platform.machine()}; no GPU was used."
     )
 

@@ -187,8 +187,8 @@ def main() -> None:
         f"the end), by turns, each a process of its own on the same {os.cpu_count()} cores. effscope computes in "
         f"{half}, Ultralytics on a processor in float32.\n\n"
         f"{page(runs, found, pictures)}\n\n"
-        f"effscope {version()}, torch {torch.__version__}, {their_version()}, python {platform.python_version()}, "
-        f"{processor()}; {where}."
+        f"effscope {version('effscope')}, torch {torch.__version__}, {their_version()}, python "
+        f"{platform.python_version()}, {processor()}; {where}."
     )
 
 
