@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RUNS = Path("runs")
+NAMED = 5
+"""Layers a line names; `transfer.csv` has all."""
 TRAIN_STATE = "training.state"
 """State of an unfinished training in its folder, deleted when the result is written."""
 
@@ -207,15 +209,16 @@ def transfer_lines(name: str, layers: Sequence[LayerTransfer]) -> list[str]:
     lines = [f"weights of {name}: {over:,} of {params:,} parameters transferred ({100 * over / params:.1f} %)"]
     for state in ("exact", "partial", "fresh"):
         of_state = [row for row in layers if row.state == state]
-        each = (
-            f"{row.layer} {row.block} ({row.exact_tensors} of {row.tensors} tensors"
-            + (f", {row.reshaped} of another shape)" if row.reshaped else ")")
-            for row in of_state
-        )
-        what = "all their tensors" if state == "exact" else ", ".join(each)
         if of_state:
-            lines.append(f"  {state}: {len(of_state)} layer{'s' * (len(of_state) > 1)}: {what}")
+            what = "all their tensors" if state == "exact" else ", ".join(map(_transferred, of_state[:NAMED]))
+            more = f" and {len(of_state) - NAMED} more" if state != "exact" and len(of_state) > NAMED else ""
+            lines.append(f"  {state}: {len(of_state)} layer{'s' * (len(of_state) > 1)}: {what}{more}")
     return lines
+
+
+def _transferred(row: LayerTransfer) -> str:
+    reshaped = f", {row.reshaped} of another shape" if row.reshaped else ""
+    return f"{row.layer} {row.block} ({row.exact_tensors} of {row.tensors} tensors{reshaped})"
 
 
 def trained(
