@@ -25,6 +25,6 @@ Weights = Annotated[
 ]
 RecipeWords = Annotated[
     Optional[str],
-    typer.Option("--recipe", metavar="NAME[,FIELD=VALUE]", help="quick, standard or paper, and changes of it."),
+    typer.Option("--recipe", metavar="NAME", help="quick, standard or paper; with changes: quick,lr=0.0005,mosaic=0."),
 ]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Zoo name, layout YAML, weights file or run folder.")]

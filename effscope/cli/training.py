@@ -46,7 +46,8 @@ def train(
         int, typer.Option("--unfreeze-epochs", help="Thaw them over so many epochs, the deepest first; 0: never.")
     ] = 0,
     eval_every: Annotated[
-        Optional[int], typer.Option("--eval-every", help="Epochs between scorings; 0: at the end only. [default: ten]")
+        Optional[int],
+        typer.Option("--eval-every", help="Epochs between scorings; 0: only at the end. Left out: ten in all."),
     ] = None,
     track: Annotated[bool, typer.Option("--track", help="Curves for TensorBoard too.")] = False,
     json: Json = None,
@@ -123,7 +124,7 @@ def search(
     limit_val: LimitVal = None,
     recipe: RecipeWords = None,
     proxy_recipe: Annotated[
-        Optional[str], typer.Option("--proxy-recipe", metavar="NAME[,FIELD=VALUE]", help="Of the short trainings.")
+        Optional[str], typer.Option("--proxy-recipe", metavar="NAME", help="The same for the short trainings.")
     ] = None,
     json: Json = None,
     csv: Csv = None,
