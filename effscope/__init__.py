@@ -9,4 +9,4 @@ COMMANDS = (
     "search", "train", "zoo",
 )  # fmt: skip
 
-__getattr__, __dir__, __all__ = attach(__name__, {"api": COMMANDS})
+__getattr__, __dir__, __all__ = attach(__name__, {"api": COMMANDS, "errors": ("EffscopeError",)})

@@ -14,7 +14,7 @@ def main() -> None:
     gc.disable()  # until a command runs: imports make many objects and no garbage
     from typer import Abort  # noqa: PLC0415 - fast start
 
-    from effscope.errors import EffscopeError  # noqa: PLC0415
+    from effscope.errors import EffscopeError, ran_out_of_memory  # noqa: PLC0415
 
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
@@ -28,6 +28,11 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
+    except (RuntimeError, MemoryError) as error:
+        if debug or not ran_out_of_memory(error):
+            raise
+        print("error: out of memory: give a smaller --imgsz, --batch or model", file=sys.stderr)
+        code = BAD_INPUT
     except OSError as error:  # a full disk, a closed pipe
         if debug:
             raise

@@ -180,6 +180,8 @@ AT_LEAST_ONE = (
 
 
 AT_LEAST_ZERO = ("eval_every", "freeze", "unfreeze_epochs")
+WHOLE = (*AT_LEAST_ONE, *AT_LEAST_ZERO, "seed")
+SEED_BELOW = 2**63
 
 
 def check(settings: dict[str, Any], *, detector: bool = True) -> None:
@@ -191,6 +193,10 @@ def check(settings: dict[str, Any], *, detector: bool = True) -> None:
     """
     for name, value in settings.items():
         flag = f"--{name.replace('_', '-')}"
+        if name in WHOLE and value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise EffscopeError(f"{flag} is a whole number, got {value!r}")
+        if name == "seed" and not -SEED_BELOW <= value < SEED_BELOW:
+            raise EffscopeError(f"{flag} lies within 63 bits, got {value}")
         if name in AT_LEAST_ONE and value is not None and value < 1:
             raise EffscopeError(f"{flag} must be at least 1, got {value}")
         if detector and name == "imgsz" and value is not None and value % IMGSZ_MULTIPLE:

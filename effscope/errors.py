@@ -27,3 +27,12 @@ def unknown(kind: str, value: object, choices: object) -> EffscopeError:
     """An error that names the wrong value and lists the right ones."""
     listed = ", ".join(str(c) for c in choices)  # type: ignore[attr-defined]
     return EffscopeError(f"unknown {kind} '{value}': choose one of {listed}")
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "could not create a primitive")
+"""What torch's allocators say, of GPUs and of the host, and oneDNN when it gets none."""
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or Python says that memory ran out."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

@@ -15,12 +15,12 @@ Say = Callable[[str], None]
 
 def leads() -> bool:
     """Whether this process is the one that reports and writes, of those started together; the only one usually is."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return together() <= 1 or int(os.environ.get("RANK") or 0) == 0
 
 
 def together() -> int:
     """How many processes were started together, as `accelerate launch` and `torchrun` tell them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def unsaid(line: str) -> None:

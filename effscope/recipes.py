@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from effscope.errors import EffscopeError, unknown
@@ -71,7 +71,7 @@ WORDS = {"optimizer": ("adamw", "sgd"), "schedule": ("cosine", "linear")}
 POSITIVE = ("lr", "nominal_batch", "assign_topk", "ema_ramp_steps", "momentum", "warmup_momentum")
 SHARES = ("mosaic", "flip_lr", "flip_ud", "ema_decay", "final_lr_ratio", "least_visible", "translate")
 BELOW_ONE = ("momentum", "warmup_momentum", "scale")
-TINY = 1e-6
+TINY, LARGE = 1e-6, 1e9
 
 
 def read_recipe(given: str | Recipe | Mapping[str, Any]) -> Recipe:
@@ -85,12 +85,15 @@ def read_recipe(given: str | Recipe | Mapping[str, Any]) -> Recipe:
         EffscopeError: an unknown preset or field, or a value that cannot be.
     """
     if isinstance(given, Recipe):
-        return _checked(given)
+        return _changed(given, asdict(given))
     if isinstance(given, str):
         name, *changes = (word.strip() for word in given.split(","))
         if name not in RECIPES:
             raise unknown("recipe", name, RECIPES)
-        pairs = [change.partition("=") for change in changes]
+        pairs = [change.partition("=") for change in changes if change]
+        for key, equals, _ in pairs:
+            if not equals:
+                raise EffscopeError(f"recipe: '{key}' changes nothing: write {key}=VALUE")
         return _changed(RECIPES[name], {key.strip(): value.strip() for key, _, value in pairs})
     if not isinstance(given, Mapping):
         raise EffscopeError(f"a recipe is a preset's name, with changes behind it, or a dict of changes, not {given!r}")
@@ -127,7 +130,7 @@ def _checked(recipe: Recipe) -> Recipe:
         if isinstance(value, str) or value is None:
             continue
         least = 0 if field.name not in POSITIVE else 1 if str(field.type) == "int" else TINY
-        most = 1.0 if field.name in SHARES else 1 - TINY if field.name in BELOW_ONE else float("inf")
+        most = 1.0 if field.name in SHARES else 1 - TINY if field.name in BELOW_ONE else LARGE
         if not least <= value <= most:
             raise EffscopeError(f"recipe: {field.name} is {value}: it lies within {least:g} and {most:g}")
     return recipe

@@ -28,6 +28,7 @@ from effscope.progress import Parts, Progress, Say, leads, silent
 from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult, origin
 from effscope.spec.layout import Layout
 from effscope.training.batches import plain_batch
+from effscope.training.resume import FREE, differences
 from effscope.training.train import train as train_network
 
 if TYPE_CHECKING:
@@ -170,12 +171,20 @@ def training_origin(config: TrainConfig, opened: Model, network: Network, banks:
 def finished_training(folder: Path, made: Origin) -> TrainResult | None:
     """The result of this very training if the folder holds it; EffscopeError if it holds another one."""
     file = folder / TRAIN_RESULT
-    if not file.exists():
+    if not file.exists() or not (folder / RUN_WEIGHTS).exists():
         return None
-    found = TrainResult.load(file)
+    try:
+        found = TrainResult.load(file)
+    except EffscopeError as error:
+        raise EffscopeError(f"{error}: delete {folder} to train again") from None
     was = found.origin
-    if (was.config, was.layout, was.data) != (made.config, made.layout, made.data):
-        raise EffscopeError(f"{folder} holds another training: choose another --out or delete it")
+    ours, theirs = ({k: v for k, v in one.config.items() if k not in FREE} for one in (made, was))
+    differing = differences(theirs, json.loads(json.dumps(ours)))
+    differing += [name for name in ("layout", "data") if getattr(was, name) != getattr(made, name)]
+    if differing:
+        raise EffscopeError(
+            f"{folder} holds another training ({', '.join(differing)} differ): choose another --out or delete it"
+        )
     return found
 
 

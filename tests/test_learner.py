@@ -10,17 +10,19 @@ import torch
 from small_detector import coloured_squares, small_network
 
 import effscope
-from effscope.config import TrainConfig
+from effscope.config import EvalConfig, TrainConfig
 from effscope.data.sample import DataSet
 from effscope.detect.bank import load_bank
-from effscope.errors import EffscopeError
+from effscope.detect.evaluate import evaluate
+from effscope.errors import EffscopeError, ran_out_of_memory
 from effscope.expand import expand
 from effscope.families.catalog import layout
 from effscope.nn.build import Network, build, digest
 from effscope.recipes import Recipe
 from effscope.training.batches import plain_batch
 from effscope.training.freezing import frozen_layers
-from effscope.training.learner import make_learner, ran_out_of_memory
+from effscope.training.learner import Learner, make_learner
+from effscope.training.optimise import Rates
 from effscope.training.processes import Processes, processes
 from effscope.training.train import Trained, train
 
@@ -55,11 +57,12 @@ class Memory:
 ERRORS = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    RuntimeError("could not create a primitive"),
     MemoryError(),
 )
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=("cuda", "cpu", "python"))
+@pytest.mark.parametrize("error", ERRORS, ids=("cuda", "cpu", "oneDNN", "python"))
 def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     memory, said = Memory(monkeypatch, 2, error), list[str]()
     found = train(small_network(), DATA, CONFIG, say=said.append)
@@ -244,3 +247,34 @@ def test_a_dual_head_reports_its_matching_and_a_one_to_one_head_learns() -> None
         found = train(headed(pairing), DATA, CONFIG, val_set=DATA)
         assert ({"gap", "top1", "top5", "top10"} <= found.history[-1].keys()) == reported
         assert "ap" in found.history[-1]
+
+
+def test_scoring_halves_its_batch_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, config = small_network(), EvalConfig(imgsz=64, batch=8, device="cpu", conf=1e-6)
+    whole = evaluate(network, DATA, config)
+    memory = Memory(monkeypatch, 2, MemoryError())
+    halved = evaluate(network, DATA, config)
+    assert max(memory.sizes) == 8
+    assert [len(one.scores) for one in halved.detections] == [len(one.scores) for one in whole.detections]
+    memory.most = 0
+    with pytest.raises(MemoryError):
+        evaluate(network, DATA, config)
+
+
+def test_weights_that_are_no_numbers_are_not_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Learner.step
+
+    def spoilt(self: Learner, now: Rates) -> bool:
+        done = step(self, now)
+        next(iter(self.average.state.values())).fill_(float("nan"))
+        return done
+
+    monkeypatch.setattr(Learner, "step", spoilt)
+    with pytest.raises(EffscopeError, match="weights are not finite after epoch 1"):
+        train(small_network(), DATA, CONFIG, state_file=tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+
+
+def test_one_value_a_channel_is_refused() -> None:
+    with pytest.raises(EffscopeError, match="at least 64"):
+        train(small_network(), DATA, replace(CONFIG, imgsz=32))

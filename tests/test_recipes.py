@@ -35,6 +35,8 @@ def test_changes_behind_a_name() -> None:
     )
     assert changed == expected
     assert isinstance(changed.assign_topk, int)
+    assert read_recipe("quick,") == RECIPES["quick"]
+    assert read_recipe(Recipe(lr="0.1")) == Recipe(lr=0.1)  # type: ignore[arg-type]
     assert read_recipe({"lr": 0.1}) == replace(Recipe(), lr=0.1)
 
 
@@ -44,7 +46,16 @@ def test_changes_behind_a_name() -> None:
         ("fast", "quick, standard, paper"),
         ("quick,learning=1", "learning"),
         ("quick,lr=much", "lr=much is no float"),
-        ("quick,lr", "lr= is no float"),
+        ("quick,lr", "write lr=VALUE"),
+        ("quick,lr=", "lr= is no float"),
+        ("quick,lr=inf", "lr is inf"),
+        ("paper,momentum=0", "momentum is 0"),
+        ("quick,momentum=1", "momentum is 1"),
+        ("quick,scale=1", "scale is 1"),
+        ({"lr": None}, "lr=None is no float"),
+        ({"lr": [1]}, "is no float"),
+        ({"assign_topk": 2.5}, "is no int"),
+        (5, "not 5"),
         ("quick,lr=0", "lr is 0"),
         ("quick,lr=nan", "lr is nan"),
         ("quick,assign_topk=2.5", "is no int"),

@@ -73,6 +73,7 @@ def train(
     made = training_origin(config, opened, start.network, banks)
     finished = finished_training(folder, made)
     if finished is not None:
+        say(f"{folder} holds this training, finished")
         return finished
     speed = training_images_per_s(start.network, config.imgsz, config.batch, everyone)
     say(

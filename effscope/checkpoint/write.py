@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from effscope.errors import EffscopeError
@@ -66,8 +67,17 @@ def _replacing(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
     try:
         yield unfinished
+        unfinished.chmod(0o666 & ~_umask())
         os.replace(unfinished, path)  # noqa: PTH105 - Path.replace says less: atomic on one file system
-    except OSError as error:
-        raise EffscopeError(f"{path}: cannot be written ({error.strerror}): check the folder") from error
+    except (OSError, RuntimeError, SafetensorError) as error:  # the writers' own, e.g. on a full disk
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise EffscopeError(f"{path}: cannot be written ({reason}): check the folder and the disk") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's mask of file modes; safetensors writes files that only their owner reads."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -15,6 +15,7 @@ from torchvision.ops import batched_nms
 from effscope.config import EvalConfig
 from effscope.detect.boxes import xywh_to_xyxy
 from effscope.detect.letterbox import Letterbox, letterbox, letterboxed
+from effscope.errors import ran_out_of_memory
 from effscope.nn.build import Network
 from effscope.nn.precision import pick_device
 from effscope.spec.graph import DECODED
@@ -119,11 +120,35 @@ def _detect_group(
     multi_label: bool,
     device: torch.device,
 ) -> list[tuple[int, Detections]]:
-    images = torch.stack([pixels for _, _, pixels in group]).to(device)
-    images = images.to(memory_format=torch.channels_last).float().mul_(1 / 255)
-    found = select(_decoded(network, images), network.spec.info["box_format"], config, multi_label)
+    """Detections of a group; where memory runs out, of its halves one after the other."""
+    found = _found(network, group, config, multi_label, device)
+    if found is None:
+        half = len(group) // 2
+        return [
+            row
+            for part in (group[:half], group[half:])
+            for row in _detect_group(network, part, config, multi_label, device)
+        ]
     cut = CONVENTIONS[config.convention].cut
     return [(position, _original(rows, fit, cut)) for (position, fit, _), rows in zip(group, found, strict=True)]
+
+
+def _found(
+    network: Network,
+    group: list[tuple[int, Letterbox, Tensor]],
+    config: EvalConfig,
+    multi_label: bool,
+    device: torch.device,
+) -> list[Tensor] | None:
+    """Rows of `select` for each picture; none when memory runs out for several."""
+    try:
+        images = torch.stack([pixels for _, _, pixels in group]).to(device)
+        images = images.to(memory_format=torch.channels_last).float().mul_(1 / 255)
+        return select(_decoded(network, images), network.spec.info["box_format"], config, multi_label)
+    except (RuntimeError, MemoryError) as error:
+        if len(group) == 1 or not ran_out_of_memory(error):
+            raise
+        return None
 
 
 def _original(rows: Tensor, fit: Letterbox, cut: bool) -> Detections:

@@ -91,7 +91,7 @@ def write_train(folder: Path, result: TrainResult) -> TrainResult:
     if result.transfer_layers:
         write_text(folder / "transfer.csv", to_csv([asdict(row) for row in result.transfer_layers]))
         result = replace(result, files=result.files | {"transfer": str(folder / "transfer.csv")})
-    names = {"history": "history.csv", "plot": "history.png", "result": TRAIN_RESULT}
+    names = {"history": "history.csv", "plot": "history.png", "summary": "train.md", "result": TRAIN_RESULT}
     result = replace(result, files=result.files | {key: str(folder / name) for key, name in names.items()})
     write_text(folder / "train.md", to_markdown(eval_table(result)))
     result.save(folder / TRAIN_RESULT)

@@ -70,6 +70,8 @@ def plot_search(result: SearchResult, path: Path) -> Path:
 
 def plot_history(history: tuple[dict[str, float], ...], path: Path) -> Path:
     """Loss terms by epoch, and AP where it was measured; of a dual head also how far its two assignments are apart."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow import
+
     dual = any("gap" in row for row in history)
     picture = figure(7, 5.6 if dual else 3.6)
     panels = picture.subplots(2, 1, sharex=True) if dual else [picture.subplots()]
@@ -77,6 +79,7 @@ def plot_history(history: tuple[dict[str, float], ...], path: Path) -> Path:
     if dual:
         _plot_matching(panels[1], history)
     panels[-1].set_xlabel("epoch")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return save(picture, path)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from effscope.config import TrainConfig
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, ran_out_of_memory
 from effscope.nn.build import Network, view
 from effscope.nn.precision import amp
 from effscope.recipes import Recipe
@@ -22,9 +22,6 @@ from effscope.training.matching import Matching, matching
 from effscope.training.optimise import MovingAverage, Rates, clip_gradients, make_optimizer, set_rates
 from effscope.training.processes import Processes, share_norms
 from effscope.training.resume import Saved
-
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-"""What torch's allocators say, of GPUs and of the host."""
 
 
 @dataclass
@@ -84,6 +81,11 @@ class Learner:
         self.settled = self.matched
         return True
 
+    def is_finite(self) -> bool:
+        """Whether every averaged weight is a number."""
+        floats = (value for value in self.average.state.values() if value.is_floating_point())
+        return bool(torch.stack([value.isfinite().all() for value in floats]).all())
+
     def start_epoch(self) -> None:
         """Count matches anew."""
         self.matched = self.settled = Matching()
@@ -122,7 +124,7 @@ class Learner:
             losses = self._losses(part, summed if divisors is None else _given(divisors))
             (losses.total * (n / copies)).backward()  # type: ignore[no-untyped-call]
             terms += summed(torch.stack((losses.box, losses.cls, losses.dfl)).detach()).cpu()
-            if len(losses.assigned) == 2:  # noqa: PLR2004  (both heads)
+            if len(losses.assigned) == 2 and (copies == 1 or everyone.rank == 0):  # noqa: PLR2004  (both heads)
                 self.matched += matching(*losses.assigned, n_boxes=part.truth.boxes.shape[1])
         return terms
 
@@ -179,13 +181,6 @@ def _still_norms(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, tracked) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, tracked
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or Python says that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in _NO_MEMORY)
 
 
 def make_learner(model: Network, config: TrainConfig, everyone: Processes) -> Learner:

@@ -79,8 +79,28 @@ def processes(device: str) -> Processes:
         raise EffscopeError("several processes need Accelerate: pip install 'effscope[distributed]'") from None
     if device not in ("auto", "cpu", "cuda"):
         raise EffscopeError(f"--device {device} with several processes: say auto, cpu or cuda, each gets its own")
-    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
+    try:
+        state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
+    except ValueError as error:  # an environment that no launcher made
+        raise EffscopeError(
+            f"WORLD_SIZE says {together()} processes, but they cannot meet ({error}): start them with accelerate "
+            "launch or torchrun, or unset WORLD_SIZE"
+        ) from None
     return Processes(state.process_index, state.num_processes, state.device, state)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(_: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(_, gradient)
 
 
 class _SharedNorm(nn.BatchNorm2d):
@@ -92,12 +112,10 @@ class _SharedNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce  # noqa: PLC0415  (needs a build with distributed)
-
         values = x.float()
         n = torch.full((1,), float(x.numel() / x.shape[1]), device=x.device)
         local = torch.cat((n, values.sum((0, 2, 3)), values.square().sum((0, 2, 3))))
-        whole: Tensor = all_reduce(local)  # type: ignore[no-untyped-call]
+        whole: Tensor = _Sum.apply(local)
         n, total, squares = torch.split(whole, [1, x.shape[1], x.shape[1]])
         mean = total / n
         variance = (squares / n - mean.square()).clamp(min=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from effscope.config import TrainConfig, to_dict
 from effscope.errors import EffscopeError
 
 FORMAT_VERSION = 1
+FREE = ("device", "eval_every")
+"""Settings that may differ between the parts of one training."""
 
 Saved = dict[str, Any]
 """Tensors, numbers, and lists and dicts of them."""
@@ -21,8 +24,13 @@ def save_state(path: Path, state: Saved, config: TrainConfig, digest: str) -> No
     """Write the state; an interruption leaves the file of the epoch before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    torch.save({**state, "format": FORMAT_VERSION, "config": _identity(config), "digest": digest}, partial)
-    partial.replace(path)
+    try:
+        torch.save({**state, "format": FORMAT_VERSION, "config": identity(config), "digest": digest}, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter when a disk is full
+        raise EffscopeError(f"cannot write {path}: is the disk full? choose another --out ({_first(error)})") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_state(path: Path, config: TrainConfig, digest: str) -> Saved:
@@ -40,11 +48,10 @@ def load_state(path: Path, config: TrainConfig, digest: str) -> Saved:
         saved: Saved = torch.load(path, map_location="cpu", weights_only=True)
         version, kept, data = saved["format"], saved["config"], saved["digest"]
     except Exception as error:  # a damaged file raises nearly anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise EffscopeError(f"{path} is no training state ({reason}): delete it to start anew") from None
+        raise no_state(path, type(error).__name__) from None
     if version != FORMAT_VERSION:
         raise EffscopeError(f"{path} has format {version}, not {FORMAT_VERSION}: delete it to start anew")
-    differing = _differing(kept, _identity(config))
+    differing = differences(kept, identity(config))
     if data != digest:
         differing = ["the data or the starting weights", *differing]
     if differing:
@@ -52,20 +59,30 @@ def load_state(path: Path, config: TrainConfig, digest: str) -> Saved:
     return saved
 
 
-def _identity(config: TrainConfig) -> dict[str, Any]:
-    """What must be equal for a training to go on: everything but the device and when it is evaluated."""
-    return {key: value for key, value in to_dict(config).items() if key not in ("device", "eval_every", "limit_val")}
+def no_state(path: Path, reason: str) -> EffscopeError:
+    """What to say of a file that does not hold what a training needs."""
+    return EffscopeError(f"{path} is no training state ({reason}): delete it to start anew")
 
 
-def _differing(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """What makes a training this one: everything but the device and when it is evaluated."""
+    return {key: value for key, value in to_dict(config).items() if key not in FREE}
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of what is not equal in two nested dicts."""
     found = []
     for key in sorted(a.keys() | b.keys()):
         ours, theirs = a.get(key), b.get(key)
         if isinstance(ours, dict) and isinstance(theirs, dict):
-            found += _differing(ours, theirs, f"{prefix}{key}.")
+            found += differences(ours, theirs, f"{prefix}{key}.")
         elif ours != theirs:
             found.append(f"{prefix}{key}")
     return found
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -7,11 +7,10 @@ import time
 
 import torch
 
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, ran_out_of_memory
 from effscope.nn.build import Network, view
 from effscope.nn.precision import amp
 from effscope.spec.graph import DECODED
-from effscope.training.learner import ran_out_of_memory
 from effscope.training.processes import Processes
 
 TIMED_STEPS = 2

@@ -26,7 +26,7 @@ from effscope.training.freezing import check_freeze, freeze, frozen_layers, trai
 from effscope.training.learner import Learner, make_learner
 from effscope.training.optimise import State, rates
 from effscope.training.processes import Processes, processes
-from effscope.training.resume import load_state, peak_memory_mb, save_state
+from effscope.training.resume import Saved, load_state, no_state, peak_memory_mb, save_state
 
 Row = dict[str, float]
 
@@ -114,12 +114,19 @@ def train(
     bank = _bank(train_set, config.limit_train, config.imgsz, reading)
     val_bank = None if val_set is None else _bank(val_set, config.limit_val, config.imgsz, None)
     if state_file is not None and state_file.exists():
-        _restore(run, load_state(state_file, config, identity))
+        saved = load_state(state_file, config, identity)
+        try:
+            _restore(run, saved)
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise no_state(state_file, type(error).__name__) from None
     while run.epoch < config.epochs:
         began = time.perf_counter()
         with _own_random_state(_epoch_seed(config.seed, run.epoch), everyone.device):
             row = _train_epoch(run, bank, progress, say)
         run.epoch += 1
+        if not run.learner.is_finite():
+            smaller = f"try a smaller learning rate than {config.recipe.lr}"
+            raise EffscopeError(f"the weights are not finite after epoch {run.epoch}: {smaller}")
         if val_bank is not None and everyone.rank == 0 and _is_due(run):
             run.evaluation = _scored(run, model, val_bank)
             row |= {"ap": run.evaluation.ap, "ap50": run.evaluation.ap50}
@@ -143,13 +150,14 @@ def _bank(given: DataSet | Bank, limit: int | None, imgsz: int, progress: Progre
 
 
 def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
-    classes = model.nc
+    classes, coarsest = model.nc, max(model.spec.info["strides"])
     if model.spec.info["reg_max"] != BINS:
         raise EffscopeError(
             "this head cannot be trained here: effscope trains heads that read box sides from a distribution over "
             f"{BINS} bins (YOLOv8 and its kin); it can be counted, ranked, evaluated and exported"
         )
-    coarsest = max(model.spec.info["strides"])
+    if config.imgsz == coarsest:
+        raise EffscopeError(f"imgsz {coarsest} leaves one cell at stride {coarsest}: give at least {2 * coarsest}")
     if config.imgsz % coarsest:
         raise EffscopeError(f"imgsz {config.imgsz} is no multiple of {coarsest}, the network's coarsest stride")
     if classes < len(data.classes):
@@ -246,12 +254,10 @@ def _own_random_state(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _restore(run: _Run, saved: dict[str, object]) -> None:
+def _restore(run: _Run, saved: Saved) -> None:
     run.learner.restore(saved)
-    moved = saved["moved"]
-    assert isinstance(moved, dict)
     for name in _COUNTERS:
-        setattr(run, name, moved[name])
+        setattr(run, name, saved["moved"][name])
 
 
 def _finish(run: _Run) -> Trained:
