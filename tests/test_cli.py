@@ -133,7 +133,8 @@ def commands() -> dict[str, dict[str, Any]]:
 
 def test_every_command_is_walked_and_offered_by_the_package() -> None:
     assert {line.split()[0] for line, _, _ in CALLS} == set(commands())
-    assert {name for _, name, _ in CALLS} == set(effscope.COMMANDS) == set(effscope.__all__) == set(api.__all__)
+    assert {name for _, name, _ in CALLS} == set(effscope.COMMANDS) == set(api.__all__)
+    assert set(effscope.__all__) == {*effscope.COMMANDS, "EffscopeError"}
     assert set(effscope.COMMANDS) <= set(dir(effscope))
     with pytest.raises(AttributeError, match="nothing"):
         effscope.nothing  # noqa: B018
