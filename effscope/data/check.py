@@ -97,6 +97,12 @@ def without(dataset: DataSet, unreadable: Mapping[int, str]) -> DataSet:
     )
 
 
+def none_readable(dataset: DataSet, unreadable: Mapping[int, str]) -> EffscopeError:
+    """What to say of a set of which not one image can be decoded."""
+    why = f", e.g. {next(iter(unreadable.values()))}" if unreadable else ""
+    return EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read{why}")
+
+
 def check_boxes(dataset: DataSet) -> DataSet:
     """The set itself. Raises EffscopeError when it has no box, saying what became of them."""
     if not any(len(sample.boxes) for sample in dataset.samples):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from effscope.data.check import without
+from effscope.data.check import none_readable, without
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.letterbox import Letterbox, letterbox, resize
@@ -105,8 +105,7 @@ def load_bank(
                 unreadable[position] = fault
     kept = [k for k in range(n) if k not in unreadable]
     if not kept:
-        why = f", e.g. {unreadable[0]}" if unreadable else ""
-        raise EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read{why}")
+        raise none_readable(dataset, unreadable)
     readable = without(dataset, unreadable)
     return Bank(
         dataset=readable,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effscope.config import EvalConfig
-from effscope.data.check import without
+from effscope.data.check import none_readable, without
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.bank import Bank, bank_inputs
@@ -91,8 +91,7 @@ def evaluate(
     else:
         found = dict(detect(network, _pictures(dataset, unreadable, progress), config))
     if not found:
-        why = f", e.g. {unreadable[0]}" if unreadable else ""
-        raise EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read{why}")
+        raise none_readable(dataset, unreadable)
     kept = without(dataset, unreadable)
     scored = score(kept.samples, [found[n] for n in range(len(found))], kept.classes)
     return replace(scored, dataset=kept)
