@@ -18,8 +18,8 @@ from effscope.detect.bank import Banks, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.resampling import match
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.models import RUN_WEIGHTS, Model, metadata, open_model
+from effscope.layouts.expand import expand
+from effscope.models.open import RUN_WEIGHTS, Model, metadata, open_model
 from effscope.nn.build import Network, build, digest
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import by_layer, inherit

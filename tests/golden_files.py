@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from effscope.expand import expand
+from effscope.layouts.expand import expand
 from effscope.nn.build import Network, build
 from effscope.spec.layout import Layout
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from effscope.data.sample import DataSet, Sample
-from effscope.expand import expand
-from effscope.families.catalog import layout
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.training.assign import Truth
 

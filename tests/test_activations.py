@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from effscope import api
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError
-from effscope.expand import closing_conv, expand, stages
-from effscope.families.catalog import layout
-from effscope.models import open_model
-from effscope.nn.borrow import borrowed
+from effscope.layouts.expand import closing_conv, expand, stages
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import open_model
 from effscope.nn.build import Network, build
+from effscope.nn.preserved import borrowed
 from effscope.ranking.analyze import rank
 from effscope.ranking.models import rank_model
 from effscope.ranking.moments import Moments

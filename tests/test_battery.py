@@ -13,16 +13,16 @@ from battery.case import Net
 from torch import nn
 from torch.nn import functional as F
 
-from effscope.costing.counters import COUNTERS
-from effscope.costing.crosscheck import TOOLS
-from effscope.costing.estimate import node_costs, total
-from effscope.costing.foreign_laws import FUNCTIONS
 from effscope.costing.laws import Counts
-from effscope.costing.model_cost import coverage, uncounted
+from effscope.costing.model import coverage, uncounted
+from effscope.costing.nodes import node_costs, total
+from effscope.costing.torch_laws import FUNCTIONS
 from effscope.errors import EffscopeError
-from effscope.nn.aten_kinds import KINDS
-from effscope.nn.import_torch import Imported, import_module
-from effscope.nn.quiet import quiet
+from effscope.nn.silenced import quiet
+from effscope.other_counters.run import TOOLS
+from effscope.other_counters.tools import COUNTERS
+from effscope.tracing.aten_kinds import KINDS
+from effscope.tracing.importer import Imported, import_module
 
 BY_NAME = {case.name: case for case in CASES}
 

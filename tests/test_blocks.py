@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from effscope.blocks import stages as stage_blocks
-from effscope.blocks.heads import CLASS_TOWERS, PAIRINGS, class_bias
-from effscope.blocks.table import BLOCKS
-from effscope.blocks.yolox import FORMS
-from effscope.costing.estimate import node_costs, parameters, total
+from effscope.costing.nodes import node_costs, parameters, total
 from effscope.errors import EffscopeError
+from effscope.layouts.blocks import stages as stage_blocks
+from effscope.layouts.blocks.heads import CLASS_TOWERS, PAIRINGS, class_bias
+from effscope.layouts.blocks.table import BLOCKS
+from effscope.layouts.blocks.yolox import FORMS
 from effscope.nn.build import build
 from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import INPUT, Graph, Node

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from effscope.errors import EffscopeError
-from effscope.reporting.board import FOLDER, board
+from effscope.reporting.tensorboard import FOLDER, board
 
 ROWS = ({"epoch": 1.0, "box": 2.0, "lr": 0.1}, {"epoch": 2.0, "box": 1.5, "lr": 0.2, "ap": 0.25, "gap": 0.5})
 

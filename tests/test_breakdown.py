@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from effscope.data.sample import Sample
-from effscope.detect.breakdown import MENDS, breakdown, judge
+from effscope.detect.error_analysis import MENDS, breakdown, judge
 from effscope.detect.evaluate import score
 from effscope.detect.predict import Detections
 from effscope.results import ErrorKind

@@ -15,10 +15,10 @@ from torch import nn
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import layout
-from effscope.models import Model, metadata, open_model
-from effscope.moves import move
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import Model, metadata, open_model
 from effscope.nn.build import Network, build, view
 from effscope.spec.emit import BN_EPS, BN_MOMENTUM
 from effscope.spec.layout import Layout

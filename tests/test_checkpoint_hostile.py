@@ -17,9 +17,9 @@ import pytest
 import torch
 from conftest import TorchZip
 
-from effscope.checkpoint import pickle_reader
+from effscope.checkpoint.pickled import reader
+from effscope.checkpoint.pickled.records import Record
 from effscope.checkpoint.read import read_checkpoint
-from effscope.checkpoint.records import Record
 from effscope.errors import EffscopeError
 
 MAX_SECONDS = 10
@@ -102,11 +102,11 @@ def test_names_that_exist_here_become_records(tmp_path: Path) -> None:
     marker = tmp_path / MARKER
     before = set(sys.modules)
     value = [Calls(zipfile.ZipFile, str(marker), "w"), Path("x"), torch.device("cpu")]
-    loaded = pickle_reader.load_records(pickle.dumps(value, protocol=4))
+    loaded = reader.load_records(pickle.dumps(value, protocol=4))
     assert isinstance(loaded, list) and all(isinstance(part, Record) for part in loaded)
     assert loaded[0].class_name == "zipfile.ZipFile" and loaded[0].args == (str(marker), "w")
     for name in ("torch zeros", "antigravity fly"):
-        unknown = pickle_reader.load_records(b"\x80\x02" + glob(name) + b"K\x03\x85R.")
+        unknown = reader.load_records(b"\x80\x02" + glob(name) + b"K\x03\x85R.")
         assert isinstance(unknown, Record) and unknown.class_name == name.replace(" ", ".")
         assert unknown.args == (3,)
     assert not marker.exists() and set(sys.modules) == before
@@ -135,13 +135,13 @@ TARGETS = {
 def test_build_changes_nothing_of_ours(target: str, state: str) -> None:
     raw = b"\x80\x02" + TARGETS[target] + STATES[state] + b"b."
     try:
-        loaded = pickle_reader.load_records(raw)
+        loaded = reader.load_records(raw)
     except EffscopeError:
         loaded = None
     if isinstance(loaded, Record):
         assert loaded.class_name == "a.A" and callable(loaded.attributes)
-    assert isinstance(pickle_reader.load_records(b"\x80\x02" + TARGETS["ordered"] + b"."), dict)
-    assert pickle_reader.STORAGE_DTYPES["torch.FloatStorage"] == "float32"
+    assert isinstance(reader.load_records(b"\x80\x02" + TARGETS["ordered"] + b"."), dict)
+    assert reader.STORAGE_DTYPES["torch.FloatStorage"] == "float32"
 
 
 def bomb(opening: bytes, doubling: bytes, depth: int) -> bytes:
@@ -193,7 +193,7 @@ def test_absurd_opcodes(torch_zip: TorchZip, monkeypatch: pytest.MonkeyPatch) ->
         assert "which torch.save never writes" in refused(torch_zip(raw)) or raw.startswith(b"(c")
     for raw in (b"\x80\x02", b".", b"\x80\x02h\x00.", b"\x80\x02ta.", b"\x80\x02]Kq0", b"", b"\x80\x63N."):
         assert "damaged" in refused(torch_zip(raw))
-    monkeypatch.setattr("effscope.checkpoint.pickle_policy.MAX_OPCODES", 50)
+    monkeypatch.setattr("effscope.checkpoint.pickled.policy.MAX_OPCODES", 50)
     assert "more than 50 steps" in refused(torch_zip(b"\x80\x02" + b"N0" * 100 + b"N."))
 
 

@@ -142,7 +142,7 @@ def test_every_command_is_walked_and_offered_by_the_package() -> None:
 
 @pytest.mark.parametrize("name", effscope.COMMANDS)
 def test_the_package_offers_the_function_whatever_was_imported_before(name: str) -> None:
-    import effscope.families.catalog
+    import effscope.layouts.zoo.catalog
 
     assert getattr(effscope, name) is getattr(api, name)
 
@@ -239,8 +239,8 @@ def imported(words: list[str], cwd: Path, names: tuple[str, ...] = SLOW) -> Simp
      "cost --scale yolov8n -q", "diff yolov8n yolov10n -q", "zoo -q", "cost nowhere.pt"],
 )  # fmt: skip
 def test_nothing_slow_is_imported(line: str, tmp_path: Path) -> None:
-    from effscope.families.catalog import layout
-    from effscope.layout_yaml import to_yaml
+    from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
+    from effscope.layouts.zoo.catalog import layout
 
     (tmp_path / "m.yaml").write_text(to_yaml(layout("yolov8n")))
     done = imported(line.split(), tmp_path)
@@ -255,8 +255,8 @@ def test_a_table_of_costs_needs_nothing_slow_either(tmp_path: Path) -> None:
 
 
 OTHERS = ("effscope.api.training", "effscope.cli.training", "effscope.results.ranking", "effscope.results.judging",
-          "effscope.reporting.folder", "effscope.layout_yaml", "yaml")  # fmt: skip
-MODELS = ("effscope.models", "effscope.families.catalog")
+          "effscope.reporting.folder", "effscope.layouts.ultralytics_yaml.layout_yaml", "yaml")  # fmt: skip
+MODELS = ("effscope.models.open", "effscope.layouts.zoo.catalog")
 
 
 @pytest.mark.parametrize(
@@ -299,10 +299,10 @@ def test_other_counters_are_shown_explained_and_checked(
 def test_a_difference_nobody_explains_is_a_no(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from effscope.costing import crosscheck
+    from effscope.other_counters import run as tool_runs
 
-    wrong = crosscheck.Tool(lambda module, image: 7, "fvcore")
-    monkeypatch.setitem(crosscheck.TOOLS, "fvcore", wrong)
+    wrong = tool_runs.Tool(lambda module, image: 7, "fvcore")
+    monkeypatch.setitem(tool_runs.TOOLS, "fvcore", wrong)
     assert run(monkeypatch, "cost", "yolov8n", "--check", "--imgsz", "64", "-q") == 1
     said = capsys.readouterr().err
     assert said.startswith("error: yolov8n: not explained: fvcore ")

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from effscope import api
 from effscope.config import LayerCostConfig
-from effscope.costing.estimate import node_costs, total
 from effscope.costing.forms import layer_cost
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, Counts, summed
-from effscope.costing.model_cost import cost, inference_view
+from effscope.costing.model import cost, inference_view
+from effscope.costing.nodes import node_costs, total
 from effscope.costing.roofline import devices
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import ZOO, layout
-from effscope.moves import move
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.reporting.cost_tables import COST_VIEWS, cost_table
 from effscope.reporting.render import fitted
 from effscope.results import Alternative, CostResult

@@ -11,17 +11,17 @@ from golden_files import golden
 from peers_env import ask_for
 from torch import nn
 
-from effscope.costing.comparison import counters
-from effscope.costing.counters import COUNTERS
-from effscope.costing.crosscheck import TOOLS, crosscheck
 from effscope.errors import EffscopeError
-from effscope.expand import expand, outline
-from effscope.families.catalog import ZOO, layout
-from effscope.models import open_model
+from effscope.layouts.expand import expand, outline
+from effscope.layouts.zoo.catalog import ZOO, layout
+from effscope.models.open import open_model
 from effscope.nn.build import build, view
-from effscope.nn.import_torch import import_module
-from effscope.nn.sources import is_fused
+from effscope.other_counters.compare import counters
+from effscope.other_counters.run import TOOLS, crosscheck
+from effscope.other_counters.tools import COUNTERS
 from effscope.results import CountersResult
+from effscope.tracing.importer import import_module
+from effscope.tracing.sources import is_fused
 
 ASKED = ("yolov8n", "yolov8s", "yolov10n")
 FAMILIES = (
@@ -245,7 +245,7 @@ def test_a_tool_that_is_unknown_or_fails_is_said_in_one_line() -> None:
 
 
 def test_tools_that_are_not_there_are_said_not_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    from effscope.costing import crosscheck as module
+    from effscope.other_counters import run as module
 
     network = view(build(expand(layout("yolov8n"))), "decoded")
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "fvcore" else True)

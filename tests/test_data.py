@@ -12,11 +12,11 @@ import pytest
 
 from effscope.config import BUILTIN_SHAPES
 from effscope.data.check import check_listing, decodable, digest_of, fault_lines
-from effscope.data.figures import KINDS
 from effscope.data.load import FORMATS, load
 from effscope.data.read import read_image
 from effscope.data.record import Ledger
 from effscope.data.sample import DataSet
+from effscope.data.shape_outlines import KINDS
 from effscope.data.shapes import ShapesConfig, list_shapes
 from effscope.data.write import write_coco, write_voc, write_yolo
 from effscope.errors import EffscopeError

@@ -10,11 +10,11 @@ from golden_files import with_random_norms
 from torch import nn
 
 from effscope.config import DistilConfig
-from effscope.expand import expand
+from effscope.layouts.expand import expand
 from effscope.nn.build import Network, build, view
-from effscope.nn.distill import Pairs, distil, error_of, normalised_error, record
 from effscope.nn.inherit import inherit
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
+from effscope.training.distill import Pairs, distil, error_of, normalised_error, record
 
 BASE = Layout(
     "made",

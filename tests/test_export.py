@@ -21,12 +21,12 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig
 from effscope.detect.predict import detect
 from effscope.errors import EffscopeError
-from effscope.expand import expand
 from effscope.exporting import onnx_graph
 from effscope.exporting.formats import FORMATS
-from effscope.families.catalog import layout
-from effscope.models import metadata, open_model
-from effscope.moves import move
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import metadata, open_model
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
 from effscope.spec.layout import Layout

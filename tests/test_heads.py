@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from effscope import api
-from effscope.models import open_model
-from effscope.nn.tensor_ops import Attention, Float32Softmax, ScaledAttention, SelfAttention
+from effscope.models.open import open_model
+from effscope.nn.function_modules import Attention, Float32Softmax, ScaledAttention, SelfAttention
 from effscope.ranking.heads import WEIGHTS, Heads, attention_nodes
 
 RANDOM = torch.Generator().manual_seed(0)

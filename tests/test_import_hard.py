@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from effscope.costing.model_cost import cost_graph
+from effscope.costing.model import cost_graph
 from effscope.errors import EffscopeError
-from effscope.nn.import_torch import import_module
-from effscope.nn.rebuild import rebuild
 from effscope.results import CostResult
+from effscope.tracing.importer import import_module
+from effscope.tracing.rebuild import rebuild
 
 SIDE = 16
 SHAPE = (1, 3, SIDE, SIDE)

@@ -15,14 +15,14 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from effscope import api
-from effscope.costing.model_cost import cost_graph
+from effscope.costing.model import cost_graph
 from effscope.errors import EffscopeError
-from effscope.families.published import BACKBONES
-from effscope.model_hubs import open_hub
-from effscope.nn.import_torch import import_module
-from effscope.nn.rebuild import rebuild
+from effscope.layouts.zoo.published import BACKBONES
+from effscope.models.hubs import open_hub
 from effscope.results import CostResult
 from effscope.spec.resolution import resolutions
+from effscope.tracing.importer import import_module
+from effscope.tracing.rebuild import rebuild
 
 QUICK = ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x1_0", "squeezenet1_1", "convnext_tiny"]
 SLOW = [

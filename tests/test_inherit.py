@@ -9,9 +9,9 @@ import torch
 from golden_files import lively
 
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import layout
-from effscope.moves import move
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.nn.inherit import by_layer, inherit, positions
 from effscope.runs import transfer_lines

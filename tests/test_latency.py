@@ -11,20 +11,20 @@ import torch
 from torch import nn
 
 from effscope.config import EvalConfig, LatencyConfig
-from effscope.costing import here, latency, subjects
 from effscope.costing.roofline import device, list_devices
-from effscope.costing.scenes import decoded
-from effscope.costing.timing import WARM_UP, Spread, by_turns, threads
 from effscope.detect.predict import select
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import layout
-from effscope.models import Model, open_model
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import Model, open_model
 from effscope.nn.build import build
 from effscope.reporting.latency_plots import plot_latency
 from effscope.reporting.latency_tables import devices_table, latency_table
 from effscope.reporting.render import to_markdown
 from effscope.results import LatencyResult, LatencyRow
+from effscope.timing import measure, peaks, runnable
+from effscope.timing.clock import WARM_UP, Spread, by_turns, threads
+from effscope.timing.dummy_outputs import decoded
 
 QUICK = LatencyConfig(imgsz=64, device="cpu", rounds=2, objects=(0, 5), typical=5, predict="T4")
 STAGES = [f"stage {k}" for k in range(1, 9)]
@@ -36,9 +36,9 @@ def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """A cache of its own and measurements of no length; holds what was measured."""
     measured: list[str] = []
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(here, "_peak", lambda place, dtype: measured.append(str(dtype)) or 2e9)
-    monkeypatch.setattr(here, "ALONE", -1.0)
-    monkeypatch.setattr(here, "_bandwidth", lambda place: 1e9)
+    monkeypatch.setattr(peaks, "_peak", lambda place, dtype: measured.append(str(dtype)) or 2e9)
+    monkeypatch.setattr(peaks, "ALONE", -1.0)
+    monkeypatch.setattr(peaks, "_bandwidth", lambda place: 1e9)
     return measured
 
 
@@ -58,7 +58,7 @@ class Small(nn.Module):
 def measured() -> LatencyResult:
     names = ("yolov8n", "yolov10n", "torchvision:mobilenet_v3_small")
     models = [*(open_model(name, imgsz=64) for name in names), open_model(Small(), imgsz=64)]
-    return latency.latency(models, QUICK)
+    return measure.latency(models, QUICK)
 
 
 def parts_of(result: LatencyResult, model: str, *kinds: str) -> list[str]:
@@ -119,7 +119,7 @@ def test_everything_is_left_as_it_was() -> None:
     state = {key: value.clone() for key, value in module.state_dict().items()}
     opened = open_model(module, imgsz=64)
     before, random = torch.get_num_threads(), torch.get_rng_state()
-    result = latency.latency([opened], LatencyConfig(**{**vars(QUICK), "threads": 2}))
+    result = measure.latency([opened], LatencyConfig(**{**vars(QUICK), "threads": 2}))
     assert result.threads == 2
     assert torch.get_num_threads() == before
     assert torch.equal(torch.get_rng_state(), random)
@@ -132,7 +132,7 @@ def test_everything_is_left_as_it_was() -> None:
 def test_half_precision_is_measured_on_a_copy() -> None:
     module = Small()
     config = LatencyConfig(**{**vars(QUICK), "dtype": "bfloat16", "predict_dtype": "float16"})
-    result = latency.latency([open_model(module, imgsz=64), open_model("yolov10n")], config)
+    result = measure.latency([open_model(module, imgsz=64), open_model("yolov10n")], config)
     assert (result.dtype, result.predicted_dtype) == ("bfloat16", "float16")
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
 
@@ -147,36 +147,36 @@ class Wide(Small):
 def test_a_dtype_that_does_not_run_is_said() -> None:
     config = LatencyConfig(**{**vars(QUICK), "dtype": "bfloat16", "predict_dtype": "float16"})
     with pytest.raises(EffscopeError, match="Wide does not run in bfloat16 here: ") as error:
-        latency.latency([open_model(Wide(), imgsz=64)], config)
+        measure.latency([open_model(Wide(), imgsz=64)], config)
     assert "\n" not in str(error.value)
 
 
 def test_progress_grows_to_one() -> None:
     told: list[float] = []
-    latency.latency([open_model(Small(), imgsz=64)], QUICK, lambda fraction, text: told.append(fraction))
+    measure.latency([open_model(Small(), imgsz=64)], QUICK, lambda fraction, text: told.append(fraction))
     assert told == sorted(told) and told[-1] == 1.0
 
 
 def test_two_models_of_a_name_are_told_apart() -> None:
-    result = latency.latency([open_model(Small(), imgsz=64), open_model(Small(), imgsz=64)], QUICK)
+    result = measure.latency([open_model(Small(), imgsz=64), open_model(Small(), imgsz=64)], QUICK)
     assert [row.model for row in result.rows] == ["Small", "Small (2)"]
 
 
 def test_onnx_is_timed_in_its_own_runtime() -> None:
     pytest.importorskip("onnxruntime")
     config = LatencyConfig(**{**vars(QUICK), "runtime": "onnx"})
-    result = latency.latency([open_model("yolov10n")], config)
+    result = measure.latency([open_model("yolov10n")], config)
     assert parts_of(result, "yolov10n", "whole", "part") == ["forward"]
     assert all(part.startswith("NMS") for part in parts_of(result, "yolov10n", "post"))
     assert any("ends in top-k" in note for note in result.notes)
     with pytest.raises(EffscopeError, match="can be counted and ranked only"):
-        latency.latency([open_model(Small(), imgsz=64)], config)
+        measure.latency([open_model(Small(), imgsz=64)], config)
 
 
 def test_onnx_that_is_not_installed_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(EffscopeError, match=r'pip install "effscope\[onnx\]"'):
-        latency.latency([open_model("yolov8n")], LatencyConfig(**{**vars(QUICK), "runtime": "onnx"}))
+        measure.latency([open_model("yolov8n")], LatencyConfig(**{**vars(QUICK), "runtime": "onnx"}))
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,13 @@ def test_onnx_that_is_not_installed_is_said_in_one_line(monkeypatch: pytest.Monk
 )
 def test_what_cannot_be_measured_is_said(change: dict[str, object], says: str) -> None:
     with pytest.raises(EffscopeError, match=says):
-        latency.latency([open_model(Small(), imgsz=64)], LatencyConfig(**{**vars(QUICK), **change}))  # type: ignore[arg-type]
+        measure.latency([open_model(Small(), imgsz=64)], LatencyConfig(**{**vars(QUICK), **change}))  # type: ignore[arg-type]
 
 
 def test_bare_tensors_cannot_be_run() -> None:
     opened = Model("tensors", None, traced=open_model(Small(), imgsz=64).traced, imgsz=64, why="only tensors")
     with pytest.raises(EffscopeError, match="tensors: only its tensors are known"):
-        latency.latency([opened], QUICK)
+        measure.latency([opened], QUICK)
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 100, 300])
@@ -224,37 +224,37 @@ def test_a_picture_cannot_hold_more_objects_than_boxes() -> None:
 
 
 def test_a_head_with_few_boxes_is_asked_for_few_objects() -> None:
-    result = latency.latency([open_model("yolov8n")], LatencyConfig(imgsz=64, device="cpu", rounds=1, predict="T4"))
+    result = measure.latency([open_model("yolov8n")], LatencyConfig(imgsz=64, device="cpu", rounds=1, predict="T4"))
     assert not any(", 100 objects" in row.part for row in result.rows)
     assert "yolov8n: its head gives 84 boxes, too few for 100 or 300 objects" in result.notes
 
 
 def test_this_machine_is_measured_once(small_machine: list[str], tmp_path: Path) -> None:
-    first = here.this_machine("cpu", threads=1)
+    first = peaks.this_machine("cpu", threads=1)
     assert (first.peak("float32"), first.bandwidth, first.ridge("float32")) == (2e9, 1e9, 2.0)
-    assert here.this_machine("cpu", threads=1) == first and len(small_machine) == 1
-    assert list((tmp_path / "effscope").iterdir()) == [here.cache_file()]
-    here.this_machine("cpu", threads=2)
-    here.this_machine("cpu", threads=1, dtype="bfloat16")
-    assert len(small_machine) == 3 and len(json.loads(here.cache_file().read_text())) == 3
-    here.this_machine("cpu", threads=1, fresh=True)
+    assert peaks.this_machine("cpu", threads=1) == first and len(small_machine) == 1
+    assert list((tmp_path / "effscope").iterdir()) == [peaks.cache_file()]
+    peaks.this_machine("cpu", threads=2)
+    peaks.this_machine("cpu", threads=1, dtype="bfloat16")
+    assert len(small_machine) == 3 and len(json.loads(peaks.cache_file().read_text())) == 3
+    peaks.this_machine("cpu", threads=1, fresh=True)
     assert len(small_machine) == 4
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '{"a": 3}', "\x00", "KEY"])
 def test_an_unsound_cache_is_measured_again(small_machine: list[str], text: str) -> None:
-    here.this_machine("cpu", threads=1)
-    key = next(iter(json.loads(here.cache_file().read_text())))
-    here.cache_file().write_text(json.dumps({key: {"peak": -1, "bandwidth": 1e9}}) if text == "KEY" else text)
-    assert here.this_machine("cpu", threads=1).peak("float32") == 2e9
+    peaks.this_machine("cpu", threads=1)
+    key = next(iter(json.loads(peaks.cache_file().read_text())))
+    peaks.cache_file().write_text(json.dumps({key: {"peak": -1, "bandwidth": 1e9}}) if text == "KEY" else text)
+    assert peaks.this_machine("cpu", threads=1).peak("float32") == 2e9
     assert len(small_machine) == 2
-    assert key in json.loads(here.cache_file().read_text())
+    assert key in json.loads(peaks.cache_file().read_text())
 
 
 def test_what_others_disturbed_is_not_remembered(small_machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(here, "ALONE", 1e9)
-    assert "while others used it" in here.this_machine("cpu", threads=1).source
-    assert len(small_machine) == 1 and not here.cache_file().exists()
+    monkeypatch.setattr(peaks, "ALONE", 1e9)
+    assert "while others used it" in peaks.this_machine("cpu", threads=1).source
+    assert len(small_machine) == 1 and not peaks.cache_file().exists()
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -262,16 +262,16 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert here.this_machine("cpu", threads=1).bandwidth == 1e9
+    assert peaks.this_machine("cpu", threads=1).bandwidth == 1e9
 
 
 def test_measuring_gives_numbers_and_threads_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(here, "SECONDS", 0.001)
-    monkeypatch.setattr(here, "COPIED_BYTES", 1 << 16)
-    monkeypatch.setitem(here.PROBLEMS, "cpu", here.Problems(16, ((4, 8),), 1 << 14))
+    monkeypatch.setattr(peaks, "SECONDS", 0.001)
+    monkeypatch.setattr(peaks, "COPIED_BYTES", 1 << 16)
+    monkeypatch.setitem(peaks.PROBLEMS, "cpu", peaks.Problems(16, ((4, 8),), 1 << 14))
     before = torch.get_num_threads()
-    found = here.this_machine("cpu", threads=2)
+    found = peaks.this_machine("cpu", threads=2)
     assert found.peak("float32") > 0 and found.bandwidth > 0 and "2 threads" in found.name
     assert torch.get_num_threads() == before
 
@@ -299,7 +299,7 @@ def test_turns_and_spreads() -> None:
 
 def test_the_parts_of_a_pass_are_those_of_a_cost() -> None:
     opened = open_model("yolov8n")
-    named = subjects.parts(opened.outline, opened.graph)
+    named = runnable.parts(opened.outline, opened.graph)
     assert set(named.values()) == set(PARTS)
 
 
@@ -307,7 +307,7 @@ def test_the_search_still_gets_its_times() -> None:
     networks = {name: build(expand(layout(name))) for name in ("yolov8n", "yolov10n")}
     modes = {name: network.training for name, network in networks.items()}
     random = torch.get_rng_state()
-    times = latency.forward_ms(networks, 64, "cpu", rounds=2)
+    times = measure.forward_ms(networks, 64, "cpu", rounds=2)
     assert set(times) == set(networks) and all(ms > 0 for ms in times.values())
     assert {name: network.training for name, network in networks.items()} == modes
     assert torch.equal(torch.get_rng_state(), random)
@@ -316,6 +316,6 @@ def test_the_search_still_gets_its_times() -> None:
 def test_a_wide_spread_is_told() -> None:
     row = LatencyRow("m", "forward", "whole", 10.0, 3.0, 9.0)
     calm = LatencyRow("m", "forward", "whole", 10.0, 1.0, 9.0)
-    assert latency._busy([row], 5)
-    assert not latency._busy([calm], 5)
-    assert latency._busy([calm], 1)
+    assert measure._busy([row], 5)
+    assert not measure._busy([calm], 5)
+    assert measure._busy([calm], 1)

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from effscope import api
 from effscope.config import LayerCostConfig
 from effscope.costing.forms import count_form, graph_of, layer_cost
-from effscope.costing.layers import LAYERS, Form, Layer, conv_layer
+from effscope.costing.layer_families import LAYERS, Form, Layer, conv_layer
 from effscope.errors import EffscopeError
 from effscope.nn.build import build
 from effscope.results import Alternative

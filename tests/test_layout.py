@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effscope.errors import EffscopeError
-from effscope.expand import expand, stages
-from effscope.families.catalog import ZOO, layout
-from effscope.moves import MOVES, move
+from effscope.layouts.expand import expand, stages
+from effscope.layouts.moves import MOVES, move
+from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
 
 CHAIN = (

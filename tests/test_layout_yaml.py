@@ -13,14 +13,14 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from effscope.blocks.table import BLOCKS
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
 from effscope.errors import EffscopeError
-from effscope.families.catalog import ZOO, layout
-from effscope.layout_yaml import from_yaml, open_yaml, read_yaml, same, to_yaml
-from effscope.moves import MOVES, move
+from effscope.layouts.blocks.table import BLOCKS
+from effscope.layouts.moves import MOVES, move
+from effscope.layouts.ultralytics_yaml.layout_yaml import from_yaml, open_yaml, read_yaml, same, to_yaml
+from effscope.layouts.ultralytics_yaml.tables import ACTIVATIONS, FORCED, NAMES, SPELLED, vocabulary
+from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.spelling.tables import ACTIVATIONS, FORCED, NAMES, SPELLED, vocabulary
 
 YOLOV8 = """
 # as Ultralytics spells it, all scales in one file

@@ -15,8 +15,8 @@ from effscope.data.sample import DataSet
 from effscope.detect.bank import load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.errors import EffscopeError, ran_out_of_memory
-from effscope.expand import expand
-from effscope.families.catalog import layout
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build, digest
 from effscope.recipes import Recipe
 from effscope.training.batches import plain_batch

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from effscope.costing.estimate import node_costs
 from effscope.costing.memory import peak_elements
-from effscope.costing.model_cost import cost
-from effscope.expand import expand
-from effscope.families.catalog import layout
+from effscope.costing.model import cost
+from effscope.costing.nodes import node_costs
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import build, view
 from effscope.nn.fuse import deploy
 from effscope.spec.graph import INPUT, Graph, Node

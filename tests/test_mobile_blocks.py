@@ -10,13 +10,13 @@ from test_blocks import Case, graph_of, params_of
 from torch import nn
 from torchvision.models import efficientnet
 
-from effscope.blocks.stages import bottleneck
-from effscope.blocks.table import BLOCKS
-from effscope.costing.estimate import node_costs, parameters
+from effscope.costing.nodes import node_costs, parameters
 from effscope.errors import EffscopeError
-from effscope.expand import expand, stages
-from effscope.families.catalog import layout
-from effscope.families.efficientnet import SIZES, TAPS, from_torchvision_keys
+from effscope.layouts.blocks.stages import bottleneck
+from effscope.layouts.blocks.table import BLOCKS
+from effscope.layouts.expand import expand, stages
+from effscope.layouts.zoo.catalog import layout
+from effscope.layouts.zoo.efficientnet import SIZES, TAPS, from_torchvision_keys
 from effscope.nn.build import build
 from effscope.nn.inherit import load_state
 from effscope.spec.ops import shapes

@@ -13,16 +13,16 @@ from conftest import foreign_class, saved
 from torch import nn
 
 from effscope import api
-from effscope.checkpoint.architecture import layout_of
-from effscope.checkpoint.bare import bare_graph
+from effscope.checkpoint.identify.by_tensors import recognise, same_model
+from effscope.checkpoint.identify.by_tree import layout_of
+from effscope.checkpoint.identify.tensors_only import bare_graph
 from effscope.checkpoint.read import read_checkpoint
-from effscope.checkpoint.recognise import recognise, same_model
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import ZOO, layout
-from effscope.models import open_layout, open_model
-from effscope.moves import move
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import ZOO, layout
+from effscope.models.open import open_layout, open_model
 from effscope.nn.build import build
 from effscope.results import CostResult, TensorsResult
 
@@ -157,7 +157,7 @@ def test_bare_parameters_leave_running_statistics_out() -> None:
     }  # fmt: skip
     graph = bare_graph(state)
     assert {n.op for n in graph.nodes} == {"conv2d", "batchnorm", "linear", "opaque"}
-    from effscope.costing.estimate import parameters
+    from effscope.costing.nodes import parameters
 
     assert parameters(graph) == 4 * 27 + 8 + 25 + 7
 

@@ -8,12 +8,12 @@ from itertools import permutations
 
 import pytest
 
-from effscope.blocks.table import BLOCKS
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
 from effscope.errors import EffscopeError
-from effscope.expand import expand, stages
-from effscope.families.catalog import ZOO, layout
-from effscope.moves import DECOUPLED_FROM, MOVES, move, swap_stage
+from effscope.layouts.blocks.table import BLOCKS
+from effscope.layouts.expand import expand, stages
+from effscope.layouts.moves import DECOUPLED_FROM, MOVES, move, swap_stage
+from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
 from effscope.spec.ops import shapes

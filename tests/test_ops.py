@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from effscope.costing.laws import LAWS, VIEWS_ONLY, count, params
 from effscope.errors import EffscopeError
-from effscope.nn.primitives import BUILDERS
+from effscope.nn.modules import BUILDERS
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.ops import OPS, POINTWISE, Slot, Tensor, shapes
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from peers_env import ask_for
 
-from effscope.checkpoint.architecture import layout_of
+from effscope.checkpoint.identify.by_tensors import identify, same_model
+from effscope.checkpoint.identify.by_tree import layout_of
 from effscope.checkpoint.read import read_checkpoint
-from effscope.checkpoint.recognise import identify, same_model
-from effscope.families.catalog import ZOO
+from effscope.layouts.zoo.catalog import ZOO
 
 MODELS = [
     "yolov8n", "yolov8n-p6", "yolov8n-ghost", "yolov10n", "yolov10m", "yolov3-tiny", "yolov3-spp", "yolov5n", "yolov6n",

@@ -9,8 +9,8 @@ import torch
 from peers_env import ask_for
 
 from effscope.checkpoint.read import read_checkpoint
-from effscope.families.catalog import layout
-from effscope.models import open_model
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import open_model
 
 FILES = {
     "saved": ("model weights", torch.float16),

@@ -19,10 +19,10 @@ from effscope.config import EvalConfig
 from effscope.data.read import decode
 from effscope.detect.letterbox import letterbox, letterboxed
 from effscope.detect.predict import Detections, detect, select
-from effscope.expand import expand
-from effscope.families.catalog import layout
-from effscope.layout_yaml import to_yaml
-from effscope.models import open_model
+from effscope.layouts.expand import expand
+from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
 

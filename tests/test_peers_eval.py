@@ -17,8 +17,8 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.config import TrainConfig
 from effscope.data.sample import DataSet
 from effscope.data.write import write_yolo
-from effscope.families.catalog import layout
-from effscope.models import metadata
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import metadata
 from effscope.recipes import Recipe
 from effscope.training.train import train
 

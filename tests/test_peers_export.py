@@ -14,9 +14,9 @@ from small_detector import CLASSES, coloured_squares
 from effscope import api
 from effscope.checkpoint.write import write_safetensors
 from effscope.data.write import write_yolo
-from effscope.families.catalog import layout
-from effscope.models import metadata
-from effscope.moves import move
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import metadata
 from effscope.spec.layout import Layout
 
 N = len(CLASSES)

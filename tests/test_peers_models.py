@@ -15,13 +15,13 @@ from torch import Tensor
 
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors, write_state_dict
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
 from effscope.data.write import write_yolo
-from effscope.expand import expand
-from effscope.families.catalog import layout
-from effscope.layout_yaml import read_yaml, to_yaml
-from effscope.models import open_model
-from effscope.moves import move, swap_stage
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move, swap_stage
+from effscope.layouts.ultralytics_yaml.layout_yaml import read_yaml, to_yaml
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
 from effscope.spec.layout import Layout

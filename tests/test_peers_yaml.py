@@ -12,14 +12,14 @@ import pytest
 import yaml
 from peers_env import PEERS, ask_for
 
-from effscope.costing.estimate import parameters
+from effscope.costing.nodes import parameters
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import ZOO, layout
-from effscope.layout_yaml import from_yaml, read_yaml, to_yaml
-from effscope.moves import move
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.ultralytics_yaml.layout_yaml import from_yaml, read_yaml, to_yaml
+from effscope.layouts.ultralytics_yaml.tables import OPEN_VOCABULARY, SPELLED
+from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.spec.layout import Layout
-from effscope.spelling.tables import OPEN_VOCABULARY, SPELLED
 
 OTHER_TASKS = ("-seg", "-pose", "-obb", "-cls", "-sem", "-depth")
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from peers_env import ask_for
 
-from effscope.costing.estimate import parameters
-from effscope.expand import expand
-from effscope.families.catalog import ZOO
+from effscope.costing.nodes import parameters
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import ZOO
 from effscope.nn.build import build, view
 from effscope.nn.inherit import load_state
 

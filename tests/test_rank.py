@@ -15,8 +15,8 @@ from torch import nn
 from effscope import api
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError
-from effscope.expand import closing_conv, expand, stages
-from effscope.families.catalog import layout
+from effscope.layouts.expand import closing_conv, expand, stages
+from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import folded_conv
 from effscope.ranking.analyze import rank, take

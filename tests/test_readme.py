@@ -14,9 +14,9 @@ import pytest
 from effscope.checkpoint.write import write_safetensors
 from effscope.data.load import load
 from effscope.data.write import write_yolo
-from effscope.expand import expand
-from effscope.families.catalog import layout
-from effscope.models import metadata
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import metadata
 from effscope.nn.build import build
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torchvision
 
-from effscope.expand import closing_conv, expand, stages
-from effscope.families.catalog import layout
-from effscope.nn.import_torch import import_module
+from effscope.layouts.expand import closing_conv, expand, stages
+from effscope.layouts.zoo.catalog import layout
 from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.resolution import resolutions
+from effscope.tracing.importer import import_module
 
 IMAGE = (1, 3, 224, 224)
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from effscope.costing.estimate import parameters
 from effscope.costing.laws import params
+from effscope.costing.nodes import parameters
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import ZOO, layout
-from effscope.moves import move
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy, folded_conv
 from effscope.spec.emit import Emitter, Value

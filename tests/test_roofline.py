@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from effscope.costing.estimate import NodeCost, node_costs
 from effscope.costing.forms import graph_of
 from effscope.costing.laws import Counts
-from effscope.costing.layers import named_layer
+from effscope.costing.layer_families import named_layer
+from effscope.costing.nodes import NodeCost, node_costs
 from effscope.costing.roofline import (
     ITEM_BYTES,
     PUBLISHED,
@@ -24,8 +24,8 @@ from effscope.costing.roofline import (
     predicted_s,
 )
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import ZOO, layout
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.spec.graph import Graph, Node
 from effscope.spec.rewrite import deploy_form
 

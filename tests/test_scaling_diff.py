@@ -10,11 +10,11 @@ from command_line import run
 
 from effscope import api
 from effscope.config import ScaleConfig
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
 from effscope.costing.scaling import phis, scaled, scaling
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import layout
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import build
 
 

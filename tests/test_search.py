@@ -18,7 +18,7 @@ from effscope.checkpoint.read import read_checkpoint
 from effscope.config import DistilConfig
 from effscope.data.write import write_yolo
 from effscope.errors import EffscopeError, NegativeAnswer
-from effscope.models import open_model
+from effscope.models.open import open_model
 from effscope.results import SearchResult
 from effscope.searching import evaluate as evaluate_module
 from effscope.searching.journal import Journal

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from effscope import terminal
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import layout
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.progress import Parts, duration
 from effscope.terminal import display

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from spectra import kernel, made_of, svd
 
 from effscope.errors import EffscopeError
-from effscope.expand import expand
-from effscope.families.catalog import ZOO, layout
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.nn.build import build
 from effscope.ranking.kernels import every_conv, kernels
 from effscope.ranking.spectrum import Array, Kernel, MapShape

@@ -12,13 +12,13 @@ import torch
 from golden_files import golden, lively
 
 from effscope.config import EvalConfig, TrainConfig
-from effscope.costing.estimate import node_costs, parameters, total
+from effscope.costing.nodes import node_costs, parameters, total
 from effscope.data.load import load
 from effscope.detect.predict import detect
 from effscope.errors import EffscopeError
-from effscope.expand import expand, stages
-from effscope.families.catalog import layout
-from effscope.families.yolox import SCALES, VARIANTS, YOLOX_KEYS, from_yolox_keys
+from effscope.layouts.expand import expand, stages
+from effscope.layouts.zoo.catalog import layout
+from effscope.layouts.zoo.yolox import SCALES, VARIANTS, YOLOX_KEYS, from_yolox_keys
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import load_state

@@ -10,13 +10,13 @@ from golden_files import Row, golden, lively
 from torch.utils.flop_counter import FlopCounterMode
 
 from effscope import api
-from effscope.costing.estimate import node_costs, parameters, total
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
+from effscope.costing.nodes import node_costs, parameters, total
 from effscope.errors import EffscopeError
-from effscope.expand import closing_conv, expand, stages
-from effscope.families.catalog import ZOO, layout
-from effscope.families.yolov10 import ladder
-from effscope.moves import move
+from effscope.layouts.expand import closing_conv, expand, stages
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import ZOO, layout
+from effscope.layouts.zoo.yolov10 import ladder
 from effscope.spec.ops import shapes
 
 EXACT = golden("exact_counts.csv")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from effscope.config import ScaleConfig, check
 from effscope.errors import EffscopeError, NegativeAnswer
-from effscope.models import USUAL_SIZE, open_layout
+from effscope.models.open import USUAL_SIZE, open_layout
 from effscope.progress import Progress, silent
 from effscope.results import CostResult
 from effscope.spec.graph import DECODED
@@ -15,7 +15,7 @@ from effscope.spec.graph import DECODED
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from effscope.models import Model
+    from effscope.models.open import Model
     from effscope.nn.build import Network
     from effscope.results import CountersResult, DiffResult, ScaleResult, TensorsResult, ZooResult
     from effscope.spec.graph import Graph
@@ -46,7 +46,7 @@ def cost(
         NegativeAnswer: strict, and something is not counted.
         EffscopeError: bad input, in one line.
     """
-    from effscope.costing.model_cost import cost_graph, cost_of_tensors  # noqa: PLC0415
+    from effscope.costing.model import cost_graph, cost_of_tensors  # noqa: PLC0415
 
     opened, outline, side = _opened(model, imgsz)
     graph = opened.graph
@@ -81,7 +81,7 @@ def _timed(result: CostResult, graph: Graph, outline: Outline, device: str) -> C
         from effscope.costing.roofline import device as published  # noqa: PLC0415
 
         return with_times(result, graph, outline, published(device))
-    from effscope.costing.here import this_machine  # noqa: PLC0415 - imports torch
+    from effscope.timing.peaks import this_machine  # noqa: PLC0415 - imports torch
 
     return with_times(result, graph, outline, this_machine(dtype=result.dtype), fused=False)
 
@@ -101,7 +101,7 @@ def counters(
     Raises:
         EffscopeError: bad input, in one line; a model of which only tensors are known; no tool that could be run.
     """
-    from effscope.costing.comparison import counters as compared  # noqa: PLC0415
+    from effscope.other_counters.compare import counters as compared  # noqa: PLC0415
 
     opened, outline, side = _opened(model, imgsz)
     graph = opened.graph
@@ -110,7 +110,7 @@ def counters(
     found = compared(graph, outline, side, [counter] if counter else ())
     if not check:
         return found
-    from effscope.costing.crosscheck import crosscheck  # noqa: PLC0415 - imports torch
+    from effscope.other_counters.run import crosscheck  # noqa: PLC0415 - imports torch
 
     return crosscheck(found, opened.module or _inference(opened.network()))
 
@@ -179,6 +179,6 @@ def zoo(pattern: str = "", backbones: bool = False, progress: Progress = silent)
     Raises:
         EffscopeError: no name contains the pattern.
     """
-    from effscope.costing.listing import list_backbones, list_zoo  # noqa: PLC0415
+    from effscope.models.listing import list_backbones, list_zoo  # noqa: PLC0415
 
     return list_backbones(progress) if backbones else list_zoo(pattern, progress)

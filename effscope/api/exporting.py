@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effscope.config import check
-from effscope.models import open_model
+from effscope.models.open import open_model
 
 if TYPE_CHECKING:
     from effscope.results import ExportResult

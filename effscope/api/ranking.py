@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from effscope.config import RankConfig, check
 from effscope.errors import EffscopeError
-from effscope.models import open_model
+from effscope.models.open import open_model
 from effscope.progress import Parts, Progress, Say, silent, unsaid
 
 if TYPE_CHECKING:

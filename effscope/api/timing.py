@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from effscope.config import LatencyConfig, check
 from effscope.errors import EffscopeError
-from effscope.models import USUAL_SIZE, open_model
+from effscope.models.open import USUAL_SIZE, open_model
 from effscope.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def latency(
     Raises:
         EffscopeError: bad input, in one line; a model that cannot be run.
     """
-    from effscope.costing.latency import latency as measured  # noqa: PLC0415 - imports torch
+    from effscope.timing.measure import latency as measured  # noqa: PLC0415 - imports torch
 
     given = [models] if isinstance(models, str) or not isinstance(models, Sequence) else list(models)
     if not given:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from effscope.config import EvalConfig, SearchConfig, TrainConfig, check, settled, to_dict
 from effscope.errors import EffscopeError, unknown
 from effscope.files import make_folder
-from effscope.models import open_model
+from effscope.models.open import open_model
 from effscope.progress import Progress, Say, duration, leads, silent, together, unsaid
 from effscope.results import EvalResult, origin
 
@@ -43,8 +43,8 @@ def train(
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.reporting.board import board  # noqa: PLC0415
     from effscope.reporting.folder import write_train  # noqa: PLC0415
+    from effscope.reporting.tensorboard import board  # noqa: PLC0415
     from effscope.results import TRAIN_RESULT, TrainResult  # noqa: PLC0415
     from effscope.runs import (  # noqa: PLC0415
         TRAIN_STATE,
@@ -125,7 +125,7 @@ def eval(
     """
     from effscope.data.check import check_boxes  # noqa: PLC0415
     from effscope.data.load import load  # noqa: PLC0415
-    from effscope.detect.breakdown import breakdown  # noqa: PLC0415
+    from effscope.detect.error_analysis import breakdown  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
     from effscope.detect.predict import CONVENTIONS  # noqa: PLC0415
     from effscope.detect.resampling import match  # noqa: PLC0415

@@ -10,21 +10,21 @@ from typing import Literal
 import torch
 from safetensors import safe_open
 
-from effscope.checkpoint.archive import TorchArchive
-from effscope.checkpoint.export_archive import ExportArchive, is_export
-from effscope.checkpoint.module_tree import (
+from effscope.checkpoint.file_kind import file_kind
+from effscope.checkpoint.formats.onnx import read_onnx
+from effscope.checkpoint.formats.pt2 import ExportArchive, is_export
+from effscope.checkpoint.formats.torchscript import script_state
+from effscope.checkpoint.pickled.archive import TorchArchive
+from effscope.checkpoint.pickled.module_tree import (
     ModuleReader,
     ModuleRecord,
     Plain,
     is_module,
     without_wrapper,
 )
-from effscope.checkpoint.onnx_file import read_onnx
-from effscope.checkpoint.pickle_policy import shown
-from effscope.checkpoint.pickle_reader import load_records
-from effscope.checkpoint.records import Record, TensorRecord
-from effscope.checkpoint.sniff import file_kind
-from effscope.checkpoint.torchscript import script_state
+from effscope.checkpoint.pickled.policy import shown
+from effscope.checkpoint.pickled.reader import load_records
+from effscope.checkpoint.pickled.records import Record, TensorRecord
 from effscope.errors import EffscopeError
 
 STATE_KEYS = ("ema", "state_dict", "model_state_dict", "model")

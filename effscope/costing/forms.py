@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from effscope.config import LayerCostConfig
-from effscope.costing.estimate import NodeCost, node_costs, total
 from effscope.costing.laws import ITEM_BYTES, Counts
-from effscope.costing.layers import Form, Layer, named_layer
+from effscope.costing.layer_families import Form, Layer, named_layer
+from effscope.costing.nodes import NodeCost, node_costs, total
 from effscope.errors import EffscopeError
 from effscope.results import Alternative, LayerCostResult, origin
 from effscope.spec.emit import Emitter, Value

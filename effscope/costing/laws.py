@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from effscope.costing.foreign_laws import law_of, pairwise, sdpa
+from effscope.costing.torch_laws import law_of, pairwise, sdpa
 from effscope.spec.ops import OPS
 from effscope.spec.shape_rules import Shape
 

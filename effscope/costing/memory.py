@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from effscope.costing.estimate import STORED, NodeCost
 from effscope.costing.laws import VIEWS_ONLY, elements
+from effscope.costing.nodes import STORED, NodeCost
 from effscope.spec.graph import INPUT
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from effscope.costing.estimate import NodeCost, node_costs, operation
-from effscope.costing.model_cost import stage_of
+from effscope.costing.model import stage_of
+from effscope.costing.nodes import NodeCost, node_costs, operation
 from effscope.costing.roofline import Device, Predicted, grouped, predicted
 from effscope.results import CostResult, CostRow
 from effscope.spec.graph import Graph, image_shape

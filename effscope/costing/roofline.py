@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 
-from effscope.costing.estimate import NodeCost
 from effscope.costing.laws import ITEM_BYTES, VIEWS_ONLY
+from effscope.costing.nodes import NodeCost
 from effscope.errors import unknown
 from effscope.results import DeviceRow, DevicesResult, origin
 from effscope.spec.ops import ACTIVATIONS

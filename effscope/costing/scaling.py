@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from effscope.config import IMGSZ_MULTIPLE, ScaleConfig, to_dict
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
 from effscope.errors import EffscopeError
 from effscope.results import ScaleResult, ScaleRow, origin
 from effscope.spec.layout import Layout

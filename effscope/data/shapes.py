@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from effscope.config import BUILTIN_SHAPES
-from effscope.data.figures import KINDS, Outline, blob, stroke
 from effscope.data.record import Ledger, Listing, Record, choose_split
+from effscope.data.shape_outlines import KINDS, Outline, blob, stroke
 from effscope.errors import unknown
 
 N_TRAIN = 480

@@ -11,8 +11,8 @@ from effscope.errors import EffscopeError, unknown
 from effscope.exporting.onnx_graph import write_onnx
 from effscope.exporting.ultralytics_pt import write_ultralytics
 from effscope.files import make_folder, write_text
-from effscope.layout_yaml import to_yaml
-from effscope.models import Model, metadata
+from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
+from effscope.models.open import Model, metadata
 from effscope.nn.build import Network
 from effscope.results import ExportResult, origin
 

@@ -18,8 +18,8 @@ import yaml
 from torch import Tensor
 
 from effscope.files import write_bytes
-from effscope.layout_yaml import to_yaml
-from effscope.models import metadata
+from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
+from effscope.models.open import metadata
 from effscope.spec.layout import Layout
 
 PROTOCOL = 4

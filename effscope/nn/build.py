@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from effscope.errors import EffscopeError
-from effscope.nn.primitives import BUILDERS
+from effscope.nn.modules import BUILDERS
 from effscope.spec.graph import INPUT, Graph, Node
 
 ONE_TO_ONE = "one2one_"

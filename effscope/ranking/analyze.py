@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from effscope.config import RankConfig, to_dict
 from effscope.errors import EffscopeError
-from effscope.nn.borrow import Hook, borrowed
 from effscope.nn.build import Network
+from effscope.nn.preserved import Hook, borrowed
 from effscope.ranking.kernels import Place, kernels, layout_places
 from effscope.ranking.measures import MEASURES, is_spiked, rank_without_top
 from effscope.ranking.moments import Moments

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from effscope.nn.tensor_ops import Attention, Float32Softmax, ScaledAttention, SelfAttention
+from effscope.nn.function_modules import Attention, Float32Softmax, ScaledAttention, SelfAttention
 from effscope.results import HeadUse
 from effscope.spec.graph import Graph
 

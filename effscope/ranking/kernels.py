@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from effscope.errors import EffscopeError
-from effscope.expand import Stage, closing_conv, stages
+from effscope.layouts.expand import Stage, closing_conv, stages
 from effscope.nn.fuse import norm_scale
 from effscope.ranking.spectrum import Array, Kernel
 from effscope.spec.graph import Graph, Node

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError
-from effscope.models import USUAL_SIZE, Model
-from effscope.nn.import_torch import Imported
-from effscope.nn.rebuild import part_paths, rebuild
+from effscope.models.open import USUAL_SIZE, Model
 from effscope.ranking.analyze import Facts, rank_taken, show, take
 from effscope.ranking.heads import Heads, attention_nodes
 from effscope.ranking.kernels import Place, every_conv, layout_places, spatial
 from effscope.results import RankResult
 from effscope.spec.graph import image_shape
 from effscope.spec.resolution import resolutions
+from effscope.tracing.importer import Imported
+from effscope.tracing.rebuild import part_paths, rebuild
 
 
 def rank_model(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from effscope.errors import EffscopeError
 from effscope.files import write_text
-from effscope.frozen import frozen
+from effscope.results.frozen import frozen
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,15 +10,14 @@ from torch import Tensor
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig, RankConfig, SearchConfig, TrainConfig
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
 from effscope.detect.bank import Banks, limited_bank
 from effscope.detect.evaluate import evaluate
 from effscope.errors import EffscopeError, NegativeAnswer
-from effscope.expand import expand, stages
-from effscope.models import Model, metadata
-from effscope.moves import NOT_YET, move, swap_stage
+from effscope.layouts.expand import expand, stages
+from effscope.layouts.moves import NOT_YET, move, swap_stage
+from effscope.models.open import Model, metadata
 from effscope.nn.build import Network, build, raw
-from effscope.nn.distill import Pairs, distil, record
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import Transfer, inherit
 from effscope.nn.precision import pick_device
@@ -30,6 +29,7 @@ from effscope.searching.greedy import Question
 from effscope.searching.journal import Event
 from effscope.spec.layout import Layout
 from effscope.training.batches import plain_batch
+from effscope.training.distill import Pairs, distil, record
 from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
 from effscope.training.train import train

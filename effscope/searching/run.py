@@ -8,13 +8,12 @@ from pathlib import Path
 
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import SearchConfig, to_dict
-from effscope.costing.latency import forward_ms
-from effscope.costing.model_cost import cost
+from effscope.costing.model import cost
 from effscope.detect.bank import Banks
 from effscope.errors import EffscopeError
 from effscope.files import make_folder, write_text
-from effscope.layout_yaml import to_yaml
-from effscope.models import RUN_WEIGHTS, Model, metadata
+from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
+from effscope.models.open import RUN_WEIGHTS, Model, metadata
 from effscope.nn.build import digest
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress, Say, unsaid
@@ -22,6 +21,7 @@ from effscope.results import RankResult, SearchResult, origin
 from effscope.searching.evaluate import WORK, LocalEvaluator
 from effscope.searching.greedy import Question, State, next_trial, replay, step
 from effscope.searching.journal import Event, Journal
+from effscope.timing.measure import forward_ms
 
 JOURNAL = "journal.jsonl"
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from effscope.errors import EffscopeError, unknown
-from effscope.frozen import frozen
+from effscope.results.frozen import frozen
 
 IMAGE = "image"
 """The source id that names the model's input."""

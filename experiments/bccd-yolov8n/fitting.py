@@ -14,14 +14,14 @@ from effscope.config import DistilConfig, EvalConfig
 from effscope.data.load import load
 from effscope.detect.bank import load_bank
 from effscope.detect.evaluate import evaluate
-from effscope.expand import expand, stages
-from effscope.models import open_model
-from effscope.moves import swap_stage
+from effscope.layouts.expand import expand, stages
+from effscope.layouts.moves import swap_stage
+from effscope.models.open import open_model
 from effscope.nn.build import Network, build, view
-from effscope.nn.distill import distil, record
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import inherit
 from effscope.training.batches import plain_batch
+from effscope.training.distill import distil, record
 
 IMGSZ = 256
 BATCH = 16

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from effscope.api import cost
-from effscope.costing.estimate import node_costs, total
-from effscope.costing.model_cost import cost_graph
-from effscope.expand import expand, outline
-from effscope.families.catalog import layout
+from effscope.costing.model import cost_graph
+from effscope.costing.nodes import node_costs, total
+from effscope.layouts.expand import expand, outline
+from effscope.layouts.zoo.catalog import layout
 from effscope.results import version
 
 PEERS = Path(__file__).parents[2] / "tests" / "peers" / ".venv" / "bin" / "python"
@@ -31,8 +31,8 @@ IMAGE = (1, 3, 640, 640)
 INFO = 'from ultralytics import YOLO; YOLO("yolov8s.yaml", verbose=False).info()'
 BUILT = """
 import torch
-from effscope.expand import expand
-from effscope.families.catalog import layout
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import build, view
 module, image = view(build(expand(layout("yolov8s"))), "decoded").eval(), torch.zeros(1, 3, 640, 640)
 """

@@ -25,10 +25,10 @@ from effscope.data.load import load
 from effscope.data.sample import relabelled
 from effscope.detect.bank import Banks, load_bank
 from effscope.detect.evaluate import evaluate
-from effscope.expand import expand
-from effscope.families.catalog import layout
 from effscope.files import write_text
-from effscope.models import metadata
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.open import metadata
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy
 from effscope.recipes import Recipe

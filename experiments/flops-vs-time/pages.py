@@ -12,10 +12,10 @@ from typing import Any
 
 from scipy.stats import kendalltau, spearmanr
 
-from effscope.costing.estimate import node_costs
+from effscope.costing.nodes import node_costs
 from effscope.costing.roofline import device, predicted_s
-from effscope.families.catalog import ZOO
-from effscope.models import open_model
+from effscope.layouts.zoo.catalog import ZOO
+from effscope.models.open import open_model
 from effscope.spec.rewrite import deploy_form
 
 PUBLISHED = Path(__file__).parents[2] / "tests" / "golden" / "yolo_published.csv"

@@ -28,21 +28,21 @@ from pages import SE, Row, page
 from pictures import picture
 from torch import Tensor, nn
 
-from effscope.blocks.mobile import squeeze_excite
-from effscope.costing.estimate import node_costs
 from effscope.costing.forms import graph_of
-from effscope.costing.here import this_machine
-from effscope.costing.layers import Form, named_layer
+from effscope.costing.layer_families import Form, named_layer
+from effscope.costing.nodes import node_costs
 from effscope.costing.roofline import Device, Predicted, predicted
-from effscope.costing.timing import Job, Spread, by_turns, call_ms, threads
 from effscope.files import write_text
-from effscope.models import open_model
+from effscope.layouts.blocks.mobile import squeeze_excite
+from effscope.models.open import open_model
 from effscope.nn.build import build
 from effscope.reporting.render import to_csv
 from effscope.results import version
 from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import Graph
 from effscope.spec.rewrite import deploy_form
+from effscope.timing.clock import Job, Spread, by_turns, call_ms, threads
+from effscope.timing.peaks import this_machine
 
 CELLS = [(c * wide, 2560 // (c // 2)) for wide in (1, 2) for c in (32, 64, 128, 256)]
 """Channels and side of the input map: YOLOv8n's and YOLOv8m's widths at 640 px."""

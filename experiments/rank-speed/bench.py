@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from effscope.config import RankConfig
-from effscope.models import open_model
+from effscope.models.open import open_model
 from effscope.ranking.kernels import every_conv, kernels
 from effscope.ranking.models import rank_model
 from effscope.ranking.thresholds import read_threshold, settled_spectra

@@ -1,0 +1,84 @@
+"""Weights of a `torch.export.save` archive (.pt2): raw numbers beside a JSON table of their shapes. Nothing is run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from effscope.checkpoint.pickled.archive import AGAIN, CheckedZip, check_extent
+from effscope.checkpoint.pickled.policy import shown
+from effscope.checkpoint.pickled.records import StorageRef, TensorRecord
+from effscope.errors import EffscopeError
+
+TABLE = "data/weights/model_weights_config.json"
+MAX_TABLE_BYTES = 64 * 2**20
+
+DTYPES = {
+    1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
+    10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 29: "float8_e4m3fn", 30: "float8_e5m2",
+}  # fmt: skip
+"""Number in the table -> dtype; the numbers are those of torch's export schema."""
+
+
+class ExportArchive(CheckedZip):
+    """An open .pt2 file."""
+
+    def state(self) -> dict[str, Tensor]:
+        """The exported module's parameters and buffers by state-dict key.
+
+        Raises:
+            EffscopeError: the table or a tensor is damaged, or a tensor is not stored as plain numbers.
+        """
+        info = self._entries[f"{self._folder}/{TABLE}"]
+        if info.file_size > MAX_TABLE_BYTES:
+            raise EffscopeError(f"its table of weights has {info.file_size} bytes, more than any model needs")
+        try:
+            rows = json.loads(self._read(info))["config"]
+            return {str(key): self._tensor(str(key), row) for key, row in rows.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise EffscopeError(f"its table of weights is damaged: {AGAIN}") from error
+
+    def _tensor(self, key: str, row: dict[str, Any]) -> Tensor:
+        meta = row["tensor_meta"]
+        if row.get("use_pickle") or meta["dtype"] not in DTYPES:
+            raise EffscopeError(f"{shown(key)} is not stored as plain numbers: export it as a dense tensor")
+        entry = self._entries.get(f"{self._folder}/data/weights/{row['path_name']}")
+        if entry is None:
+            raise EffscopeError(f"the numbers of {shown(key)} are missing: {AGAIN}")
+        dtype: torch.dtype = getattr(torch, DTYPES[meta["dtype"]])
+        data = bytearray(self._read(entry))
+        n = len(data) // dtype.itemsize
+        size, stride = (tuple(int(part["as_int"]) for part in meta[name]) for name in ("sizes", "strides"))
+        offset = int(meta["storage_offset"]["as_int"])
+        check_extent(
+            TensorRecord(StorageRef(key, DTYPES[meta["dtype"]], n), DTYPES[meta["dtype"]], offset, size, stride)
+        )
+        if not n or 0 in size:
+            return torch.empty(size, dtype=dtype)
+        return torch.frombuffer(data, dtype=dtype, count=n).as_strided(size, stride, offset)
+
+    def _find_folder(self) -> str:
+        found = [name.removesuffix(f"/{TABLE}") for name in self._entries if name.endswith(f"/{TABLE}")]
+        if len(found) != 1:
+            raise EffscopeError("it is a zip archive, but not one that torch.export wrote: give the weights file")
+        return found[0]
+
+
+def is_export(path: Path) -> bool:
+    """Whether a zip archive is one of torch.export's. Raises EffscopeError for a damaged one."""
+    with AnyZip(path) as archive:
+        return any(name.endswith(TABLE) for name in archive.names())
+
+
+class AnyZip(CheckedZip):
+    """An archive of any content."""
+
+    def _find_folder(self) -> str:
+        return ""
+
+    def _check_byte_order(self) -> None:
+        """Nothing is read."""

@@ -1,0 +1,163 @@
+"""Which built-in layout, after which moves, a bare state dict belongs to: told from key names and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from effscope.checkpoint.identify.by_tree import layout_of, without_constants
+from effscope.checkpoint.read import Checkpoint
+from effscope.errors import EffscopeError
+from effscope.layouts.blocks.heads import REG_MAX
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import ZOO
+from effscope.layouts.zoo.yolox import from_yolox_keys
+from effscope.spec.emit import BN_EPS
+from effscope.spec.layout import Layer, Layout
+from effscope.spec.ops import owned
+
+State = Mapping[str, Tensor]
+
+LAYER_KEY = re.compile(r"model\.\d+\.")
+YOLOX_KEYS = ("backbone.backbone.", "head.stems.")
+"""How the keys of the YOLOX repository begin."""
+
+SIGNS: dict[str, tuple[str, Callable[[Layer], bool]]] = {
+    "cib-lk": ("m.0.cv1.2.conv1.conv.weight", lambda layer: layer.block == "C2f"),
+    "cib": ("m.0.cv1.4.conv.weight", lambda layer: layer.block == "C2f"),
+    "scdown": ("cv2.conv.weight", lambda layer: layer.block == "Conv"),
+    "nms-free": ("one2one_cv2.0.0.conv.weight", lambda layer: layer.block == "Detect"),
+    "light-head": ("cv3.0.0.0.conv.weight", lambda layer: layer.block == "Detect"),
+}
+"""Move -> the key (below its layer) that shows it was made, and the layers it can show up in."""
+
+
+def _moved(layout: Layout, state: State) -> Layout:
+    for n, layer in enumerate(layout.layers):
+        for name, (sign, applies) in SIGNS.items():
+            if applies(layout.layer(layer.id)) and f"model.{n}.{sign}" in state:
+                with suppress(EffscopeError):  # the key is there for another reason: the layout is another one
+                    layout = move(layout, name, [layer.id])
+    return layout
+
+
+def _classes(layout: Layout, state: State) -> int | None:
+    head = len(layout.layers) - 1
+    for key in ("cv3.0.2.bias", "cls_preds.0.bias", "enc_score_head.bias"):
+        bias = state.get(f"model.{head}.{key}")
+        if bias is not None:
+            return len(bias)
+    return None
+
+
+def _fits(layout: Layout, state: State) -> bool:
+    tensors = {key: t.shape for node in expand(layout).nodes for key, t in owned(node).items()}
+    counters = {key for key in tensors if key.endswith("num_batches_tracked")}
+    if set(tensors) - counters != {k for k in state if not k.endswith("num_batches_tracked")}:
+        return False
+    return all(tuple(state[key].shape) == tuple(tensors[key]) for key in set(tensors) - counters)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint turned out to be: its layout, and its state by that layout's names; or why there is none."""
+
+    layout: Layout | None
+    state: State
+    why: str = ""
+
+
+def identify(checkpoint: Checkpoint) -> Identity:
+    """The layout of a checkpoint, from its module tree if it has one, else from its tensors.
+
+    A tree that is a built-in model's gives that model's layout, in nominal numbers; any other gives the real ones.
+    """
+    state: State = without_constants(checkpoint.state)
+    if not checkpoint.modules or checkpoint.kind == "torchscript":
+        if any(key.startswith(YOLOX_KEYS) for key in state):
+            with suppress(EffscopeError):  # keys of another project that begin alike
+                state = _for_our_pixels(from_yolox_keys(state))
+        layout = recognise(state)
+        if layout is None:
+            state = unfolded(state)
+            layout = recognise(state)
+        if layout is None:
+            return Identity(None, checkpoint.state, "its tensors fit no built-in model")
+        return Identity(layout, state)
+    try:
+        layout = layout_of(checkpoint)
+    except EffscopeError as e:
+        return Identity(None, checkpoint.state, str(e))
+    named = recognise(state)
+    return Identity(named if named and same_model(named, layout) else layout, state)
+
+
+def _for_our_pixels(state: State) -> State:
+    """YOLOX weights, made for BGR in 0-255, for RGB in 0-1: the first convolution sees each pixel's three values."""
+    key = "model.0.conv.conv.weight"
+    weight = state.get(key)
+    if weight is None or weight.dim() != 4 or weight.shape[1] != 12:  # noqa: PLR2004 - four pixels of three values
+        return state
+    pixels = weight.float().reshape(-1, 4, 3, *weight.shape[2:]).flip(2).flatten(1, 2)
+    return {**state, key: 255 * pixels}
+
+
+def unfolded(state: State) -> State:
+    """A deploy form with batch norms again: each biased conv unit `X.conv` gets an `X.bn` that only adds the bias.
+
+    Exported graphs and fused checkpoints have their norms folded; this gives the same function under the names of the
+    trained form. Parallel branches that were merged stay merged: such models are not recognised.
+    """
+    made: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        unit = key.removesuffix(".conv.bias")
+        if unit == key or f"{unit}.conv.weight" not in state or unit.endswith("dfl"):
+            made[key] = tensor
+            continue
+        made[f"{unit}.bn.weight"] = torch.ones_like(tensor)
+        made[f"{unit}.bn.bias"] = tensor
+        made[f"{unit}.bn.running_mean"] = torch.zeros_like(tensor)
+        made[f"{unit}.bn.running_var"] = torch.full_like(tensor, 1 - BN_EPS)
+    head = max((int(key.split(".")[1]) for key in made if LAYER_KEY.match(key)), default=None)
+    if f"model.{head}.cv3.0.2.bias" in made:  # graphs hold the fixed DFL weights as a constant, or not at all
+        bins = torch.arange(REG_MAX, dtype=torch.float32).view(1, REG_MAX, 1, 1)
+        made.setdefault(f"model.{head}.dfl.conv.weight", bins)
+    return made
+
+
+def same_model(a: Layout, b: Layout) -> bool:
+    """Whether two layouts are one model: the same primitives, joined in the same way."""
+    nodes = [[replace(node, layer="") for node in expand(layout).nodes] for layout in (a, b)]
+    return nodes[0] == nodes[1]
+
+
+def recognise(state: State) -> Layout | None:
+    """The layout whose tensors have exactly these names and shapes, or None if no built-in model fits.
+
+    Args:
+        state: state dict with Ultralytics' names (`model.0.conv.weight`); batch counters may be missing.
+    """
+    numbers = [int(key.split(".")[1]) for key in state if LAYER_KEY.match(key)]
+    for make in ZOO.values() if numbers else ():
+        base = make(80)
+        if len(base.layers) != max(numbers) + 1 or not _opens(base, state):
+            continue
+        nc = _classes(base, state)
+        if nc is None:
+            continue
+        layout = _moved(replace(base, nc=nc), state)
+        if _fits(layout, state):
+            return layout
+    return None
+
+
+def _opens(layout: Layout, state: State) -> bool:
+    """Whether the first convolution of the state is as wide as the layout's: the cheap half of the comparison."""
+    first, stem = state.get("model.0.conv.weight"), layout.layers[0]
+    return stem.block != "Conv" or (first is not None and len(first) == layout.scale.channels(stem.args[0]))

@@ -1,0 +1,195 @@
+"""The zip archive that torch.save writes: its pickle and its tensors, with every length checked."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from effscope.checkpoint.pickled.policy import MAX_PICKLE_BYTES, shown
+from effscope.checkpoint.pickled.records import TensorRecord
+from effscope.errors import EffscopeError
+
+MAX_ENTRIES = 200_000
+MAX_RATIO = 200
+MAX_DIMS = 64
+MAX_EXTENT = 2**40
+AGAIN = "download or save it again"
+
+
+class CheckedZip:
+    """An open zip archive whose directory is plausible; use it in a `with` statement.
+
+    Messages of its errors do not name the file: `read_checkpoint` does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the archive and check its directory.
+
+        Args:
+            path: A file that begins as a zip archive.
+
+        Raises:
+            EffscopeError: It is cut, damaged, implausible, or not what the class reads.
+        """
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except Exception as error:  # a damaged zip raises BadZipFile, ValueError, struct.error, ...
+            raise EffscopeError(
+                f"it is a zip archive whose end is missing or damaged, cut at {path.stat().st_size} bytes: "
+                "download or copy it again"
+            ) from error
+        try:
+            self._entries = {info.filename: info for info in self._zip.infolist()}
+            self._check_sizes(path.stat().st_size)
+            self._folder = self._find_folder()
+            self._check_byte_order()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Nothing more than the archive itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    def names(self) -> list[str]:
+        """The entries below the archive's folder."""
+        return [name.removeprefix(f"{self._folder}/") for name in self._entries]
+
+    def _check_sizes(self, n_file_bytes: int) -> None:
+        infos = self._zip.infolist()
+        if len(infos) > MAX_ENTRIES or len(infos) != len(self._entries):
+            raise EffscopeError(f"it is a zip archive with repeated or too many entries: {AGAIN}")
+        if sum(info.compress_size for info in infos) > n_file_bytes:
+            raise EffscopeError(f"it is a zip archive whose entries overlap: {AGAIN}")
+        for info in infos:
+            stored = info.compress_type == zipfile.ZIP_STORED
+            limit = info.compress_size * (1 if stored else MAX_RATIO)
+            if info.file_size > limit:
+                raise EffscopeError(
+                    f"entry {shown(info.filename)} claims {info.file_size} bytes out of {info.compress_size}: "
+                    "it is a zip bomb or damaged, do not use it"
+                )
+
+    def _find_folder(self) -> str:
+        """The one folder that everything lies in."""
+        raise NotImplementedError
+
+    def _check_byte_order(self) -> None:
+        info = self._entries.get(f"{self._folder}/byteorder")
+        if info is not None and self._read(info) != b"little":
+            raise EffscopeError("it was saved on a big-endian machine: re-save it there as safetensors")
+
+    def _read(self, info: zipfile.ZipInfo) -> bytes:
+        try:
+            return self._zip.read(info)
+        except MemoryError:
+            raise
+        except Exception as error:  # bad checksum, bad header, encryption, unknown compression
+            raise EffscopeError(f"entry {shown(info.filename)} is damaged or encrypted: {AGAIN}") from error
+
+
+class TorchArchive(CheckedZip):
+    """A torch zip checkpoint, or a TorchScript archive: a pickle and the storages it names."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the archive; arguments and errors as above."""
+        super().__init__(path)
+        self._storages: dict[str, bytearray] = {}
+
+    @property
+    def is_script(self) -> bool:
+        """Whether torch.jit wrote it: it holds code, which is not read."""
+        return f"{self._folder}/constants.pkl" in self._entries
+
+    def pickle_bytes(self) -> bytes:
+        """The pickle that describes the checkpoint.
+
+        Raises:
+            EffscopeError: It is too large or damaged.
+        """
+        info = self._entries[f"{self._folder}/data.pkl"]
+        if info.file_size > MAX_PICKLE_BYTES:
+            raise EffscopeError(
+                f"its pickle has {info.file_size} bytes, more than the {MAX_PICKLE_BYTES} a checkpoint "
+                "needs: re-save only the state dict"
+            )
+        return self._read(info)
+
+    def tensor(self, record: TensorRecord) -> torch.Tensor:
+        """Build one tensor on the CPU; tensors that share a storage share memory, as in torch.
+
+        Args:
+            record: As read from the pickle; nothing in it is trusted.
+
+        Returns:
+            A tensor of the recorded shape and dtype, without gradient.
+
+        Raises:
+            EffscopeError: It does not lie within its storage.
+        """
+        check_extent(record)
+        storage = record.storage
+        dtype: torch.dtype = getattr(torch, record.dtype)
+        buffer = self._storage(storage.key)
+        if storage.n_elements * dtype.itemsize > len(buffer):
+            raise EffscopeError(
+                f"storage {shown(storage.key)} has {len(buffer)} bytes for {storage.n_elements} numbers of "
+                f"{record.dtype}: the file is damaged, {AGAIN}"
+            )
+        if math.prod(record.size) == 0:
+            return torch.empty(record.size, dtype=dtype)
+        flat = torch.frombuffer(buffer, dtype=dtype, count=storage.n_elements)
+        return flat.as_strided(record.size, record.stride, record.offset)
+
+    def _find_folder(self) -> str:
+        """The one folder that holds data.pkl."""
+        names = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise EffscopeError(
+                "it is a zip archive, but not one that torch.save wrote: unpack it and give the weights file"
+            )
+        return names[0].removesuffix("/data.pkl")
+
+    def _storage(self, key: str) -> bytearray:
+        if key not in self._storages:
+            info = self._entries.get(f"{self._folder}/data/{key}")
+            if info is None:
+                raise EffscopeError(f"the numbers of storage {shown(key)} are missing: {AGAIN}")
+            self._storages[key] = bytearray(self._read(info))
+        return self._storages[key]
+
+
+def check_extent(record: TensorRecord) -> None:
+    """Check that a tensor lies within its storage, by the file's own figures.
+
+    Raises:
+        EffscopeError: It does not.
+    """
+    size, stride = record.size, record.stride
+    if len(size) != len(stride) or len(size) > MAX_DIMS:
+        raise EffscopeError(f"a tensor of {len(size)} dimensions has {len(stride)} strides: {AGAIN}")
+    if any(not 0 <= part <= MAX_EXTENT for part in (*size, *stride, record.offset)):
+        raise EffscopeError(f"a tensor has a negative or absurd shape, stride or offset: {AGAIN}")
+    n_elements = math.prod(size)
+    if math.prod(max(part, 1) for part in size) > MAX_EXTENT:
+        raise EffscopeError(f"a tensor has an absurd shape: {AGAIN}")
+    last = record.offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if n_elements and (n_elements > record.storage.n_elements or last >= record.storage.n_elements):
+        raise EffscopeError(
+            f"a tensor of shape {size} at offset {record.offset} reaches past its storage of "
+            f"{record.storage.n_elements} numbers: {AGAIN}"
+        )

@@ -1,0 +1,262 @@
+"""Layouts as Ultralytics-style YAML, both ways. How that format spells things: `effscope.layouts.ultralytics_yaml`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from effscope.errors import EffscopeError, LayerError
+from effscope.layouts.blocks.heads import without_defaults
+from effscope.layouts.blocks.table import BLOCKS
+from effscope.layouts.expand import expand
+from effscope.layouts.ultralytics_yaml import rows
+from effscope.layouts.ultralytics_yaml.tables import (
+    FORCED,
+    IN_STEP,
+    NAMES,
+    SPELLED,
+    activation_call,
+    detect_written,
+    detection_heads,
+    letter_of,
+    rule_at,
+)
+from effscope.layouts.ultralytics_yaml.text import flow, parsed
+from effscope.layouts.ultralytics_yaml.top import OWN_KEY, UNLIMITED, Top, top_level
+from effscope.spec.graph import Graph
+from effscope.spec.layout import CHANNEL_MULTIPLE, IMAGE, Layer, Layout, Scale
+from effscope.spec.ops import shapes
+
+SMALL_IMAGE = (1, 3, 256, 256)
+"""What a read layout is tried on; Ultralytics runs the same to learn its strides."""
+
+FIRST_LETTER = "n"
+"""Under what a scale without a letter is written where one is needed; no rule is tied to it."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A layout from a file, and one line on the scale it was read at and why."""
+
+    layout: Layout
+    note: str
+
+
+def from_yaml(text: str, name: str = "layout", where: str = "YAML") -> Layout:
+    """A layout from Ultralytics-style YAML text. Layer ids are positions unless the file says others.
+
+    Args:
+        text: the file's content.
+        name: file stem, e.g. `yolov8n`: its letter picks the scale, else the key `scale` does, else the first is taken.
+        where: how errors call the text, normally its path.
+
+    Raises:
+        EffscopeError: not a detection layout; says which line and what the choices are.
+    """
+    return _read(text, name, where).layout
+
+
+def open_yaml(path: Path) -> Read:
+    """The layout in a YAML file and a line on its scale. Raises EffscopeError as `from_yaml`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as e:
+        raise EffscopeError(f"cannot read {path}: {e}") from None
+    return _read(text, path.stem, str(path))
+
+
+def read_yaml(path: Path) -> Layout:
+    """The layout in a YAML file. Raises EffscopeError as `from_yaml`."""
+    return open_yaml(path).layout
+
+
+def _read(text: str, name: str, where: str) -> Read:
+    top = top_level(parsed(text, where), name, where)
+    layers = tuple(rows.layer(top, n) for n in range(len(top.rows)))
+    last = layers[-1].block
+    if not BLOCKS[last].head:
+        heads = ", ".join(detection_heads())
+        raise top.in_layer(len(layers) - 1, f"the last layer is a {last}, no detection head: one of {heads}")
+    layout = _with_own(Layout(name, layers, top.scale, top.nc, top.n_backbone, top.activation), top)
+    _check(layout, top)
+    return Read(layout, top.note)
+
+
+def _with_own(layout: Layout, top: Top) -> Layout:
+    """The layout with the ids, origins and numbers that our own key says."""
+    if top.own is None:
+        return layout
+    match top.own.plain():
+        case dict() as own if set(own) <= set(_own(layout)):
+            said = {**_own(layout), **own}
+        case _:
+            raise top.fault(top.own.line, f"'{OWN_KEY}' takes the keys {', '.join(_own(layout))}")
+    ids, origins = said["ids"], said["origins"]
+    listed = all(isinstance(row, list) and len(row) == len(layout.layers) for row in (ids, origins))
+    whole = all(type(said[key]) is int for key in ("backbone", "multiple"))
+    if not (listed and whole and 0 <= said["backbone"] <= len(layout.layers) and 0 < said["multiple"] <= UNLIMITED):
+        fits = f"'{OWN_KEY}' does not fit the {len(layout.layers)} layers of the file: mend it or delete it"
+        raise top.fault(top.own.line, fits)
+    new = [str(v) for v in ids]
+
+    def renamed(layer: Layer, origin: Any) -> Layer:
+        read = tuple(s if s == IMAGE else new[int(s)] for s in layer.sources)
+        return replace(layer, id=new[int(layer.id)], sources=read, origin=None if origin is None else str(origin))
+
+    layers = tuple(renamed(layer, origin) for layer, origin in zip(layout.layers, origins, strict=True))
+    scale = replace(layout.scale, name=str(said["scale"]), multiple=said["multiple"])
+    try:
+        return replace(layout, layers=layers, scale=scale, n_backbone=said["backbone"])
+    except EffscopeError as e:
+        raise top.fault(top.own.line, e) from None
+
+
+def _own(layout: Layout) -> dict[str, Any]:
+    """What our own key can say, as it is in a layout; a whole number is an id that looks like one."""
+    return {
+        "ids": [_short(layer.id) for layer in layout.layers],
+        "origins": [_short(layer.origin) for layer in layout.layers],
+        "backbone": layout.n_backbone,
+        "scale": layout.scale.name,
+        "multiple": layout.scale.multiple,
+    }
+
+
+def _short(name: str | None) -> str | int | None:
+    return int(name) if name and re.fullmatch(r"0|[1-9][0-9]{0,8}", name) else name
+
+
+def _check(layout: Layout, top: Top) -> None:
+    """Raises EffscopeError, with the line, for layers that cannot be what their writer meant."""
+    try:
+        graph = expand(layout)
+        shapes(graph, SMALL_IMAGE)
+    except LayerError as e:
+        raise top.in_layer(layout.index(e.layer), e.reason) from None
+    for n, layer in enumerate(layout.layers):
+        if not BLOCKS[layer.block].repeats and layout.scale.repeats(layer.repeats) > 1:
+            widths = _copies(graph, layer.id, n)
+            if len(widths) > 1:
+                reads = " and ".join(map(str, widths))
+                raise top.in_layer(n, f"a repeated {layer.block} must keep the channels; its copies read {reads}")
+
+
+def _copies(graph: Graph, layer: str, n: int) -> list[int]:
+    """The channel counts that the copies of a repeated layer read, each once."""
+    first: dict[str, int] = {}
+    for node in graph.in_layer(layer):
+        copy = re.match(rf"model\.{n}\.(\d+)", node.name)
+        if copy and "c_in" in node.args:
+            first.setdefault(copy.group(1), node.args["c_in"])
+    return list(dict.fromkeys(first.values()))
+
+
+def to_yaml(layout: Layout) -> str:
+    """The layout as YAML text that Ultralytics builds: nc, one scale, backbone, head.
+
+    What its rows cannot say (ids that are not positions, origins) stands under the key `effscope`, which Ultralytics
+    passes over: `from_yaml(to_yaml(layout), layout.name)` is the layout.
+
+    Raises:
+        EffscopeError: a layout whose text Ultralytics would build as another model; says what cannot be spelled.
+    """
+    _writable(layout)
+    head, keys = _head(layout)
+    letter = _letter(layout)
+    written = [_row(layout, n, letter, head) for n in range(len(layout.layers))]
+    n_backbone = min(max(layout.n_backbone, 1), len(layout.layers) - 1)
+    plain = replace(layout, n_backbone=n_backbone, scale=replace(layout.scale, name=letter, multiple=CHANNEL_MULTIPLE))
+    plain_ids = list(range(len(layout.layers)))
+    usual = {**_own(plain), "ids": plain_ids, "origins": plain_ids}
+    own = [f"  {key}: {flow(value, nested=True)}" for key, value in _own(layout).items() if value != usual[key]]
+    lines = [
+        f"# {re.sub('[^ -~]', '?', layout.name)}, written by effscope",
+        f"nc: {layout.nc}",
+        *([] if layout.activation == "silu" else [f"activation: {activation_call(layout.activation)}"]),
+        *(f"{key}: {value}" for key, value in keys.items()),
+        *_scale_lines(layout.scale, letter),
+        *([f"{OWN_KEY}:  # what the rows do not say"] if own else []),
+        *own,
+        "backbone:  # [from, repeats, module, args]",
+        *written[:n_backbone],
+        "head:",
+        *written[n_backbone:],
+    ]
+    text = "\n".join(lines) + "\n"
+    if not same(from_yaml(text, layout.name, f"{layout.name} as YAML"), layout):
+        raise EffscopeError(f"{layout.name} cannot be written as YAML: reading it back gives another layout")
+    return text
+
+
+def _writable(layout: Layout) -> None:
+    """Raises EffscopeError for what no row can say."""
+    rounding = replace(layout.scale, multiple=CHANNEL_MULTIPLE)
+    for n, layer in enumerate(layout.layers):
+        place = f"{layout.name}, layer '{layer.id}'"
+        if layer.block not in SPELLED:
+            raise EffscopeError(f"{place} is a {layer.block}: Ultralytics' YAML has no such block; export another form")
+        block = BLOCKS[layer.block]
+        if n and IMAGE in layer.sources:
+            raise EffscopeError(f"{place} reads the image: in YAML only the first row can, put an Identity there")
+        if len(layer.args) > IN_STEP.get(layer.block, len(layer.args)) and layer.block != "Detect":
+            raise EffscopeError(f"{place}: a {layer.block} row has no place for {len(layer.args)} arguments")
+        if block.scaled and layer.args and rounding.channels(layer.args[0]) != layout.scale.channels(layer.args[0]):
+            raise EffscopeError(
+                f"{place} has {layout.scale.channels(layer.args[0])} channels: YAML cannot spell that, Ultralytics "
+                f"rounds widths to multiples of {CHANNEL_MULTIPLE}"
+            )
+
+
+def _head(layout: Layout) -> tuple[str, Mapping[str, Any]]:
+    """Module name of the head, and the top-level keys it needs."""
+    last = layout.layers[-1]
+    if not BLOCKS[last.block].head:
+        raise EffscopeError(f"{layout.name} ends in a {last.block}, no detection head: it cannot be written as YAML")
+    return detect_written(layout, last.args) if last.block == "Detect" else (last.block, {})
+
+
+def _letter(layout: Layout) -> str:
+    """Under what the scale is written: "" for depth_multiple and width_multiple, which say all of a plain scale."""
+    scale = layout.scale
+    tied = letter_of(layout.name) and any(layer.block in FORCED for layer in layout.layers)
+    return scale.name or (FIRST_LETTER if tied or scale.max_channels != UNLIMITED else "")
+
+
+def _scale_lines(scale: Scale, letter: str) -> list[str]:
+    if not letter:
+        return [f"depth_multiple: {flow(scale.depth)}", f"width_multiple: {flow(scale.width)}"]
+    most = ".inf" if scale.max_channels == UNLIMITED else scale.max_channels
+    return ["scales:  # [depth, width, max_channels]",
+            f"  {flow(letter)}: [{flow(scale.depth)}, {flow(scale.width)}, {most}]"]  # fmt: skip
+
+
+def _row(layout: Layout, n: int, letter: str, head: str) -> str:
+    layer = layout.layers[n]
+    block = BLOCKS[layer.block]
+    positions = [-1 if s == IMAGE else layout.index(s) for s in layer.sources]
+    near = positions if block.head else [-1 if p == n - 1 else p for p in positions]
+    module = head if block.head else NAMES.get(layer.block, layer.block)
+    args, rule = layer.args[:1] if layer.block == "Detect" else layer.args, rule_at(layer.block, letter)
+    if rule:
+        args = rule.write(layer.args)
+        if rule.read(args) != layer.args:
+            raise EffscopeError(
+                f"{layout.name}, layer '{layer.id}': at scale {letter} Ultralytics builds every {layer.block} as "
+                f"{list(rule.read(args))}, YAML cannot spell {list(layer.args)}"
+            )
+    listed = ", ".join(flow(arg) for arg in args)
+    source = flow(near if block.many else near[0])
+    return f"  - [{source}, {layer.repeats}, {module}, [{listed}]]  # {n}"
+
+
+def same(a: Layout, b: Layout) -> bool:
+    """Whether two layouts are equal but for spelt-out defaults of their heads."""
+
+    def short(layout: Layout) -> Layout:
+        heads = [layer for layer in layout.layers if layer.block == "Detect"]
+        return layout.swap(replace(layer, args=without_defaults(layer.args)) for layer in heads)
+
+    return short(a) == short(b)

@@ -1,0 +1,195 @@
+"""The top level of a layout file: its keys, its scale, its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from effscope.errors import EffscopeError
+from effscope.layouts.blocks.heads import REG_MAX
+from effscope.layouts.ultralytics_yaml.tables import activation_named, letter_of
+from effscope.layouts.ultralytics_yaml.text import At
+from effscope.spec.layout import Scale
+
+UNLIMITED = Scale().max_channels
+LARGEST = 1 << 20
+"""No number of a file is larger."""
+
+OWN_KEY = "effscope"
+"""Top-level key of what rows cannot say; Ultralytics passes over it."""
+
+READ = ("nc", "scales", "scale", "depth_multiple", "width_multiple", "activation", "end2end", "reg_max", "ch",
+        "channels", OWN_KEY, "backbone", "head")  # fmt: skip
+"""Top-level keys that say something about the model."""
+
+PASSED_OVER = frozenset({
+    "names", "path", "train", "val", "test", "download", "yaml_file", "task", "inplace", "kpt_shape", "text_model",
+    "author", "date", "description", "license", "version", "docs", "stride",
+})  # fmt: skip
+"""Top-level keys that change nothing in a detector's layers."""
+
+ANCHOR_FORM = (
+    "'anchors' make this the anchor form of the YOLOv5 repository, which Ultralytics' reader does not build: "
+    "give effscope its trained .pt file instead"
+)
+
+
+NOTHING = At(None, 0)
+
+
+@dataclass(frozen=True)
+class Top:
+    """What a file says above and around its rows.
+
+    Attributes:
+        where: how errors call the file.
+        scale: the scale picked; its name is "" where the file has only one without a letter.
+        letter: what rules of scales go by: the scale's letter, or that of the file's name.
+        note: one line on the scale and why that one.
+        nc: number of classes.
+        activation: primitive behind the conv units.
+        end2end: a Detect head is given a one-to-one copy.
+        reg_max: bins of a Detect head.
+        n_backbone: how many rows are the backbone.
+        rows: backbone and head.
+        own: what effscope added, None if nothing.
+    """
+
+    where: str
+    scale: Scale
+    letter: str
+    note: str
+    nc: int
+    activation: str
+    end2end: bool
+    reg_max: int
+    n_backbone: int
+    rows: tuple[At, ...]
+    own: At | None
+
+    def fault(self, line: int, text: object) -> EffscopeError:
+        """An error at a line of the file."""
+        return EffscopeError(f"{self.where}, line {line}: {text}")
+
+    def in_layer(self, n: int, text: object) -> EffscopeError:
+        """An error at a row."""
+        return self.fault(self.rows[n].line, f"layer {n}: {text}")
+
+
+def top_level(root: At, name: str, where: str) -> Top:
+    """The top level of a file called `name`. Raises EffscopeError for a key or value that is not understood."""
+    fields = _fields(root, where)
+    scale, letter, note = _scale(fields, name, where)
+    backbone, head = fields["backbone"].value, fields["head"].value
+    return Top(
+        where, scale, letter, note,
+        nc=_whole(fields, "nc", where, None),
+        activation=_activation(fields.get("activation", NOTHING), where),
+        end2end=_flag(fields.get("end2end", NOTHING), "end2end", where),
+        reg_max=_whole(fields, "reg_max", where, REG_MAX),
+        n_backbone=len(backbone),
+        rows=(*backbone, *head),
+        own=fields.get(OWN_KEY),
+    )  # fmt: skip
+
+
+def _activation(field: At, where: str) -> str:
+    if field.value is None:
+        return "silu"
+    try:
+        return activation_named(field.value)
+    except EffscopeError as e:
+        raise EffscopeError(f"{where}, line {field.line}: {e}") from None
+
+
+def _flag(field: At, key: str, where: str) -> bool:
+    if field.value is not None and not isinstance(field.value, bool):
+        raise EffscopeError(f"{where}, line {field.line}: '{key}' must be True or False, got {field.plain()!r:.100}")
+    return bool(field.value)
+
+
+def _fields(top: At, where: str) -> dict[str, At]:
+    """The top-level keys, each of them known."""
+    if not isinstance(top.value, dict) or not all(_rows(top.value.get(part)) for part in ("backbone", "head")):
+        raise EffscopeError(f"{where} is no model layout: it needs the lists 'backbone' and 'head'")
+    fields: dict[str, At] = top.value
+    for key, field in fields.items():
+        if key == "anchors":
+            raise EffscopeError(f"{where}, line {field.line}: {ANCHOR_FORM}")
+        if key not in READ and key not in PASSED_OVER:
+            raise EffscopeError(
+                f"{where}, line {field.line}: effscope does not know what '{key}' changes in the model; "
+                f"it reads {', '.join(READ)}"
+            )
+    for key in ("ch", "channels"):
+        if key in fields and fields[key].value != 3:  # noqa: PLR2004
+            raise EffscopeError(
+                f"{where}, line {fields[key].line}: '{key}' must be 3, effscope's detectors read colour images"
+            )
+    return fields
+
+
+def _rows(field: At | None) -> bool:
+    return field is not None and isinstance(field.value, list) and bool(field.value)
+
+
+def _whole(fields: Mapping[str, At], key: str, where: str, default: int | None) -> int:
+    """A positive whole number of the top level."""
+    if key not in fields:
+        if default is None:
+            raise EffscopeError(f"{where} does not say '{key}', a positive whole number")
+        return default
+    value = fields[key].value
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST:
+        got = f"{fields[key].plain()!r:.100}"
+        raise EffscopeError(f"{where}, line {fields[key].line}: '{key}' must be a positive whole number, got {got}")
+    return value
+
+
+def _scale(fields: Mapping[str, At], name: str, where: str) -> tuple[Scale, str, str]:
+    """The scale that the file has under this name, the letter that rules go by, and a note on the choice."""
+    said = letter_of(name)
+    field = fields.get("scales")
+    if field is None or field.value is None:
+        keys = ("depth_multiple", "width_multiple")
+        depth, width = (_factor(fields[key], key, where) if key in fields else 1.0 for key in keys)
+        return Scale("", depth, width), said, "it has one scale"
+    scales = field.value
+    if not isinstance(scales, dict) or not scales:
+        raise EffscopeError(f"{where}, line {field.line}: 'scales' must map a letter to [depth, width, max_channels]")
+    stated = str(fields["scale"].value) if "scale" in fields else ""
+    if said in scales:
+        letter, why = said, "as its name says"
+    elif stated in scales:
+        letter, why = stated, "as its key 'scale' says"
+    elif said and len(scales) > 1:
+        raise EffscopeError(
+            f"{where}, line {field.line}: the name says scale '{said}', the file has {', '.join(scales)}"
+        )
+    else:
+        letter = next(iter(scales))
+        why = "its only one" if len(scales) == 1 else f"the first of {', '.join(scales)}: its name says none"
+    return _numbers(scales[letter], letter, where), letter, f"scale {letter}, {why}"
+
+
+def _factor(field: At, what: str, where: str) -> float:
+    value = field.value
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < LARGEST:
+        got = f"{field.plain()!r:.100}"
+        raise EffscopeError(f"{where}, line {field.line}: {what} must be a positive number, got {got}")
+    return value
+
+
+def _numbers(field: At, letter: str, where: str) -> Scale:
+    """One line of `scales`: [depth, width, max_channels]; the last may be missing or infinite."""
+    parts = field.value if isinstance(field.value, list) else []
+    most = parts[2].value if len(parts) == 3 else math.inf  # noqa: PLR2004
+    limited = isinstance(most, int | float) and not isinstance(most, bool) and most > 0
+    if len(parts) not in (2, 3) or not (limited or most in (None, "inf")):
+        raise EffscopeError(
+            f"{where}, line {field.line}: scale '{letter}' must be [depth, width, max_channels], three positive "
+            f"numbers; got {field.plain()!r}"
+        )
+    depth, width = (_factor(part, f"scale '{letter}'", where) for part in parts[:2])
+    return Scale(letter, depth, width, int(most) if limited and math.isfinite(most) else UNLIMITED)

@@ -1,0 +1,128 @@
+"""EfficientNet backbones B0-B7 under YOLOv8's neck and head: one layout, real widths.
+
+Source: EfficientNet (arXiv 1905.11946): the table of B0's stages and the compound coefficients, read as numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+from effscope.errors import EffscopeError
+from effscope.layouts.zoo import yolov8
+from effscope.layouts.zoo.describe import Line, described
+from effscope.layouts.zoo.pyramid import pyramid
+from effscope.spec.layout import Layout, Scale
+
+
+class Compound(NamedTuple):
+    """Compound scale of a size, and the scale of the YOLOv8 neck that suits its maps."""
+
+    width: float
+    depth: float
+    neck: str
+
+
+SIZES = {
+    "b0": Compound(1.0, 1.0, "n"),
+    "b1": Compound(1.0, 1.1, "n"),
+    "b2": Compound(1.1, 1.2, "n"),
+    "b3": Compound(1.2, 1.4, "s"),
+    "b4": Compound(1.4, 1.8, "s"),
+    "b5": Compound(1.6, 2.2, "s"),
+    "b6": Compound(1.8, 2.6, "s"),
+    "b7": Compound(2.0, 3.1, "s"),
+}
+
+STEM = 32
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+"""Stages of B0: expansion, kernel side, stride, channels, blocks."""
+
+TAPS = (3, 5, 7)
+"""Stages whose maps a detector reads: the last ones of strides 8, 16 and 32."""
+
+NECK_WIDTHS, NECK_REPEATS = (256, 512, 1024), 3
+"""Nominal, as YOLOv8's neck has them."""
+
+LEAST_SHARE = 0.9
+"""Rounding channels down may take a tenth of them at most."""
+
+
+def rounded(c: float, multiple: int = 8) -> int:
+    """Channels to the nearest multiple, halves up; up also where the nearest is below 90 % of them."""
+    near = max(multiple, int(c + multiple / 2) // multiple * multiple)
+    return near + multiple if near < LEAST_SHARE * c else near
+
+
+def backbone(size: str) -> tuple[Line, ...]:
+    """The stem and the seven stages of a size; the classifier's last pointwise is left out. Line N is stage N."""
+    width, depth, _ = SIZES[size]
+    body: list[Line] = [("Conv", (rounded(STEM * width), 3, 2), 1, ())]
+    for expansion, k, s, c, blocks in STAGES:
+        body.append(("MBStage", (expansion, k, s, rounded(c * width), math.ceil(blocks * depth)), 1, ()))
+    return tuple(body)
+
+
+def efficientnet_yolov8(size: str, nc: int = 80) -> Layout:
+    """EfficientNet B0-B7 ("b0"...) with YOLOv8's neck and head on its maps of strides 8, 16 and 32.
+
+    The neck's widths and depths are YOLOv8-n's up to b2 and YOLOv8-s's from b3; all numbers of the layout are real.
+    """
+    neck_scale = yolov8.SCALES[SIZES[size].neck]
+    repeats = neck_scale.repeats(NECK_REPEATS)
+    body = backbone(size)
+    neck = pyramid(
+        len(body), TAPS, [neck_scale.channels(c) for c in NECK_WIDTHS], lambda c: ("C2f", (c, False), repeats, ())
+    )
+    return described(f"efficientnet-{size}-yolov8", (*body, *neck), Scale(), nc, len(body))
+
+
+UNITS = ("conv", "bn")
+T = TypeVar("T")
+
+
+def from_torchvision_keys(state: Mapping[str, T]) -> dict[str, T]:
+    """The backbone's part of a torchvision EfficientNet's state dict under our names; the rest is left out.
+
+    Names only. Torchvision's b0-b4 have a batch norm epsilon of 1e-5, ours and its b5-b7 have 1e-3: for equal outputs
+    subtract 0.00099 from every `running_var` of b0-b4.
+
+    Raises:
+        EffscopeError: a key of `features` that no EfficientNet has.
+    """
+    kept = {key: value for key, value in state.items() if re.match(r"features\.[0-7]\.", key)}
+    parts = {
+        key: max(int(other.split(".")[4]) for other in kept if other.startswith(f"{_block(key)}."))
+        for key in kept
+        if _block(key)
+    }
+    return {_renamed(key, parts.get(key, 0)): value for key, value in kept.items()}
+
+
+def _block(key: str) -> str:
+    """Path of the inverted residual a key stands in, "" for the stem."""
+    found = re.match(r"features\.[1-7]\.\d+\.block(?=\.\d+\.)", key)
+    return found.group() if found else ""
+
+
+def _renamed(key: str, last: int) -> str:
+    """Our name of a key; `last` is the number of its block's closing pointwise: 3, or 2 where nothing is expanded."""
+    match key.split("."):
+        case ["features", "0", ("0" | "1") as unit, role]:
+            return f"model.0.{UNITS[int(unit)]}.{role}"
+        case ["features", stage, i, "block", part, ("0" | "1") as unit, role]:
+            name = ("project", "se", "depthwise", "expand")[last - int(part)]
+            return f"model.{stage}.{i}.{name}.{UNITS[int(unit)]}.{role}"
+        case ["features", stage, i, "block", _, ("fc1" | "fc2") as layer, role]:
+            return f"model.{stage}.{i}.se.{layer}.{role}"
+    raise EffscopeError(f"'{key}' is no tensor of a torchvision EfficientNet")

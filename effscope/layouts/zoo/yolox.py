@@ -1,0 +1,178 @@
+"""YOLOX, and the slimming study of its nano size: one description, six scales, five variants.
+
+Source: arXiv 2107.08430 and the public repository Megvii-BaseDetection/YOLOX (Apache-2.0), read as numbers. The network
+is fed as any other here, RGB in 0-1; YOLOX's own weights expect BGR in 0-255 (see `from_yolox_keys`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from effscope.errors import EffscopeError
+from effscope.layouts.zoo.describe import Line, described
+from effscope.layouts.zoo.pyramid import pyramid
+from effscope.spec.layout import Layout, Scale
+
+SCALES = {
+    "nano": Scale("nano", 0.33, 0.25),
+    "tiny": Scale("tiny", 0.33, 0.375),
+    "s": Scale("s", 0.33, 0.50),
+    "m": Scale("m", 0.67, 0.75),
+    "l": Scale("l", 1.00, 1.00),
+    "x": Scale("x", 1.33, 1.25),
+}
+WIDTHS, REPEATS = (128, 256, 512, 1024), (3, 9, 9, 3)
+"""Nominal channels and inner blocks of dark2-dark5, the backbone's stages at strides 4-32."""
+
+Kernels = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the spatial convolutions of a model are made (forms: `blocks.yolox.FORMS`).
+
+    Attributes:
+        body_form, neck_form, head_form: of backbone, neck and head.
+        dark2, deeper, neck, head: depthwise kernel sides of dark2, of dark3-dark5, of the neck and of the head.
+        fine: a spatial convolution of stride 2 brings dark2 to dark3's maps; the neck reads both, joined.
+    """
+
+    body_form: str
+    neck_form: str
+    head_form: str
+    dark2: Kernels = (3,)
+    deeper: Kernels = (3,)
+    neck: Kernels = (3,)
+    head: Kernels = (3,)
+    fine: bool = False
+
+
+LARGE, MIXED, MIXED_DARK2 = (7,), (3, 5, 7, 9), (3, 5)
+
+VARIANTS = {
+    "": Variant("separable", "separable", "separable"),
+    "-dwconv-vanilla": Variant("vanilla", "vanilla", "vanilla"),
+    "-dwconv": Variant("lean", "lean", "separable", LARGE, LARGE, LARGE, head=(5,)),
+    "-mixconv": Variant("lean", "separable", "separable", MIXED_DARK2, MIXED),
+    "-fpn-dark2": Variant("separable", "separable", "separable", fine=True),
+    "-final": Variant("lean", "lean", "separable", MIXED_DARK2, MIXED, LARGE, head=(5,), fine=True),
+}
+"""Variants of YOLOX-nano in a slimming study on Pascal VOC, as far as its words and figures tell them.
+
+The study says in words what it changed, not which convolutions. These readings were chosen among those that can be
+said in a sentence, by its parameters and FLOPs: a depthwise convolution stands alone where it keeps the width
+(in the CSP layers and the neck's downsampling), those that change it and the head keep their pointwise. Figures agree
+within 2 %, batch norms counted as the YOLOX repository does (4 operations an element), but for dwconv-vanilla: no such
+reading gives its 0.68 M and 0.83 GFLOPs. With every pointwise half gone, which is what its words say, 0.73 M and 0.81
+GFLOPs remain: all halves together weigh 0.17 M, the study's base and vanilla differ by 0.22 M.
+"""
+
+VOC_CLASSES, DEFAULT_CLASSES = 20, 80
+
+
+FULL = Variant("dense", "dense", "dense")
+"""The sizes above nano."""
+
+
+def _down(c: int, kernels: Kernels, form: str, *sources: int) -> Line:
+    if form == "dense":
+        return ("Conv", (c, *kernels, 2), 1, sources)
+    return ("SpatialConv", (c, kernels, 2, form), 1, sources)
+
+
+def _stage(c: int, repeats: int, shortcut: bool, kernels: Kernels, form: str) -> Line:
+    if form == "dense":
+        return ("C3", (c, shortcut), repeats, ())
+    return ("CSPLayer", (c, shortcut, kernels, form), repeats, ())
+
+
+def lines(v: Variant) -> tuple[tuple[Line, ...], int]:
+    """The description of a variant and the length of its backbone."""
+    body: list[Line] = [("Focus", (64, 3), 1, ())]
+    ends: list[int] = []
+    for n, (c, repeats) in enumerate(zip(WIDTHS, REPEATS, strict=True)):
+        kernels, last = v.deeper if n else v.dark2, c == WIDTHS[-1]
+        body.append(_down(c, kernels, v.body_form, *ends[-1:]))
+        if last:
+            body.append(("SPP", (c, (5, 9, 13)), 1, ()))
+        body.append(_stage(c, repeats, not last, kernels, v.body_form))
+        ends.append(len(body) - 1)
+        if v.fine and n == 1:
+            body += [_down(WIDTHS[0], v.dark2, v.neck_form, ends[0]), ("Concat", (1,), 1, (-1, ends[1]))]
+    taps = [ends[1] + 2 if v.fine else ends[1], *ends[2:]]
+    *neck, (_, _, _, outputs) = pyramid(
+        len(body),
+        taps,
+        WIDTHS[1:],
+        lambda c: _stage(c, 3, False, v.neck, v.neck_form),
+        down=lambda c: _down(c, v.neck, v.neck_form),
+        lateral=True,
+    )
+    return (*body, *neck, ("YOLOXHead", ("nc", v.head, v.head_form), 1, outputs)), len(body)
+
+
+def yolox(size: str, nc: int = 80) -> Layout:
+    """YOLOX in size nano, tiny, s, m, l or x; nano alone is depthwise-separable."""
+    rows, n_backbone = lines(VARIANTS[""] if size == "nano" else FULL)
+    return described(f"yolox-{size}", rows, SCALES[size], nc, n_backbone)
+
+
+def study(variant: str, nc: int = DEFAULT_CLASSES) -> Layout:
+    """A model of the study on YOLOX-nano, by its key in VARIANTS; "" is the study's own base, `yolox-nano-voc`.
+
+    Its classes are Pascal VOC's 20 where `nc` is the zoo's default of 80.
+    """
+    rows, n_backbone = lines(VARIANTS[variant])
+    classes = VOC_CLASSES if nc == DEFAULT_CLASSES else nc
+    return described(f"yolox-nano{variant or '-voc'}", rows, SCALES["nano"], classes, n_backbone)
+
+
+YOLOX_KEYS = (
+    ("backbone.backbone.stem", "model.0"),
+    ("backbone.backbone.dark2.0", "model.1"),
+    ("backbone.backbone.dark2.1", "model.2"),
+    ("backbone.backbone.dark3.0", "model.3"),
+    ("backbone.backbone.dark3.1", "model.4"),
+    ("backbone.backbone.dark4.0", "model.5"),
+    ("backbone.backbone.dark4.1", "model.6"),
+    ("backbone.backbone.dark5.0", "model.7"),
+    ("backbone.backbone.dark5.1", "model.8"),
+    ("backbone.backbone.dark5.2", "model.9"),
+    ("backbone.lateral_conv0", "model.10"),
+    ("backbone.C3_p4", "model.13"),
+    ("backbone.reduce_conv1", "model.14"),
+    ("backbone.C3_p3", "model.17"),
+    ("backbone.bu_conv2", "model.18"),
+    ("backbone.C3_n3", "model.20"),
+    ("backbone.bu_conv1", "model.21"),
+    ("backbone.C3_n4", "model.23"),
+    ("head", "model.24"),
+)
+"""Module paths of the YOLOX repository -> ours, layer by layer."""
+
+NUMBERED = re.compile(r"\.conv([123])\.")
+"""Convolutions of its CSP layers, bottlenecks and SPP; ours are cv1-3."""
+
+T = TypeVar("T")
+
+
+def from_yolox_keys(state: Mapping[str, T]) -> dict[str, T]:
+    """A state dict of the YOLOX repository (`{"model": state}` in its checkpoints) under the names of our layouts.
+
+    Names only: values stay as they are, so the network still expects BGR in 0-255. For RGB in 0-1 multiply
+    `model.0.conv.conv.weight` by 255 and reverse each three of its input channels.
+
+    Raises:
+        EffscopeError: a key that no YOLOX model has.
+    """
+    return {_renamed(key): value for key, value in state.items()}
+
+
+def _renamed(key: str) -> str:
+    for theirs, ours in YOLOX_KEYS:
+        if key.startswith(f"{theirs}."):
+            return ours + NUMBERED.sub(r".cv\1.", key.removeprefix(theirs))
+    raise EffscopeError(f"'{key}' is no tensor of a YOLOX model: its keys begin with 'backbone.' and 'head.'")

@@ -1,0 +1,117 @@
+"""Models of other packages by name, with fresh weights: `torchvision:NAME`, `timm:NAME`. Nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import torch
+from torch import nn
+
+from effscope.errors import EffscopeError
+from effscope.spec.graph import image_shape
+from effscope.tracing.importer import Imported, import_module
+
+USUAL_SIZE = 224
+SIZES = {"inception_v3": 299}
+"""torchvision models made for another side, px."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A package that makes models: their names, one model, and the side in px it is made for."""
+
+    names: Callable[[], list[str]]
+    make: Callable[[str], nn.Module]
+    size: Callable[[str, nn.Module], int]
+
+
+def _torchvision_names() -> list[str]:
+    from torchvision.models import list_models  # noqa: PLC0415 - slow import
+
+    return list(list_models())
+
+
+def _torchvision_model(name: str) -> nn.Module:
+    from torchvision.models import get_model  # noqa: PLC0415
+
+    try:
+        made: nn.Module = get_model(name, weights=None, weights_backbone=None)
+    except (TypeError, ValueError):  # a classifier has no backbone to load
+        made = get_model(name, weights=None)
+    return made
+
+
+def _timm_names() -> list[str]:
+    try:
+        import timm  # noqa: PLC0415 - optional
+    except ImportError:
+        raise EffscopeError('timm is not installed: pip install "effscope[timm]"') from None
+    return list(timm.list_models())
+
+
+def _timm_model(name: str) -> nn.Module:
+    import timm  # noqa: PLC0415
+
+    made: nn.Module = timm.create_model(name, pretrained=False)
+    return made
+
+
+def _timm_size(name: str, module: nn.Module) -> int:
+    facts = getattr(module, "default_cfg", None) or {}
+    return int(facts.get("input_size", (3, USUAL_SIZE, USUAL_SIZE))[-1])
+
+
+HUBS: dict[str, Hub] = {
+    "torchvision": Hub(_torchvision_names, _torchvision_model, lambda name, module: SIZES.get(name, USUAL_SIZE)),
+    "timm": Hub(_timm_names, _timm_model, _timm_size),
+}
+"""Prefix of MODEL -> the package."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model of a hub: the module that was traced (a detector's backbone where the whole cannot be), and its trace."""
+
+    module: nn.Module
+    imported: Imported
+    imgsz: int
+    note: str = ""
+
+
+def open_hub(model: str, imgsz: int | None = None, seed: int = 0) -> Opened:
+    """Make and trace a model.
+
+    Args:
+        model: `torchvision:resnet50`, `timm:ghostnet_100`.
+        imgsz: side in px; by default what the model is made for.
+        seed: its weights depend on nothing else; the global random state is left as it was.
+
+    Raises:
+        EffscopeError: an unknown package or name, a package that is not installed, a model that cannot be traced.
+    """
+    prefix, _, name = model.partition(":")
+    hub = HUBS[prefix]
+    names = hub.names()
+    if name not in names:
+        near = get_close_matches(name, names, n=4)
+        meant = f"; did you mean {', '.join(near)}?" if near else ""
+        raise EffscopeError(f"{prefix} has no model '{name}'{meant}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = hub.make(name).eval()
+    side = imgsz or hub.size(name, module)
+    return _traced(module, model, side)
+
+
+def _traced(module: nn.Module, name: str, side: int) -> Opened:
+    shape = image_shape(side)
+    try:
+        return Opened(module, import_module(module, shape, name), side)
+    except EffscopeError:
+        backbone = getattr(module, "backbone", None)
+        if not isinstance(backbone, nn.Module):
+            raise
+    imported = import_module(backbone, shape, name)
+    return Opened(backbone, imported, side, "its backbone alone: the whole detector cannot be traced")

@@ -1,0 +1,68 @@
+"""What other tools say of a model, term by term from what is counted here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from effscope.costing.model import inference_view, uncounted
+from effscope.costing.nodes import NodeCost, node_costs, operation
+from effscope.other_counters.tools import COUNTERS, counter
+from effscope.results import CounterRow, CountersResult, CounterTerm, origin
+from effscope.spec.graph import Graph, image_shape
+from effscope.spec.outline import Outline
+
+NOT_RUN, ALSO_RUN = "merged or folded away", "of another head, which runs too"
+"""Why a node is in one form only."""
+
+
+def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = ()) -> CountersResult:
+    """A model's number in other tools, and the terms that lead there from its multiply-adds.
+
+    Args:
+        graph: what is counted.
+        outline: how it is called.
+        imgsz: side of the image in px.
+        names: keys of `COUNTERS`; all of them unless given.
+
+    Raises:
+        EffscopeError: a tool effscope does not know.
+    """
+    tools = {name: counter(name, detector=bool(outline.heads)) for name in names or COUNTERS}
+    image = image_shape(imgsz)
+    known = {row.node.name: row for row in node_costs(graph, image)}
+    ours = node_costs(inference_view(graph), image, known)
+    macs = sum(row.counts.macs for row in ours)
+    rows, terms = [], []
+    for name, tool in tools.items():
+        theirs = node_costs(tool.of(graph), image, known)
+        told = {row.node.name: tool.count(row) for row in theirs}
+        count = sum(n for n, _ in told.values())
+        rows.append(CounterRow(name, tool.unit, count, tool.per_mac * macs, tool.about))
+        terms += _terms(name, tool.per_mac, ours, theirs, told)
+    return CountersResult(
+        outline.model,
+        imgsz,
+        macs,
+        tuple(rows),
+        tuple(terms),
+        origin({"imgsz": imgsz}, outline.digest),
+        outline.notes,
+        uncounted(ours),
+    )
+
+
+def _terms(
+    name: str, per_mac: int, ours: list[NodeCost], theirs: list[NodeCost], told: Mapping[str, tuple[int, str]]
+) -> list[CounterTerm]:
+    """Every operation the tool counts otherwise than as its multiply-adds, the same reasons added up."""
+    here = {row.node.name: per_mac * row.counts.macs for row in ours}
+    found: dict[tuple[str, str], list[int]] = {}
+    for row in {row.node.name: row for row in (*ours, *theirs)}.values():
+        count, says = told.get(row.node.name, (0, NOT_RUN))
+        if row.node.name not in here and count == per_mac * row.counts.macs:
+            says = ALSO_RUN
+        difference = count - here.get(row.node.name, 0)
+        if difference:
+            found.setdefault((operation(row), says), []).append(difference)
+    terms = [CounterTerm(name, op, says, len(parts), sum(parts)) for (op, says), parts in found.items()]
+    return sorted(terms, key=lambda term: -abs(term.difference))

@@ -1,1 +1,0 @@
-"""How Ultralytics' YAML says a layout."""

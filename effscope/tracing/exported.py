@@ -1,0 +1,120 @@
+"""A torch module through torch.export: quietly, on a stand-in, so that the module itself is never touched."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from effscope.errors import EffscopeError
+from effscope.nn.silenced import quiet
+from effscope.tracing.aten_map import ATEN
+from effscope.tracing.calls import target_name
+
+REASON_LENGTH = 160
+SAME_AT_INFERENCE = frozenset({"dropout", "feature_dropout", "alpha_dropout"})
+"""They give their input itself, which their schema does not say."""
+
+
+def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
+    """The program of a module in eval mode on an image of a shape (batch, channels, height, width).
+
+    What is traced is a copy that shares the parameters and has none of the user's hooks; a module that cannot be
+    copied is traced itself and put back into its mode. Weights are never read: tracing works on shapes.
+
+    Raises:
+        EffscopeError: torch.export cannot trace it, with its reason in one line.
+    """
+    first = next((p for p in module.parameters()), torch.zeros(()))
+    dtype = first.dtype if first.is_floating_point() else torch.float32
+    with quiet(), _in_parts():
+        image = torch.zeros(shape, device=first.device, dtype=dtype)
+        traced = _stand_in(module)
+        try:
+            with _in_eval_mode(traced):
+                program = torch.export.export(traced, (image,), strict=False)
+                return program.run_decompositions({}) if _writes_into_views(program.graph) else program
+        except Exception as e:  # torch.export raises whatever the module's own code and dynamo raise
+            lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+            reason = lines[0][:REASON_LENGTH] if lines else type(e).__name__
+            raise EffscopeError(f"{name} cannot be traced by torch.export at {shape}: {reason}") from e
+
+
+@contextmanager
+def _in_parts() -> Iterator[None]:
+    """Attention traced in its parts."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _stand_in(module: nn.Module) -> nn.Module:
+    """A copy with the same parameters; torch's own hooks (weight norm) stay, those of the user do not run."""
+    shared: dict[int, Any] = {id(p): p for p in module.parameters()}
+    for part in module.modules():
+        shared |= {id(value): value for value in vars(part).values() if isinstance(value, Tensor)}
+    try:
+        twin = copy.deepcopy(module, shared)
+    except Exception:  # the user's attributes may refuse in any way
+        return module
+    for part in twin.modules():
+        for hooks in (part._forward_hooks, part._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if not _is_torchs(hook)]:
+                del hooks[key]
+    return twin
+
+
+def _is_torchs(hook: Any) -> bool:
+    return str(getattr(hook, "__module__", "")).partition(".")[0] == "torch"
+
+
+def _writes_into_views(graph: fx.Graph) -> bool:
+    """Whether the program must be rewritten without in-place operations: one that becomes a primitive, so no longer
+    writes, has its memory read under another name afterwards; or parts of the program are wrapped (no_grad, autocast).
+    """
+    place = {node: n for n, node in enumerate(graph.nodes)}
+    memory: dict[fx.Node, fx.Node] = {}
+    names: dict[fx.Node, list[fx.Node]] = defaultdict(list)
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            return True
+        source, writes = _shares_memory_with(node)
+        root = memory[node] = memory.get(source, source) if source is not None else node
+        if writes and source is not None and target_name(node.target) in ATEN:
+            others = [other for other in (root, *names[root]) if other is not source]
+            if any(place[user] > place[node] for other in others for user in other.users):
+                return True
+        names[root].append(node)
+    return False
+
+
+def _shares_memory_with(node: fx.Node) -> tuple[fx.Node | None, bool]:
+    """The argument whose memory the result has, and whether it is written to."""
+    if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
+        return None, False
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return node.args[0], False
+    first = node.target._schema.arguments[0]
+    if first.alias_info is None:
+        same = target_name(node.target).partition(".")[0] in SAME_AT_INFERENCE
+        return (node.args[0] if same else None), False
+    return node.args[0], first.alias_info.is_write
