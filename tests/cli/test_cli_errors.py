@@ -1,0 +1,119 @@
+"""What the command line says when something is wrong: one line, and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command_line import run
+
+from effscope import __main__ as entry
+from effscope import api
+from effscope.errors import EffscopeError, NegativeAnswer
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (EffscopeError("m.pt: not a model: give another"), 2, "error: m.pt: not a model: give another\n"),
+        (NegativeAnswer("the base has not learned"), 1, "error: the base has not learned\n"),
+        (KeyboardInterrupt(), 130, "\ninterrupted; what is finished is kept"),
+    ],
+)
+def test_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "search", fail)
+    assert run(monkeypatch, "search") == code
+    assert capsys.readouterr().err.startswith(said)
+    assert run(monkeypatch, "search", "-q") == code
+    if isinstance(error, EffscopeError):
+        monkeypatch.setattr(sys, "argv", ["effscope", "search", "--debug"])
+        with pytest.raises(type(error)):
+            entry.main()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("cost nowhere.pt", "nowhere.pt"),
+        ("cost yolov9q", "yolov9"),
+        ("cost torchvision:resnet5", "resnet50"),
+        ("export yolov8n --to tflite", "onnx"),
+        ("zoo yolo99", "effscope zoo"),
+        ("cost", "--layer"),
+        ("cost yolov8n --layer conv3x3", "one of them"),
+        ("cost yolov8n --by colour", "layer, stage, op"),
+        ("cost yolov8n --imgsz 0", "--imgsz"),
+        ("cost yolov8n --imgsz 33", "imgsz"),
+        ("cost yolov8n --imgsz many", "--imgsz"),
+        ("cost --layer pool3x3", "conv3x3"),
+        ("cost --layer conv2x2", "odd"),
+        ("cost --layer conv3x3 --cin 0", "--cin"),
+        ("cost --layer conv3x3 --cout -1", "--cout"),
+        ("cost --layer conv3x3 --stride 0", "--stride"),
+        ("cost --layer conv3x3 --size 0", "--size"),
+        ("cost .", "folder"),
+        ("rank", "MODEL"),
+        ("rank yolov8n --at top", "stage, block"),
+        ("rank yolov8n --threshold 2", "between 0 and 1"),
+        ("rank nowhere", "nowhere"),
+        ("eval yolov8n --data builtin:shapes", "no weights"),
+        ("eval yolov8n", "--data"),
+        ("search --rule luck", "margin, paper"),
+        ("search --move prune", "cib, cib-lk"),
+        ("search --epochs 0", "--epochs"),
+        ("search --margin 3", "--margin"),
+        ("train nowhere", "nowhere"),
+        ("train yolov8n --data nowhere", "nowhere"),
+        ("train yolov8n --batch 0", "--batch"),
+        ("fly", "fly"),
+        ("zoo --speed 3", "--speed"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert named in err
+    assert list(tmp_path.iterdir()) == []
+
+
+NO_MODELS = {"a.pt": b"", "b.pt": b"PK\x03\x04", "c.yaml": b"a: [", "d.yaml": b"nc: 3",
+             "e.safetensors": b"\x08" + b"\0" * 20, "f.yaml": b"\xff\xfe", "g.txt": b"x", "h.yaml": b"",
+             "i.yaml": b"backbone: []\nhead: []\n"}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["cost", "rank"])
+@pytest.mark.parametrize("name", NO_MODELS)
+def test_files_that_are_no_models_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, command: str
+) -> None:
+    (tmp_path / name).write_bytes(NO_MODELS[name])
+    assert run(monkeypatch, command, str(tmp_path / name)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert name in err
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--out"])
+def test_places_that_cannot_be_written_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    place = tmp_path / ("file" if option == "--out" else "folder")
+    assert run(monkeypatch, "cost", "yolov8n", "-q", option, str(place)) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "kept"

@@ -1,0 +1,352 @@
+"""Every block of the table: its law against the built module, shapes and FLOPs against torch, published formulas."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.graphs import Case, graph_of, params_of
+from torch.utils.flop_counter import FlopCounterMode
+
+from effscope.costing.nodes import node_costs, parameters, total
+from effscope.errors import EffscopeError
+from effscope.layouts.blocks import stages as stage_blocks
+from effscope.layouts.blocks.heads import CLASS_TOWERS, PAIRINGS, class_bias
+from effscope.layouts.blocks.table import BLOCKS
+from effscope.layouts.blocks.yolox import FORMS
+from effscope.nn.build import build
+from effscope.spec.emit import Emitter, Value
+from effscope.spec.graph import INPUT
+from effscope.spec.ops import shapes
+
+SIDE = 32
+WIDTHS = st.integers(2, 12)
+FLAG = st.booleans()
+ODD = st.sampled_from([1, 3, 5])
+
+
+def cases(strides: st.SearchStrategy[tuple[int, ...]] | None = None, **args: st.SearchStrategy[Any]) -> Any:
+    return st.builds(Case, WIDTHS, st.fixed_dictionaries(args), st.just((1,)) if strides is None else strides)
+
+
+def chained(c: int) -> tuple[tuple[Any, ...], ...]:
+    """An inverted residual as a row of primitives."""
+    return (
+        ("conv2d", "layers.0.c", 3 * c, (1, 1), (1, 1), (0, 0), (1, 1), 1, False),
+        ("batchnorm", "layers.0.bn", 1e-5, 0.1),
+        ("hardswish", "layers.0.act"),
+        ("maxpool", "pool", 3, 1, 1),
+        ("conv2d", "layers.1.c", 3 * c, (3, 3), (1, 1), (1, 1), (1, 1), 3 * c, False),
+        ("conv2d", "layers.2", c, (1, 1), (1, 1), (0, 0), (1, 1), 1, True),
+    )
+
+
+def towers(c_out: int) -> tuple[Any, ...]:
+    """One tower of a level."""
+    unit = ("conv2d", "0.conv", 6, (1, 1), (1, 1), (0, 0), (1, 1), 1, False)
+    return (unit, ("silu", "0.act"), ("conv2d", "1", c_out, (1, 1), (1, 1), (0, 0), (1, 1), 1, True))
+
+
+EVEN = st.integers(1, 5).map(lambda n: 2 * n)
+N = st.integers(0, 2)
+QUADS = st.integers(1, 4).map(lambda n: 4 * n)
+ACT = st.sampled_from([True, False, "relu", "leaky_relu"])
+CSP: dict[str, Any] = {
+    "c_out": EVEN, "n": N, "shortcut": FLAG, "groups": st.just(1), "expansion": st.sampled_from([0.5, 1.0]),
+}  # fmt: skip
+
+
+def kept(c: st.SearchStrategy[int], **args: st.SearchStrategy[Any]) -> Any:
+    """Calls of blocks that keep their channels."""
+    made = st.tuples(c, st.fixed_dictionaries(args))
+    return made.map(lambda t: Case(t[0], {"c_out": t[0], **t[1]}))
+
+
+def hg_block(c_mid: int, c_out: int, k: int, n: int, light: bool, shortcut: bool) -> Case:
+    args = {"c_mid": c_mid, "c_out": c_out, "k": k, "n": n, "light": light, "shortcut": shortcut}
+    return Case(c_out if shortcut else 3, args)
+
+
+CASES: dict[str, st.SearchStrategy[Case]] = {
+    "Conv": cases(
+        c_out=WIDTHS,
+        k=ODD,
+        s=st.integers(1, 3),
+        p=st.sampled_from([None, 1]),
+        groups=st.just(1),
+        d=st.integers(1, 2),
+        act=ACT,
+    ),
+    "DWConv": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 2), d=st.just(1), act=ACT),
+    "LightConv": cases(c_out=WIDTHS, k=ODD, act=ACT),
+    "Focus": cases(c_out=WIDTHS, k=ODD, s=st.just(1), p=st.none(), groups=st.just(1), act=ACT),
+    "GhostConv": cases(c_out=EVEN, k=ODD, s=st.integers(1, 2), groups=st.just(1), act=ACT),
+    "SCDown": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 3)),
+    "AConv": cases(c_out=WIDTHS),
+    "ADown": cases(c_out=EVEN),
+    "ConvTranspose": cases(c_out=WIDTHS, k=st.just(2), s=st.just(2), p=st.just(0)),
+    "ConvTranspose2d": cases(c_out=WIDTHS, k=st.integers(2, 3), s=st.just(2), p=st.integers(0, 1)),
+    "MaxPool2d": cases(k=st.integers(2, 3), s=st.sampled_from([None, 1, 2]), p=st.integers(0, 1)),
+    "ZeroPad2d": cases(sides=st.tuples(*[st.integers(0, 2)] * 4)),
+    "Identity": cases(),
+    "Upsample": cases(size=st.none(), scale=st.integers(1, 3), mode=st.sampled_from(["nearest", "bilinear"])),
+    "Concat": cases(st.integers(1, 3).map(lambda n: (1,) * n), dim=st.just(1)),
+    "CBLinear": cases(widths=st.lists(WIDTHS, min_size=1, max_size=3).map(tuple), k=ODD, s=st.integers(1, 2)),
+    "CBFuse": cases(st.just((2, 1, 1)), picks=st.just((0, 0))),
+    "Bottleneck": cases(c_out=EVEN, shortcut=FLAG, groups=st.just(1), expansion=st.just(0.5)),
+    "GhostBottleneck": st.one_of(kept(st.just(8), k=ODD, s=st.just(1)), cases(c_out=st.just(8), k=ODD, s=st.just(2))),
+    "C1": cases(c_out=WIDTHS, n=N),
+    "C2": cases(**CSP),
+    "C2f": cases(**CSP),
+    "C2fCIB": cases(c_out=WIDTHS, n=st.integers(0, 2), shortcut=FLAG, large_kernel=FLAG),
+    "C3": cases(**CSP),
+    "C3x": cases(**CSP),
+    "C3Ghost": cases(**CSP | {"c_out": st.just(8), "expansion": st.just(0.5)}),
+    "C3k2": cases(
+        c_out=st.just(16), n=N, c3k=FLAG, expansion=st.just(0.5), attention=FLAG, groups=st.just(1), shortcut=FLAG
+    ),
+    "A2C2f": st.builds(
+        lambda n, attention, area, residual: Case(
+            64,
+            {
+                "c_out": 64,
+                "n": n,
+                "attention": attention,
+                "area": area,
+                "residual": residual,
+                "mlp_ratio": 1.2,
+                "expansion": 0.5,
+                "groups": 1,
+                "shortcut": True,
+            },
+        ),
+        N,
+        FLAG,
+        st.sampled_from([1, 4]),
+        FLAG,
+    ),
+    "RepC3": cases(c_out=EVEN, n=N, expansion=st.sampled_from([0.5, 1.0])),
+    "RepNCSPELAN4": cases(c_out=WIDTHS, c_split=EVEN, c_part=EVEN, depth=N),
+    "ELAN1": cases(c_out=WIDTHS, c_split=EVEN, c_part=WIDTHS),
+    "HGStem": cases(c_mid=EVEN, c_out=WIDTHS),
+    "HGBlock": st.builds(hg_block, WIDTHS, EVEN, ODD, N, FLAG, FLAG),
+    "ResNetLayer": st.builds(
+        lambda first, s, depth: Case(4, {"c_in": 4, "c_mid": 3, "s": s, "first": first, "depth": depth, "ratio": 4}),
+        FLAG,
+        st.integers(1, 2),
+        st.integers(1, 2),
+    ),
+    "SPP": cases(c_out=WIDTHS, kernels=st.just((3, 5))),
+    "SPPF": cases(c_out=WIDTHS, k=ODD, n_pools=st.sampled_from([None, 2, 3]), shortcut=FLAG),
+    "SPPELAN": cases(c_out=WIDTHS, c_hidden=WIDTHS, k=ODD),
+    "PSA": kept(QUADS, expansion=st.just(0.5)),
+    "C2PSA": kept(QUADS, n=N, expansion=st.just(0.5)),
+    "C2fPSA": kept(QUADS, n=N, expansion=st.just(0.5)),
+    "AIFI": st.builds(lambda c, wide: Case(8 * c, {"c_hidden": wide, "heads": 2}), st.integers(1, 2), WIDTHS),
+    "SE": cases(ratio=st.integers(1, 16), act=ACT),
+    "MixConv": st.builds(
+        lambda c, kernels, s, act: Case(c, {"kernels": kernels, "s": s, "act": act}),
+        st.integers(3, 12),
+        st.lists(ODD, min_size=1, max_size=3).map(tuple),
+        st.integers(1, 2),
+        ACT,
+    ),
+    "LinearBottleneck": cases(c_out=WIDTHS, k=ODD, s=st.integers(1, 2), squeeze=st.integers(0, 4), act=ACT),
+    "InvertedResidual": cases(
+        c_out=WIDTHS,
+        k=ODD,
+        s=st.integers(1, 2),
+        expansion=st.sampled_from([1, 2.5, 6]),
+        squeeze=st.integers(0, 4),
+        act=ACT,
+    ),
+    "MBStage": cases(
+        expansion=st.sampled_from([1, 6]),
+        k=ODD,
+        s=st.integers(1, 2),
+        c_out=WIDTHS,
+        depth=st.integers(1, 3),
+        squeeze=st.integers(0, 4),
+        act=ACT,
+    ),
+    "SpatialConv": cases(
+        c_out=WIDTHS, kernels=ODD.map(lambda k: (k,)), s=st.integers(1, 2), form=st.sampled_from(FORMS)
+    ),
+    "CSPLayer": st.builds(
+        lambda c, half, n, shortcut, kernels, form: Case(
+            c,
+            {
+                "c_out": 2 * half,
+                "n": n,
+                "shortcut": shortcut,
+                "kernels": kernels[: 1 if form == "dense" else 3],
+                "form": form,
+            },
+        ),
+        WIDTHS,
+        st.integers(3, 8),
+        N,
+        FLAG,
+        st.lists(ODD, min_size=1, max_size=3).map(tuple),
+        st.sampled_from(FORMS),
+    ),
+    "YOLOXHead": cases(
+        st.just((1, 2, 4)), nc=st.integers(1, 30), kernels=ODD.map(lambda k: (k,)), form=st.sampled_from(FORMS)
+    ),
+    "Chain": st.builds(
+        lambda c, links, residual: Case(c, {"links": links(c), "residual": residual}), WIDTHS, st.just(chained), FLAG
+    ),
+    "ChainDetect": cases(
+        st.just((1, 2)), nc=st.just(5), towers=st.just(((towers(4 * 4), towers(5)),) * 2), reg_max=st.just(4)
+    ),
+    "RTDETRDecoder": cases(st.just((1, 2)), nc=st.integers(1, 9)),
+    "AnchorDetect": cases(st.just((1, 2)), nc=st.integers(1, 9), anchors=st.just((((4.0, 5.0), (8.0, 9.5)),) * 2)),
+    "Detect": cases(
+        st.just((1, 2, 4)),
+        nc=st.integers(1, 120),
+        class_tower=st.sampled_from(sorted(CLASS_TOWERS)),
+        pairing=st.sampled_from(PAIRINGS),
+        reg_max=st.sampled_from([1, 4, 16]),
+    ),
+}
+"""Block -> calls to try. A block that is added to the table must be added here."""
+
+
+PRODUCTS = {"attention", "mha", "matmul", "linear"}
+"""Primitives whose multiply-adds are no convolution's."""
+
+
+def test_every_block_is_walked() -> None:
+    assert set(CASES) == set(BLOCKS)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_table_line_agrees_with_the_function(name: str) -> None:
+    block = BLOCKS[name]
+    _, _, *arguments = inspect.signature(block.emit).parameters
+    assert ("n" in arguments) == block.repeats
+    assert tuple(a for a in arguments if a != "n") == block.arguments
+    assert block.scaled == (block.arguments[:1] == ("c_out",))
+    assert block.head == (block.emit.__annotations__["return"] == "None")
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_law_equals_the_built_module(name: str) -> None:
+    @settings(max_examples=12, deadline=None)
+    @given(CASES[name])
+    def check(case: Case) -> None:
+        graph = graph_of(case, BLOCKS[name].emit, many=BLOCKS[name].many)
+        network = build(graph).eval().requires_grad_(False)
+        image = (2, case.c, SIDE, SIDE + 8)
+        counts, params = total(node_costs(graph, image))
+        assert params == parameters(graph) == sum(p.numel() for p in network.parameters())
+        if name == "RTDETRDecoder":  # counted, not run
+            return
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            out = network(torch.rand(image))
+        if name == "AIFI":  # torch's fast path of attention is one operation nothing counts
+            return
+        assert counter.get_total_flops() == 2 * counts.macs
+        if not {node.op for node in graph.nodes} & PRODUCTS:
+            assert counts.conv_flops == 2 * counts.macs
+        known = shapes(graph, image)
+        for view, names in graph.views.items():
+            assert [tuple(t.shape) for t in out[view]] == [known[n] for n in names]
+            assert all(t.isfinite().all() for t in out[view])
+        assert set(network.state_dict()) == {key for node in graph.nodes for _, key in node.params}
+
+    check()
+
+
+@given(st.integers(1, 300), FLAG)
+def test_published_formula_of_bottleneck(c: int, shortcut: bool) -> None:
+    assert params_of(stage_blocks.bottleneck, c, shortcut=shortcut) == 18 * c**2 + 4 * c
+
+
+@given(st.integers(1, 300), FLAG, FLAG)
+def test_published_formula_of_cib(c: int, shortcut: bool, large: bool) -> None:
+    expected = 4 * c**2 + 50 * c + (102 * c if large else 0)
+    assert params_of(stage_blocks.cib, c, shortcut=shortcut, large_kernel=large) == expected
+
+
+@given(st.integers(1, 300))
+def test_published_formula_of_scdown(c: int) -> None:
+    norms = 2 * 2 * (2 * c)
+    assert params_of(BLOCKS["SCDown"].emit, c, c_out=2 * c) == 2 * c**2 + 18 * c + norms
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.integers(0, 4))
+def test_c2f_by_hand(c1: int, c: int, n: int) -> None:
+    opening, closing = c1 * 2 * c + 2 * 2 * c, (2 + n) * c * 2 * c + 2 * 2 * c
+    inner = n * (18 * c**2 + 4 * c)
+    assert params_of(BLOCKS["C2f"].emit, c1, c_out=2 * c, n=n) == opening + inner + closing
+
+
+@given(st.integers(1, 40), st.integers(1, 64))
+def test_sppf_by_hand(half: int, c_out: int) -> None:
+    c1 = 2 * half
+    expected = c1 * half + 2 * half + 4 * half * c_out + 2 * c_out
+    assert params_of(BLOCKS["SPPF"].emit, c1, c_out=c_out) == expected
+
+
+@pytest.mark.parametrize("emit", [stage_blocks.bottleneck, stage_blocks.cib])
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_shortcut_is_a_sum_with_the_input(emit: Callable[..., Value], shortcut: bool) -> None:
+    graph = graph_of(Case(4, {"shortcut": shortcut}), emit)
+    sums = [n for n in graph.nodes if n.op == "add" and INPUT in n.inputs]
+    assert len(sums) == shortcut
+
+
+def test_large_kernel_branch_is_a_sum_of_seven_and_three() -> None:
+    graph = graph_of(Case(4, {"large_kernel": True}), stage_blocks.cib)
+    (add,) = (n for n in graph.nodes if n.name.endswith("cv1.2.add"))
+    kernels = {graph.by_name()[graph.by_name()[i].inputs[0]].args["k"] for i in add.inputs}
+    assert kernels == {(7, 7), (3, 3)}
+    assert [n.op for n in graph.nodes if add.name in n.inputs] == ["silu"]
+
+
+@pytest.mark.parametrize("tower", CLASS_TOWERS)
+@pytest.mark.parametrize("nc", [1, 80])
+def test_head_starts_with_the_published_biases(tower: str, nc: int) -> None:
+    case = Case(16, {"nc": nc, "class_tower": tower}, (1, 2, 4))
+    network = build(graph_of(case, BLOCKS["Detect"].emit, many=True))
+    for level, stride in enumerate((8, 16, 32)):
+        box, scores = (network.get_parameter(f"model.0.{cv}.{level}.2.bias").detach() for cv in ("cv2", "cv3"))
+        assert torch.equal(box, torch.full_like(box, 1.0))
+        assert torch.allclose(scores, torch.full_like(scores, class_bias(nc, stride)))
+        assert 5 / nc == pytest.approx(float(scores[0].exp()) * (640 / stride) ** 2)
+
+
+def test_head_widths_are_the_published_ones() -> None:
+    for c0, nc, box, cls in [
+        (64, 80, 64, 80),
+        (128, 80, 64, 128),
+        (320, 80, 80, 320),
+        (16, 300, 64, 100),
+        (16, 2, 64, 16),
+    ]:
+        case = Case(c0 // 2, {"nc": nc}, (1, 2, 4))
+        nodes = graph_of(case, BLOCKS["Detect"].emit, many=True).by_name()
+        assert nodes["model.0.cv2.0.0.conv"].args["c_out"] == box
+        assert nodes["model.0.cv3.0.0.conv"].args["c_out"] == cls
+
+
+def test_maps_of_unlike_strides_are_not_joined() -> None:
+    with pytest.raises(EffscopeError, match="strides 8, 16"):
+        graph_of(Case(4, {}, (1, 2)), BLOCKS["Concat"].emit, many=True)
+
+
+def test_groups_must_divide_the_channels() -> None:
+    emitter = Emitter("model.0", "0", [], {}, {})
+    with pytest.raises(EffscopeError, match="4 groups do not divide 6 -> 8 channels"):
+        emitter.conv2d(Value(INPUT, 6), 8, groups=4)
+
+
+def test_an_argument_the_primitive_does_not_take_is_refused() -> None:
+    with pytest.raises(TypeError, match="takes"):
+        Emitter("model.0", "0", [], {}, {}).same("silu", "act", Value(INPUT, 6), slope=2)

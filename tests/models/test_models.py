@@ -1,0 +1,227 @@
+"""What MODEL may be: zoo names, files with a known or an unknown architecture; what each can be asked."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.checkpoints import foreign_class, saved
+from torch import nn
+
+from effscope import api
+from effscope.checkpoint.identify.by_tensors import recognise, same_model
+from effscope.checkpoint.identify.by_tree import layout_of
+from effscope.checkpoint.identify.tensors_only import bare_graph
+from effscope.checkpoint.read import read_checkpoint
+from effscope.costing.model import cost
+from effscope.errors import EffscopeError
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import move
+from effscope.layouts.zoo.catalog import ZOO, layout
+from effscope.models.open import open_layout, open_model
+from effscope.nn.build import build
+from effscope.results import CostResult, TensorsResult
+
+foreign = cache(foreign_class)
+"""One class per name: pickle asks that."""
+
+IMAGES = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(3))
+
+
+def conv_unit(name: str, c_in: int, c_out: int, k: int = 1, s: int = 1, groups: int = 1, act: bool = True) -> nn.Module:
+    """A conv unit of somebody else's class."""
+    unit: Any = foreign(f"fork.nn.{name}")()
+    unit.c = nn.Conv2d(c_in, c_out, k, s, k // 2, groups=groups, bias=False)
+    unit.bn = nn.BatchNorm2d(c_out, eps=1e-3, momentum=0.03)
+    unit.act = nn.SiLU() if act else nn.Identity()
+    return unit  # type: ignore[no-any-return]
+
+
+def inverted(c: int, wide: int) -> nn.Module:
+    """An inverted residual of somebody else's class."""
+    block: Any = foreign("fork.nn.MyBlock")()
+    block.residual = True
+    block.layers = nn.Sequential(
+        conv_unit("my_conv", c, wide), conv_unit("my_conv", wide, wide, 3, groups=wide), nn.Conv2d(wide, c, 1),
+        nn.BatchNorm2d(c),
+    )  # fmt: skip
+    return block  # type: ignore[no-any-return]
+
+
+def tower(c_in: int, c_out: int) -> nn.Sequential:
+    return nn.Sequential(conv_unit("my_conv", c_in, 8), nn.Conv2d(8, c_out, 1))
+
+
+def fork(nc: int = 2) -> tuple[nn.Module, list[type]]:
+    """A detector of a fork: classes of its own, a head of its own, nothing Ultralytics knows."""
+    head: Any = foreign("fork.nn.Detect")()
+    head.nc, head.nl, head.reg_max = nc, 2, 16
+    head.stride = torch.tensor([2.0, 4.0])
+    head.cv2 = nn.ModuleList([tower(8, 64), tower(12, 64)])
+    head.cv3 = nn.ModuleList([tower(8, nc), tower(12, nc)])
+    head.dfl = foreign("fork.nn.DFL")()
+    head.dfl.conv = nn.Conv2d(16, 1, 1, bias=False)
+    rows: list[Any] = [conv_unit("my_conv", 3, 8, 3, 2), inverted(8, 24), conv_unit("my_conv", 8, 12, 3, 2), head]
+    for i, (row, source) in enumerate(zip(rows, (-1, -1, -1, [1, 2]), strict=True)):
+        row.i, row.f = i, source
+    model: Any = foreign("ultralytics.nn.tasks.DetectionModel")()
+    model.model = nn.Sequential(*rows)
+    model.names = {i: f"kind {i}" for i in range(nc)}
+    classes = {type(m) for m in model.modules() if type(m).__module__.startswith(("fork", "ultralytics"))}
+    return model, sorted(classes, key=lambda c: c.__name__)
+
+
+def written(folder: Path, model: nn.Module, classes: list[type]) -> Path:
+    path = folder / "best.pt"
+    path.write_bytes(saved({"model": model, "version": "8.1.4"}, tuple(classes)))
+    return path
+
+
+def test_a_fork_with_classes_of_its_own_is_counted_ranked_and_run(tmp_path: Path) -> None:
+    model, classes = fork()
+    path = written(tmp_path, model, classes)
+    opened = open_model(str(path))
+    assert [la.block for la in opened.layout.layers] == ["Chain", "Chain", "Chain", "ChainDetect"]
+    counted = api.cost(str(path), 64)
+    assert isinstance(counted, CostResult)
+    assert counted.params == sum(p.numel() for p in model.parameters())
+    body: Any = model.model
+    with torch.no_grad():
+        first = body[0].eval().c(IMAGES)
+        network = opened.network().eval()
+        own = network.model["0"](IMAGES)[0]
+    expected = torch.nn.functional.silu(body[0].bn(first))
+    assert torch.allclose(own, expected, atol=1e-6)
+    assert network(IMAGES)["decoded"][0].shape[1] == 4 + 2
+    ranked = api.rank(str(path))
+    assert [row.layer for row in ranked.stages] == ["model.1.layers.2"]
+    assert opened.classes == ("kind 0", "kind 1")
+
+
+def test_the_tree_decides_and_not_the_yaml_in_the_file(tmp_path: Path) -> None:
+    model, classes = fork()
+    model.yaml = {"nc": 80, "backbone": [[-1, 1, "Conv", [999, 3, 2]]], "head": []}  # type: ignore[assignment]
+    assert cost(layout_of(read_checkpoint(written(tmp_path, model, classes))), 64).params < 9999
+
+
+def test_what_cannot_be_expressed_is_counted_and_ranked_and_says_why(tmp_path: Path) -> None:
+    model, classes = fork()
+    body: Any = model.model
+    body[1].pool = nn.AdaptiveAvgPool2d(1)
+    path = written(tmp_path, model, classes)
+    opened = open_model(str(path))
+    assert opened.architecture is None
+    counted = api.cost(str(path))
+    assert isinstance(counted, TensorsResult)
+    assert counted.params == sum(p.numel() for p in model.parameters()) == sum(row.params for row in counted.layers)
+    assert counted.to_dict()["macs"] is None
+    assert counted.uncounted
+    ranked = api.rank(str(path))
+    assert {row.layer for row in ranked.stages} == {
+        name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)
+    }
+    for action in (opened.network, lambda: opened.layout):
+        with pytest.raises(EffscopeError, match=r"best can be counted and ranked only: .*model.1.pool is a Adaptive"):
+            action()
+    with pytest.raises(EffscopeError, match="needs a layout"):
+        api.rank(str(path), at="block")
+
+
+def test_folding_of_a_bare_state_dict_is_that_of_the_layout(tmp_path: Path) -> None:
+    """The same weights ranked with and without their architecture."""
+    network = build(expand(layout("yolov8n", 3)), seed=4)
+    for m in network.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.weight.data.uniform_(0.1, 2.0)
+    state = OrderedDict((f"net.{key}", value) for key, value in network.state_dict().items())
+    state["net.extra.weight"] = torch.rand(3, 3, 1, 1)
+    torch.save(state, tmp_path / "odd.pt")
+    torch.save(network.state_dict(), tmp_path / "plain.pt")
+    bare = {row.layer: row for row in api.rank(str(tmp_path / "odd.pt"), at="all").stages}
+    known = {row.layer: row for row in api.rank(str(tmp_path / "plain.pt"), at="all").stages}
+
+    for name, row in known.items():
+        assert (row.rank, row.shape) == (bare[f"net.{name}"].rank, bare[f"net.{name}"].shape)
+
+
+def test_bare_parameters_leave_running_statistics_out() -> None:
+    state = {
+        "a.weight": torch.zeros(4, 3, 3, 3), "b.weight": torch.ones(4), "b.bias": torch.ones(4),
+        "b.running_mean": torch.ones(4), "b.running_var": torch.ones(4), "b.num_batches_tracked": torch.tensor(1),
+        "fc.weight": torch.zeros(5, 4), "fc.bias": torch.zeros(5), "token": torch.zeros(1, 1, 7),
+        "index": torch.zeros(3, dtype=torch.int64),
+    }  # fmt: skip
+    graph = bare_graph(state)
+    assert {n.op for n in graph.nodes} == {"conv2d", "batchnorm", "linear", "opaque"}
+    from effscope.costing.nodes import parameters
+
+    assert parameters(graph) == 4 * 27 + 8 + 25 + 7
+
+
+@pytest.mark.parametrize(
+    "name", ["yolov8n", "yolov10s", "yolov5n", "yolov9t", "yolo11n", "yolo12n", "yolo26n", "yolov6n"]
+)
+def test_a_bare_state_dict_is_recognised_by_names_and_shapes(name: str) -> None:
+    base = layout(name, 7)
+    state = build(expand(base)).state_dict()
+    found = recognise(state)
+    assert found is not None
+    assert same_model(found, base)
+    assert found.nc == 7
+    del state[next(iter(state))]
+    assert recognise(state) is None
+
+
+def test_moved_models_are_recognised() -> None:
+    base = layout("yolov8n", 3)
+    for names in (["light-head", "cib"], ["cib-lk"], ["scdown"], ["nms-free"]):
+        moved = base
+        for name in names:
+            moved = move(moved, name)
+        found = recognise(build(expand(moved)).state_dict())
+        assert found is not None
+        assert same_model(found, moved), names
+
+
+def test_zoo_names_and_aliases() -> None:
+    assert open_layout("yolov5nu").layout == ZOO["yolov5n"](80)
+    assert open_layout("yolov8n").state is None
+    with pytest.raises(EffscopeError, match="did you mean yolov8n"):
+        open_layout("yolov8nn")
+
+
+@pytest.mark.parametrize(
+    ("file", "params", "stages", "note"),
+    [
+        ("LeYOLONano.pt", 1_120_480, 22, "8.1.4"),
+        ("yolov5n_ppe_yolov5repo.pt", 1_766_623, 8, "YOLOv5-repository"),
+        ("yolov8n_coco.pt", 3_157_200, 8, "Ultralytics"),
+    ],
+)
+def test_real_checkpoints(shared: Path, file: str, params: int, stages: int, note: str) -> None:
+    path = str(shared / "data" / "weights" / file)
+    counted = api.cost(path)
+    assert isinstance(counted, CostResult)
+    assert (counted.params, counted.uncounted) == (params, ())
+    ranked = api.rank(path)
+    assert len(ranked.stages) == stages
+    assert note in ranked.source
+    with torch.no_grad():
+        decoded = open_model(path).network().eval()(IMAGES)["decoded"][0]
+    assert decoded.isfinite().all()
+
+
+@pytest.mark.parametrize("at", ["stage", "all"])
+def test_a_ranking_of_many_convolutions_is_drawn_and_told(at: str, tmp_path: Path) -> None:
+    model, classes = fork()
+    path = written(tmp_path, model, classes)
+    from effscope.reporting.rank_folder import write_rank
+    from effscope.reporting.rank_tables import rank_table
+
+    result = api.rank(str(path), at=at)
+    assert {"rank.png", "rank.json"} <= set(write_rank(tmp_path, [result]))
+    assert any("every convolution" in note for note in rank_table(result).notes) == (at == "all")

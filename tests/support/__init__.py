@@ -1,0 +1,1 @@
+"""What tests of several packages share: small models, golden tables, the peers' environment."""

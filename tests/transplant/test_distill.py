@@ -1,0 +1,177 @@
+"""Fitting one layer to another: it learns, touches nothing else, and leaves the base as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from support.golden_files import with_random_norms
+from torch import nn
+
+from effscope.config import DistilConfig
+from effscope.layouts.expand import expand
+from effscope.nn.build import Network, build, view
+from effscope.nn.inherit import inherit
+from effscope.spec.layout import IMAGE, Layer, Layout, Scale
+from effscope.training.distill import Pairs, distil, error_of, normalised_error, record
+
+BASE = Layout(
+    "made",
+    (
+        Layer("a", "Conv", (16, 3, 2), (IMAGE,), origin="a"),
+        Layer("b", "C2f", (16, True), ("a",), origin="b"),
+        Layer("c", "C2f", (16, True), ("b",), origin="c"),
+        Layer("d", "Concat", (1,), ("a", "c"), origin="d"),
+    ),
+    Scale(),
+    3,
+    4,
+)
+SWAPPED = BASE.swap([Layer("c", "C2fCIB", (16, True), ("b",), origin="c")])
+CONFIG = DistilConfig(steps=60, batch=8)
+PLENTY = 1 << 30
+
+
+def pictures(n: int = 8, size: int = 4) -> list[torch.Tensor]:
+    return list(torch.rand(n, size, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+
+
+def teacher() -> Network:
+    """A network whose batch norms have seen the pictures, as those of a trained one."""
+    network = with_random_norms(build(expand(BASE), 0), 1).train()
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 0.5
+    with torch.no_grad():
+        for _ in range(3):
+            for images in pictures():
+                network(images)
+    for norm in norms:
+        norm.momentum = 0.03
+    return network.eval()
+
+
+def student(base: Network) -> tuple[Network, set[str]]:
+    """The swapped network with what it could inherit, and the names of what is fresh in its swapped layer."""
+    network = build(expand(SWAPPED), 3)
+    found = inherit(network, SWAPPED, BASE, base.state_dict())
+    return network, {key.removeprefix("model.2.") for key in found.fresh if key.startswith("model.2.")}
+
+
+def test_a_swapped_layer_learns_what_it_replaces() -> None:
+    base = teacher()
+    network, fresh = student(base)
+    pairs = record(base, 2, pictures(), PLENTY)
+    layer = network.model["2"]
+    before = error_of(layer, pairs, 8)
+    after = distil(layer, pairs, fresh, CONFIG, seed=0)
+    assert after < before
+    assert error_of(layer, pairs, 8) == pytest.approx(after, rel=1e-6)
+
+
+def test_only_what_should_learn_changes() -> None:
+    base = teacher()
+    network, fresh = student(base)
+    pairs = record(base, 2, pictures(), PLENTY)
+    before = {k: p.detach().clone() for k, p in network.named_parameters()}
+    others = {k: b.clone() for k, b in network.named_buffers() if not k.startswith("model.2.")}
+    distil(network.model["2"], pairs, fresh, DistilConfig(steps=3, batch=4), seed=0)
+    changed = {k for k, p in network.named_parameters() if not torch.equal(p, before[k])}
+    assert changed == {f"model.2.{k}" for k in fresh if f"model.2.{k}" in before}
+    assert all(torch.equal(b, others[k]) for k, b in network.named_buffers() if k in others)
+    assert all(p.requires_grad for p in network.parameters())
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {m.momentum for m in norms} == {0.03}
+
+
+def test_the_seed_decides_the_result_and_the_global_state_is_left() -> None:
+    results: list[float] = []
+    for seed in (0, 0, 1):
+        base = teacher()
+        network, fresh = student(base)
+        pairs = record(base, 2, pictures(), PLENTY)
+        torch.manual_seed(seed + len(results))
+        state = torch.random.get_rng_state()
+        results.append(distil(network.model["2"], pairs, fresh, DistilConfig(steps=4, batch=4), seed))
+        assert torch.equal(torch.random.get_rng_state(), state)
+    assert results[0] == results[1]
+    assert results[0] != results[2]
+
+
+def test_record_takes_inputs_and_outputs_of_the_layer() -> None:
+    base, shown = teacher(), pictures(3)
+    pairs = record(base, 2, shown, PLENTY)
+    assert len(pairs) == 12
+    with torch.no_grad():
+        given = torch.cat([view(base, "features").model["1"](base.model["0"](x)[0])[0] for x in shown])
+        (out,) = base.model["2"](given)
+    for kept, exact in ((pairs.inputs[0], given), (pairs.outputs[0], out)):
+        assert (kept.float() - exact).norm() < 0.02 * exact.norm()
+    assert {t.dtype for t in (*pairs.inputs, *pairs.outputs)} == {torch.bfloat16}
+
+
+def test_record_takes_every_input_of_a_layer_that_joins_maps() -> None:
+    pairs = record(teacher(), 3, pictures(2), PLENTY)
+    assert [tuple(t.shape[1:]) for t in pairs.inputs] == [(16, 8, 8), (16, 8, 8)]
+    assert [tuple(t.shape[1:]) for t in pairs.outputs] == [(32, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "batches"), [(1, 1), (16 * 8 * 8 * 2 * 2 * 4, 1), (16 * 8 * 8 * 2 * 2 * 4 + 1, 2), (PLENTY, 6)]
+)
+def test_record_stops_at_the_limit(limit: int, batches: int) -> None:
+    """A batch of four takes 4 * 16 * 8 * 8 values in and as many out, two bytes each."""
+    asked = []
+
+    def shown() -> Iterator[torch.Tensor]:
+        for x in pictures(6):
+            asked.append(1)
+            yield x
+
+    assert len(record(teacher(), 2, shown(), limit)) == 4 * batches
+    assert len(asked) == batches
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_record_leaves_mode_and_hooks(fails: bool) -> None:
+    network = build(expand(BASE))
+    frozen = network.get_submodule("model.1.cv1.bn").eval()
+    state = {k: v.clone() for k, v in network.state_dict().items()}
+    shown = [*pictures(1), torch.rand(1, 4, 16, 16)] if fails else pictures(1)
+    if fails:
+        with pytest.raises(RuntimeError):
+            record(network, 2, shown, PLENTY)
+    else:
+        record(network, 2, shown, PLENTY)
+    assert not any(m._forward_hooks for m in network.modules())
+    assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+    assert network.training
+    assert [m for m in network.modules() if not m.training] == [frozen]
+
+
+def test_error_by_hand() -> None:
+    wanted = torch.tensor([0.0, 2.0, 0.0, 2.0])
+    assert normalised_error((wanted,), (wanted,)).item() == 0
+    mean = torch.full_like(wanted, 1.0)
+    assert normalised_error((mean,), (wanted,)).item() == pytest.approx(1.0, rel=0.35)
+    pair = normalised_error((wanted, mean), (wanted, wanted)).item()
+    assert pair == pytest.approx(normalised_error((mean,), (wanted,)).item() / 2)
+    scaled = normalised_error((10 * mean,), (10 * wanted,)).item()
+    assert scaled == pytest.approx(normalised_error((mean,), (wanted,)).item())
+
+
+def test_progress_ends_at_one() -> None:
+    base, told = teacher(), list[float]()
+    network, fresh = student(base)
+    pairs = record(base, 2, pictures(2), PLENTY)
+    distil(network.model["2"], pairs, fresh, DistilConfig(steps=13, batch=4), 0, lambda f, _: told.append(f))
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_batches_need_not_divide_the_pictures() -> None:
+    base = teacher()
+    pairs = record(base, 2, pictures(1, 7), PLENTY)
+    exact = Pairs(pairs.inputs, pairs.outputs)
+    assert error_of(base.model["2"], exact, 3) < 0.01
