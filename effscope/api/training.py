@@ -65,7 +65,7 @@ def train(
     on_epoch = board(folder) if track and leads() else None
     opened = open_model(model)
     banks = load_banks(config, progress, say)
-    classes, n = banks.train.dataset.classes, len(banks.train.pictures)
+    classes, n = banks.train.dataset.classes, len(banks.train.images)
     opened = replace(opened, architecture=replace(opened.layout, nc=len(classes)))
     start = started(opened, model, weights, config.seed, say)
     check_freeze(start.network, config)

@@ -1,4 +1,4 @@
-"""The pictures of a split, decoded once and kept at the size a detector sees them: in memory, or mapped from a file."""
+"""The images of a split, decoded once and kept at the size a detector sees them: in memory, or mapped from a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from effscope.errors import EffscopeError
 from effscope.progress import Progress
 
 MOST_IN_MEMORY = 4 << 30
-"""Bytes of pictures kept in memory; a larger bank lies in a temporary file (in TMPDIR) and is mapped."""
+"""Bytes of images kept in memory; a larger bank lies in a temporary file (in TMPDIR) and is mapped."""
 
 MOST_READERS = 8
 """Threads that decode; decoding lets go of Python's lock."""
@@ -33,23 +33,23 @@ class Bank:
     """A split at training size.
 
     Attributes:
-        dataset: the pictures that could be decoded; the others are counted in its faults.
-        pictures: uint8 (h, w, 3) RGB each, scaled so that the long side is `imgsz`, not padded.
-        boxes: float32 (n, 4) each, xyxy in px of the scaled picture.
+        dataset: the images that could be decoded; the others are counted in its faults.
+        images: uint8 (h, w, 3) RGB each, scaled so that the long side is `imgsz`, not padded.
+        boxes: float32 (n, 4) each, xyxy in px of the scaled image.
         labels: int64 (n,) each.
         imgsz: training size in px.
     """
 
     dataset: DataSet
-    pictures: tuple[Tensor, ...]
+    images: tuple[Tensor, ...]
     boxes: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
     imgsz: int
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """(width, height) of the scaled pictures in px."""
-        return tuple((picture.shape[1], picture.shape[0]) for picture in self.pictures)
+        """(width, height) of the scaled images in px."""
+        return tuple((image.shape[1], image.shape[0]) for image in self.images)
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ def limited(dataset: DataSet, limit: int | None) -> DataSet:
 
 def limited_bank(bank: Bank, limit: int | None) -> Bank:
     """The same of a bank."""
-    spread = _spread(len(bank.pictures), limit)
+    spread = _spread(len(bank.images), limit)
     if spread is None:
         return bank
-    pictures, boxes, labels = (tuple(field[k] for k in spread) for field in (bank.pictures, bank.boxes, bank.labels))
-    return Bank(limited(bank.dataset, limit), pictures, boxes, labels, bank.imgsz)
+    images, boxes, labels = (tuple(field[k] for k in spread) for field in (bank.images, bank.boxes, bank.labels))
+    return Bank(limited(bank.dataset, limit), images, boxes, labels, bank.imgsz)
 
 
 def _spread(n: int, limit: int | None) -> list[int] | None:
@@ -83,16 +83,16 @@ def _spread(n: int, limit: int | None) -> list[int] | None:
 def load_bank(
     dataset: DataSet, imgsz: int, progress: Progress | None = None, most_in_memory: int = MOST_IN_MEMORY
 ) -> Bank:
-    """Decode and scale every picture of a split.
+    """Decode and scale every image of a split.
 
     Args:
         dataset: the split.
-        imgsz: long side of the scaled pictures in px.
+        imgsz: long side of the scaled images in px.
         progress: told the fraction done and a text.
         most_in_memory: bytes above which the bank is mapped from a file.
 
     Raises:
-        EffscopeError: not one picture could be decoded.
+        EffscopeError: not one image could be decoded.
     """
     fits = [letterbox(sample.size, imgsz) for sample in dataset.samples]
     places = _places(fits, most_in_memory)
@@ -109,7 +109,7 @@ def load_bank(
     readable = without(dataset, unreadable)
     return Bank(
         dataset=readable,
-        pictures=tuple(torch.from_numpy(places[k]) for k in kept),
+        images=tuple(torch.from_numpy(places[k]) for k in kept),
         boxes=tuple(_scaled(dataset.samples[k], fits[k]) for k in kept),
         labels=tuple(torch.from_numpy(np.asarray(s.labels, np.int64)).reshape(-1) for s in readable.samples),
         imgsz=imgsz,
@@ -117,13 +117,13 @@ def load_bank(
 
 
 def bank_inputs(bank: Bank, stride: int, margin: float = 0.0) -> Iterator[tuple[Letterbox, Tensor]]:
-    """Every picture's letterbox and its scaled pixels, uint8 (3, h, w); arguments as in `letterbox`."""
-    for sample, picture in zip(bank.dataset.samples, bank.pictures, strict=True):
-        yield letterbox(sample.size, bank.imgsz, stride, margin), picture.permute(2, 0, 1)
+    """Every image's letterbox and its scaled pixels, uint8 (3, h, w); arguments as in `letterbox`."""
+    for sample, image in zip(bank.dataset.samples, bank.images, strict=True):
+        yield letterbox(sample.size, bank.imgsz, stride, margin), image.permute(2, 0, 1)
 
 
 def _places(fits: Sequence[Letterbox], most_in_memory: int) -> list[NDArray[np.uint8]]:
-    """Room for every scaled picture, uint8 (h, w, 3) each, side by side in one array."""
+    """Room for every scaled image, uint8 (h, w, 3) each, side by side in one array."""
     shapes = [(fit.resized[1], fit.resized[0], 3) for fit in fits]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes], dtype=np.int64)
     room: NDArray[np.uint8]
@@ -143,14 +143,14 @@ def _mapped(size: int) -> NDArray[np.uint8]:
                 os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             raise EffscopeError(
-                f"the pictures need {size / 2**30:.1f} GiB in {tempfile.gettempdir()} ({error.strerror}): "
+                f"the images need {size / 2**30:.1f} GiB in {tempfile.gettempdir()} ({error.strerror}): "
                 "set TMPDIR to a place that has them, or give a smaller --imgsz"
             ) from None
         return np.memmap(file, np.uint8, "r+", shape=(size,))
 
 
 def _read_into(sample: Sample, fit: Letterbox, place: NDArray[np.uint8]) -> str | None:
-    """Decode and scale one picture; what is wrong with it, if it cannot be decoded."""
+    """Decode and scale one image; what is wrong with it, if it cannot be decoded."""
     try:
         image = torch.from_numpy(np.ascontiguousarray(read_image(sample)))
         place[...] = resize(image.permute(2, 0, 1), fit.resized).permute(1, 2, 0).numpy()

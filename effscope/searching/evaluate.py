@@ -161,7 +161,7 @@ class LocalEvaluator:
         speed = training_images_per_s(build(expand(self.layout)), c.imgsz, c.batch, processes(c.device))
         return (
             f"plan: base ({self.given.name}, {self.base_epochs} epochs unless its weights fit), up to {n} candidates, "
-            f"each fitted without labels and trained {c.epochs} epochs, on {len(self.data.train.pictures)} images at "
+            f"each fitted without labels and trained {c.epochs} epochs, on {len(self.data.train.images)} images at "
             f"{c.imgsz} px, batch {c.batch}, seed {c.seed}: at most {n + 2} trainings, "
             f"{duration(self.weight() / speed)} here; into {self.work.parent}"
         )
@@ -245,7 +245,7 @@ class LocalEvaluator:
 
     def _pairs(self, teacher: Network, position: int) -> Pairs:
         bank, size = limited_bank(self.data.train, self.config.distil.images), self.config.distil.batch
-        n, device = len(bank.pictures), next(teacher.parameters()).device
+        n, device = len(bank.images), next(teacher.parameters()).device
         picks = [range(start, min(start + size, n)) for start in range(0, n, size)]
         batches = (plain_batch(bank, pick).pixels(device) for pick in picks)
         return record(teacher, position, batches, self.config.distil.max_bytes)

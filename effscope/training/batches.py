@@ -80,7 +80,7 @@ def training_batch(bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Dr
     plan = arrange(indices, bank.sizes, bank.imgsz, recipe, draws)[share]
     mirrored = [torch.rand(n, generator=draws.generator)[share] < chance for chance in (recipe.flip_lr, recipe.flip_ud)]
     matrices = colour_matrices(n, recipe, draws)[share]
-    images, plan = paint(plan, bank.pictures, bank.imgsz)
+    images, plan = paint(plan, bank.images, bank.imgsz)
     boxes, labels, owner = move_boxes(plan, bank.boxes, bank.labels, bank.imgsz, recipe)
     for axis, chosen in enumerate(mirrored):
         images, boxes = flip(images, boxes, owner, chosen, axis)
@@ -89,7 +89,7 @@ def training_batch(bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Dr
 
 def plain_batch(bank: Bank, indices: Sequence[int]) -> Batch:
     """One batch of the pictures `indices` without augmentation, letterboxed to a square."""
-    images, plan = paint(still(indices, bank.sizes, bank.imgsz), bank.pictures, bank.imgsz)
+    images, plan = paint(still(indices, bank.sizes, bank.imgsz), bank.images, bank.imgsz)
     truth = padded(*move_boxes(plan, bank.boxes, bank.labels, bank.imgsz, Recipe()), len(indices))
     return Batch(images, None, truth, tuple(indices))
 
@@ -110,7 +110,7 @@ def batches(
         generator: of chance, on the CPU.
         share: pictures of a batch -> those this process learns.
     """
-    for indices in epoch_order(len(bank.pictures), batch, generator):
+    for indices in epoch_order(len(bank.images), batch, generator):
         yield training_batch(bank, indices, recipe, Draws(generator), share(len(indices)))
 
 

@@ -177,7 +177,7 @@ def _start(model: Network, config: TrainConfig, everyone: Processes) -> _Run:
 def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> Row:
     """One pass over the data."""
     config, recipe, learner = run.config, run.config.recipe, run.learner
-    per_epoch = -(-len(bank.pictures) // config.batch)
+    per_epoch = -(-len(bank.images) // config.batch)
     frozen = frozen_layers(run.epoch, config)
     freeze(learner.network, frozen, run.trainable)
     learner.start_epoch()

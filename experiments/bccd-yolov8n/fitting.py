@@ -32,7 +32,7 @@ def main() -> None:
     opened, data = open_model(sys.argv[1]), sys.argv[2]
     base, train_set, val_set = opened.network(), load(data, "train"), load(data, "val")
     bank = load_bank(train_set, IMGSZ)
-    n = len(bank.pictures)
+    n = len(bank.images)
     picks = [list(range(i, min(i + BATCH, n))) for i in range(0, n, BATCH)]
 
     def ap(network: Network) -> float:

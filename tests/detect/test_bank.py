@@ -42,7 +42,7 @@ def test_a_mapped_bank_equals_one_in_memory(on_disk: DataSet) -> None:
     assert "2.png" in here.dataset.examples[Fault.UNREADABLE_IMAGE.value][0]
     assert here.dataset.digest == mapped.dataset.digest != on_disk.digest
     assert isinstance(_places([letterbox((40, 80), 64)], 100)[0], np.memmap)
-    for a, b in zip(here.pictures, mapped.pictures, strict=True):
+    for a, b in zip(here.images, mapped.images, strict=True):
         assert max(a.shape[:2]) == 64
         assert torch.equal(a, b)
 
@@ -104,5 +104,5 @@ def test_some_pictures_of_a_bank_are_those_of_the_limited_split(on_disk: DataSet
     bank = load_bank(on_disk, 64)
     few, same = limited_bank(bank, 2), load_bank(limited(bank.dataset, 2), 64)
     assert [s.name for s in few.dataset.samples] == [s.name for s in same.dataset.samples] == ["train0", "train3"]
-    assert all(torch.equal(a, b) for a, b in zip(few.pictures, same.pictures, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(few.images, same.images, strict=True))
     assert limited_bank(bank, 99) is bank

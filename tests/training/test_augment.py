@@ -72,7 +72,7 @@ def test_without_augmentation_the_batch_is_the_letterboxed_picture(bank: Bank) -
     plain = plain_batch(bank, range(12))
     assert torch.equal(batch.truth.boxes, plain.truth.boxes)
     assert (batch.pixels(CPU) - plain.pixels(CPU)).abs().max() < 1e-5
-    picture = bank.pictures[3]
+    picture = bank.images[3]
     top = (IMGSZ - picture.shape[0]) // 2
     pixels = (plain.pixels(CPU)[3, :, top : top + picture.shape[0]] * 255).round().byte()
     assert torch.equal(pixels, picture.permute(2, 0, 1))
