@@ -1,15 +1,18 @@
-"""An append-only log of events, one JSON object a line. The state of a search is the replay of its journal."""
+"""The journal of a run: an append-only file of measurements, one JSON object a line. A search is its replay."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from effscope.errors import EffscopeError
+from effscope.searching.jobs import Measurement
 
-Event = dict[str, Any]
+JOURNAL = "journal.jsonl"
+
+MEASURED = "measured"
+"""The one kind of event: a measurement was folded into the search."""
 
 
 class Journal:
@@ -18,29 +21,36 @@ class Journal:
     def __init__(self, path: Path):
         self.path = path
 
-    def read(self) -> list[Event]:
-        """All events, oldest first; none if the file does not exist.
+    def read(self) -> list[Measurement]:
+        """All measurements, oldest first; none if the file does not exist.
 
         Raises:
-            EffscopeError: a line before the last is not JSON.
+            EffscopeError: a line is no event, or an event of an unknown kind; a torn last line is left out.
         """
         if not self.path.exists():
             return []
         *whole, _torn = self.path.read_bytes().split(b"\n")
-        events: list[Event] = []
-        for n, line in enumerate(whole, 1):
-            try:
-                events.append(json.loads(line))
-            except ValueError:
-                raise EffscopeError(f"{self.path}, line {n} is damaged: delete the folder to start over") from None
-        return events
+        return [self._event(n, line) for n, line in enumerate(whole, 1)]
 
-    def append(self, event: Event) -> None:
-        """Write one event and wait until it is on disk."""
+    def _event(self, n: int, line: bytes) -> Measurement:
+        try:
+            event = json.loads(line)
+            kind = event.pop("event")
+        except (ValueError, AttributeError, KeyError):
+            raise EffscopeError(f"{self.path}, line {n} is damaged: delete the folder to start over") from None
+        if kind != MEASURED:
+            raise EffscopeError(f"{self.path}, line {n} holds the unknown event '{kind}': delete the folder to start over")
+        try:
+            return Measurement.from_dict(event)
+        except EffscopeError as error:
+            raise EffscopeError(f"{self.path}, line {n}: {error}: delete the folder to start over") from None
+
+    def append(self, measurement: Measurement) -> None:
+        """Write one measurement and wait until it is on disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._cut_torn_line()
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+            file.write(json.dumps({"event": MEASURED, **measurement.to_dict()}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

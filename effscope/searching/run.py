@@ -1,150 +1,118 @@
-"""A whole search in a folder: ask, answer, write it down, go on from there after a stop, hand over the result."""
+"""A whole search in a folder: open it, drive it to its end, hand over the smaller model."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from effscope.checkpoint.write import write_safetensors
+import torch
+
 from effscope.config import SearchConfig, to_dict
-from effscope.costing.model import cost
-from effscope.detect.bank import Banks
-from effscope.errors import EffscopeError
-from effscope.files import make_folder, write_text
-from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.models.open import RUN_WEIGHTS, Model, metadata
-from effscope.nn.build import digest
+from effscope.errors import EffscopeError, NegativeAnswer
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import NOT_YET
+from effscope.nn.build import build
 from effscope.nn.precision import pick_device
-from effscope.progress import Parts, Progress, Say, unsaid
-from effscope.results import RankResult, SearchResult, origin
-from effscope.searching.evaluate import WORK, LocalEvaluator
-from effscope.searching.greedy import Question, State, next_trial, replay, step
-from effscope.searching.journal import Event, Journal
-from effscope.timing.measure import forward_ms
+from effscope.progress import Parts, Progress, Say, silent, unsaid
+from effscope.results import Change, RankResult, SearchResult
+from effscope.searching.changes import changeable, count_all
+from effscope.searching.context import Context
+from effscope.searching.drive import Policy, drive
+from effscope.searching.engines.local import LocalEngine
+from effscope.searching.execute import RANKS, WEIGHTS, execute
+from effscope.searching.jobs import Job, Measurement, job_book
+from effscope.searching.journal import JOURNAL, Journal
+from effscope.searching.outcome import hand_over, result_of
+from effscope.searching.plan import Plan, plan_line
+from effscope.searching.policies.greedy import State, fold, propose, standing
+from effscope.training.processes import processes
+from effscope.training.speed import training_images_per_s
+from effscope.workspace import Identity, Workspace, open_workspace
 
-JOURNAL = "journal.jsonl"
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a search leaves in memory; its files are already written."""
-
-    result: SearchResult
-    ranks: RankResult
-
-
-def _opened(journal: Journal, header: Event) -> list[Event]:
-    """Events so far. Raises EffscopeError when the folder holds a search with other settings."""
-    events = journal.read()
-    if not events:
-        journal.append(header)
-        return []
-    changed = [key for key in header if header[key] != events[0].get(key)]
-    if changed and len(events) == 1 and not (journal.path.parent / WORK).exists():
-        journal.path.unlink()  # nothing was done under the old settings
-        return _opened(journal, header)
-    if changed:
-        old, new = events[0].get("config", {}), header["config"]
-        keys = [key for key in new if new[key] != old.get(key)] or changed
-        raise EffscopeError(
-            f"{journal.path.parent} holds another search ({', '.join(keys)} differ): choose another --out or delete it"
-        )
-    return events[1:]
+GREEDY = Policy(propose, fold)
 
 
-def _answered(journal: Journal, state: State, event: Event, began: float) -> State:
-    event = {**event, "seconds": round(time.monotonic() - began, 1)}
-    journal.append(event)
-    return step(state, event)
-
-
-def search(
-    config: SearchConfig, given: Model, data: Banks, folder: Path, report: Progress, say: Say = unsaid
-) -> Finished:
-    """Run the search, or go on with the one the folder holds.
+def search(config: SearchConfig, folder: Path, report: Progress = silent, say: Say = unsaid) -> SearchResult:
+    """Run a search, or go on with the one that the folder holds.
 
     Args:
-        config: the search; a folder remembers it and refuses another.
-        given: the base as opened.
-        data: both splits, decoded.
-        folder: gets the journal, the work files, the chosen model.
+        config: the search. A folder remembers it and refuses another one.
+        folder: gets the journal, the artefacts of the jobs, and at the end the chosen model.
         report: progress of the whole, as if every stage had to be tried.
-        say: told the plan.
+        say: told the plan and what is wrong with the data.
 
     Raises:
         NegativeAnswer: the base has not learned.
-        EffscopeError: the folder holds another search, or a training fails.
+        EffscopeError: bad input, the folder holds another search or is in use, or a training fails.
     """
-    pick_device(config.device)
-    make_folder(folder)
-    evaluator = LocalEvaluator(config, given, data, folder, Parts(report, 1.0), say)
-    evaluator.parts.total = evaluator.weight()
-    journal = Journal(folder / JOURNAL)
-    if (folder / RUN_WEIGHTS).exists() and not journal.path.exists():
-        raise EffscopeError(f"{folder} holds the model of another run: choose another --out")
-    header = {
-        "event": "start", "config": to_dict(config), "layout": evaluator.layout.digest(),
-        "data": f"{data.train.dataset.digest}+{data.val.dataset.digest}", "weights": digest(given.state or {}),
-    }  # fmt: skip
-    state = replay(State(config.move, config.rule, config.margin), _opened(journal, header))
-    if not state.stop_reason:
-        say(evaluator.plan())
-    if state.base is None:
-        began = time.monotonic()
-        state = _answered(journal, state, evaluator.base(), began)
-    while (question := next_trial(state)) is not None:
-        began = time.monotonic()
-        state = _answered(journal, state, evaluator.trial(question), began)
-    return _concluded(evaluator, state, journal, folder)
+    device = str(pick_device(config.device))
+    context = Context(config, torch.get_num_threads(), device, report, say)
+    stages = changeable(context.layout)
+    if not stages:
+        raise EffscopeError(f"{context.given.name} has no stage left to swap: a CIB can replace {', '.join(NOT_YET)}")
+    settings = {**to_dict(config), **context.digests, "device": device}
+    identity = Identity("search", settings, {"threads": context.threads})
+    with open_workspace(folder, identity, say) as workspace:
+        context = replace(context, threads=workspace.identity.machine["threads"])
+        return _Search(context, workspace, stages).result()
 
 
-def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder: Path) -> Finished:
-    config, base = evaluator.config, state.base
-    assert base is not None
-    layout, network = evaluator.layout, evaluator.finished("base_after", evaluator.layout)
-    networks = {"base": network}
-    if state.accepted:
-        *before, last = state.accepted
-        layout = evaluator.candidate(Question(last, tuple(before)))
-        networks["chosen"] = evaluator.finished(f"candidate_{last}", layout)
-    chosen = networks.get("chosen", network)
-    facts = metadata(layout, evaluator.data.train.dataset.classes, config.imgsz)
-    write_safetensors(folder / RUN_WEIGHTS, chosen.state_dict(), facts)
-    files = {"weights": str(folder / RUN_WEIGHTS), "journal": str(journal.path)}
-    events = journal.read()
-    notes = [note for event in events for note in event.get("notes", ())]
-    if not state.accepted:
-        notes.append("nothing was accepted: keep your model; model.safetensors is the base after the short training")
-    try:
-        write_text(folder / "model.yaml", to_yaml(layout))
-        files["yaml"] = str(folder / "model.yaml")
-    except EffscopeError as e:
-        notes.append(f"no model.yaml: {e}")
-    times = next((e["ms"] for e in events if e["event"] == "latency"), None)
-    if times is None:
-        times = forward_ms(networks, config.imgsz, config.device)
-        journal.append({"event": "latency", "ms": times})
-    costs = cost(layout, config.imgsz)
-    saved = {
-        "params": 1 - costs.params_one_head / base.params,
-        "flops": 1 - costs.flops / base.flops,
-        "latency": 1 - times.get("chosen", times["base"]) / times["base"],
-    }
-    result = SearchResult(
-        base=evaluator.given.name,
-        base_ap=base.ap,
-        base_ap_start=base.ap_start,
-        base_params=base.params,
-        base_flops=base.flops,
-        order=base.order,
-        trials=state.trials,
-        accepted=state.accepted,
-        stop_reason=state.stop_reason,
-        saved=saved,
-        files=files,
-        seconds=sum(event.get("seconds", 0.0) for event in events),
-        notes=tuple(notes),
-        origin=origin(to_dict(config), layout.digest(), evaluator.data.train.dataset.digest, (config.seed,)),
-    )
-    return Finished(result, evaluator.ranks())
+@dataclass(frozen=True)
+class _Search:
+    context: Context
+    workspace: Workspace
+    stages: tuple[int, ...]
+
+    def result(self) -> SearchResult:
+        """Drive the search to its end."""
+        config = self.context.config
+        journal, plan = Journal(self.workspace.path(JOURNAL)), Plan.of(self.context)
+        parts = Parts(self.context.progress, plan.whole(len(self.stages)))
+
+        def work(job: Job) -> Measurement:
+            return execute(job, self.context, self.workspace, parts.part(plan.weight(job.kind), ""), self.context.say)
+
+        def skip(measurement: Measurement) -> None:
+            parts.part(plan.weight(measurement.kind), "")
+
+        start = self._start()
+        self._announce(start, journal, plan)
+        state = drive(GREEDY, start, LocalEngine(work), journal, self._kept, skip)
+        if not standing(state).learned:
+            raise self._not_learned(state)
+        ranks = RankResult.load(self.workspace.artefact(state.book.rank().id, RANKS))
+        files, notes = hand_over(state, self.context.layout, self.workspace, WEIGHTS)
+        return result_of(
+            state, config, self.context.given.name, self.context.layout, ranks, self.context.digests, files, notes
+        )
+
+    def _start(self) -> State:
+        """The search before its first measurement."""
+        c = self.context.config
+        costs = count_all(self.context.layout, [Change(stage, c.move) for stage in self.stages], c.imgsz)
+        return State(
+            job_book(c, self.context.inputs), costs, c.move, self.stages, c.rule, c.margin, c.learned_ap
+        )
+
+    def _announce(self, start: State, journal: Journal, plan: Plan) -> None:
+        """Say the plan, unless nothing is left to do."""
+        state = start
+        for measurement in journal.read():
+            state = fold(state, measurement)
+        if not propose(state):
+            return
+        c, everyone = self.context.config, processes(self.context.device)
+        speed = training_images_per_s(build(expand(self.context.layout)), c.imgsz, c.batch, everyone)
+        self.context.say(plan_line(self.context, plan, len(self.stages), speed, self.workspace.folder))
+
+    def _kept(self, job: Job) -> Measurement | None:
+        facts = self.workspace.kept(job.id)
+        return None if facts is None else Measurement.from_dict(facts)
+
+    def _not_learned(self, state: State) -> NegativeAnswer:
+        base, source = standing(state).base, self.context.splits[1].source
+        ap = base.ap if base is not None and base.ap is not None else 0.0
+        return NegativeAnswer(
+            f"the base has not learned: AP {ap:.3f} on {source}, at least {state.learned_ap:.2f} is needed to judge a "
+            "swap; train it longer (`base_epochs`)"
+        )

@@ -1,0 +1,88 @@
+"""What a search changes: one move at one stage, several such changes at once, and what they save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from effscope.costing.model import cost
+from effscope.errors import EffscopeError
+from effscope.layouts.expand import stages
+from effscope.layouts.moves import NOT_YET, swap_stage
+from effscope.results import Change
+from effscope.spec.layout import Layout
+
+Changes = tuple[Change, ...]
+"""A variant of the base: its changes, sorted by stage. The empty tuple is the base itself."""
+
+
+def canonical(changes: Iterable[Change]) -> Changes:
+    """The changes sorted by stage, so that one variant has one spelling.
+
+    Raises:
+        EffscopeError: two changes of one stage.
+    """
+    found = tuple(sorted(changes, key=lambda change: change.stage))
+    if len({change.stage for change in found}) < len(found):
+        raise EffscopeError(f"a stage can change once: {spelled(found)}")
+    return found
+
+
+def spelled(changes: Iterable[Change]) -> str:
+    """A variant in words, e.g. "4 cib, 8 cib"; "base" without changes."""
+    return ", ".join(f"{change.stage} {change.move}" for change in changes) or "base"
+
+
+def layout_of(base: Layout, changes: Iterable[Change]) -> Layout:
+    """The base with these changes. Raises EffscopeError for a stage that the move cannot change."""
+    layout = base
+    for change in canonical(changes):
+        layout = swap_stage(layout, change.stage, change.move)
+    return layout
+
+
+def changeable(base: Layout) -> tuple[int, ...]:
+    """Numbers of the stages that a move can still change."""
+    return tuple(stage.number for stage in stages(base) if stage.block in NOT_YET)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Parameters of the one-head model and FLOPs of one image."""
+
+    params: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Exact costs of every variant, from one count of the base and one of each change alone.
+
+    A change keeps the channels and the side of its stage's output, so what it saves does not depend on other changes.
+
+    Attributes:
+        base: of the base.
+        saved: change -> what it takes away from the base.
+    """
+
+    base: Count
+    saved: Mapping[Change, Count]
+
+    def of(self, changes: Iterable[Change]) -> Count:
+        """Cost of a variant."""
+        saved = [self.saved[change] for change in changes]
+        return Count(self.base.params - sum(s.params for s in saved), self.base.flops - sum(s.flops for s in saved))
+
+
+def count_all(base: Layout, changes: Iterable[Change], imgsz: int) -> Costs:
+    """Count the base and every change at an image side in px, once."""
+    whole = _count(base, imgsz)
+    each = {change: _count(layout_of(base, (change,)), imgsz) for change in changes}
+    return Costs(
+        whole, {c: Count(whole.params - one.params, whole.flops - one.flops) for c, one in each.items()}
+    )
+
+
+def _count(layout: Layout, imgsz: int) -> Count:
+    found = cost(layout, imgsz)
+    return Count(found.params_one_head, found.flops)

@@ -1,0 +1,115 @@
+"""The end of a search: its result, and the chosen model in the run's folder. No training, no torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+
+from effscope.config import SearchConfig
+from effscope.errors import EffscopeError
+from effscope.files import whole, write_text
+from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
+from effscope.results import Change, RankResult, SearchResult, origin
+from effscope.searching.changes import layout_of
+from effscope.searching.journal import JOURNAL
+from effscope.searching.policies.greedy import Standing, State, standing
+from effscope.spec.layout import Layout
+from effscope.workspace import Workspace
+
+RUN_WEIGHTS, LAYOUT = "model.safetensors", "model.yaml"
+
+
+def hand_over(state: State, base: Layout, workspace: Workspace, weights: str) -> tuple[dict[str, str], list[str]]:
+    """Put the chosen model's weights and YAML into the run's folder.
+
+    Args:
+        state: of a search that has ended.
+        base: layout the search started from.
+        workspace: of the run.
+        weights: suffix of weights among the artefacts.
+
+    Returns:
+        what it is -> file name in the folder; and notes.
+    """
+    changes = standing(state).accepted
+    with whole(workspace.path(RUN_WEIGHTS)) as draft:
+        shutil.copyfile(workspace.artefact(state.book.run(changes).id, weights), draft)
+    files, notes = {"weights": RUN_WEIGHTS, "journal": JOURNAL}, []
+    if not changes:
+        notes.append("nothing was accepted: keep your model; model.safetensors is the base after the short training")
+    try:
+        write_text(workspace.path(LAYOUT), to_yaml(layout_of(base, changes)))
+        files["yaml"] = LAYOUT
+    except EffscopeError as error:
+        notes.append(f"no model.yaml: {error}")
+    return files, notes
+
+
+def result_of(
+    state: State,
+    config: SearchConfig,
+    name: str,
+    layout: Layout,
+    ranks: RankResult,
+    digests: Mapping[str, str],
+    files: Mapping[str, str],
+    notes: list[str],
+) -> SearchResult:
+    """The result of a search that has ended.
+
+    Args:
+        state: its last state.
+        config: the search.
+        name: of the base, for tables.
+        layout: the base's layout.
+        ranks: of the base's stages.
+        digests: hashes of "train" and "val" split, and of the "weights" it started from.
+        files: what `hand_over` wrote.
+        notes: what `hand_over` had to say.
+    """
+    now = standing(state)
+    assert now.base is not None
+    assert now.base.ap is not None
+    assert now.times is not None
+    return SearchResult(
+        base=name,
+        base_ap=sum(now.base_runs) / len(now.base_runs),
+        base_ap_start=now.base.ap,
+        base_params=state.costs.base.params,
+        base_flops=state.costs.base.flops,
+        order=now.order,
+        rule=state.rule,
+        margin=state.margin,
+        imgsz=config.imgsz,
+        trials=now.trials,
+        accepted=now.accepted,
+        stop_reason=now.stop_reason,
+        saved=_saved(state, now),
+        files=dict(files),
+        seconds=sum(measurement.seconds for measurement in state.done.values()),
+        notes=(*(note for measurement in state.done.values() for note in measurement.notes), *notes),
+        ranks=ranks,
+        origin=origin(
+            config,
+            layout_of(layout, now.accepted).digest(),
+            {split: digests[split] for split in ("train", "val")},
+            (config.seed,),
+            weights=digests["weights"],
+        ),
+        base_latency_ms=_ms(state, now, ()),
+    )
+
+
+def _saved(state: State, now: Standing) -> dict[str, float]:
+    """Share of the base's parameters, FLOPs and latency that the accepted changes take away."""
+    chosen, base = state.costs.of(now.accepted), state.costs.base
+    return {
+        "params": 1 - chosen.params / base.params,
+        "flops": 1 - chosen.flops / base.flops,
+        "latency": 1 - _ms(state, now, now.accepted) / _ms(state, now, ()),
+    }
+
+
+def _ms(state: State, now: Standing, changes: tuple[Change, ...]) -> float:
+    assert now.times is not None
+    return now.times.ms[state.book.run(changes).id]

@@ -1,0 +1,190 @@
+"""The greedy search: stages in ascending rank, one move, stop at the first change that costs AP.
+
+The order is computed once, on the base. Each change is added to those accepted so far and compared with the base, never
+with the last variant. Pure functions: what to do next and what is known follow from the measurements alone.
+Source: YOLOv10 (arXiv 2405.14458, algorithm 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from effscope.errors import EffscopeError
+from effscope.results import Change, Trial
+from effscope.searching.changes import Changes, Costs, canonical
+from effscope.searching.jobs import Job, JobBook, Measurement
+from effscope.searching.rules import ACCEPTED, RULES, MoreRuns, Rule, Verdict
+
+
+@dataclass(frozen=True)
+class State:
+    """A greedy search after some measurements.
+
+    Attributes:
+        book: writes its jobs.
+        costs: of all variants.
+        move: the one move.
+        stages: stages that the move can change.
+        rule, margin: when a change is accepted.
+        learned_ap: a base below it judges nothing.
+        done: job id -> measurement, in the order they were folded in.
+    """
+
+    book: JobBook
+    costs: Costs
+    move: str
+    stages: tuple[int, ...]
+    rule: str
+    margin: float
+    learned_ap: float
+    done: Mapping[str, Measurement] = field(default_factory=dict)
+
+    def found(self, job: Job) -> Measurement | None:
+        """The measurement of a job, None while it is missing."""
+        return self.done.get(job.id)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What follows from a state.
+
+    Attributes:
+        jobs: what must be measured next, in order; empty when the search has ended.
+        base, ranks: the measurements of the base and of its ranks.
+        base_runs: AP of the base's short trainings.
+        order: stages in the order they are tried.
+        trials: the judged changes.
+        times: latency of the variants, once measured.
+        stop_reason: why no more changes are tried; empty while some are.
+    """
+
+    jobs: tuple[Job, ...] = ()
+    base: Measurement | None = None
+    base_runs: tuple[float, ...] = ()
+    order: tuple[int, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    times: Measurement | None = None
+    stop_reason: str = ""
+
+    @property
+    def accepted(self) -> tuple[Change, ...]:
+        """The accepted changes, in the order they were tried."""
+        return tuple(Change(t.stage, t.move) for t in self.trials if t.verdict == ACCEPTED)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the base can judge changes."""
+        return self.base is None or self.stop_reason != NOT_LEARNED
+
+
+NOT_LEARNED = "the base has not learned"
+
+
+def propose(state: State) -> tuple[Job, ...]:
+    """The jobs that must be measured next, in order; empty when the search has ended."""
+    return standing(state).jobs
+
+
+def fold(state: State, measurement: Measurement) -> State:
+    """The state after one more measurement.
+
+    Raises:
+        EffscopeError: the measurement is of a job that the search does not ask for now.
+    """
+    asked = {job.id for job in propose(state)}
+    if measurement.job not in asked:
+        wanted = ", ".join(sorted(asked)) or "nothing more"
+        raise EffscopeError(f"unknown measurement '{measurement.job}': the search waits for {wanted}")
+    return replace(state, done={**state.done, measurement.job: measurement})
+
+
+def standing(state: State) -> Standing:
+    """Everything that the measurements so far say."""
+    book, rule = state.book, RULES[state.rule]
+    base = state.found(book.base())
+    if base is None:
+        return Standing((book.base(),))
+    if (base.ap or 0.0) < state.learned_ap:
+        return Standing(base=base, stop_reason=NOT_LEARNED)
+    ranks, runs = state.found(book.rank()), [book.run((), n) for n in range(rule.base_runs)]
+    missing = _missing(state, (book.rank(), *runs))
+    if missing or ranks is None:
+        return Standing(missing, base)
+    order = tuple(stage for stage in ranks.order if stage in state.stages)
+    return _judged(state, Standing((), base, _aps(state, runs), order), rule)
+
+
+def _judged(state: State, now: Standing, rule: Rule) -> Standing:
+    """The standing after every stage that can be judged."""
+    for stage in now.order:
+        change = Change(stage, state.move)
+        answer = _answer(state, now, change, rule)
+        if not isinstance(answer, Trial):
+            return replace(now, jobs=answer)
+        now = replace(now, trials=(*now.trials, answer))
+        if answer.verdict != ACCEPTED:
+            reason = f"stage {stage} {answer.verdict}: AP {100 * answer.delta:+.1f} points against the base"
+            return _timed(state, replace(now, stop_reason=reason))
+    return _timed(state, replace(now, stop_reason="every stage was tried" if now.order else "no stage has a rank"))
+
+
+def _answer(state: State, now: Standing, change: Change, rule: Rule) -> Trial | tuple[Job, ...]:
+    """The judged change, or the jobs it takes."""
+    book, changes = state.book, canonical((*now.accepted, change))
+    needed = rule.candidate_runs
+    while True:
+        runs = [book.run(changes, n) for n in range(needed)]
+        missing = _missing(state, (book.fit(change),)) or _missing(state, (book.start(changes), *runs))
+        if missing:
+            return missing
+        aps = _aps(state, runs)
+        verdict = rule.decide(now.base_runs, aps, state.margin)
+        if not isinstance(verdict, MoreRuns):
+            return _trial(state, now, change, changes, aps, verdict)
+        if verdict.n <= needed:
+            raise EffscopeError(f"rule '{state.rule}' asks for {verdict.n} runs and has {needed}")
+        needed = verdict.n
+
+
+def _trial(
+    state: State, now: Standing, change: Change, changes: Changes, aps: tuple[float, ...], verdict: Verdict
+) -> Trial:
+    start, count = state.found(state.book.start(changes)), state.costs.of(changes)
+    assert start is not None
+    assert start.ap is not None
+    return Trial(
+        stage=change.stage,
+        move=change.move,
+        params=count.params,
+        flops=count.flops,
+        ap_start=start.ap,
+        ap_mean=sum(aps) / len(aps),
+        ap_runs=aps,
+        base_ap=sum(now.base_runs) / len(now.base_runs),
+        delta=verdict.delta,
+        ci=verdict.ci,
+        verdict=verdict.word,
+        changes=changes,
+        notes=(verdict.note,) if verdict.note else (),
+    )
+
+
+def _timed(state: State, now: Standing) -> Standing:
+    """The standing of a search that has judged all it will judge: one job times the base and every tried variant."""
+    job = state.book.time([(), *(trial.changes for trial in now.trials)])
+    times = state.found(job)
+    if times is None:
+        return replace(now, jobs=(job,))
+    latency = [times.ms[state.book.run(trial.changes).id] for trial in now.trials]
+    trials = tuple(replace(trial, latency_ms=ms) for trial, ms in zip(now.trials, latency, strict=True))
+    return replace(now, trials=trials, times=times)
+
+
+def _missing(state: State, jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+    return tuple(job for job in jobs if state.found(job) is None)
+
+
+def _aps(state: State, runs: list[Job]) -> tuple[float, ...]:
+    found = [state.done[job.id].ap for job in runs]
+    return tuple(ap for ap in found if ap is not None)

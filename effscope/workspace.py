@@ -1,0 +1,199 @@
+"""The folder of a run: which run it belongs to, which process writes there, and what is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from effscope.config import BUILTIN_SHAPES, to_dict
+from effscope.differences import differences
+from effscope.errors import EffscopeError
+from effscope.files import make_folder, write_text
+from effscope.progress import Say, unsaid
+
+RUNS = Path("runs")
+IDENTITY, LOCK, OWNER = "run.json", ".lock", ".owner.json"
+WORK = "work"
+"""Folder inside a run's folder for what its jobs leave."""
+
+TRACES = ("train.json", "search.json", "model.safetensors", "journal.jsonl")
+"""Files that only a run writes: a folder with one of them and without `run.json` belongs to something else."""
+
+
+def run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | None) -> Path:
+    """The folder of a run: `out`, or a folder under `runs/` whose name follows from the settings.
+
+    The same settings give the same name, so the same command finds its folder again.
+    """
+    if out is not None:
+        return Path(out)
+    settings = json.dumps(to_dict(config), sort_keys=True)
+    path = Path(data)
+    subject = "shapes" if data == BUILTIN_SHAPES else path.resolve().parent.name if path.suffix else path.name
+    tag = hashlib.sha256(f"{model} {settings}".encode()).hexdigest()[:6]
+    return RUNS / f"{kind}-{'-'.join(Path(word).stem for word in model.split())}-{subject}-{tag}"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a run this run and no other.
+
+    Attributes:
+        kind: "train" or "search".
+        settings: setting -> value (JSON data). Another value means another run.
+        machine: device and threads of the first start. A run that goes on keeps the threads it began with.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open run folder. `open_workspace` gives one.
+
+    Attributes:
+        folder: the folder.
+        identity: the run it belongs to; `machine` as stored at the first start.
+    """
+
+    folder: Path
+    identity: Identity
+
+    def path(self, name: str) -> Path:
+        """A file of the run that users read."""
+        return self.folder / name
+
+    def artefact(self, job: str, suffix: str) -> Path:
+        """A file that the job with this id writes, e.g. its weights. The folder exists."""
+        make_folder(self.folder / WORK)
+        return self.folder / WORK / f"{job}{suffix}"
+
+    def keep(self, job: str, facts: Mapping[str, Any], files: tuple[Path, ...] = ()) -> None:
+        """Record that a job is finished.
+
+        The record is a JSON file beside the job's artefacts. It is written last, so a job without a record is
+        unfinished.
+
+        Args:
+            job: its id.
+            facts: what it found, as JSON data; its notes belong here.
+            files: artefacts that must be there, with the size they have now, for the job to count as finished.
+
+        Raises:
+            EffscopeError: the record cannot be written.
+        """
+        sizes = {file.name: file.stat().st_size for file in files}
+        write_text(self.artefact(job, ".json"), json.dumps({"facts": facts, "files": sizes}, indent=1) + "\n")
+
+    def kept(self, job: str) -> dict[str, Any] | None:
+        """What `keep` recorded; None for a job that is unfinished or has lost a file, or part of one."""
+        try:
+            record = json.loads((self.folder / WORK / f"{job}.json").read_text(encoding="utf-8"))
+            whole = all((self.folder / WORK / name).stat().st_size == size for name, size in record["files"].items())
+            facts: dict[str, Any] = record["facts"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return facts if whole else None
+
+
+@contextmanager
+def open_workspace(folder: Path, identity: Identity, say: Say = unsaid) -> Iterator[Workspace]:
+    """Lock a run's folder, check whose it is, and give it to the caller.
+
+    Args:
+        folder: made if it is missing.
+        identity: the run that wants it.
+        say: told when the lock of a process that has ended is taken over.
+
+    Raises:
+        EffscopeError: another process works there, the folder holds another run, or it cannot be written to.
+    """
+    make_folder(folder)
+    with _locked(folder, say):
+        yield Workspace(folder, _claimed(folder, identity))
+
+
+@contextmanager
+def _locked(folder: Path, say: Say) -> Iterator[None]:
+    lock, owner = FileLock(folder / LOCK), folder / OWNER
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise EffscopeError(
+            f"{folder} is in use by {_named(owner)}: wait until it ends, or choose another `out`"
+        ) from None
+    except OSError as error:
+        raise EffscopeError(f"cannot write to {folder}: {error.strerror or error}; choose another `out`") from None
+    try:
+        if owner.exists():
+            say(f"{folder}: {_named(owner)} ended without finishing; this process goes on from there")
+        facts = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        write_text(owner, json.dumps(facts) + "\n")
+        yield
+    finally:  # a killed process leaves its name behind, all others do not
+        with suppress(OSError):
+            owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _named(owner: Path) -> str:
+    try:
+        facts = json.loads(owner.read_text(encoding="utf-8"))
+        return f"process {facts['pid']} on {facts['host']} (since {facts['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _claimed(folder: Path, identity: Identity) -> Identity:
+    """The identity that the folder holds from now on."""
+    file = folder / IDENTITY
+    found = _read(file) if file.exists() else None
+    wanted = json.loads(json.dumps({"run": identity.kind, "settings": dict(identity.settings)}))
+    if found is None:
+        strangers = [name for name in TRACES if (folder / name).exists()]
+        if strangers:
+            raise EffscopeError(
+                f"{folder} holds {strangers[0]} of another run, or of an earlier version: choose another `out` or "
+                "delete it"
+            )
+    elif found["run"] != identity.kind:
+        raise EffscopeError(f"{folder} holds a {found['run']}: choose another `out` or delete it")
+    else:
+        differing = differences(found["settings"], wanted["settings"])
+        if differing and not _untouched(folder):
+            names = " and ".join(", ".join(f"`{name}`" for name in differing).rsplit(", ", 1))
+            raise EffscopeError(
+                f"{folder} holds another {identity.kind}: {names} differ{'s' * (len(differing) == 1)}; choose "
+                "another `out` or delete it"
+            )
+        if not differing:
+            return Identity(identity.kind, identity.settings, found["machine"])
+    write_text(file, json.dumps({**wanted, "machine": dict(identity.machine)}, indent=1) + "\n")
+    return identity
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found["run"], str) and isinstance(found["settings"], dict) and isinstance(found["machine"], dict):
+            return found
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise EffscopeError(f"{file} is damaged: delete the folder to start again")
+
+
+def _untouched(folder: Path) -> bool:
+    """Whether the run that claimed the folder has done nothing yet."""
+    return {path.name for path in folder.iterdir()} <= {IDENTITY, LOCK, OWNER}
