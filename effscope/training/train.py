@@ -25,8 +25,9 @@ from effscope.training.batches import Batch, ahead, batches
 from effscope.training.freezing import check_freeze, freeze, frozen_layers, trainable_names
 from effscope.training.learner import Learner, make_learner
 from effscope.training.optimise import State, rates
+from effscope.training.peak_memory import peak_memory_mb
 from effscope.training.processes import Processes, processes
-from effscope.training.resume import Saved, load_state, no_state, peak_memory_mb, save_state
+from effscope.training.state_file import Saved, load_state, no_state, save_state
 
 Row = dict[str, float]
 
