@@ -17,6 +17,7 @@ from effscope.data.sample import DataSet, relabelled
 from effscope.detect.bank import Banks, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.resampling import match
+from effscope.differences import differences
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.models.open import RUN_WEIGHTS, Model, metadata, open_model
@@ -28,7 +29,7 @@ from effscope.progress import Parts, Progress, Say, leads, silent
 from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult, origin
 from effscope.spec.layout import Layout
 from effscope.training.batches import plain_batch
-from effscope.training.resume import FREE, differences
+from effscope.training.state_file import FREE
 from effscope.training.train import train as train_network
 
 if TYPE_CHECKING:

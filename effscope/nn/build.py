@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from effscope.errors import EffscopeError
 from effscope.nn.modules import BUILDERS
+from effscope.nn.seeds import path_seed
 from effscope.spec.graph import INPUT, Graph, Node
 
 ONE_TO_ONE = "one2one_"
@@ -144,17 +145,25 @@ def _released(graph: Graph, wiring: dict[str, Wiring]) -> dict[str, Wiring]:
     return dict(reversed(released.items()))
 
 
+def _fresh(node: Node, seed: int) -> Owner:
+    """The module or tensor of a node, with fresh values of its own seed."""
+    # The CPU generator alone: `torch.manual_seed` would change those of the GPUs too, and is slower.
+    torch.default_generator.manual_seed(path_seed(seed, node.module))
+    return BUILDERS[node.op](node.args)
+
+
 def build(graph: Graph, seed: int = 0) -> Network:
-    """A network with fresh weights (torch's defaults; head biases as in YOLOv8), in training mode. A one-to-one head
-    starts as a copy of the one-to-many head.
+    """A network with fresh weights (torch's defaults; head biases as in YOLOv8), in training mode.
+
+    The fresh values of a module follow from the seed and its path alone: a module with the same path and shape has
+    equal weights in every layout. A one-to-one head starts as a copy of the one-to-many head.
 
     Args:
         graph: an expanded layout; all its views are computed at every call, `view` picks some.
-        seed: the weights depend on nothing else; the global random state is left as it was.
+        seed: seed of the whole network. The global random state does not change.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = _assemble(graph, lambda node: BUILDERS[node.op](node.args))
+        network = _assemble(graph, lambda node: _fresh(node, seed))
     state = network.state_dict()
     for key, tensor in state.items():
         if ONE_TO_ONE in key and key.replace(ONE_TO_ONE, "") in state:

@@ -29,10 +29,11 @@ from effscope.searching.greedy import Question
 from effscope.searching.journal import Event
 from effscope.spec.layout import Layout
 from effscope.training.batches import plain_batch
-from effscope.training.distill import Pairs, distil, record
 from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
 from effscope.training.train import train
+from effscope.transplant.distil import distil
+from effscope.transplant.record import Pairs, record
 
 State = dict[str, Tensor]
 

@@ -21,7 +21,7 @@ from effscope.training.losses import ONE_TO_MANY, ONE_TO_ONE, Losses, Summed, de
 from effscope.training.matching import Matching, matching
 from effscope.training.optimise import MovingAverage, Rates, clip_gradients, make_optimizer, set_rates
 from effscope.training.processes import Processes, share_norms
-from effscope.training.resume import Saved
+from effscope.training.state_file import Saved
 
 
 @dataclass

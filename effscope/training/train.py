@@ -6,7 +6,6 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,13 +19,15 @@ from effscope.detect.evaluate import Evaluation, evaluate
 from effscope.errors import EffscopeError
 from effscope.nn.build import Network, digest
 from effscope.nn.fuse import deploy
+from effscope.nn.random_state import own_random_state
 from effscope.progress import Progress, Say, unsaid
 from effscope.training.batches import Batch, ahead, batches
 from effscope.training.freezing import check_freeze, freeze, frozen_layers, trainable_names
 from effscope.training.learner import Learner, make_learner
 from effscope.training.optimise import State, rates
+from effscope.training.peak_memory import peak_memory_mb
 from effscope.training.processes import Processes, processes
-from effscope.training.resume import Saved, load_state, no_state, peak_memory_mb, save_state
+from effscope.training.state_file import Saved, load_state, no_state, save_state
 
 Row = dict[str, float]
 
@@ -121,7 +122,7 @@ def train(
             raise no_state(state_file, type(error).__name__) from None
     while run.epoch < config.epochs:
         began = time.perf_counter()
-        with _own_random_state(_epoch_seed(config.seed, run.epoch), everyone.device):
+        with own_random_state(_epoch_seed(config.seed, run.epoch), everyone.device):
             row = _train_epoch(run, bank, progress, say)
         run.epoch += 1
         if not run.learner.is_finite():
@@ -243,15 +244,6 @@ def _scored(run: _Run, model: Network, val_bank: Bank) -> Evaluation:
 def _epoch_seed(seed: int, epoch: int) -> int:
     """A seed of its own for every epoch, so that a resumed training draws what the whole one would have drawn."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
-
-
-@contextmanager
-def _own_random_state(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, for layers that draw (dropout), and put them back."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
-        yield
 
 
 def _restore(run: _Run, saved: Saved) -> None:

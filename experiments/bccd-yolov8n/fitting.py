@@ -21,7 +21,8 @@ from effscope.nn.build import Network, build, view
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import inherit
 from effscope.training.batches import plain_batch
-from effscope.training.distill import distil, record
+from effscope.transplant.distil import distil
+from effscope.transplant.record import record
 
 IMGSZ = 256
 BATCH = 16

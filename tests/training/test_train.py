@@ -19,7 +19,7 @@ from effscope.recipes import Recipe
 from effscope.training import train as train_module
 from effscope.training.learner import Learner
 from effscope.training.optimise import MovingAverage, Rates, make_optimizer, rates
-from effscope.training.resume import load_state
+from effscope.training.state_file import load_state
 from effscope.training.train import Trained, train
 
 CONFIG = TrainConfig(data="made", imgsz=64, epochs=3, batch=4, device="cpu", recipe=Recipe(close_mosaic_epochs=1))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from effscope.config import TrainConfig, to_dict
+from effscope.differences import differences
 from effscope.errors import EffscopeError
 
 FORMAT_VERSION = 1
@@ -69,29 +68,5 @@ def identity(config: TrainConfig) -> dict[str, Any]:
     return {key: value for key, value in to_dict(config).items() if key not in FREE}
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of what is not equal in two nested dicts."""
-    found = []
-    for key in sorted(a.keys() | b.keys()):
-        ours, theirs = a.get(key), b.get(key)
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            found += differences(ours, theirs, f"{prefix}{key}.")
-        elif ours != theirs:
-            found.append(f"{prefix}{key}")
-    return found
-
-
 def _first(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Most memory in use so far, MiB: of the allocator on CUDA, else of the process (0 where the system hides it)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource  # noqa: PLC0415  (not on Windows)
-    except ImportError:
-        return 0.0
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -14,7 +14,8 @@ from effscope.layouts.expand import expand
 from effscope.nn.build import Network, build, view
 from effscope.nn.inherit import inherit
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
-from effscope.training.distill import Pairs, distil, error_of, normalised_error, record
+from effscope.transplant.distil import distil, error_of, normalised_error
+from effscope.transplant.record import Pairs, record
 
 BASE = Layout(
     "made",
@@ -33,19 +34,19 @@ CONFIG = DistilConfig(steps=60, batch=8)
 PLENTY = 1 << 30
 
 
-def pictures(n: int = 8, size: int = 4) -> list[torch.Tensor]:
+def image_batches(n: int = 8, size: int = 4) -> list[torch.Tensor]:
     return list(torch.rand(n, size, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
 
 
 def teacher() -> Network:
-    """A network whose batch norms have seen the pictures, as those of a trained one."""
+    """A network whose batch norms have seen the images, as those of a trained one."""
     network = with_random_norms(build(expand(BASE), 0), 1).train()
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 0.5
     with torch.no_grad():
         for _ in range(3):
-            for images in pictures():
+            for images in image_batches():
                 network(images)
     for norm in norms:
         norm.momentum = 0.03
@@ -62,7 +63,7 @@ def student(base: Network) -> tuple[Network, set[str]]:
 def test_a_swapped_layer_learns_what_it_replaces() -> None:
     base = teacher()
     network, fresh = student(base)
-    pairs = record(base, 2, pictures(), PLENTY)
+    pairs = record(base, 2, image_batches(), PLENTY)
     layer = network.model["2"]
     before = error_of(layer, pairs, 8)
     after = distil(layer, pairs, fresh, CONFIG, seed=0)
@@ -73,7 +74,7 @@ def test_a_swapped_layer_learns_what_it_replaces() -> None:
 def test_only_what_should_learn_changes() -> None:
     base = teacher()
     network, fresh = student(base)
-    pairs = record(base, 2, pictures(), PLENTY)
+    pairs = record(base, 2, image_batches(), PLENTY)
     before = {k: p.detach().clone() for k, p in network.named_parameters()}
     others = {k: b.clone() for k, b in network.named_buffers() if not k.startswith("model.2.")}
     distil(network.model["2"], pairs, fresh, DistilConfig(steps=3, batch=4), seed=0)
@@ -90,7 +91,7 @@ def test_the_seed_decides_the_result_and_the_global_state_is_left() -> None:
     for seed in (0, 0, 1):
         base = teacher()
         network, fresh = student(base)
-        pairs = record(base, 2, pictures(), PLENTY)
+        pairs = record(base, 2, image_batches(), PLENTY)
         torch.manual_seed(seed + len(results))
         state = torch.random.get_rng_state()
         results.append(distil(network.model["2"], pairs, fresh, DistilConfig(steps=4, batch=4), seed))
@@ -100,7 +101,7 @@ def test_the_seed_decides_the_result_and_the_global_state_is_left() -> None:
 
 
 def test_record_takes_inputs_and_outputs_of_the_layer() -> None:
-    base, shown = teacher(), pictures(3)
+    base, shown = teacher(), image_batches(3)
     pairs = record(base, 2, shown, PLENTY)
     assert len(pairs) == 12
     with torch.no_grad():
@@ -112,7 +113,7 @@ def test_record_takes_inputs_and_outputs_of_the_layer() -> None:
 
 
 def test_record_takes_every_input_of_a_layer_that_joins_maps() -> None:
-    pairs = record(teacher(), 3, pictures(2), PLENTY)
+    pairs = record(teacher(), 3, image_batches(2), PLENTY)
     assert [tuple(t.shape[1:]) for t in pairs.inputs] == [(16, 8, 8), (16, 8, 8)]
     assert [tuple(t.shape[1:]) for t in pairs.outputs] == [(32, 8, 8)]
 
@@ -125,7 +126,7 @@ def test_record_stops_at_the_limit(limit: int, batches: int) -> None:
     asked = []
 
     def shown() -> Iterator[torch.Tensor]:
-        for x in pictures(6):
+        for x in image_batches(6):
             asked.append(1)
             yield x
 
@@ -138,7 +139,7 @@ def test_record_leaves_mode_and_hooks(fails: bool) -> None:
     network = build(expand(BASE))
     frozen = network.get_submodule("model.1.cv1.bn").eval()
     state = {k: v.clone() for k, v in network.state_dict().items()}
-    shown = [*pictures(1), torch.rand(1, 4, 16, 16)] if fails else pictures(1)
+    shown = [*image_batches(1), torch.rand(1, 4, 16, 16)] if fails else image_batches(1)
     if fails:
         with pytest.raises(RuntimeError):
             record(network, 2, shown, PLENTY)
@@ -164,14 +165,75 @@ def test_error_by_hand() -> None:
 def test_progress_ends_at_one() -> None:
     base, told = teacher(), list[float]()
     network, fresh = student(base)
-    pairs = record(base, 2, pictures(2), PLENTY)
+    pairs = record(base, 2, image_batches(2), PLENTY)
     distil(network.model["2"], pairs, fresh, DistilConfig(steps=13, batch=4), 0, lambda f, _: told.append(f))
     assert told == sorted(told)
     assert told[-1] == 1.0
 
 
-def test_batches_need_not_divide_the_pictures() -> None:
+def test_batches_need_not_divide_the_images() -> None:
     base = teacher()
-    pairs = record(base, 2, pictures(1, 7), PLENTY)
+    pairs = record(base, 2, image_batches(1, 7), PLENTY)
     exact = Pairs(pairs.inputs, pairs.outputs)
     assert error_of(base.model["2"], exact, 3) < 0.01
+
+
+TWO_SWAPPED = SWAPPED.swap([Layer("b", "C2fCIB", (16, True), ("a",), origin="b")])
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_fitted_layer_does_not_depend_on_what_was_fitted_before(order: tuple[int, int]) -> None:
+    """Each layer as fitted alone in a fresh network, against both fitted in one network, in either order."""
+    config = DistilConfig(steps=5, batch=4)
+    base = teacher()
+
+    def fitted(network: Network, position: int) -> dict[str, torch.Tensor]:
+        layer = network.model[str(position)]
+        names = {name for name, _ in layer.named_parameters()}
+        distil(layer, record(base, position, image_batches(4), PLENTY), names, config, seed=0)
+        return {key: value.clone() for key, value in layer.state_dict().items()}
+
+    def start() -> Network:
+        network = build(expand(TWO_SWAPPED), 3)
+        inherit(network, TWO_SWAPPED, BASE, base.state_dict())
+        return network
+
+    alone = {position: fitted(start(), position) for position in order}
+    together = start()
+    for n, position in enumerate(order):
+        torch.manual_seed(n)
+        found = fitted(together, position)
+        assert found.keys() == alone[position].keys()
+        assert all(torch.equal(found[key], value) for key, value in alone[position].items())
+
+
+class Noisy(nn.Module):
+    """Draws random numbers in its forward pass, whatever its mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.scale * x + torch.rand_like(x),)
+
+
+def test_a_layer_that_draws_random_numbers_draws_them_from_the_seed() -> None:
+    x = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    results = []
+    for n in range(2):
+        torch.manual_seed(n)
+        results.append(distil(Noisy(), Pairs((x,), (2 * x,)), {"scale"}, DistilConfig(steps=3, batch=4), seed=5))
+    assert results[0] == results[1]
+
+
+def test_modes_flags_and_gradients_are_restored() -> None:
+    base = teacher()
+    network, fresh = student(base)
+    layer = network.train().model["2"]
+    still = layer.get_submodule("cv1.bn").eval()
+    kept = layer.get_parameter("cv2.conv.weight").requires_grad_(False)
+    distil(layer, record(base, 2, image_batches(2), PLENTY), fresh, DistilConfig(steps=2, batch=4), seed=0)
+    assert [m for m in network.modules() if not m.training] == [still]
+    assert [p for p in network.parameters() if not p.requires_grad] == [kept]
+    assert all(p.grad is None for p in network.parameters())

@@ -1,0 +1,68 @@
+"""Inputs and outputs of one layer of a network over images: what a replacement of this layer is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from effscope.nn.build import Network
+from effscope.nn.precision import amp
+from effscope.nn.preserved import borrowed
+
+Tensors = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Inputs and outputs of a layer, on the CPU: one tensor (images, ...) per input and per output."""
+
+    inputs: Tensors
+    outputs: Tensors
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+
+def record(network: Network, position: int, batches: Iterable[Tensor], max_bytes: int) -> Pairs:
+    """Run a network on images and keep what one layer reads and gives.
+
+    The network runs in eval mode, in bfloat16 where the device gains from it, and is left as it was, also when the
+    forward pass raises.
+
+    Args:
+        network: already on its device.
+        position: of the layer, as in the state-dict keys `model.<position>.`.
+        batches: images (B, 3, H, W), float 0-1.
+        max_bytes: stop after the batch with which the kept tensors reach this size.
+
+    Returns:
+        bfloat16 tensors on the CPU, one row per image, in the order of the images.
+    """
+    kept: list[tuple[Tensors, Tensors]] = []
+
+    def keep(_: nn.Module, given: Tensors, out: Tensors | Tensor) -> None:
+        outputs = out if isinstance(out, tuple) else (out,)
+        kept.append((tuple(map(_stored, given)), tuple(map(_stored, outputs))))
+
+    device = next(network.parameters()).device
+    used = 0
+    with borrowed(network, {f"model.{position}": keep}):
+        for images in batches:
+            with amp(device):
+                network(images.to(device))
+            used += sum(tensor.nbytes for side in kept[-1] for tensor in side)
+            if used >= max_bytes:
+                break
+    inputs, outputs = (_joined([pair[side] for pair in kept]) for side in (0, 1))
+    return Pairs(inputs, outputs)
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.bfloat16)
+
+
+def _joined(batches: list[Tensors]) -> Tensors:
+    return tuple(torch.cat(tensors) for tensors in zip(*batches, strict=True))
