@@ -78,9 +78,7 @@ def count_all(base: Layout, changes: Iterable[Change], imgsz: int) -> Costs:
     """Count the base and every change at an image side in px, once."""
     whole = _count(base, imgsz)
     each = {change: _count(layout_of(base, (change,)), imgsz) for change in changes}
-    return Costs(
-        whole, {c: Count(whole.params - one.params, whole.flops - one.flops) for c, one in each.items()}
-    )
+    return Costs(whole, {c: Count(whole.params - one.params, whole.flops - one.flops) for c, one in each.items()})
 
 
 def _count(layout: Layout, imgsz: int) -> Count:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -39,36 +39,42 @@ class Engine(Protocol):
         """Drop a job if it has not started."""
 
 
+def replay(policy: Policy[S], state: S, measurements: Iterable[Measurement]) -> S:
+    """The state after measurements that were folded before, e.g. those of a journal.
+
+    Raises:
+        EffscopeError: a measurement belongs to another search.
+    """
+    for measurement in measurements:
+        state = policy.fold(state, measurement)
+    return state
+
+
 def drive(
     policy: Policy[S],
     state: S,
     engine: Engine,
     journal: Journal,
-    kept: Callable[[Job], Measurement | None] = lambda job: None,
-    replayed: Callable[[Measurement], object] = lambda measurement: None,
+    kept: Callable[[Job], Measurement | None],
 ) -> S:
-    """Run a search to its end, from where its journal stands.
+    """Run a search to its end.
 
     Measurements are folded in the order the policy proposed their jobs, whatever order the engine finishes them in, so
     the result does not depend on the engine.
 
     Args:
         policy: what to do next.
-        state: the search before its first measurement.
+        state: the search now; the replay of its journal.
         engine: does the jobs.
-        journal: holds the measurements so far; gets the new ones.
+        journal: gets the new measurements.
         kept: the measurement of a job that was finished before a stop and is not in the journal; None if there is none.
-        replayed: told each measurement that needed no work.
 
     Returns:
         The state in which the policy proposes nothing.
 
     Raises:
-        EffscopeError: the journal belongs to another search, or the engine lost a job.
+        EffscopeError: the engine lost a job, or a job fails.
     """
-    for measurement in journal.read():
-        state = policy.fold(state, measurement)
-        replayed(measurement)
     while jobs := policy.propose(state):
         found: dict[str, Measurement] = {}
         for job in jobs:
@@ -77,7 +83,6 @@ def drive(
                 engine.submit(job)
             else:
                 found[job.id] = known
-                replayed(known)
         arriving = engine.completed()
         for job in jobs:
             while job.id not in found:

@@ -118,7 +118,8 @@ def _base(work: _Work) -> Measurement:
             before = _scored(work, given.network(), "base: scoring it as given").ap
             work.notes.append(
                 f"the base is the given model (AP {before:.3f}, {cost(given.layout).params:,} parameters) with the "
-                f"light class head, fitted to its own head with normalised error {error:.3f}; all figures compare with that base"
+                f"light class head, fitted to its own head with normalised error {error:.3f}; all figures compare with "
+                "that base"
             )
         if not fits:
             work.notes.append(

@@ -18,9 +18,7 @@ from effscope.transplant.distil import distil
 from effscope.transplant.record import record
 
 
-def fit_stage(
-    network: Network, base: Network, position: int, context: Context, seed: int, progress: Progress
-) -> float:
+def fit_stage(network: Network, base: Network, position: int, context: Context, seed: int, progress: Progress) -> float:
     """Fit one layer to the layer at the same position of the base; the whole layer learns. In place.
 
     Returns:

@@ -39,7 +39,9 @@ class Journal:
         except (ValueError, AttributeError, KeyError):
             raise EffscopeError(f"{self.path}, line {n} is damaged: delete the folder to start over") from None
         if kind != MEASURED:
-            raise EffscopeError(f"{self.path}, line {n} holds the unknown event '{kind}': delete the folder to start over")
+            raise EffscopeError(
+                f"{self.path}, line {n} holds the unknown event '{kind}': delete the folder to start over"
+            )
         try:
             return Measurement.from_dict(event)
         except EffscopeError as error:

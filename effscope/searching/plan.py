@@ -1,4 +1,4 @@
-"""How long the jobs of a search take, in units of one training image, so that progress and plan can say it beforehand."""
+"""How long the jobs of a search take, in units of one training image: for the progress and the plan."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from effscope.progress import Parts, Progress, Say, silent, unsaid
 from effscope.results import Change, RankResult, SearchResult
 from effscope.searching.changes import changeable, count_all
 from effscope.searching.context import Context
-from effscope.searching.drive import Policy, drive
+from effscope.searching.drive import Policy, drive, replay
 from effscope.searching.engines.local import LocalEngine
 from effscope.searching.execute import RANKS, WEIGHTS, execute
 from effscope.searching.jobs import Job, Measurement, job_book
@@ -65,45 +66,43 @@ class _Search:
 
     def result(self) -> SearchResult:
         """Drive the search to its end."""
-        config = self.context.config
-        journal, plan = Journal(self.workspace.path(JOURNAL)), Plan.of(self.context)
-        parts = Parts(self.context.progress, plan.whole(len(self.stages)))
-
-        def work(job: Job) -> Measurement:
-            return execute(job, self.context, self.workspace, parts.part(plan.weight(job.kind), ""), self.context.say)
-
-        def skip(measurement: Measurement) -> None:
-            parts.part(plan.weight(measurement.kind), "")
-
-        start = self._start()
-        self._announce(start, journal, plan)
-        state = drive(GREEDY, start, LocalEngine(work), journal, self._kept, skip)
+        context, journal = self.context, Journal(self.workspace.path(JOURNAL))
+        done = journal.read()
+        state = replay(GREEDY, self._start(), done)
+        if propose(state):
+            self.context.say(self._plan_line())
+        state = drive(GREEDY, state, LocalEngine(self._worker(done)), journal, self._kept)
         if not standing(state).learned:
             raise self._not_learned(state)
         ranks = RankResult.load(self.workspace.artefact(state.book.rank().id, RANKS))
-        files, notes = hand_over(state, self.context.layout, self.workspace, WEIGHTS)
+        files, notes = hand_over(state, context.layout, self.workspace, WEIGHTS)
         return result_of(
-            state, config, self.context.given.name, self.context.layout, ranks, self.context.digests, files, notes
+            state, context.config, context.given.name, context.layout, ranks, context.digests, files, notes
         )
+
+    def _worker(self, done: Sequence[Measurement]) -> Callable[[Job], Measurement]:
+        """What does a job here; the progress of the whole counts what is done."""
+        plan = Plan.of(self.context)
+        parts = Parts(self.context.progress, plan.whole(len(self.stages)))
+        for measurement in done:
+            parts.part(plan.weight(measurement.kind), "")
+
+        def work(job: Job) -> Measurement:
+            progress = parts.part(plan.weight(job.kind), "")
+            return execute(job, self.context, self.workspace, progress, self.context.say)
+
+        return work
 
     def _start(self) -> State:
         """The search before its first measurement."""
         c = self.context.config
         costs = count_all(self.context.layout, [Change(stage, c.move) for stage in self.stages], c.imgsz)
-        return State(
-            job_book(c, self.context.inputs), costs, c.move, self.stages, c.rule, c.margin, c.learned_ap
-        )
+        return State(job_book(c, self.context.inputs), costs, c.move, self.stages, c.rule, c.margin, c.learned_ap)
 
-    def _announce(self, start: State, journal: Journal, plan: Plan) -> None:
-        """Say the plan, unless nothing is left to do."""
-        state = start
-        for measurement in journal.read():
-            state = fold(state, measurement)
-        if not propose(state):
-            return
+    def _plan_line(self) -> str:
         c, everyone = self.context.config, processes(self.context.device)
         speed = training_images_per_s(build(expand(self.context.layout)), c.imgsz, c.batch, everyone)
-        self.context.say(plan_line(self.context, plan, len(self.stages), speed, self.workspace.folder))
+        return plan_line(self.context, Plan.of(self.context), len(self.stages), speed, self.workspace.folder)
 
     def _kept(self, job: Job) -> Measurement | None:
         facts = self.workspace.kept(job.id)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from effscope.searching.greedy import Question, State, next_trial, replay, step
+from effscope.searching.stats import ACCEPTED, REJECTED, RULES
 
 from effscope.errors import EffscopeError
-from effscope.searching.greedy import Question, State, next_trial, replay, step
 from effscope.searching.journal import Journal
-from effscope.searching.stats import ACCEPTED, REJECTED, RULES
 
 BASE = {"event": "base", "ap_start": 0.45, "ap_runs": [0.5], "params": 100, "flops": 1000, "order": [8, 4, 7]}
 

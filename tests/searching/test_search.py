@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from effscope.searching.stats import ACCEPTED
 from support.small_detector import CLASSES, coloured_squares
 
 from effscope import api
@@ -22,7 +23,6 @@ from effscope.models.open import open_model
 from effscope.results import SearchResult
 from effscope.searching import evaluate as evaluate_module
 from effscope.searching.journal import Journal
-from effscope.searching.stats import ACCEPTED
 
 TINY = """
 nc: 2
