@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,17 @@ from effscope.config import BUILTIN_SHAPES, to_dict
 from effscope.differences import differences
 from effscope.errors import EffscopeError
 from effscope.files import make_folder, write_text
-from effscope.progress import Say, unsaid
+from effscope.progress import Say, leads, unsaid
 
 RUNS = Path("runs")
+RUN_WEIGHTS = "model.safetensors"
+"""Weights that a run hands over."""
+
 IDENTITY, LOCK, OWNER = "run.json", ".lock", ".owner.json"
 WORK = "work"
 """Folder inside a run's folder for what its jobs leave."""
 
-TRACES = ("train.json", "search.json", "model.safetensors", "journal.jsonl")
+TRACES = ("train.json", "search.json", RUN_WEIGHTS, "journal.jsonl")
 """Files that only a run writes: a folder with one of them and without `run.json` belongs to something else."""
 
 
@@ -112,6 +115,8 @@ class Workspace:
 def open_workspace(folder: Path, identity: Identity, say: Say = unsaid) -> Iterator[Workspace]:
     """Lock a run's folder, check whose it is, and give it to the caller.
 
+    Of several processes started together the first one locks and writes, the others only check.
+
     Args:
         folder: made if it is missing.
         identity: the run that wants it.
@@ -121,7 +126,7 @@ def open_workspace(folder: Path, identity: Identity, say: Say = unsaid) -> Itera
         EffscopeError: another process works there, the folder holds another run, or it cannot be written to.
     """
     make_folder(folder)
-    with _locked(folder, say):
+    with _locked(folder, say) if leads() else nullcontext():
         yield Workspace(folder, _claimed(folder, identity))
 
 
@@ -180,7 +185,8 @@ def _claimed(folder: Path, identity: Identity) -> Identity:
             )
         if not differing:
             return Identity(identity.kind, identity.settings, found["machine"])
-    write_text(file, json.dumps({**wanted, "machine": dict(identity.machine)}, indent=1) + "\n")
+    if leads():
+        write_text(file, json.dumps({**wanted, "machine": dict(identity.machine)}, indent=1) + "\n")
     return identity
 
 

@@ -6,12 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from effscope.config import SearchConfig, TrainConfig
-from effscope.data.check import check_boxes, fault_lines
-from effscope.data.classes import matched
-from effscope.data.load import load
-from effscope.data.sample import DataSet
-from effscope.detect.bank import Banks, load_bank
+from effscope.config import SearchConfig
+from effscope.detect.bank import Banks
+from effscope.detect.splits import Splits, decode, load_splits
 from effscope.errors import EffscopeError
 from effscope.layouts.moves import move
 from effscope.models.open import Model, open_model
@@ -47,14 +44,14 @@ class Context:
         return given_base(self.config)
 
     @cached_property
-    def splits(self) -> tuple[DataSet, DataSet]:
-        """Train and validation split, image headers read and no pixels; labels index the train split's classes."""
-        return load_splits(self.config, self.say)
+    def splits(self) -> Splits:
+        """Train and validation split; no pixels are read."""
+        return load_splits(self.config.data, self.config.limit_train, self.config.limit_val, self.say)
 
     @cached_property
     def banks(self) -> Banks:
         """Both splits decoded at the size of the training."""
-        return load_banks(self.splits, self.config.imgsz, self.progress, self.say)
+        return decode(self.splits, self.config.imgsz, self.progress, self.say)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,27 +110,3 @@ def given_base(config: SearchConfig) -> Model:
 def _body(layout: Layout) -> object:
     """What decides whether weights belong to a layout: everything but the head and the class count."""
     return layout.scale, [layer for layer in layout.layers if layer.block != "Detect"]
-
-
-def load_splits(config: SearchConfig | TrainConfig, say: Say) -> tuple[DataSet, DataSet]:
-    """Train and validation split as listed, no pixels read; validation labels index the train split's classes.
-
-    Raises:
-        EffscopeError: no data, no class in common.
-    """
-    train = load(config.data, "train", config.limit_train)
-    val = load(config.data, "val", config.limit_val)
-    return train, matched(val, train.classes, "the training split", say)
-
-
-def load_banks(splits: tuple[DataSet, DataSet], imgsz: int, progress: Progress, say: Say) -> Banks:
-    """Decode both splits at an image side in px; says what is wrong with them.
-
-    Raises:
-        EffscopeError: no image can be decoded, or a split has no box.
-    """
-    banks = Banks(*(load_bank(split, imgsz, lambda _, text: progress(0.0, text)) for split in splits))
-    for bank in (banks.train, banks.val):
-        for line in fault_lines(check_boxes(bank.dataset)):
-            say(f"{bank.dataset.split}: {line}")
-    return banks

@@ -14,9 +14,9 @@ from effscope.searching.changes import layout_of
 from effscope.searching.journal import JOURNAL
 from effscope.searching.policies.greedy import Standing, State, standing
 from effscope.spec.layout import Layout
-from effscope.workspace import Workspace
+from effscope.workspace import RUN_WEIGHTS, Workspace
 
-RUN_WEIGHTS, LAYOUT = "model.safetensors", "model.yaml"
+LAYOUT = "model.yaml"
 
 
 def hand_over(state: State, base: Layout, workspace: Workspace, weights: str) -> tuple[dict[str, str], list[str]]:

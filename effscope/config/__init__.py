@@ -1,0 +1,31 @@
+"""Frozen settings of every command, and the only home of their defaults. A config checks itself when it is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effscope.lazy import attach
+
+if TYPE_CHECKING:
+    from effscope.config.checks import *  # noqa: F403
+    from effscope.config.counting import *  # noqa: F403
+    from effscope.config.detection import *  # noqa: F403
+    from effscope.config.latency import *  # noqa: F403
+    from effscope.config.ranking import *  # noqa: F403
+    from effscope.config.search import *  # noqa: F403
+    from effscope.config.training import *  # noqa: F403
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "checks": ("IMGSZ_MULTIPLE", "Checked", "check_imgsz", "configured", "to_dict"),
+        "counting": ("CostConfig", "LayerCostConfig", "ScaleConfig"),
+        "detection": ("EvalConfig",),
+        "latency": ("LatencyConfig", "LatencySettings"),
+        "ranking": ("RankConfig", "RankSettings"),
+        "search": ("DistilConfig", "SearchConfig", "SearchSettings", "search_config"),
+        "training": (
+            "BUILTIN_SHAPES", "PROXIES", "Proxy", "TrainConfig", "TrainSettings", "proxy", "training_config",
+        ),
+    },
+)  # fmt: skip

@@ -1,0 +1,103 @@
+"""What the values of settings must be. Messages name a setting in backticks; the command line prints it as a flag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, TypeVar
+
+from effscope.errors import EffscopeError, unknown
+
+Check = Callable[[str, Any], None]
+"""(name, value) -> raises EffscopeError for a value that cannot be."""
+
+IMGSZ_MULTIPLE = 32
+"""Largest stride of the detectors: feature maps of other image sizes do not fit together."""
+
+SEED_BELOW = 2**63
+
+
+def at_least(least: int) -> Check:
+    """A whole number from `least` on."""
+
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise EffscopeError(f"`{name}` must be a whole number, got {value!r}")
+        if value < least:
+            raise EffscopeError(f"`{name}` must be at least {least}, got {value}")
+
+    return check
+
+
+def one_of(*words: str) -> Check:
+    """One of a few words."""
+
+    def check(name: str, value: Any) -> None:
+        if value not in words:
+            raise unknown(f"`{name}`", value, words)
+
+    return check
+
+
+def seed(name: str, value: Any) -> None:
+    """A whole number of 63 bits and a sign."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise EffscopeError(f"`{name}` must be a whole number, got {value!r}")
+    if not -SEED_BELOW <= value < SEED_BELOW:
+        raise EffscopeError(f"`{name}` must fit in 63 bits, got {value}")
+
+
+def image_side(name: str, value: Any) -> None:
+    """An image side in px that every detector takes."""
+    at_least(1)(name, value)
+    if value % IMGSZ_MULTIPLE:
+        raise EffscopeError(f"`{name}` must be a multiple of {IMGSZ_MULTIPLE}, got {value}")
+
+
+def fraction(name: str, value: Any) -> None:
+    """From 0 to less than 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise EffscopeError(f"`{name}` must be a fraction from 0 to 1, got {value!r}")
+
+
+def check_imgsz(imgsz: int | None, detector: bool = True) -> None:
+    """Check an image side in px; None is fine. A detector also needs a multiple of `IMGSZ_MULTIPLE`."""
+    if imgsz is not None:
+        (image_side if detector else at_least(1))("imgsz", imgsz)
+
+
+class Checked:
+    """A frozen config that checks its fields when it is made; None passes, it stands for "not given".
+
+    Raises:
+        EffscopeError: a field that cannot have its value.
+    """
+
+    CHECKS: ClassVar[Mapping[str, Check]] = {}
+
+    def __post_init__(self) -> None:
+        for name, check in self.CHECKS.items():
+            value = getattr(self, name)
+            if value is not None:
+                check(name, value)
+
+
+T = TypeVar("T")
+
+
+def configured(kind: type[T], settings: Mapping[str, Any]) -> T:
+    """A config from settings by name; None means not given.
+
+    Raises:
+        EffscopeError: a setting that the config does not have, or a value that cannot be.
+    """
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    for name in settings:
+        if name not in names:
+            raise unknown("setting", name, names)
+    return kind(**{name: value for name, value in settings.items() if value is not None})
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain nested dict of a config, ready for JSON."""
+    return asdict(config)

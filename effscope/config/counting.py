@@ -1,0 +1,39 @@
+"""Settings of `effscope cost`, `cost --layer` and `cost --scale`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from effscope.config.checks import Checked, at_least, image_side
+
+
+@dataclass(frozen=True)
+class LayerCostConfig(Checked):
+    """`effscope cost --layer`: one layer against cheaper forms.
+
+    `cout` 0 means 2 * cin at stride 2, else cin. `size` is the side of the map that the layer reads.
+    """
+
+    layer: str = "conv3x3"
+    cin: int = 256
+    cout: int = 0
+    stride: int = 2
+    size: int = 80
+    symbolic: bool = False
+
+    CHECKS: ClassVar = {"cin": at_least(1), "stride": at_least(1), "size": at_least(1)}
+
+
+@dataclass(frozen=True)
+class ScaleConfig(Checked):
+    """`effscope cost --scale`: compound scaling, each factor to the power of phi. Source: arXiv 1905.11946."""
+
+    scale: str = "yolov8n"
+    phi: str = "0..3"
+    depth: float = 1.2
+    width: float = 1.1
+    resolution: float = 1.15
+    imgsz: int = 640
+
+    CHECKS: ClassVar = {"imgsz": image_side}

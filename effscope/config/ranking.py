@@ -1,0 +1,36 @@
+"""Settings of `effscope rank`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, TypedDict
+
+from effscope.config.checks import Checked, one_of
+
+
+@dataclass(frozen=True)
+class RankConfig(Checked):
+    """`effscope rank`: where the rank is taken, and which singular values count.
+
+    `threshold` is a fraction of the largest singular value, or "energy:0.9", "eps" or "mp". `centred` ranks activations
+    about their mean.
+    """
+
+    at: str = "stage"
+    threshold: float | str = 0.5
+    fold_bn: bool = True
+    centred: bool = True
+
+    CHECKS: ClassVar = {"at": one_of("stage", "block", "all")}
+
+
+class RankSettings(TypedDict, total=False):
+    """Arguments of `effscope.ranks` beside the models; see `effscope.rank`."""
+
+    at: str
+    threshold: float | str
+    fold_bn: bool
+    activations: str | None
+    limit: int
+    imgsz: int | None
+    centred: bool

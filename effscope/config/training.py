@@ -1,0 +1,98 @@
+"""Settings of `effscope train`, and the sizes of proxy trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, TypedDict, TypeVar
+
+from effscope.config.checks import Checked, at_least, configured, image_side, seed
+from effscope.recipes import Recipe, read_recipe
+
+BUILTIN_SHAPES = "builtin:shapes"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Size of a proxy training: image side in px, epochs of the base, epochs of the short training, batch."""
+
+    imgsz: int
+    base_epochs: int
+    epochs: int
+    batch: int = 16
+
+
+PROXIES = {"builtin": Proxy(imgsz=160, base_epochs=20, epochs=4), "data": Proxy(imgsz=256, base_epochs=60, epochs=10)}
+"""Defaults of the training settings: with `builtin:shapes` a search ends within ten minutes on two cores."""
+
+
+def proxy(data: str) -> Proxy:
+    """The defaults that fit a data set."""
+    return PROXIES["builtin" if data == BUILTIN_SHAPES else "data"]
+
+
+@dataclass(frozen=True)
+class TrainConfig(Checked):
+    """One training: data, size, length, seed, device, recipe. The commands' defaults are in `PROXIES`."""
+
+    data: str = BUILTIN_SHAPES
+    imgsz: int = 256
+    epochs: int = 60
+    batch: int = 16
+    seed: int = 0
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    limit_train: int | None = None
+    limit_val: int | None = None
+    eval_every: int = 0  # epochs between evaluations; 0: only after the last
+    freeze: int = 0  # the first so many layers keep their weights
+    unfreeze_epochs: int = 0  # the frozen layers thaw over so many epochs, the deepest first; 0: never
+    recipe: Recipe = field(default_factory=Recipe)
+
+    CHECKS: ClassVar = {
+        "imgsz": image_side, "epochs": at_least(1), "batch": at_least(1), "seed": seed, "limit_train": at_least(1),
+        "limit_val": at_least(1), "eval_every": at_least(0), "freeze": at_least(0), "unfreeze_epochs": at_least(0),
+    }  # fmt: skip
+
+
+class TrainSettings(TypedDict, total=False):
+    """Arguments of `effscope.train`; see `TrainConfig`. None means not given."""
+
+    data: str
+    imgsz: int | None
+    epochs: int | None
+    batch: int | None
+    seed: int
+    device: str
+    limit_train: int | None
+    limit_val: int | None
+    eval_every: int | None
+    freeze: int
+    unfreeze_epochs: int
+    recipe: str | Recipe | Mapping[str, Any] | None
+
+
+CURVE_POINTS = 10
+"""Evaluations during a training, unless the user says how many."""
+
+T = TypeVar("T", bound=Checked)
+
+
+def training_config(settings: Mapping[str, Any]) -> TrainConfig:
+    """The config of a training from what the user set; None means not set, sizes come from `PROXIES`.
+
+    Raises:
+        EffscopeError: a setting that does not exist, or a value that cannot be.
+    """
+    size = proxy(settings.get("data") or BUILTIN_SHAPES)
+    epochs = settings.get("epochs")
+    epochs = size.base_epochs if epochs is None else epochs
+    every = max(epochs // CURVE_POINTS, 1) if isinstance(epochs, int) else 1
+    return sized(TrainConfig, {**asdict(size), "epochs": epochs, "eval_every": every}, settings)
+
+
+def sized(kind: type[T], sizes: Mapping[str, Any], settings: Mapping[str, Any]) -> T:
+    """A config with recipes read and with `sizes` where `settings` says nothing."""
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    given = {name: value for name, value in settings.items() if value is not None}
+    recipes = {name: read_recipe(given[name]) for name in ("recipe", "proxy_recipe") if name in given}
+    return configured(kind, {**{k: v for k, v in sizes.items() if k in names}, **given, **recipes})

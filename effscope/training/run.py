@@ -1,0 +1,203 @@
+"""A training from its start to its score: the network with the weights it inherits, the training, AP at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from effscope.checkpoint.write import write_safetensors
+from effscope.config import EvalConfig, TrainConfig, to_dict
+from effscope.detect.evaluate import evaluate
+from effscope.detect.resampling import match
+from effscope.detect.splits import Splits, decode
+from effscope.errors import EffscopeError
+from effscope.layouts.expand import expand
+from effscope.nn.build import Network, build
+from effscope.nn.fuse import deploy
+from effscope.nn.inherit import by_layer, inherit
+from effscope.progress import Parts, Progress, Say, duration, leads
+from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult
+from effscope.spec.layout import Layout
+from effscope.training.processes import Processes
+from effscope.training.speed import training_images_per_s
+from effscope.training.state_file import FREE
+from effscope.training.train import train
+from effscope.workspace import RUN_WEIGHTS, Identity, Workspace
+
+TRAIN_STATE = "training.state"
+"""State of an unfinished training in its folder."""
+
+NAMED = 5
+"""Layers that a line names; `transfer.csv` has all of them."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights to start from.
+
+    Attributes:
+        name: for messages.
+        layout: the layout they belong to.
+        state: the state dict.
+    """
+
+    name: str
+    layout: Layout
+    state: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train, and what the given weights gave it.
+
+    Attributes:
+        network: with fresh weights, or with inherited ones.
+        transfer: layer by layer; empty without given weights.
+        line: the same in one line.
+    """
+
+    network: Network
+    transfer: tuple[LayerTransfer, ...] = ()
+    line: str = ""
+
+
+def start(layout: Layout, seed: int, weights: Weights | None, say: Say) -> Start:
+    """Build the network to train; say what it inherits.
+
+    Raises:
+        EffscopeError: the weights belong to another model.
+    """
+    network = build(expand(layout), seed)
+    if weights is None:
+        return Start(network)
+    found = by_layer(inherit(network, layout, weights.layout, weights.state), network, layout)
+    lines = transfer_lines(weights.name, found)
+    for line in lines:
+        say(line)
+    return Start(network, found, lines[0])
+
+
+def transfer_lines(name: str, layers: Sequence[LayerTransfer]) -> list[str]:
+    """What weights gave: a line for the whole, then one for the exact, the partial and the fresh layers."""
+    over, params = sum(row.exact_params for row in layers), sum(row.params for row in layers)
+    lines = [f"weights of {name}: {over:,} of {params:,} parameters transferred ({100 * over / params:.1f} %)"]
+    for state in ("exact", "partial", "fresh"):
+        of_state = [row for row in layers if row.state == state]
+        if of_state:
+            what = "all their tensors" if state == "exact" else ", ".join(map(_transferred, of_state[:NAMED]))
+            more = f" and {len(of_state) - NAMED} more" if state != "exact" and len(of_state) > NAMED else ""
+            lines.append(f"  {state}: {len(of_state)} layer{'s' * (len(of_state) > 1)}: {what}{more}")
+    return lines
+
+
+def _transferred(row: LayerTransfer) -> str:
+    reshaped = f", {row.reshaped} of another shape" if row.reshaped else ""
+    return f"{row.layer} {row.block} ({row.exact_tensors} of {row.tensors} tensors{reshaped})"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that has all it needs but pixels.
+
+    Attributes:
+        name: of the model, for tables.
+        config: size, length, recipe.
+        splits: what it trains and is scored on.
+        start: the network.
+        origin: of its result.
+        facts: what the weights file says about itself.
+    """
+
+    name: str
+    config: TrainConfig
+    splits: Splits
+    start: Start
+    origin: Origin[TrainConfig]
+    facts: Mapping[str, str]
+
+    def identity(self) -> Identity:
+        """What makes a run folder belong to this training: settings, layout, data and starting weights."""
+        settings = {name: value for name, value in to_dict(self.config).items() if name not in FREE}
+        made = self.origin
+        return Identity("train", {**settings, "layout": made.layout, "data": made.data, "start": made.weights})
+
+
+def finished(workspace: Workspace) -> TrainResult | None:
+    """The result of the training whose folder this is; None before it has ended.
+
+    Raises:
+        EffscopeError: a result that cannot be read.
+    """
+    file = workspace.path(TRAIN_RESULT)
+    if not file.exists() or not workspace.path(RUN_WEIGHTS).exists():
+        return None
+    try:
+        return TrainResult.load(file)
+    except EffscopeError as error:
+        raise EffscopeError(f"{error}: delete {workspace.folder} to train again") from None
+
+
+def run(
+    training: Training,
+    workspace: Workspace,
+    everyone: Processes,
+    progress: Progress,
+    say: Say,
+    on_epoch: Callable[[dict[str, float]], object] | None = None,
+) -> TrainResult | None:
+    """Train, score the averaged weights, and write them into the folder.
+
+    Args:
+        training: what to do.
+        workspace: its folder; keeps the state after every epoch, and a training that finds one goes on from it.
+        everyone: the processes that train together.
+        progress: told the fraction done and a text.
+        say: told the plan, what is wrong with the images, and what happens on the way.
+        on_epoch: told the row of every epoch.
+
+    Returns:
+        None in a process that does not lead.
+
+    Raises:
+        EffscopeError: as `training.train.train`.
+    """
+    config, network = training.config, training.start.network
+    banks = decode(training.splits, config.imgsz, progress, say)
+    n_train, n_val = len(banks.train.images), len(banks.val.images)
+    speed = training_images_per_s(network, config.imgsz, config.batch, everyone)
+    say(
+        f"plan: {training.name} for {config.epochs} epochs on {n_train} images at {config.imgsz} px, batch "
+        f"{config.batch}, seed {config.seed}: about {duration(config.epochs * n_train / speed)} here; into "
+        f"{workspace.folder}"
+    )
+    parts = Parts(progress, config.epochs * n_train + n_val)
+    done = train(
+        network, banks.train, config, val_set=banks.val if config.eval_every else None,
+        progress=parts.part(config.epochs * n_train, "training"), say=say, state_file=workspace.path(TRAIN_STATE),
+        on_epoch=on_epoch,
+    )  # fmt: skip
+    if not leads():
+        return None
+    network.load_state_dict(done.state)
+    scoring = EvalConfig(imgsz=config.imgsz, batch=config.batch, device=config.device)
+    step = parts.part(n_val, "scoring")
+    found = done.evaluation or evaluate(deploy(network), banks.val, scoring, step)
+    write_safetensors(workspace.path(RUN_WEIGHTS), done.state, training.facts)
+    samples, n_classes = banks.val.dataset.samples, len(banks.val.dataset.classes)
+    return TrainResult(
+        model=training.name,
+        **found.to_dict(),
+        origin=training.origin,
+        ap_se=match(samples, found.detections, n_classes).standard_error(),
+        images_per_s=done.images_per_s,
+        epochs=config.epochs,
+        peak_memory_mb=done.peak_memory_mb,
+        seconds=done.seconds,
+        history=done.history,
+        transfer=training.start.line,
+        transfer_layers=training.start.transfer,
+        files={"weights": RUN_WEIGHTS},
+        notes=done.notes,
+    )
