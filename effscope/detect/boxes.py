@@ -1,4 +1,4 @@
-"""Box geometry in torch: formats, anchor points, box distributions, overlaps.
+"""Box geometry in torch: formats, box distributions, overlaps.
 
 Boxes are float tensors (..., 4). `xyxy` is left, top, right, bottom; `xywh` is centre x, centre y, width, height.
 Units are px of the network's input unless a docstring says otherwise.
@@ -7,7 +7,6 @@ Units are px of the network's input unless a docstring says otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,31 +15,6 @@ BINS = 16
 """Bins of one side's distance distribution; a distance is the expectation over 0..15, in strides."""
 
 _EPS = 1e-7
-
-
-def anchor_points(
-    shapes: Sequence[tuple[int, int]], strides: Sequence[int], device: torch.device | None = None
-) -> tuple[Tensor, Tensor]:
-    """Cell centres of every level, one after the other, row by row.
-
-    Args:
-        shapes: (height, width) of each level, in cells.
-        strides: px per cell of each level.
-        device: where the result lives.
-
-    Returns:
-        points, float32 (A, 2) as x, y in px, and the stride of each, float32 (A, 1).
-    """
-    points, steps = [], []
-    for (height, width), stride in zip(shapes, strides, strict=True):
-        y, x = torch.meshgrid(
-            torch.arange(height, device=device, dtype=torch.float32),
-            torch.arange(width, device=device, dtype=torch.float32),
-            indexing="ij",
-        )
-        points.append((torch.stack((x, y), -1).view(-1, 2) + 0.5) * stride)
-        steps.append(torch.full((height * width, 1), float(stride), device=device))
-    return torch.cat(points), torch.cat(steps)
 
 
 def dfl_expectation(logits: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from effscope.detect.letterbox import Letterbox, letterbox, letterboxed
 from effscope.errors import ran_out_of_memory
 from effscope.nn.build import Network
 from effscope.nn.precision import pick_device
+from effscope.nn.preserved import eval_mode
 from effscope.spec.graph import DECODED
 
 CENTRED = "xywh"
@@ -92,10 +93,10 @@ def detect_inputs(
     network: Network, inputs: Iterable[tuple[Letterbox, Tensor]], config: EvalConfig, multi_label: bool = True
 ) -> Iterator[tuple[int, Detections]]:
     """Like `detect`, from letterboxes and the pixels that go into them, uint8 (3, h, w): the picture, scaled or not."""
-    device, was_training = pick_device(config.device), network.training
-    network = network.to(device).eval()
+    device = pick_device(config.device)
+    network = network.to(device)
     waiting: dict[tuple[int, int], list[tuple[int, Letterbox, Tensor]]] = defaultdict(list)
-    try:
+    with eval_mode(network):
         for position, (fit, pixels) in enumerate(inputs):
             group = waiting[fit.out]
             group.append((position, fit, letterboxed(pixels, fit)))
@@ -103,8 +104,6 @@ def detect_inputs(
                 yield from _detect_group(network, waiting.pop(fit.out), config, multi_label, device)
         for group in waiting.values():
             yield from _detect_group(network, group, config, multi_label, device)
-    finally:
-        network.train(was_training)
 
 
 @torch.inference_mode()

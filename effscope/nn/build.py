@@ -182,8 +182,9 @@ def _owner(network: Network, node: Node) -> Owner:
 
 def view(network: Network, *views: str) -> Network:
     """A network that computes only these views and shares every primitive, so every weight, with the given one."""
-    modes = {module: module.training for module in network.modules()}
     shared = _assemble(network.spec.keep(*views), lambda node: _owner(network, node))
+    known = set(network.modules())
     for module in shared.modules():
-        module.training = modes.get(module, network.training)
+        if module not in known:
+            module.training = network.training
     return shared

@@ -240,14 +240,14 @@ class PosEmbed2d(nn.Module):
         return torch.cat([f(part) for part in parts for f in (torch.sin, torch.cos)], 1)[None]
 
 
-class Foreign(nn.Module):
+class TorchCall(nn.Module):
     """An operation of an imported model, by the name of its aten overload ("view.default").
 
     Args:
         target: the overload; "" for one that is known by its tensors only and cannot be run here.
         operands: positional arguments; a `Slot` stands for an input, also inside lists.
         keywords: further arguments by name.
-        tensors: parameters it owns, role -> spec.Tensor; they follow the inputs in slot numbers.
+        tensors: parameters it owns, role -> TensorSpec; they follow the inputs in slot numbers.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class Foreign(nn.Module):
         target: str,
         operands: tuple[Any, ...],
         keywords: Mapping[str, Any],
-        tensors: Mapping[str, ops.Tensor],
+        tensors: Mapping[str, ops.TensorSpec],
     ):
         super().__init__()
         self.target, self.operands, self.keywords = target, operands, dict(keywords)

@@ -12,7 +12,7 @@ from effscope.nn.build import Network, build
 from effscope.spec.graph import Graph
 from effscope.spec.rewrite import FoldBN, Step, deploy_form
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 def norm_scale(norm: Mapping[str, Tensor], eps: float) -> Tensor:
@@ -43,7 +43,7 @@ def folded_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return folded(conv.state_dict(), bn.state_dict(), bn.eps)
 
 
-def _apply(step: Step, network: Network, state: State) -> None:
+def _apply(step: Step, network: Network, state: StateDict) -> None:
     if isinstance(step, FoldBN):
         conv, bn = network.get_submodule(step.conv), network.get_submodule(step.bn)
         assert isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)
@@ -56,7 +56,7 @@ def _apply(step: Step, network: Network, state: State) -> None:
         state[f"{step.into}.bias"] = state[f"{step.into}.bias"] + state.pop(f"{step.other}.bias")
 
 
-def _replayed(network: Network, graph: Graph, steps: tuple[Step, ...]) -> State:
+def _replayed(network: Network, graph: Graph, steps: tuple[Step, ...]) -> StateDict:
     state = {k: v.detach() for k, v in network.state_dict().items()}
     for step in steps:
         _apply(step, network, state)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from effscope.nn.anchor_points import anchor_points
 from effscope.nn.function_modules import (
     Add,
     Attention,
@@ -15,7 +16,6 @@ from effscope.nn.function_modules import (
     Detach,
     EinSum,
     Float32Softmax,
-    Foreign,
     GivenConv2d,
     Item,
     MatMul,
@@ -28,6 +28,7 @@ from effscope.nn.function_modules import (
     SelfAttention,
     SpaceToDepth,
     Split,
+    TorchCall,
     Transpose,
     Unwindow,
     Windows,
@@ -36,17 +37,9 @@ from effscope.nn.function_modules import (
 Args = Mapping[str, Any]
 
 
-def anchor_points(levels: tuple[Tensor, ...], strides: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Cell centres of all levels in cell units, float32 (2, A) as x, y, and the stride of each, (1, A)."""
-    points, scales = [], []
-    for level, stride in zip(levels, strides, strict=True):
-        h, w = level.shape[2:]
-        xs = torch.arange(w, device=level.device, dtype=torch.float32) + 0.5
-        ys = torch.arange(h, device=level.device, dtype=torch.float32) + 0.5
-        grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
-        points.append(torch.stack([grid_x.flatten(), grid_y.flatten()]))
-        scales.append(torch.full((1, h * w), float(stride), device=level.device))
-    return torch.cat(points, 1), torch.cat(scales, 1)
+def _centres(levels: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """`anchor_points` of maps (B, C, H, W)."""
+    return anchor_points([level.shape[2:] for level in levels], strides, levels[0].device)
 
 
 class Dist2Box(nn.Module):
@@ -57,7 +50,7 @@ class Dist2Box(nn.Module):
         self.strides, self.box_format = tuple(strides), box_format
 
     def forward(self, distances: Tensor, *levels: Tensor) -> Tensor:
-        points, scales = anchor_points(levels, self.strides)
+        points, scales = _centres(levels, self.strides)
         left_top, right_bottom = distances.float().chunk(2, 1)
         low, high = points - left_top, points + right_bottom
         corners = (low, high) if self.box_format == "xyxy" else ((low + high) / 2, high - low)
@@ -78,7 +71,7 @@ class Anchor2Box(nn.Module):
     def forward(self, logits: Tensor, *levels: Tensor) -> Tensor:
         points, scales, sizes = [], [], []
         for level, stride, shapes in zip(levels, self.strides, self.anchors, strict=True):
-            cells, scale = anchor_points((level,), (stride,))
+            cells, scale = _centres((level,), (stride,))
             points.append((cells - 0.5).repeat(1, len(shapes)))
             scales.append(scale.repeat(1, len(shapes)))
             sizes.append(torch.tensor(shapes, device=logits.device).T.repeat_interleave(cells.shape[1], 1))
@@ -99,7 +92,7 @@ class Cell2Box(nn.Module):
         self.strides = tuple(strides)
 
     def forward(self, values: Tensor, *levels: Tensor) -> Tensor:
-        points, scales = anchor_points(levels, self.strides)
+        points, scales = _centres(levels, self.strides)
         centre, size = values.float().chunk(2, 1)
         return torch.cat((centre + points - 0.5, size.exp()), 1) * scales
 
@@ -171,9 +164,9 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | Tensor]] = {
     "cell2box": lambda a: Cell2Box(a["strides"]),
     "posembed2d": lambda a: PosEmbed2d(a["c"], a["temperature"]),
     "constant": lambda a: torch.zeros(a["shape"], dtype=getattr(torch, a["dtype"])),
-    "view": lambda a: Foreign(a["target"], a["operands"], a["keywords"], {}),
-    "copy": lambda a: Foreign(a["target"], a["operands"], a["keywords"], {}),
-    "elementwise": lambda a: Foreign(a["target"], a["operands"], a["keywords"], {}),
-    "opaque": lambda a: Foreign(a["target"], a["operands"], a["keywords"], a["tensors"]),
+    "view": lambda a: TorchCall(a["target"], a["operands"], a["keywords"], {}),
+    "copy": lambda a: TorchCall(a["target"], a["operands"], a["keywords"], {}),
+    "elementwise": lambda a: TorchCall(a["target"], a["operands"], a["keywords"], {}),
+    "opaque": lambda a: TorchCall(a["target"], a["operands"], a["keywords"], a["tensors"]),
 }
 """Primitive name -> how its module is made from the node's arguments."""

@@ -1,74 +1,122 @@
-"""A module lent for some forward passes and given back as it was."""
+"""Run a module with hooks, and restore its modes, tensors and the random state afterwards.
+
+Each context manager restores one thing, also when the code inside it raises; `preserved` restores everything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from effscope.errors import EffscopeError
 
 Hook = Callable[..., Any]
 
 
-def _slots(module: nn.Module) -> Iterator[dict[str, Any]]:
-    """Where the parts of a module hold their tensors."""
-    for part in module.modules():
-        yield part._parameters
-        yield part._buffers
+@contextmanager
+def attributes_kept(objects: Iterable[object], *names: str) -> Iterator[None]:
+    """Afterwards these attributes of the objects have the values that they had before."""
+    before = [(thing, name, getattr(thing, name)) for thing in objects for name in names]
+    try:
+        yield
+    finally:
+        for thing, name, value in before:
+            setattr(thing, name, value)
 
 
-class _Held:
-    """A tensor in its slot, and what it was."""
+def modes_kept(module: nn.Module) -> AbstractContextManager[None]:
+    """Afterwards every submodule is in training or eval mode as before."""
+    return attributes_kept(module.modules(), "training")
 
-    def __init__(self, slots: dict[str, Any], name: str, tensor: torch.Tensor | None) -> None:
-        self.slots, self.name, self.tensor = slots, name, tensor
-        self.before = None if tensor is None else tensor.detach().clone()
-        self.version = self._version()
 
-    def _version(self) -> int:
-        """Counts in-place changes; tensors made for inference alone cannot be changed outside of it."""
-        return -1 if self.tensor is None or self.tensor.is_inference() else self.tensor._version
-
-    def put_back(self) -> None:
-        self.slots[self.name] = self.tensor
-        if self.tensor is not None and self.before is not None and self._version() != self.version:
-            self.tensor.copy_(self.before)
+def requires_grad_kept(module: nn.Module) -> AbstractContextManager[None]:
+    """Afterwards the same parameters take a gradient as before."""
+    return attributes_kept(module.parameters(), "requires_grad")
 
 
 @contextmanager
-def borrowed(module: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
-    """The module in eval mode, without gradients, with forward hooks at some of its parts.
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode; afterwards every submodule has its mode back."""
+    with modes_kept(module):
+        module.eval()
+        yield
 
-    Afterwards, whatever happened inside, its parts' modes, its parameters and buffers (the same tensors with the same
-    values) and the random state (of the processor and of the GPUs it is on) are what they were, and the hooks are gone.
+
+@contextmanager
+def temporary_hooks(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Removes hooks at the end: `with temporary_hooks([layer.register_forward_hook(hook)]): ...`"""
+    with ExitStack() as stack:
+        for handle in handles:
+            stack.callback(handle.remove)
+        yield
+
+
+class _SavedTensor:
+    """A parameter or buffer of a module, with a copy of its values."""
+
+    def __init__(self, slots: dict[str, Any], name: str) -> None:
+        self.slots, self.name, self.tensor = slots, name, slots[name]
+        self.values = None if self.tensor is None else self.tensor.detach().clone()
+        self.version = self._version()
+
+    def _version(self) -> int:
+        """Number of in-place changes. Inference tensors have none: only code in inference mode can change them."""
+        return -1 if self.tensor is None or self.tensor.is_inference() else self.tensor._version
+
+    def restore(self) -> None:
+        self.slots[self.name] = self.tensor
+        if self.values is not None and self._version() != self.version:
+            self.tensor.copy_(self.values)
+
+
+@contextmanager
+def tensors_kept(module: nn.Module) -> Iterator[None]:
+    """Afterwards the module has the same parameters and buffers, with the same values."""
+    slots = [slots for part in module.modules() for slots in (part._parameters, part._buffers)]
+    saved = [_SavedTensor(held, name) for held in slots for name in held]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor in saved:
+                tensor.restore()
+
+
+@contextmanager
+def random_state_kept(module: nn.Module) -> Iterator[None]:
+    """Afterwards the random state of the CPU, and of the GPUs that hold the module, is as before."""
+    devices = {t.device for t in (*module.parameters(), *module.buffers()) if t.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(devices, key=str)):
+        yield
+
+
+@contextmanager
+def preserved(module: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
+    """The module in eval mode, without gradients, with forward hooks on some of its submodules.
+
+    Afterwards the hooks are removed, and modes, parameters, buffers and the random state are as before.
 
     Args:
         module: any module.
-        hooks: path of a part -> forward hook, called with (part, inputs, output).
+        hooks: path of a submodule -> forward hook, called with (submodule, inputs, output).
 
     Raises:
-        EffscopeError: a path is no module.
+        EffscopeError: the module has no submodule at a path.
     """
     try:
-        parts = [(module.get_submodule(path), hook) for path, hook in hooks.items()]
+        hooked = [(module.get_submodule(path), hook) for path, hook in hooks.items()]
     except AttributeError as e:
-        raise EffscopeError(f"a convolution is no module of its own, so its output cannot be watched: {e}") from None
-    modes = [(part, part.training) for part in module.modules()]
-    tensors = [_Held(slots, name, tensor) for slots in _slots(module) for name, tensor in list(slots.items())]
-    devices = {p.device for p in (*module.parameters(), *module.buffers()) if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices, key=str)), torch.no_grad():
-        handles = [part.register_forward_hook(hook) for part, hook in parts]
-        try:
-            module.eval()
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            for part, training in modes:
-                part.training = training
-            for held in tensors:
-                held.put_back()
+        raise EffscopeError(f"cannot record the output of a convolution that is not a module: {e}") from None
+    with (
+        tensors_kept(module),
+        random_state_kept(module),
+        torch.no_grad(),
+        eval_mode(module),
+        temporary_hooks(part.register_forward_hook(hook) for part, hook in hooked),
+    ):
+        yield

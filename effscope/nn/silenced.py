@@ -1,4 +1,4 @@
-"""Other people's code run without a word."""
+"""Run the code of other packages without its output."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing printed, logged or warned; the random state kept."""
+def silenced() -> Iterator[None]:
+    """Nothing is printed, logged or warned inside. Afterwards the random state of the CPU is as before."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

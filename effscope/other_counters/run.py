@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from effscope.errors import EffscopeError
-from effscope.nn.silenced import quiet
+from effscope.nn.silenced import silenced
 from effscope.results import CounterRow, CountersResult, version
 from effscope.spec.graph import image_shape
 
@@ -85,7 +85,7 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
     copied = copy.deepcopy(module).eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(tool.gradients and parameter.is_floating_point())
-    with quiet():
+    with silenced():
         try:
             measured = tool.run(copied, image)
         except Exception as e:  # the tools raise whatever they and the model raise

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from effscope.config import RankConfig, to_dict
 from effscope.errors import EffscopeError
 from effscope.nn.build import Network
-from effscope.nn.preserved import Hook, borrowed
+from effscope.nn.preserved import Hook, preserved
 from effscope.ranking.kernels import Place, kernels, layout_places
 from effscope.ranking.measures import MEASURES, is_spiked, rank_without_top
 from effscope.ranking.moments import Moments
@@ -104,7 +104,7 @@ def take(
 
 def show(network: nn.Module, hooks: Mapping[str, Hook], images: Iterable[Tensor]) -> None:
     """Run a network on batches of images with forward hooks at some of its parts; it is as it was afterwards."""
-    with borrowed(network, hooks):
+    with preserved(network, hooks):
         for batch in _like(network, images):
             network(batch)
 

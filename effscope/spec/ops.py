@@ -13,7 +13,7 @@ from effscope.spec.graph import Graph, Node
 from effscope.spec.shape_rules import Args, Shape
 
 
-class Tensor(NamedTuple):
+class TensorSpec(NamedTuple):
     """A tensor owned by a node. `kind`: "param" is trained, "frozen" is counted but never trained, "buffer" neither."""
 
     shape: Shape
@@ -22,11 +22,11 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True)
 class Op:
-    """A primitive: its argument names, its shape rule and the tensors it owns (role -> Tensor)."""
+    """A primitive: its argument names, its shape rule and the tensors it owns (role -> TensorSpec)."""
 
     arguments: tuple[str, ...]
     shape: Callable[[Args, Sequence[Shape]], Any]
-    tensors: Callable[[Args], dict[str, Tensor]] = lambda args: {}
+    tensors: Callable[[Args], dict[str, TensorSpec]] = lambda args: {}
 
     @cached_property
     def takes(self) -> frozenset[str]:
@@ -39,7 +39,7 @@ POINTWISE = ("silu", "sigmoid", "relu", "relu6", "hardswish", "hardsigmoid", "ge
 
 ACTIVATIONS = (*POINTWISE, "leaky_relu")
 
-FOREIGN = ("target", "operands", "keywords", "shape", "tensors")
+CALL_ARGUMENTS = ("target", "operands", "keywords", "shape", "tensors")
 """Arguments of what an imported model does and no primitive says: `view` only re-labels, `copy` moves, `elementwise`
 does one operation per output value, `opaque` computes something else. `target` names it, `operands` and `keywords` are
 its arguments with inputs as `Slot`s, `shape` what it gave when it was traced."""
@@ -52,51 +52,53 @@ class Slot:
     n: int
 
 
-def _conv2d_tensors(args: Args) -> dict[str, Tensor]:
+def _conv2d_tensors(args: Args) -> dict[str, TensorSpec]:
     kind = "frozen" if args["init"] == "arange" else "param"
-    tensors = {"weight": Tensor((args["c_out"], args["c_in"] // args["groups"], *args["k"]), kind)}
+    tensors = {"weight": TensorSpec((args["c_out"], args["c_in"] // args["groups"], *args["k"]), kind)}
     if args["bias"]:
-        tensors["bias"] = Tensor((args["c_out"],), kind)
+        tensors["bias"] = TensorSpec((args["c_out"],), kind)
     return tensors
 
 
-def _conv_transpose2d_tensors(args: Args) -> dict[str, Tensor]:
-    tensors = {"weight": Tensor((args["c_in"], args["c_out"] // args["groups"], *args["k"]))}
-    return tensors | ({"bias": Tensor((args["c_out"],))} if args["bias"] else {})
+def _conv_transpose2d_tensors(args: Args) -> dict[str, TensorSpec]:
+    tensors = {"weight": TensorSpec((args["c_in"], args["c_out"] // args["groups"], *args["k"]))}
+    return tensors | ({"bias": TensorSpec((args["c_out"],))} if args["bias"] else {})
 
 
-def _linear_tensors(args: Args) -> dict[str, Tensor]:
-    tensors = {"weight": Tensor((args["c_out"], args["c_in"]))}
-    return tensors | ({"bias": Tensor((args["c_out"],))} if args["bias"] else {})
+def _linear_tensors(args: Args) -> dict[str, TensorSpec]:
+    tensors = {"weight": TensorSpec((args["c_out"], args["c_in"]))}
+    return tensors | ({"bias": TensorSpec((args["c_out"],))} if args["bias"] else {})
 
 
-def _mha_tensors(args: Args) -> dict[str, Tensor]:
+def _mha_tensors(args: Args) -> dict[str, TensorSpec]:
     c = args["c"]
     return {
-        "in_proj_weight": Tensor((3 * c, c)),
-        "in_proj_bias": Tensor((3 * c,)),
-        "out_proj.weight": Tensor((c, c)),
-        "out_proj.bias": Tensor((c,)),
+        "in_proj_weight": TensorSpec((3 * c, c)),
+        "in_proj_bias": TensorSpec((3 * c,)),
+        "out_proj.weight": TensorSpec((c, c)),
+        "out_proj.bias": TensorSpec((c,)),
     }
 
 
-def _affine(args: Args) -> dict[str, Tensor]:
-    return {"weight": Tensor((args["c"],)), "bias": Tensor((args["c"],))} if args.get("affine", True) else {}
+def _affine(args: Args) -> dict[str, TensorSpec]:
+    return {"weight": TensorSpec((args["c"],)), "bias": TensorSpec((args["c"],))} if args.get("affine", True) else {}
 
 
 @cache  # of every convolution's norm, asked for twice
-def _batchnorm(c: Any, affine: bool) -> dict[str, Tensor]:
-    buffers = {"running_mean": Tensor((c,), "buffer"), "running_var": Tensor((c,), "buffer")}
-    return {**_affine({"c": c, "affine": affine}), **buffers, "num_batches_tracked": Tensor((), "buffer")}
+def _batchnorm(c: Any, affine: bool) -> dict[str, TensorSpec]:
+    buffers = {"running_mean": TensorSpec((c,), "buffer"), "running_var": TensorSpec((c,), "buffer")}
+    return {**_affine({"c": c, "affine": affine}), **buffers, "num_batches_tracked": TensorSpec((), "buffer")}
 
 
-def _batchnorm_tensors(args: Args) -> dict[str, Tensor]:
+def _batchnorm_tensors(args: Args) -> dict[str, TensorSpec]:
     return _batchnorm(args["c"], args["affine"])
 
 
 OPS: dict[str, Op] = {
     "input": Op(("c",), rules.same),
-    "parameter": Op(("shape", "value"), lambda args, inputs: args["shape"], lambda args: {"": Tensor(args["shape"])}),
+    "parameter": Op(
+        ("shape", "value"), lambda args, inputs: args["shape"], lambda args: {"": TensorSpec(args["shape"])}
+    ),
     "conv2d": Op(
         ("c_in", "c_out", "k", "s", "p", "d", "groups", "bias", "init", "bias_init"), rules.conv2d, _conv2d_tensors
     ),
@@ -142,18 +144,18 @@ OPS: dict[str, Op] = {
     "cell2box": Op(("strides",), rules.same),
     "posembed2d": Op(("c", "temperature"), rules.posembed2d),
     "constant": Op(
-        ("shape", "dtype"), lambda args, inputs: args["shape"], lambda args: {"": Tensor(args["shape"], "buffer")}
+        ("shape", "dtype"), lambda args, inputs: args["shape"], lambda args: {"": TensorSpec(args["shape"], "buffer")}
     ),
-    "view": Op(FOREIGN, lambda args, inputs: args["shape"]),
-    "copy": Op(FOREIGN, lambda args, inputs: args["shape"]),
-    "elementwise": Op(FOREIGN, lambda args, inputs: args["shape"]),
-    "opaque": Op(FOREIGN, lambda args, inputs: args["shape"], lambda args: dict(args["tensors"])),
+    "view": Op(CALL_ARGUMENTS, lambda args, inputs: args["shape"]),
+    "copy": Op(CALL_ARGUMENTS, lambda args, inputs: args["shape"]),
+    "elementwise": Op(CALL_ARGUMENTS, lambda args, inputs: args["shape"]),
+    "opaque": Op(CALL_ARGUMENTS, lambda args, inputs: args["shape"], lambda args: dict(args["tensors"])),
 }
 """Primitive name -> Op. LAWS (costing) and BUILDERS (nn) have the same keys."""
 
 
-def owned(node: Node) -> dict[str, Tensor]:
-    """Tensors of a node: state-dict key -> Tensor."""
+def owned(node: Node) -> dict[str, TensorSpec]:
+    """Tensors of a node: state-dict key -> TensorSpec."""
     tensors = OPS[node.op].tensors(node.args)
     return {key: tensors[role] for role, key in node.params}
 

@@ -22,7 +22,7 @@ from effscope.errors import EffscopeError
 from effscope.models.open import Model
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
-from effscope.nn.preserved import borrowed
+from effscope.nn.preserved import preserved, temporary_hooks
 from effscope.spec.graph import DECODED, Graph, image_shape
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
@@ -125,13 +125,10 @@ def _built(model: Model, config: LatencyConfig, place: torch.device) -> Subject:
 def _laps(network: Network, image: Tensor, part_of: Mapping[str, str], place: torch.device) -> dict[str, float]:
     """One pass with a mark after every layer, summed by part."""
     laps, order = Laps(place), network.spec.layers
-    marks: list[Any] = [layer.register_forward_hook(lambda *_: laps.mark()) for layer in network.model.values()]
-    try:
+    marks = [layer.register_forward_hook(lambda *_: laps.mark()) for layer in network.model.values()]
+    with temporary_hooks(marks):
         laps.mark()
         network(image)
-    finally:
-        for mark in marks:
-            mark.remove()
     found: dict[str, float] = {}
     for position, ms in zip(network.model, laps.ms(), strict=True):
         part = part_of[order[int(position)]]
@@ -148,7 +145,7 @@ def _foreign(model: Model, config: LatencyConfig, place: torch.device) -> Iterat
     module: nn.Module = model.module
     if place.type != "cpu" or config.dtype != "float32":
         module = copy.deepcopy(module).to(place, torch_dtype(config.dtype))
-    with borrowed(module, {}):
+    with preserved(module, {}):
         costs, run = _costs(model.graph, config), partial(module, _image(config, place))
         yield Subject(model.name, model.graph, costs, run, notes=model.outline.notes)
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from effscope.errors import EffscopeError
-from effscope.nn.silenced import quiet
+from effscope.nn.preserved import eval_mode
+from effscope.nn.silenced import silenced
 from effscope.tracing.aten_map import ATEN
 from effscope.tracing.calls import target_name
 
@@ -32,11 +33,11 @@ def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.expo
     """
     first = next((p for p in module.parameters()), torch.zeros(()))
     dtype = first.dtype if first.is_floating_point() else torch.float32
-    with quiet(), _in_parts():
+    with silenced(), _in_parts():
         image = torch.zeros(shape, device=first.device, dtype=dtype)
         traced = _stand_in(module)
         try:
-            with _in_eval_mode(traced):
+            with eval_mode(traced):
                 program = torch.export.export(traced, (image,), strict=False)
                 return program.run_decompositions({}) if _writes_into_views(program.graph) else program
         except Exception as e:  # torch.export raises whatever the module's own code and dynamo raise
@@ -54,17 +55,6 @@ def _in_parts() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-@contextmanager
-def _in_eval_mode(module: nn.Module) -> Iterator[None]:
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def _stand_in(module: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from effscope.config import TrainConfig
 from effscope.errors import EffscopeError, ran_out_of_memory
 from effscope.nn.build import Network, view
 from effscope.nn.precision import amp
+from effscope.nn.preserved import attributes_kept
 from effscope.recipes import Recipe
 from effscope.training.batches import Batch
 from effscope.training.losses import ONE_TO_MANY, ONE_TO_ONE, Losses, Summed, detector_loss
@@ -173,14 +174,10 @@ def _given(values: list[Tensor]) -> Summed:
 def _still_norms(network: nn.Module) -> Iterator[None]:
     """Batch norms go by the batch and leave their running statistics as they are."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    try:
+    with attributes_kept(norms, "momentum", "num_batches_tracked"):
         for norm in norms:
             norm.momentum, norm.num_batches_tracked = 0.0, None
         yield
-    finally:
-        for norm, (momentum, tracked) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 def make_learner(model: Network, config: TrainConfig, everyone: Processes) -> Learner:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from effscope.detect.boxes import BINS, anchor_points, ciou, dfl_expectation, distances_to_xyxy, xyxy_to_distances
+from effscope.detect.boxes import BINS, ciou, dfl_expectation, distances_to_xyxy, xyxy_to_distances
+from effscope.nn.anchor_points import anchor_points
 from effscope.recipes import Recipe
 from effscope.training.assign import Assignment, Rule, Truth, assign
 
@@ -91,7 +92,8 @@ def head_loss(
     """Loss of one head; arguments as in `detector_loss`. The rule's least side is the middle level's stride."""
     shapes = [(level.shape[2], level.shape[3]) for level in levels]
     strides = [imgsz[0] // height for height, _ in shapes]
-    points, stride = anchor_points(shapes, strides, levels[0].device)
+    cells, scales = anchor_points(shapes, strides, levels[0].device)
+    points, stride = (cells * scales).T.contiguous(), scales.T
     raw = torch.cat([level.flatten(2) for level in levels], 2).transpose(1, 2).float()  # (B, A, 64 + C)
     sides, classes = raw[..., :_BOX_CHANNELS], raw[..., _BOX_CHANNELS:]
 

@@ -18,7 +18,7 @@ from effscope.costing.model import coverage, uncounted
 from effscope.costing.nodes import node_costs, total
 from effscope.costing.torch_laws import FUNCTIONS
 from effscope.errors import EffscopeError
-from effscope.nn.silenced import quiet
+from effscope.nn.silenced import silenced
 from effscope.other_counters.run import TOOLS
 from effscope.other_counters.tools import COUNTERS
 from effscope.tracing.aten_kinds import KINDS
@@ -98,7 +98,7 @@ def test_the_tools_say_what_our_rules_for_them_say(name: str) -> None:
     rows = node_costs(found.graph, case.input_shape)
     image = torch.rand(case.input_shape)
     for tool, counter in {name: COUNTERS[name] for name in TOOLS}.items():
-        with quiet():
+        with silenced():
             if (tool, name) in FAILS:
                 with pytest.raises(Exception, match=""):
                     TOOLS[tool].run(copy.deepcopy(module).eval(), image)

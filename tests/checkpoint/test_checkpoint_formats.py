@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from effscope import api
 from effscope.checkpoint.identify.by_tensors import identify, recognise, same_model, unfolded
+from effscope.checkpoint.identify.yolox_keys import from_yolox_keys
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
-from effscope.layouts.zoo.yolox import from_yolox_keys
 from effscope.models.open import metadata, open_model
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy
@@ -200,7 +200,7 @@ def test_a_yolox_checkpoint_is_renamed_and_reads_our_pixels(tmp_path: Path) -> N
 
 def yolox_keys(ours: Any) -> Iterator[str]:
     """The repository's key for each of ours, by its own table read backwards."""
-    from effscope.layouts.zoo.yolox import YOLOX_KEYS
+    from effscope.checkpoint.identify.yolox_keys import YOLOX_KEYS
 
     pairs = sorted(YOLOX_KEYS, key=lambda pair: -len(pair[1]))
     for key in ours:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effscope.detect.boxes import (
-    anchor_points,
     area,
     ciou,
     dfl_expectation,
@@ -71,12 +70,6 @@ def test_ciou_by_hand() -> None:
 
 def test_inverted_box_has_no_area() -> None:
     assert area(torch.tensor([[5.0, 5.0, 3.0, 9.0]])).item() == 0
-
-
-def test_anchor_points_go_row_by_row_level_by_level() -> None:
-    points, strides = anchor_points([(1, 2), (1, 1)], [8, 16])
-    assert points.tolist() == [[4, 4], [12, 4], [8, 8]]
-    assert strides.flatten().tolist() == [8, 8, 16]
 
 
 def test_dfl_expectation_of_bfloat16_is_float32_and_exact_for_a_peak() -> None:

@@ -22,7 +22,7 @@ from effscope.layouts.expand import closing_conv, expand, stages
 from effscope.layouts.zoo.catalog import layout
 from effscope.models.open import open_model
 from effscope.nn.build import Network, build
-from effscope.nn.preserved import borrowed
+from effscope.nn.preserved import preserved
 from effscope.ranking.analyze import rank
 from effscope.ranking.models import rank_model
 from effscope.ranking.moments import Moments
@@ -92,7 +92,7 @@ def kept(network: Network, model: Layout, batches: list[Tensor]) -> dict[int, li
         closing_conv(network.spec, stage).module: lambda m, i, out, into=found[stage.number]: into.append(out)
         for stage in stages(model)
     }  # fmt: skip
-    with borrowed(network, hooks):
+    with preserved(network, hooks):
         for batch in batches:
             network(batch)
     return found
@@ -186,7 +186,7 @@ def test_the_hooks_leave_no_trace(raises_at: int) -> None:
     before = traces(module)
     hooks = {"first": Moments("first"), "second.1": Moments("second.1")}
     try:
-        with borrowed(module, hooks):
+        with preserved(module, hooks):
             for _ in range(4):
                 module(torch.rand(1, 3, 32, 32))
     except RuntimeError:
@@ -247,7 +247,7 @@ class Meddling(nn.Module):
 def test_slots_and_weights_are_put_back_too() -> None:
     module = Meddling()
     before, count, wide = traces(module), module.count, module.wide
-    with borrowed(module, {"conv": Moments("conv")}):
+    with preserved(module, {"conv": Moments("conv")}):
         module(torch.rand(1, 3, 8, 8))
         assert module.late is not None
     assert same(before, traces(module))
@@ -256,7 +256,7 @@ def test_slots_and_weights_are_put_back_too() -> None:
 
 def test_a_part_that_is_not_there_is_told_before_anything_runs() -> None:
     module = Restless()
-    with pytest.raises(EffscopeError, match="third"), borrowed(module, {"third": Moments("third")}):
+    with pytest.raises(EffscopeError, match="third"), preserved(module, {"third": Moments("third")}):
         pass
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+from math import hypot
 from pathlib import Path
 
 import numpy as np
@@ -283,7 +285,7 @@ def test_the_order_is_told_with_those_of_other_definitions() -> None:
 
 
 def test_how_much_of_the_order_the_shapes_alone_tell() -> None:
-    """Untrained weights of one shape are ordered by chance, of unlike shapes by their null ratios."""
+    """Untrained weights whose null ratios are equal are ordered by chance, the others by their null ratios."""
     result = api.rank("yolov8m")
     null = {row.stage: row.null_ratio for row in result.stages if row.null_ratio is not None}
     variant, relative = result.stability[-2:]
@@ -291,7 +293,11 @@ def test_how_much_of_the_order_the_shapes_alone_tell() -> None:
     over = {stage: ratio / null[stage] for stage, ratio in result.ratios().items()}
     assert relative.order == tuple(sorted(over, key=lambda stage: (over[stage], stage)))
     assert variant.order == tuple(sorted(null, key=lambda stage: (null[stage], stage)))
-    assert variant.tau is not None and variant.tau > 0.6
+    ratios, spread = result.ratios(), {row.stage: row.null_sd or 0.0 for row in result.stages}
+    assert variant.tau == pytest.approx(kendalltau([ratios[k] for k in null], [null[k] for k in null]).statistic)
+    unlike = [(a, b) for a, b in permutations(null, 2) if null[b] - null[a] > 4 * hypot(spread[a], spread[b])]
+    assert {b for _, b in unlike} == {2, 3}
+    assert all(ratios[a] < ratios[b] for a, b in unlike)
 
 
 def test_the_reference_checkpoint_by_other_definitions(shared: Path) -> None:

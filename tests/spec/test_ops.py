@@ -15,7 +15,7 @@ from effscope.costing.laws import LAWS, VIEWS_ONLY, count, params
 from effscope.errors import EffscopeError
 from effscope.nn.modules import BUILDERS
 from effscope.spec.graph import INPUT, Graph, Node
-from effscope.spec.ops import OPS, POINTWISE, Slot, Tensor, shapes
+from effscope.spec.ops import OPS, POINTWISE, Slot, TensorSpec, shapes
 
 Call = tuple[dict[str, Any], list[tuple[int, ...]]]  # arguments and input shapes
 
@@ -185,7 +185,7 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
             {
                 "target": "add.Tensor",
                 "operands": (Slot(0), Slot(1)),
-                "tensors": {"w": Tensor((s[1], 1, 1))},
+                "tensors": {"w": TensorSpec((s[1], 1, 1))},
                 "keywords": {},
                 "shape": s,
             },

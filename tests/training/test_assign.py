@@ -4,11 +4,13 @@ import pytest
 import torch
 from support.small_detector import random_truth
 
-from effscope.detect.boxes import anchor_points, ciou
+from effscope.detect.boxes import ciou
+from effscope.nn.anchor_points import anchor_points
 from effscope.training.assign import Rule, Truth, assign
 
 IMGSZ, NC = 64, 3
-POINTS, STRIDE = anchor_points([(8, 8), (4, 4), (2, 2)], [8, 16, 32])
+CELLS, STRIDES = anchor_points([(8, 8), (4, 4), (2, 2)], [8, 16, 32])
+POINTS, STRIDE = (CELLS * STRIDES).T, STRIDES.T
 
 
 def around(points: torch.Tensor, half: float) -> torch.Tensor:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from effscope.checkpoint.identify.by_tree import layout_of, without_constants
+from effscope.checkpoint.identify.yolox_keys import from_yolox_keys
 from effscope.checkpoint.read import Checkpoint
 from effscope.errors import EffscopeError
 from effscope.layouts.blocks.heads import REG_MAX
 from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import ZOO
-from effscope.layouts.zoo.yolox import from_yolox_keys
 from effscope.spec.emit import BN_EPS
 from effscope.spec.layout import Layer, Layout
 from effscope.spec.ops import owned

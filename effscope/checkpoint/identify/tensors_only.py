@@ -123,8 +123,8 @@ def _norm(path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], la
 
 def _single(key: str, tensor: Tensor, layer: str) -> Node:
     if key.rpartition(".")[2] in NORM_BUFFERS or not tensor.is_floating_point():
-        kind = {"": ops.Tensor(tuple(tensor.shape), "buffer")}
+        kind = {"": ops.TensorSpec(tuple(tensor.shape), "buffer")}
     else:
-        kind = {"": ops.Tensor(tuple(tensor.shape))}
+        kind = {"": ops.TensorSpec(tuple(tensor.shape))}
     args = {"target": "", "operands": (), "keywords": {}, "shape": tuple(tensor.shape), "tensors": kind}
     return Node(key, "opaque", (), args, layer, (("", key),))

@@ -25,7 +25,7 @@ from effscope.layouts.ultralytics_yaml.tables import (
     rule_at,
 )
 from effscope.layouts.ultralytics_yaml.text import flow, parsed
-from effscope.layouts.ultralytics_yaml.top import OWN_KEY, UNLIMITED, Top, top_level
+from effscope.layouts.ultralytics_yaml.top import OWN_KEY, UNLIMITED, TopLevel, top_level
 from effscope.spec.graph import Graph
 from effscope.spec.layout import CHANNEL_MULTIPLE, IMAGE, Layer, Layout, Scale
 from effscope.spec.ops import shapes
@@ -38,7 +38,7 @@ FIRST_LETTER = "n"
 
 
 @dataclass(frozen=True)
-class Read:
+class YamlLayout:
     """A layout from a file, and one line on the scale it was read at and why."""
 
     layout: Layout
@@ -59,7 +59,7 @@ def from_yaml(text: str, name: str = "layout", where: str = "YAML") -> Layout:
     return _read(text, name, where).layout
 
 
-def open_yaml(path: Path) -> Read:
+def open_yaml(path: Path) -> YamlLayout:
     """The layout in a YAML file and a line on its scale. Raises EffscopeError as `from_yaml`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -73,7 +73,7 @@ def read_yaml(path: Path) -> Layout:
     return open_yaml(path).layout
 
 
-def _read(text: str, name: str, where: str) -> Read:
+def _read(text: str, name: str, where: str) -> YamlLayout:
     top = top_level(parsed(text, where), name, where)
     layers = tuple(rows.layer(top, n) for n in range(len(top.rows)))
     last = layers[-1].block
@@ -82,10 +82,10 @@ def _read(text: str, name: str, where: str) -> Read:
         raise top.in_layer(len(layers) - 1, f"the last layer is a {last}, no detection head: one of {heads}")
     layout = _with_own(Layout(name, layers, top.scale, top.nc, top.n_backbone, top.activation), top)
     _check(layout, top)
-    return Read(layout, top.note)
+    return YamlLayout(layout, top.note)
 
 
-def _with_own(layout: Layout, top: Top) -> Layout:
+def _with_own(layout: Layout, top: TopLevel) -> Layout:
     """The layout with the ids, origins and numbers that our own key says."""
     if top.own is None:
         return layout
@@ -129,7 +129,7 @@ def _short(name: str | None) -> str | int | None:
     return int(name) if name and re.fullmatch(r"0|[1-9][0-9]{0,8}", name) else name
 
 
-def _check(layout: Layout, top: Top) -> None:
+def _check(layout: Layout, top: TopLevel) -> None:
     """Raises EffscopeError, with the line, for layers that cannot be what their writer meant."""
     try:
         graph = expand(layout)

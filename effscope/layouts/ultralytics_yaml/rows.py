@@ -10,13 +10,13 @@ from typing import Any
 from effscope.errors import EffscopeError
 from effscope.layouts.blocks.table import BLOCKS
 from effscope.layouts.ultralytics_yaml.tables import IN_STEP, TAKES_NONE, block_named, detect_read, rule_at
-from effscope.layouts.ultralytics_yaml.top import LARGEST, Top
+from effscope.layouts.ultralytics_yaml.top import LARGEST, TopLevel
 from effscope.spec.layout import IMAGE, Layer
 
 MOST_REPEATS, LONGEST_WORD = 1000, 100
 
 
-def layer(top: Top, n: int) -> Layer:
+def layer(top: TopLevel, n: int) -> Layer:
     """The layer of row n; its id and the ids it reads are positions. Raises EffscopeError with the line."""
     match top.rows[n].plain():
         case [source, int() as repeats, str() as module, list() as args] if not isinstance(repeats, bool):
@@ -48,7 +48,7 @@ def _sources(source: Any, n: int, module: str, *, many: bool) -> tuple[str, ...]
     return tuple(IMAGE if n == 0 else str(s % n) for s in listed)
 
 
-def _args(top: Top, module: str, block: str, args: list[Any]) -> tuple[Any, ...]:
+def _args(top: TopLevel, module: str, block: str, args: list[Any]) -> tuple[Any, ...]:
     """The arguments as our block takes them: words read, rules of the scale applied."""
     known = {
         "nc": top.nc, "depth": top.scale.depth, "width": top.scale.width, "max_channels": top.scale.max_channels,
@@ -71,7 +71,7 @@ def _args(top: Top, module: str, block: str, args: list[Any]) -> tuple[Any, ...]
     return rule.read(read) if rule else read
 
 
-def _modules(top: Top) -> Iterator[str]:
+def _modules(top: TopLevel) -> Iterator[str]:
     for row in top.rows:
         if isinstance(row.value, list) and len(row.value) > 2:  # noqa: PLR2004
             yield str(row.value[2].value)

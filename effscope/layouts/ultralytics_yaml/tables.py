@@ -62,7 +62,7 @@ SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
 
 
 @dataclass(frozen=True)
-class Rule:
+class ScaleRule:
     """What the reader of YAML changes in the arguments of a block at some scales; `write` undoes it."""
 
     scales: str
@@ -70,9 +70,9 @@ class Rule:
     write: Callable[[Args], Args]
 
 
-FORCED: dict[str, Rule] = {
-    "C3k2": Rule("mlx", lambda args: (*args[:1], True, *args[2:]), lambda args: args),
-    "A2C2f": Rule("lx", lambda args: (*args, True, 1.2), lambda args: args[:-2]),
+FORCED: dict[str, ScaleRule] = {
+    "C3k2": ScaleRule("mlx", lambda args: (*args[:1], True, *args[2:]), lambda args: args),
+    "A2C2f": ScaleRule("lx", lambda args: (*args, True, 1.2), lambda args: args[:-2]),
 }
 """Block -> its rule: C3k2 always holds C3k at m, l, x; A2C2f scales its residual and has a 1.2 wide MLP at l, x."""
 
@@ -145,7 +145,7 @@ def activation_call(primitive: str) -> str:
     raise EffscopeError(f"the activation '{primitive}' has no name in torch.nn")
 
 
-def rule_at(block: str, letter: str) -> Rule | None:
+def rule_at(block: str, letter: str) -> ScaleRule | None:
     """The rule that changes a block's arguments at a scale, if there is one."""
     rule = FORCED.get(block)
     return rule if rule and letter and letter in rule.scales else None

@@ -20,11 +20,11 @@ AS_TEXT = TAG + "timestamp"
 
 
 @dataclass(frozen=True)
-class At:
+class YamlValue:
     """A value and where it stands.
 
     Attributes:
-        value: None, bool, int, float or str, a list of At, or a dict of str -> At.
+        value: None, bool, int, float or str, a list of YamlValue, or a dict of str -> YamlValue.
         line: line number in the text, from 1.
     """
 
@@ -50,7 +50,7 @@ class _Reader:
     def fault(self, node: yaml.Node, text: str) -> EffscopeError:
         return EffscopeError(f"{self.where}, line {node.start_mark.line + 1}: {text}")
 
-    def read(self, node: yaml.Node, depth: int = 0) -> At:
+    def read(self, node: yaml.Node, depth: int = 0) -> YamlValue:
         self.count += 1
         if depth > DEEPEST:
             raise self.fault(node, f"values nested more than {DEEPEST} deep, or one that holds itself")
@@ -58,13 +58,13 @@ class _Reader:
             raise self.fault(node, f"more than {MOST_VALUES} values, aliases followed: this is no model layout")
         line = node.start_mark.line + 1
         if isinstance(node, yaml.SequenceNode):
-            return At([self.read(part, depth + 1) for part in node.value], line)
+            return YamlValue([self.read(part, depth + 1) for part in node.value], line)
         if isinstance(node, yaml.MappingNode):
-            return At(self._mapping(node, depth), line)
-        return At(self._scalar(node), line)
+            return YamlValue(self._mapping(node, depth), line)
+        return YamlValue(self._scalar(node), line)
 
-    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, At]:
-        fields: dict[str, At] = {}
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, YamlValue]:
+        fields: dict[str, YamlValue] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self.fault(key_node, "a key must be a word or a number")
@@ -73,7 +73,7 @@ class _Reader:
             key = str(key_node.value)
             if key in fields:
                 raise self.fault(key_node, f"the key '{key}' stands twice, first in line {fields[key].line}")
-            fields[key] = At(self.read(value_node, depth + 1).value, key_node.start_mark.line + 1)
+            fields[key] = YamlValue(self.read(value_node, depth + 1).value, key_node.start_mark.line + 1)
         return fields
 
     def _scalar(self, node: yaml.Node) -> Any:
@@ -87,7 +87,7 @@ class _Reader:
             raise self.fault(node, f"not a value: {' '.join(str(e).split())[:200]}") from None
 
 
-def parsed(text: str, where: str) -> At:
+def parsed(text: str, where: str) -> YamlValue:
     """The one document of a YAML text.
 
     Args:
@@ -102,7 +102,7 @@ def parsed(text: str, where: str) -> At:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        return At(None, 1) if node is None else _Reader(loader, where).read(node)
+        return YamlValue(None, 1) if node is None else _Reader(loader, where).read(node)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         place = f"{where}, line {mark.line + 1}" if mark else where

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from effscope.errors import EffscopeError
 from effscope.layouts.blocks.heads import REG_MAX
 from effscope.layouts.ultralytics_yaml.tables import activation_named, letter_of
-from effscope.layouts.ultralytics_yaml.text import At
+from effscope.layouts.ultralytics_yaml.text import YamlValue
 from effscope.spec.layout import Scale
 
 UNLIMITED = Scale().max_channels
@@ -35,11 +35,11 @@ ANCHOR_FORM = (
 )
 
 
-NOTHING = At(None, 0)
+NOTHING = YamlValue(None, 0)
 
 
 @dataclass(frozen=True)
-class Top:
+class TopLevel:
     """What a file says above and around its rows.
 
     Attributes:
@@ -65,8 +65,8 @@ class Top:
     end2end: bool
     reg_max: int
     n_backbone: int
-    rows: tuple[At, ...]
-    own: At | None
+    rows: tuple[YamlValue, ...]
+    own: YamlValue | None
 
     def fault(self, line: int, text: object) -> EffscopeError:
         """An error at a line of the file."""
@@ -77,12 +77,12 @@ class Top:
         return self.fault(self.rows[n].line, f"layer {n}: {text}")
 
 
-def top_level(root: At, name: str, where: str) -> Top:
+def top_level(root: YamlValue, name: str, where: str) -> TopLevel:
     """The top level of a file called `name`. Raises EffscopeError for a key or value that is not understood."""
     fields = _fields(root, where)
     scale, letter, note = _scale(fields, name, where)
     backbone, head = fields["backbone"].value, fields["head"].value
-    return Top(
+    return TopLevel(
         where, scale, letter, note,
         nc=_whole(fields, "nc", where, None),
         activation=_activation(fields.get("activation", NOTHING), where),
@@ -94,7 +94,7 @@ def top_level(root: At, name: str, where: str) -> Top:
     )  # fmt: skip
 
 
-def _activation(field: At, where: str) -> str:
+def _activation(field: YamlValue, where: str) -> str:
     if field.value is None:
         return "silu"
     try:
@@ -103,17 +103,17 @@ def _activation(field: At, where: str) -> str:
         raise EffscopeError(f"{where}, line {field.line}: {e}") from None
 
 
-def _flag(field: At, key: str, where: str) -> bool:
+def _flag(field: YamlValue, key: str, where: str) -> bool:
     if field.value is not None and not isinstance(field.value, bool):
         raise EffscopeError(f"{where}, line {field.line}: '{key}' must be True or False, got {field.plain()!r:.100}")
     return bool(field.value)
 
 
-def _fields(top: At, where: str) -> dict[str, At]:
+def _fields(top: YamlValue, where: str) -> dict[str, YamlValue]:
     """The top-level keys, each of them known."""
     if not isinstance(top.value, dict) or not all(_rows(top.value.get(part)) for part in ("backbone", "head")):
         raise EffscopeError(f"{where} is no model layout: it needs the lists 'backbone' and 'head'")
-    fields: dict[str, At] = top.value
+    fields: dict[str, YamlValue] = top.value
     for key, field in fields.items():
         if key == "anchors":
             raise EffscopeError(f"{where}, line {field.line}: {ANCHOR_FORM}")
@@ -130,11 +130,11 @@ def _fields(top: At, where: str) -> dict[str, At]:
     return fields
 
 
-def _rows(field: At | None) -> bool:
+def _rows(field: YamlValue | None) -> bool:
     return field is not None and isinstance(field.value, list) and bool(field.value)
 
 
-def _whole(fields: Mapping[str, At], key: str, where: str, default: int | None) -> int:
+def _whole(fields: Mapping[str, YamlValue], key: str, where: str, default: int | None) -> int:
     """A positive whole number of the top level."""
     if key not in fields:
         if default is None:
@@ -147,7 +147,7 @@ def _whole(fields: Mapping[str, At], key: str, where: str, default: int | None) 
     return value
 
 
-def _scale(fields: Mapping[str, At], name: str, where: str) -> tuple[Scale, str, str]:
+def _scale(fields: Mapping[str, YamlValue], name: str, where: str) -> tuple[Scale, str, str]:
     """The scale that the file has under this name, the letter that rules go by, and a note on the choice."""
     said = letter_of(name)
     field = fields.get("scales")
@@ -173,7 +173,7 @@ def _scale(fields: Mapping[str, At], name: str, where: str) -> tuple[Scale, str,
     return _numbers(scales[letter], letter, where), letter, f"scale {letter}, {why}"
 
 
-def _factor(field: At, what: str, where: str) -> float:
+def _factor(field: YamlValue, what: str, where: str) -> float:
     value = field.value
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < LARGEST:
         got = f"{field.plain()!r:.100}"
@@ -181,7 +181,7 @@ def _factor(field: At, what: str, where: str) -> float:
     return value
 
 
-def _numbers(field: At, letter: str, where: str) -> Scale:
+def _numbers(field: YamlValue, letter: str, where: str) -> Scale:
     """One line of `scales`: [depth, width, max_channels]; the last may be missing or infinite."""
     parts = field.value if isinstance(field.value, list) else []
     most = parts[2].value if len(parts) == 3 else math.inf  # noqa: PLR2004

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from effscope.layouts.zoo.describe import Line
 
-Stage = Callable[[int], Line]
+StageLine = Callable[[int], Line]
 """Nominal channels -> the line of a stage block."""
 
 
@@ -14,10 +14,10 @@ def pyramid(
     n: int,
     taps: Sequence[int],
     widths: Sequence[int],
-    stage: Stage,
+    stage: StageLine,
     *,
     down: Callable[[int], Line] = lambda c: ("Conv", (c, 3, 2), 1, ()),
-    last: Stage | None = None,
+    last: StageLine | None = None,
     lateral: bool = False,
 ) -> tuple[Line, ...]:
     """Lines of a neck and its Detect head, that stand behind a backbone.

@@ -6,12 +6,9 @@ is fed as any other here, RGB in 0-1; YOLOX's own weights expect BGR in 0-255 (s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
-from effscope.errors import EffscopeError
+from effscope.layouts.blocks.mobile import Kernels
 from effscope.layouts.zoo.describe import Line, described
 from effscope.layouts.zoo.pyramid import pyramid
 from effscope.spec.layout import Layout, Scale
@@ -27,11 +24,9 @@ SCALES = {
 WIDTHS, REPEATS = (128, 256, 512, 1024), (3, 9, 9, 3)
 """Nominal channels and inner blocks of dark2-dark5, the backbone's stages at strides 4-32."""
 
-Kernels = tuple[int, ...]
-
 
 @dataclass(frozen=True)
-class Variant:
+class ConvForms:
     """How the spatial convolutions of a model are made (forms: `blocks.yolox.FORMS`).
 
     Attributes:
@@ -53,12 +48,12 @@ class Variant:
 LARGE, MIXED, MIXED_DARK2 = (7,), (3, 5, 7, 9), (3, 5)
 
 VARIANTS = {
-    "": Variant("separable", "separable", "separable"),
-    "-dwconv-vanilla": Variant("vanilla", "vanilla", "vanilla"),
-    "-dwconv": Variant("lean", "lean", "separable", LARGE, LARGE, LARGE, head=(5,)),
-    "-mixconv": Variant("lean", "separable", "separable", MIXED_DARK2, MIXED),
-    "-fpn-dark2": Variant("separable", "separable", "separable", fine=True),
-    "-final": Variant("lean", "lean", "separable", MIXED_DARK2, MIXED, LARGE, head=(5,), fine=True),
+    "": ConvForms("separable", "separable", "separable"),
+    "-dwconv-vanilla": ConvForms("vanilla", "vanilla", "vanilla"),
+    "-dwconv": ConvForms("lean", "lean", "separable", LARGE, LARGE, LARGE, head=(5,)),
+    "-mixconv": ConvForms("lean", "separable", "separable", MIXED_DARK2, MIXED),
+    "-fpn-dark2": ConvForms("separable", "separable", "separable", fine=True),
+    "-final": ConvForms("lean", "lean", "separable", MIXED_DARK2, MIXED, LARGE, head=(5,), fine=True),
 }
 """Variants of YOLOX-nano in a slimming study on Pascal VOC, as far as its words and figures tell them.
 
@@ -73,7 +68,7 @@ GFLOPs remain: all halves together weigh 0.17 M, the study's base and vanilla di
 VOC_CLASSES, DEFAULT_CLASSES = 20, 80
 
 
-FULL = Variant("dense", "dense", "dense")
+FULL = ConvForms("dense", "dense", "dense")
 """The sizes above nano."""
 
 
@@ -89,7 +84,7 @@ def _stage(c: int, repeats: int, shortcut: bool, kernels: Kernels, form: str) ->
     return ("CSPLayer", (c, shortcut, kernels, form), repeats, ())
 
 
-def lines(v: Variant) -> tuple[tuple[Line, ...], int]:
+def lines(v: ConvForms) -> tuple[tuple[Line, ...], int]:
     """The description of a variant and the length of its backbone."""
     body: list[Line] = [("Focus", (64, 3), 1, ())]
     ends: list[int] = []
@@ -128,51 +123,3 @@ def study(variant: str, nc: int = DEFAULT_CLASSES) -> Layout:
     rows, n_backbone = lines(VARIANTS[variant])
     classes = VOC_CLASSES if nc == DEFAULT_CLASSES else nc
     return described(f"yolox-nano{variant or '-voc'}", rows, SCALES["nano"], classes, n_backbone)
-
-
-YOLOX_KEYS = (
-    ("backbone.backbone.stem", "model.0"),
-    ("backbone.backbone.dark2.0", "model.1"),
-    ("backbone.backbone.dark2.1", "model.2"),
-    ("backbone.backbone.dark3.0", "model.3"),
-    ("backbone.backbone.dark3.1", "model.4"),
-    ("backbone.backbone.dark4.0", "model.5"),
-    ("backbone.backbone.dark4.1", "model.6"),
-    ("backbone.backbone.dark5.0", "model.7"),
-    ("backbone.backbone.dark5.1", "model.8"),
-    ("backbone.backbone.dark5.2", "model.9"),
-    ("backbone.lateral_conv0", "model.10"),
-    ("backbone.C3_p4", "model.13"),
-    ("backbone.reduce_conv1", "model.14"),
-    ("backbone.C3_p3", "model.17"),
-    ("backbone.bu_conv2", "model.18"),
-    ("backbone.C3_n3", "model.20"),
-    ("backbone.bu_conv1", "model.21"),
-    ("backbone.C3_n4", "model.23"),
-    ("head", "model.24"),
-)
-"""Module paths of the YOLOX repository -> ours, layer by layer."""
-
-NUMBERED = re.compile(r"\.conv([123])\.")
-"""Convolutions of its CSP layers, bottlenecks and SPP; ours are cv1-3."""
-
-T = TypeVar("T")
-
-
-def from_yolox_keys(state: Mapping[str, T]) -> dict[str, T]:
-    """A state dict of the YOLOX repository (`{"model": state}` in its checkpoints) under the names of our layouts.
-
-    Names only: values stay as they are, so the network still expects BGR in 0-255. For RGB in 0-1 multiply
-    `model.0.conv.conv.weight` by 255 and reverse each three of its input channels.
-
-    Raises:
-        EffscopeError: a key that no YOLOX model has.
-    """
-    return {_renamed(key): value for key, value in state.items()}
-
-
-def _renamed(key: str) -> str:
-    for theirs, ours in YOLOX_KEYS:
-        if key.startswith(f"{theirs}."):
-            return ours + NUMBERED.sub(r".cv\1.", key.removeprefix(theirs))
-    raise EffscopeError(f"'{key}' is no tensor of a YOLOX model: its keys begin with 'backbone.' and 'head.'")
