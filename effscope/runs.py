@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import BUILTIN_SHAPES, EvalConfig, SearchConfig, TrainConfig, to_dict
-from effscope.data.check import check_boxes, decodable, fault_lines
+from effscope.data.check import check_boxes, say_faults
+from effscope.data.classes import matched
 from effscope.data.load import load
-from effscope.data.sample import DataSet, relabelled
 from effscope.detect.bank import Banks, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.resampling import match
@@ -24,16 +24,11 @@ from effscope.models.open import RUN_WEIGHTS, Model, metadata, open_model
 from effscope.nn.build import Network, build, digest
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import by_layer, inherit
-from effscope.nn.precision import pick_device
-from effscope.progress import Parts, Progress, Say, leads, silent
+from effscope.progress import Parts, Progress, Say, leads
 from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult, origin
 from effscope.spec.layout import Layout
-from effscope.training.batches import plain_batch
 from effscope.training.state_file import FREE
 from effscope.training.train import train as train_network
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 RUNS = Path("runs")
 NAMED = 5
@@ -51,69 +46,6 @@ def run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | 
     subject = "shapes" if data == BUILTIN_SHAPES else place.resolve().parent.name if place.suffix else place.name
     tag = hashlib.sha256(f"{model} {settings}".encode()).hexdigest()[:6]
     return RUNS / f"{kind}-{'-'.join(Path(word).stem for word in model.split())}-{subject}-{tag}"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures of a set as the network takes them, one batch (1, 3, imgsz, imgsz) each, read when they are asked for,
-    as often as they are asked for."""
-
-    dataset: DataSet
-    imgsz: int
-    progress: Progress = silent
-
-    def __len__(self) -> int:
-        return len(self.dataset.samples)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for n, sample in enumerate(self.dataset.samples):
-            self.progress(n / len(self), f"image {n + 1}/{len(self)}")
-            bank = load_bank(replace(self.dataset, samples=(sample,)), self.imgsz)
-            yield plain_batch(bank, [0]).pixels(pick_device("cpu"))
-
-
-def pictures(data: str, limit: int, imgsz: int, progress: Progress, say: Say) -> Pictures:
-    """The first training pictures of a set that can be decoded."""
-    dataset = decodable(load(data, "train", limit))
-    say_faults(dataset, say)
-    return Pictures(dataset, imgsz, progress)
-
-
-def in_terms_of(dataset: DataSet, opened: Model, say: Say) -> DataSet:
-    """The data with labels that mean the model's classes, matched by name; boxes of other classes are left out.
-
-    Raises:
-        EffscopeError: no class in common, or a model without names whose class count differs.
-    """
-    if opened.classes is None:
-        if opened.layout.nc != len(dataset.classes):
-            raise EffscopeError(
-                f"{opened.name} has {opened.layout.nc} unnamed classes, {dataset.source} has "
-                f"{len(dataset.classes)}: give a weights file that names its classes"
-            )
-        return dataset
-    return matched(dataset, opened.classes, opened.name, say)
-
-
-def matched(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) -> DataSet:
-    """The data with labels that index `classes`, matched by name; tells how many boxes of other classes are left out.
-
-    Raises:
-        EffscopeError: no class in common.
-    """
-    if dataset.classes == classes:
-        return dataset
-    if not set(classes) & set(dataset.classes):
-        raise EffscopeError(
-            f"{owner} and {dataset.source} ({dataset.split}) have no class in common: {', '.join(classes[:5])}, ... "
-            f"against {', '.join(dataset.classes[:5])}"
-        )
-    found = relabelled(dataset, classes)
-    lost = sum(len(a.labels) - len(b.labels) for a, b in zip(dataset.samples, found.samples, strict=True))
-    if lost:
-        unknown = ", ".join(name for name in dataset.classes if name not in classes)
-        say(f"{dataset.split}: {lost} boxes of classes {owner} does not have are left out: {unknown}")
-    return found
 
 
 def given_base(config: SearchConfig) -> Model:
@@ -153,12 +85,6 @@ def load_banks(config: SearchConfig | TrainConfig, progress: Progress, say: Say)
     for bank in (banks.train, banks.val):
         say_faults(check_boxes(bank.dataset), say)
     return banks
-
-
-def say_faults(dataset: DataSet, say: Say) -> None:
-    """Tell what was wrong with a split, a line per kind."""
-    for line in fault_lines(dataset):
-        say(f"{dataset.split}: {line}")
 
 
 def training_origin(config: TrainConfig, opened: Model, network: Network, banks: Banks) -> Origin:

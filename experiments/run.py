@@ -1,8 +1,9 @@
-"""Runs an experiment: `python experiments/run.py NAME [--shared DIR]` reads experiments/NAME/run.toml.
+"""Runs an experiment: `python experiments/run.py NAME [--data DIR]` reads experiments/NAME/run.toml.
 
 run.toml has `question` and a table `[[step]]` per command: `name`, `command`, `keep` (files of the step's folder that
-go into reports/NAME/<name>). In a command {shared} is the folder the data lies in, {out} the step's folder under
-runs/NAME. A finished step is cheap to run again: effscope finds its own folder.
+are copied to reports/NAME/<name>). In a command {data} is DIR, which holds `bccd/` (the BCCD data set in YOLO format) and
+`weights/yolov8n_coco.pt` (Ultralytics' yolov8n.pt); {out} is the step's folder under runs/NAME. A step that has finished
+takes no time again: effscope finds its folder.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 
 
-def run_step(experiment: str, step: dict[str, object], shared: str) -> None:
+def run_step(experiment: str, step: dict[str, object], data: str) -> None:
     """Run one command and copy what it keeps into the report."""
     out = Path("runs") / experiment / str(step["name"])
-    words = shlex.split(str(step["command"]).format(shared=shared, out=out))
+    words = shlex.split(str(step["command"]).format(data=data, out=out))
     print("$", shlex.join(words), flush=True)
     subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=True)
     report = ROOT / "reports" / experiment / str(step["name"])
@@ -32,16 +33,16 @@ def run_step(experiment: str, step: dict[str, object], shared: str) -> None:
 
 
 def main() -> None:
-    """Run all steps of the named experiment, or the ones named behind it."""
+    """Run all steps of the named experiment, or only the steps that are named after it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("experiment", choices=[path.parent.name for path in sorted(HERE.glob("*/run.toml"))])
     parser.add_argument("steps", nargs="*")
-    parser.add_argument("--shared", default="../shared/data")
+    parser.add_argument("--data", default="data")
     arguments = parser.parse_args()
     plan = tomllib.loads((HERE / arguments.experiment / "run.toml").read_text(encoding="utf-8"))
     for step in plan["step"]:
         if not arguments.steps or step["name"] in arguments.steps:
-            run_step(arguments.experiment, step, arguments.shared)
+            run_step(arguments.experiment, step, arguments.data)
 
 
 if __name__ == "__main__":

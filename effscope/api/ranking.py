@@ -37,9 +37,9 @@ def rank(
             that share of the squares), "eps" (above rounding in the stored dtype), "mp" (above the Marchenko-Pastur
             edge of noise).
         fold_bn: fold the batch norm into the weight first.
-        activations: a data set: rank the outputs over its pictures instead of the weights, and measure the heads of
+        activations: a data set: rank the outputs over its images instead of the weights, and measure the heads of
             attention layers.
-        limit: how many pictures of it (train split) are shown.
+        limit: how many of its images are shown, evenly spread over the train split.
         imgsz: their size in px; by default what the model was trained at, else 640.
         centred: rank activations about their mean.
         progress: told the fraction done and a text.
@@ -59,10 +59,10 @@ def rank(
     check({"imgsz": imgsz}, detector=opened.architecture is not None)
     images, of = None, "weights"
     if activations is not None:
-        from effscope.runs import pictures  # noqa: PLC0415
+        from effscope.detect.images import training_images  # noqa: PLC0415
 
         side = imgsz or opened.imgsz or 640
-        images = pictures(activations, limit, side, progress, say)
+        images = training_images(activations, limit, side, progress, say)
         of = f"activations over {len(images)} training images of {activations} at {side} px"
     weights = "random" if opened.state is None else "checkpoint"
     return rank_model(opened, config, weights=weights, of=of, images=images)

@@ -123,14 +123,14 @@ def eval(
     Raises:
         EffscopeError: bad input, no weights, or no class in common.
     """
-    from effscope.data.check import check_boxes  # noqa: PLC0415
+    from effscope.data.check import check_boxes, say_faults  # noqa: PLC0415
+    from effscope.data.classes import in_model_classes  # noqa: PLC0415
     from effscope.data.load import load  # noqa: PLC0415
     from effscope.detect.error_analysis import breakdown  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
     from effscope.detect.predict import CONVENTIONS  # noqa: PLC0415
     from effscope.detect.resampling import match  # noqa: PLC0415
     from effscope.nn.fuse import deploy  # noqa: PLC0415
-    from effscope.runs import in_terms_of, say_faults  # noqa: PLC0415
 
     opened = open_model(model)
     if opened.state is None:
@@ -139,7 +139,8 @@ def eval(
     if convention not in CONVENTIONS:
         raise unknown("--as", convention, CONVENTIONS)
     config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device, convention=convention)
-    given = in_terms_of(check_boxes(load(data, split, limit_val)), opened, say)
+    labelled = check_boxes(load(data, split, limit_val))
+    given = in_model_classes(labelled, opened.classes, opened.layout.nc, opened.name, say)
     found = evaluate(deploy(opened.network()), given, config, progress)
     dataset = found.dataset or given
     say_faults(dataset, say)

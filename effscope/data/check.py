@@ -16,6 +16,7 @@ from effscope.data.read import SIDEWAYS, Header, read_header, read_image
 from effscope.data.record import ACTIONS, Fault, Ledger, Listing, Record, Unit
 from effscope.data.sample import DataSet, Sample
 from effscope.errors import EffscopeError
+from effscope.progress import Say
 
 NEAR_DUPLICATE_IOU = 0.9  # above it, two boxes of one class are probably one object drawn twice
 MIN_SIDE_PX = 0.01  # a thinner box has no area
@@ -61,6 +62,12 @@ def fault_lines(dataset: DataSet) -> list[str]:
             shown = next(iter(dataset.examples.get(fault.value, ())), "")
             lines.append(f"{fault.value}: {count}, {action} (e.g. {shown})" if shown else f"{fault.value}: {count}")
     return lines
+
+
+def say_faults(dataset: DataSet, say: Say) -> None:
+    """Say what was wrong with a split, one line per kind of fault."""
+    for line in fault_lines(dataset):
+        say(f"{dataset.split}: {line}")
 
 
 def decodable(dataset: DataSet) -> DataSet:

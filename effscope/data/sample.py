@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +49,3 @@ class DataSet:
     faults: Counter[str] = field(default_factory=Counter)
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
-
-
-def relabelled(dataset: DataSet, classes: tuple[str, ...]) -> DataSet:
-    """The set with labels that index `classes`, matched by name; boxes of other classes are left out."""
-    index = {name: k for k, name in enumerate(classes)}
-    table = np.array([index.get(name, -1) for name in dataset.classes], dtype=np.int64)
-    samples = []
-    for sample in dataset.samples:
-        labels = table[sample.labels]
-        known = labels >= 0
-        samples.append(replace(sample, boxes=sample.boxes[known], labels=labels[known]))
-    return replace(dataset, classes=classes, samples=tuple(samples))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from effscope.nn.build import Network
 from effscope.nn.precision import amp
-from effscope.nn.preserved import borrowed
+from effscope.nn.preserved import preserved
 
 Tensors = tuple[Tensor, ...]
 
@@ -49,7 +49,7 @@ def record(network: Network, position: int, batches: Iterable[Tensor], max_bytes
 
     device = next(network.parameters()).device
     used = 0
-    with borrowed(network, {f"model.{position}": keep}):
+    with preserved(network, {f"model.{position}": keep}):
         for images in batches:
             with amp(device):
                 network(images.to(device))

@@ -1,6 +1,6 @@
 """How well a CIB stage can be fitted to the stage it replaces: only its new blocks learning, or the whole stage.
 
-python experiments/bccd-yolov8n/fitting.py runs/bccd-yolov8n/train-seed0 ../shared/data/bccd/data.yaml
+python experiments/bccd-yolov8n/fitting.py runs/bccd-yolov8n/train-seed0 data/bccd/data.yaml
 prints, per stage: AP with a random CIB, the normalised error after fitting, AP after fitting. Seed 0.
 """
 

@@ -21,8 +21,8 @@ import torch
 from effscope.api import latency
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig, TrainConfig
+from effscope.data.classes import relabelled
 from effscope.data.load import load
-from effscope.data.sample import relabelled
 from effscope.detect.bank import Banks, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.files import write_text

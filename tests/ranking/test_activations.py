@@ -17,18 +17,19 @@ from torch import Tensor, nn
 
 from effscope import api
 from effscope.config import RankConfig
+from effscope.detect.images import training_images
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import closing_conv, expand, stages
 from effscope.layouts.zoo.catalog import layout
 from effscope.models.open import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.preserved import preserved
+from effscope.progress import silent, unsaid
 from effscope.ranking.analyze import rank
 from effscope.ranking.models import rank_model
 from effscope.ranking.moments import Moments
 from effscope.ranking.thresholds import read_threshold
 from effscope.results import RankResult
-from effscope.runs import pictures
 from effscope.spec.layout import Layout
 
 
@@ -126,7 +127,7 @@ def test_activation_ranks_equal_an_offline_computation(threshold: float | str, c
 
 def test_sixty_four_real_images_and_the_same_twice_agree_to_the_digit(shared: Path) -> None:
     opened = open_model(str(shared / "data" / "weights" / "yolov8n_coco.pt"))
-    images = list(pictures(str(shared / "data" / "bccd" / "data.yaml"), 64, 160, lambda *_: None, lambda _: None))
+    images = list(training_images(str(shared / "data" / "bccd" / "data.yaml"), 64, 160, silent, unsaid))
     assert len(images) == 64
     once, twice = (rank_model(opened, RankConfig(), images=shown) for shown in (images, images * 2))
     assert once.stages == twice.stages

@@ -1,0 +1,77 @@
+"""Make the labels of a data set mean the classes of a model, or of another split: classes are matched by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from effscope.data.sample import DataSet
+from effscope.errors import EffscopeError
+from effscope.progress import Say
+
+
+def in_model_classes(
+    dataset: DataSet, classes: tuple[str, ...] | None, n_classes: int, model: str, say: Say
+) -> DataSet:
+    """The data with labels that index the classes of a model.
+
+    A model without class names is taken to have the classes of the data, if it has as many.
+
+    Args:
+        dataset: the data.
+        classes: names of the model's classes, position = label; None if the model does not name them.
+        n_classes: how many classes the model has.
+        model: name of the model, for messages.
+        say: told how many boxes are left out because the model does not have their class.
+
+    Raises:
+        EffscopeError: no class in common, or a model without class names that has another number of classes.
+    """
+    if classes is not None:
+        return matched(dataset, classes, model, say)
+    if n_classes != len(dataset.classes):
+        raise EffscopeError(
+            f"{model} has {n_classes} unnamed classes, {dataset.source} has {len(dataset.classes)}: "
+            "give a weights file that names its classes"
+        )
+    return dataset
+
+
+def matched(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) -> DataSet:
+    """The data with labels that index `classes`; says how many boxes of other classes are left out.
+
+    Args:
+        dataset: the data.
+        classes: the wanted classes, position = label.
+        owner: what has these classes, for messages.
+        say: told how many boxes are left out.
+
+    Raises:
+        EffscopeError: no class in common.
+    """
+    if dataset.classes == classes:
+        return dataset
+    if not set(classes) & set(dataset.classes):
+        raise EffscopeError(
+            f"{owner} and {dataset.source} ({dataset.split}) have no class in common: {', '.join(classes[:5])}, ... "
+            f"against {', '.join(dataset.classes[:5])}"
+        )
+    found = relabelled(dataset, classes)
+    lost = sum(len(a.labels) - len(b.labels) for a, b in zip(dataset.samples, found.samples, strict=True))
+    if lost:
+        unknown = ", ".join(name for name in dataset.classes if name not in classes)
+        say(f"{dataset.split}: {lost} boxes of classes {owner} does not have are left out: {unknown}")
+    return found
+
+
+def relabelled(dataset: DataSet, classes: tuple[str, ...]) -> DataSet:
+    """The data with labels that index `classes`, matched by name; boxes of other classes are left out."""
+    index = {name: k for k, name in enumerate(classes)}
+    table = np.array([index.get(name, -1) for name in dataset.classes], dtype=np.int64)
+    samples = []
+    for sample in dataset.samples:
+        labels = table[sample.labels]
+        known = labels >= 0
+        samples.append(replace(sample, boxes=sample.boxes[known], labels=labels[known]))
+    return replace(dataset, classes=classes, samples=tuple(samples))
