@@ -39,7 +39,7 @@ def one_of(*words: str) -> Check:
     return check
 
 
-def seed(name: str, value: Any) -> None:
+def seed_number(name: str, value: Any) -> None:
     """A whole number of 63 bits and a sign."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise EffscopeError(f"`{name}` must be a whole number, got {value!r}")

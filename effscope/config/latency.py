@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
-from effscope.config.checks import Checked, at_least, one_of, seed
+from effscope.config.checks import Checked, at_least, one_of, seed_number
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LatencyConfig(Checked):
 
     CHECKS: ClassVar = {
         "imgsz": at_least(1), "threads": at_least(1), "runtime": one_of("torch", "onnx"), "rounds": at_least(1),
-        "seed": seed,
+        "seed": seed_number,
     }  # fmt: skip
 
 

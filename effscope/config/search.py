@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, TypedDict
 
-from effscope.config.checks import Checked, at_least, fraction, image_side, one_of, seed
+from effscope.config.checks import Checked, at_least, fraction, image_side, one_of, seed_number
 from effscope.config.training import BUILTIN_SHAPES, proxy, sized
 from effscope.recipes import RECIPES, Recipe
 
@@ -58,7 +58,7 @@ class SearchConfig(Checked):
     CHECKS: ClassVar = {
         "move": one_of("cib", "cib-lk"), "head": one_of("light", "keep"), "rule": one_of("margin", "paper"),
         "margin": fraction, "at": one_of("stage", "block", "all"), "imgsz": image_side, "base_epochs": at_least(1),
-        "epochs": at_least(1), "batch": at_least(1), "seed": seed, "limit_train": at_least(1), "limit_val": at_least(1),
+        "epochs": at_least(1), "batch": at_least(1), "seed": seed_number, "limit_train": at_least(1), "limit_val": at_least(1),
         "learned_ap": fraction,
     }  # fmt: skip
 

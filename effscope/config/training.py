@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypedDict, TypeVar
 
-from effscope.config.checks import Checked, at_least, configured, image_side, seed
+from effscope.config.checks import Checked, at_least, configured, image_side, seed_number
 from effscope.recipes import Recipe, read_recipe
 
 BUILTIN_SHAPES = "builtin:shapes"
@@ -49,7 +49,7 @@ class TrainConfig(Checked):
     recipe: Recipe = field(default_factory=Recipe)
 
     CHECKS: ClassVar = {
-        "imgsz": image_side, "epochs": at_least(1), "batch": at_least(1), "seed": seed, "limit_train": at_least(1),
+        "imgsz": image_side, "epochs": at_least(1), "batch": at_least(1), "seed": seed_number, "limit_train": at_least(1),
         "limit_val": at_least(1), "eval_every": at_least(0), "freeze": at_least(0), "unfreeze_epochs": at_least(0),
     }  # fmt: skip
 
