@@ -62,6 +62,44 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
+class CostConfig:
+    """`effscope cost MODEL`: side of the image in px, dtype of values and weights."""
+
+    imgsz: int = 640
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class CountersConfig:
+    """`effscope cost MODEL --as`: side of the image in px."""
+
+    imgsz: int = 640
+
+
+@dataclass(frozen=True)
+class DiffConfig:
+    """`effscope diff A B`: side of the image in px."""
+
+    imgsz: int = 640
+
+
+@dataclass(frozen=True)
+class ZooConfig:
+    """`effscope zoo`: a text that the names contain, or the classification backbones instead."""
+
+    pattern: str = ""
+    backbones: bool = False
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """`effscope export`: formats, and the side of the image in px that the exported model takes."""
+
+    to: tuple[str, ...] = ("safetensors",)
+    imgsz: int = 640
+
+
+@dataclass(frozen=True)
 class LayerCostConfig:
     """`effscope cost --layer`: one convolution. `cout` 0 means 2 * cin at stride 2, else cin; `size` = input side."""
 

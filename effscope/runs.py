@@ -27,7 +27,7 @@ from effscope.nn.inherit import by_layer, inherit
 from effscope.progress import Parts, Progress, Say, leads
 from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult, origin
 from effscope.spec.layout import Layout
-from effscope.training.state_file import FREE
+from effscope.training.state_file import identity
 from effscope.training.train import train as train_network
 
 RUNS = Path("runs")
@@ -87,15 +87,13 @@ def load_banks(config: SearchConfig | TrainConfig, progress: Progress, say: Say)
     return banks
 
 
-def training_origin(config: TrainConfig, opened: Model, network: Network, banks: Banks) -> Origin:
+def training_origin(config: TrainConfig, opened: Model, network: Network, banks: Banks) -> Origin[TrainConfig]:
     """Where a training that starts now comes from; its config, layout, data and starting weights make it this one."""
-    settings = {**to_dict(config), "start": digest(network.state_dict())}
-    return origin(
-        settings, opened.layout.digest(), f"{banks.train.dataset.digest}+{banks.val.dataset.digest}", (config.seed,)
-    )
+    data = {"train": banks.train.dataset.digest, "val": banks.val.dataset.digest}
+    return origin(config, opened.layout.digest(), data, (config.seed,), digest(network.state_dict()))
 
 
-def finished_training(folder: Path, made: Origin) -> TrainResult | None:
+def finished_training(folder: Path, made: Origin[TrainConfig]) -> TrainResult | None:
     """The result of this very training if the folder holds it; EffscopeError if it holds another one."""
     file = folder / TRAIN_RESULT
     if not file.exists() or not (folder / RUN_WEIGHTS).exists():
@@ -105,9 +103,9 @@ def finished_training(folder: Path, made: Origin) -> TrainResult | None:
     except EffscopeError as error:
         raise EffscopeError(f"{error}: delete {folder} to train again") from None
     was = found.origin
-    ours, theirs = ({k: v for k, v in one.config.items() if k not in FREE} for one in (made, was))
-    differing = differences(theirs, json.loads(json.dumps(ours)))
-    differing += [name for name in ("layout", "data") if getattr(was, name) != getattr(made, name)]
+    assert was.config is not None and made.config is not None
+    differing = differences(identity(was.config), identity(made.config))
+    differing += [name for name in ("layout", "weights", "data") if getattr(was, name) != getattr(made, name)]
     if differing:
         raise EffscopeError(
             f"{folder} holds another training ({', '.join(differing)} differ): choose another --out or delete it"
@@ -163,7 +161,7 @@ def trained(
     banks: Banks,
     config: TrainConfig,
     folder: Path,
-    made: Origin,
+    made: Origin[TrainConfig],
     progress: Progress,
     say: Say,
     on_epoch: Callable[[dict[str, float]], object] | None = None,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effscope.config import EvalConfig, SearchConfig, TrainConfig, check, settled, to_dict
+from effscope.config import EvalConfig, SearchConfig, TrainConfig, check, settled
 from effscope.errors import EffscopeError, unknown
 from effscope.files import make_folder
 from effscope.models.open import open_model
@@ -144,7 +144,7 @@ def eval(
     found = evaluate(deploy(opened.network()), given, config, progress)
     dataset = found.dataset or given
     say_faults(dataset, say)
-    made = origin(to_dict(config), opened.layout.digest(), dataset.digest)
+    made = origin(config, opened.layout.digest(), {split: dataset.digest})
     kinds = breakdown(dataset.samples, found.detections, dataset.classes) if errors else ()
     matches = match(dataset.samples, found.detections, len(dataset.classes))
     result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error())

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from effscope.results import Trial
-from effscope.searching.stats import ACCEPTED, RULES
+from effscope.results import ACCEPTED, Change, Trial
+from effscope.searching.stats import RULES
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def step(state: State, event: dict[str, Any]) -> State:
         delta=judged.delta,
         ci=judged.ci,
         verdict=judged.verdict,
+        changes=tuple(Change(stage, state.move) for stage in (*state.accepted, event["stage"])),
     )
     return replace(state, trials=(*state.trials, trial))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from effscope.checkpoint.write import write_safetensors
@@ -17,21 +16,13 @@ from effscope.models.open import RUN_WEIGHTS, Model, metadata
 from effscope.nn.build import digest
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress, Say, unsaid
-from effscope.results import RankResult, SearchResult, origin
+from effscope.results import Change, SearchResult, origin
 from effscope.searching.evaluate import WORK, LocalEvaluator
 from effscope.searching.greedy import Question, State, next_trial, replay, step
 from effscope.searching.journal import Event, Journal
 from effscope.timing.measure import forward_ms
 
 JOURNAL = "journal.jsonl"
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a search leaves in memory; its files are already written."""
-
-    result: SearchResult
-    ranks: RankResult
 
 
 def _opened(journal: Journal, header: Event) -> list[Event]:
@@ -61,7 +52,7 @@ def _answered(journal: Journal, state: State, event: Event, began: float) -> Sta
 
 def search(
     config: SearchConfig, given: Model, data: Banks, folder: Path, report: Progress, say: Say = unsaid
-) -> Finished:
+) -> SearchResult:
     """Run the search, or go on with the one the folder holds.
 
     Args:
@@ -99,7 +90,7 @@ def search(
     return _concluded(evaluator, state, journal, folder)
 
 
-def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder: Path) -> Finished:
+def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder: Path) -> SearchResult:
     config, base = evaluator.config, state.base
     assert base is not None
     layout, network = evaluator.layout, evaluator.finished("base_after", evaluator.layout)
@@ -126,25 +117,29 @@ def _concluded(evaluator: LocalEvaluator, state: State, journal: Journal, folder
         times = forward_ms(networks, config.imgsz, config.device)
         journal.append({"event": "latency", "ms": times})
     costs = cost(layout, config.imgsz)
+    digests = {"train": evaluator.data.train.dataset.digest, "val": evaluator.data.val.dataset.digest}
     saved = {
         "params": 1 - costs.params_one_head / base.params,
         "flops": 1 - costs.flops / base.flops,
         "latency": 1 - times.get("chosen", times["base"]) / times["base"],
     }
-    result = SearchResult(
+    return SearchResult(
         base=evaluator.given.name,
         base_ap=base.ap,
         base_ap_start=base.ap_start,
         base_params=base.params,
         base_flops=base.flops,
         order=base.order,
+        rule=config.rule,
+        margin=config.margin,
+        imgsz=config.imgsz,
         trials=state.trials,
-        accepted=state.accepted,
+        accepted=tuple(Change(stage, config.move) for stage in state.accepted),
         stop_reason=state.stop_reason,
         saved=saved,
         files=files,
         seconds=sum(event.get("seconds", 0.0) for event in events),
         notes=tuple(notes),
-        origin=origin(to_dict(config), layout.digest(), evaluator.data.train.dataset.digest, (config.seed,)),
+        ranks=evaluator.ranks(),
+        origin=origin(config, layout.digest(), digests, (config.seed,), digest(evaluator.given.state or {})),
     )
-    return Finished(result, evaluator.ranks())

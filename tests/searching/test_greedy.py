@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from effscope.errors import EffscopeError
+from effscope.results import ACCEPTED, REJECTED
 from effscope.searching.greedy import Question, State, next_trial, replay, step
 from effscope.searching.journal import Journal
-from effscope.searching.stats import ACCEPTED, REJECTED, RULES
+from effscope.searching.stats import RULES
 
 BASE = {"event": "base", "ap_start": 0.45, "ap_runs": [0.5], "params": 100, "flops": 1000, "order": [8, 4, 7]}
 

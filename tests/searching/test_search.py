@@ -19,10 +19,9 @@ from effscope.config import DistilConfig
 from effscope.data.write import write_yolo
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.models.open import open_model
-from effscope.results import SearchResult
+from effscope.results import ACCEPTED, SearchResult
 from effscope.searching import evaluate as evaluate_module
 from effscope.searching.journal import Journal
-from effscope.searching.stats import ACCEPTED
 
 TINY = """
 nc: 2
@@ -109,7 +108,9 @@ def test_the_model_it_hands_over_is_the_accepted_one(whole: SearchResult, place:
     assert opened.classes == CLASSES
     assert opened.imgsz == SMALL["imgsz"]
     blocks = [layer.block for layer in opened.layout.layers if layer.block.startswith("C2f")]
-    assert [k for k, block in enumerate(blocks, 1) if block == "C2fCIB"] == sorted(whole.accepted)
+    assert [k for k, block in enumerate(blocks, 1) if block == "C2fCIB"] == sorted(
+        change.stage for change in whole.accepted
+    )
     counted = api.cost(str(place / "whole"), 64)
     assert whole.saved["params"] == pytest.approx(1 - counted.params_one_head / whole.base_params)
     assert whole.saved["flops"] == pytest.approx(1 - counted.flops / whole.base_flops)
