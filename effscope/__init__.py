@@ -9,4 +9,6 @@ COMMANDS = (
     "search", "train", "zoo",
 )  # fmt: skip
 
-__getattr__, __dir__, __all__ = attach(__name__, {"api": COMMANDS, "errors": ("EffscopeError",)})
+__getattr__, __dir__, __all__ = attach(
+    __name__, {"api": COMMANDS, "errors": ("EffscopeError",), "results": ("load_result",)}
+)

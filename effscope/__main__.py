@@ -14,6 +14,7 @@ def main() -> None:
     gc.disable()  # until a command runs: imports make many objects and no garbage
     from typer import Abort  # noqa: PLC0415 - fast start
 
+    from effscope.cli.flags import as_flags  # noqa: PLC0415
     from effscope.errors import EffscopeError, ran_out_of_memory  # noqa: PLC0415
 
     arguments = sys.argv[1:]
@@ -26,7 +27,7 @@ def main() -> None:
     except EffscopeError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error))}", file=sys.stderr)
         code = error.exit_code
     except (RuntimeError, MemoryError) as error:
         if debug or not ran_out_of_memory(error):

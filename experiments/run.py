@@ -1,9 +1,9 @@
 """Runs an experiment: `python experiments/run.py NAME [--data DIR]` reads experiments/NAME/run.toml.
 
 run.toml has `question` and a table `[[step]]` per command: `name`, `command`, `keep` (files of the step's folder that
-are copied to reports/NAME/<name>). In a command {data} is DIR, which holds `bccd/` (the BCCD data set in YOLO format) and
-`weights/yolov8n_coco.pt` (Ultralytics' yolov8n.pt); {out} is the step's folder under runs/NAME. A step that has finished
-takes no time again: effscope finds its folder.
+are copied to reports/NAME/<name>). In a command {data} is DIR, which holds `bccd/` (the BCCD data set in YOLO format)
+and `weights/yolov8n_coco.pt` (Ultralytics' yolov8n.pt); {out} is the step's folder under runs/NAME. A step that has
+finished takes no time again: effscope finds its folder.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from effscope.config import ScaleConfig, check
+from effscope.config import ScaleConfig, check_imgsz
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.models.open import USUAL_SIZE, open_layout
 from effscope.progress import Progress, silent
@@ -67,9 +67,9 @@ def cost(
 
 def _opened(model: str | Module, imgsz: int | None) -> tuple[Model, Outline, int]:
     """A MODEL, its outline by the name it was opened under, and the side in px it is counted at."""
-    check({"imgsz": imgsz}, detector=False)
+    check_imgsz(imgsz, detector=False)
     opened = open_layout(model, imgsz)
-    check({"imgsz": imgsz}, detector=opened.architecture is not None)
+    check_imgsz(imgsz, detector=opened.architecture is not None)
     side = imgsz or (opened.imgsz if opened.module is not None and opened.imgsz else USUAL_SIZE)
     return opened, replace(opened.outline, model=opened.name), side
 
@@ -144,7 +144,7 @@ def scaled_cost(
     """
     from effscope.costing.scaling import scaling  # noqa: PLC0415
 
-    check({"imgsz": imgsz})
+    check_imgsz(imgsz)
     return scaling(open_layout(scale).layout, ScaleConfig(scale, phi, depth, width, resolution, imgsz or 640))
 
 

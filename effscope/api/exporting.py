@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effscope.config import check
+from effscope.config import check_imgsz
 from effscope.models.open import open_model
 
 if TYPE_CHECKING:
@@ -30,6 +30,6 @@ def export(
     """
     from effscope.exporting.formats import export as write  # noqa: PLC0415 - imports torch
 
-    check({"imgsz": imgsz})
+    check_imgsz(imgsz)
     formats = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
     return write(open_model(model), formats, Path(out), imgsz)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
-from effscope.config import RankConfig, check
-from effscope.errors import EffscopeError
+from effscope.config import RankConfig, RankSettings, at_least, check_imgsz
+from effscope.errors import EffscopeError, unknown
 from effscope.models.open import open_model
 from effscope.progress import Parts, Progress, Say, silent, unsaid
 
@@ -51,12 +51,13 @@ def rank(
     from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
     from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415 - imports numpy
 
-    check({"at": at, "limit": limit, "imgsz": imgsz}, detector=False)
+    at_least(1)("limit", limit)
+    check_imgsz(imgsz, detector=False)
     if activations is None and not centred:
-        raise EffscopeError("--uncentred is about activations: give --activations DATA")
+        raise EffscopeError("`centred` is about activations: give `activations`, a data set")
     config = RankConfig(at, read_threshold(threshold).spelling, fold_bn, centred)
     opened = open_model(model, imgsz)
-    check({"imgsz": imgsz}, detector=opened.architecture is not None)
+    check_imgsz(imgsz, detector=opened.architecture is not None)
     images, of = None, "weights"
     if activations is not None:
         from effscope.detect.images import training_images  # noqa: PLC0415
@@ -68,7 +69,9 @@ def rank(
     return rank_model(opened, config, weights=weights, of=of, images=images)
 
 
-def ranks(models: Sequence[str | Module], progress: Progress = silent, **settings: Any) -> tuple[RankResult, ...]:
+def ranks(
+    models: Sequence[str | Module], progress: Progress = silent, say: Say = unsaid, **settings: Unpack[RankSettings]
+) -> tuple[RankResult, ...]:
     """`rank` of several models, as `effscope rank A B ...` does; each result has the others' orders in `stability`.
 
     Models of one name are called as they were given (`runs/a/best.pt`).
@@ -76,6 +79,7 @@ def ranks(models: Sequence[str | Module], progress: Progress = silent, **setting
     Args:
         models: what `rank` takes, at least one.
         progress: told the fraction done and a text.
+        say: told what is wrong with the data.
         settings: further arguments of `rank`, the same for all.
 
     Raises:
@@ -85,6 +89,9 @@ def ranks(models: Sequence[str | Module], progress: Progress = silent, **setting
 
     if not models:
         raise EffscopeError("no model to rank: give at least one")
+    for name in settings:
+        if name not in RankSettings.__annotations__:
+            raise unknown("setting", name, RankSettings.__annotations__)
     parts = Parts(progress if settings.get("activations") else silent, len(models))
-    found = [rank(model, progress=parts.part(1, str(model)), **settings) for model in models]
+    found = [rank(model, progress=parts.part(1, str(model)), say=say, **settings) for model in models]
     return across(named_apart(found, [str(model) for model in models]))

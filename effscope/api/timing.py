@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
-from effscope.config import LatencyConfig, check
+from effscope.config import LatencyConfig, LatencySettings, check_imgsz, configured
 from effscope.errors import EffscopeError
 from effscope.models.open import USUAL_SIZE, open_model
 from effscope.progress import Progress, silent
@@ -20,7 +20,7 @@ def latency(
     models: str | Module | Sequence[str | Module],
     imgsz: int | None = None,
     progress: Progress = silent,
-    **settings: Any,
+    **settings: Unpack[LatencySettings],
 ) -> LatencyResult:
     """Measured time of models on this machine, one image at a time and by turns: the forward pass and each stage,
     post-processing at several numbers of objects, and the roofline's prediction beside them.
@@ -39,12 +39,12 @@ def latency(
     given = [models] if isinstance(models, str) or not isinstance(models, Sequence) else list(models)
     if not given:
         raise EffscopeError("no model to time: give at least one")
-    check({"imgsz": imgsz}, detector=False)
+    check_imgsz(imgsz, detector=False)
     first = open_model(given[0], imgsz)
     side = imgsz or first.imgsz or USUAL_SIZE
     opened = [first, *(open_model(model, side) for model in given[1:])]
-    check({"imgsz": side}, detector=any(model.architecture is not None for model in opened))
-    return measured(opened, LatencyConfig(imgsz=side, **settings), progress)
+    check_imgsz(side, detector=any(model.architecture is not None for model in opened))
+    return measured(opened, configured(LatencyConfig, {"imgsz": side, **settings}), progress)
 
 
 def devices() -> DevicesResult:

@@ -1,20 +1,27 @@
-"""`train`, `eval` and `search`: what needs pictures."""
+"""`train`, `eval` and `search`: what needs images."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
-from effscope.config import EvalConfig, SearchConfig, TrainConfig, check, settled, to_dict
-from effscope.errors import EffscopeError, unknown
-from effscope.files import make_folder
+from effscope.config import (
+    EvalConfig,
+    SearchSettings,
+    TrainConfig,
+    TrainSettings,
+    search_config,
+    training_config,
+)
+from effscope.errors import EffscopeError
 from effscope.models.open import open_model
-from effscope.progress import Progress, Say, duration, leads, silent, together, unsaid
+from effscope.progress import Progress, Say, leads, silent, together, unsaid
 from effscope.results import EvalResult, origin
 
 if TYPE_CHECKING:
     from effscope.results import SearchResult, TrainResult
+    from effscope.training.run import Training
 
 
 def train(
@@ -25,7 +32,7 @@ def train(
     track: bool = False,
     progress: Progress = silent,
     say: Say = unsaid,
-    **settings: Any,
+    **settings: Unpack[TrainSettings],
 ) -> TrainResult:
     """Train a detector and score its last averaged weights on the validation split.
 
@@ -35,10 +42,9 @@ def train(
         out: folder; the same settings find the same folder, and a stopped training goes on.
         track: also write the curves for TensorBoard, into the folder.
         progress: told the fraction done and a text.
-        say: told the faults of the data, what the weights gave and, before a training, the plan.
-        settings: fields of `config.TrainConfig` (data, imgsz, epochs, batch, seed, device, limit_train, limit_val,
-            eval_every, freeze, unfreeze_epochs, recipe); what is missing or None comes from `config.PROXIES`. A recipe
-            is a `Recipe`, a preset's name with changes behind it ("quick,lr=0.0005"), or a dict of changes.
+        say: told what is wrong with the data, what the weights gave and, before a training, the plan.
+        settings: fields of `config.TrainConfig`; what is missing or None comes from `config.PROXIES`. A recipe is a
+            `Recipe`, a preset's name with changes behind it ("quick,lr=0.0005"), or a dict of changes.
 
     Raises:
         EffscopeError: bad input, in one line.
@@ -46,47 +52,50 @@ def train(
     from effscope.reporting.folder import write_train  # noqa: PLC0415
     from effscope.reporting.tensorboard import board  # noqa: PLC0415
     from effscope.results import TRAIN_RESULT, TrainResult  # noqa: PLC0415
-    from effscope.runs import (  # noqa: PLC0415
-        TRAIN_STATE,
-        finished_training,
-        load_banks,
-        run_folder,
-        started,
-        trained,
-        training_origin,
-    )
-    from effscope.training.freezing import check_freeze  # noqa: PLC0415
-    from effscope.training.processes import processes  # noqa: PLC0415
-    from effscope.training.speed import training_images_per_s  # noqa: PLC0415
+    from effscope.training.processes import processes  # noqa: PLC0415 - imports torch
+    from effscope.training.run import TRAIN_STATE, finished, run  # noqa: PLC0415
+    from effscope.workspace import open_workspace, run_folder  # noqa: PLC0415
 
-    config = settled(TrainConfig, settings)
+    config = training_config(settings)
     everyone = processes(config.device)
     folder = run_folder("train", " ".join(filter(None, (model, weights))), config.data, config, out)
     on_epoch = board(folder) if track and leads() else None
+    training = _prepared(model, weights, config, say)
+    with open_workspace(folder, training.identity(), say) as workspace:
+        found = finished(workspace)
+        if found is not None:
+            say(f"{folder} holds this training, finished")
+            return found
+        done = run(training, workspace, everyone, progress, say, on_epoch)
+        result = write_train(folder, done) if done is not None else None
+        everyone.wait()
+        workspace.path(TRAIN_STATE).unlink(missing_ok=True)
+        return result or TrainResult.load(workspace.path(TRAIN_RESULT))
+
+
+def _prepared(model: str, weights: str | None, config: TrainConfig, say: Say) -> Training:
+    """The training that the arguments describe."""
+    from effscope.detect.splits import load_splits  # noqa: PLC0415 - imports torch
+    from effscope.models.open import metadata  # noqa: PLC0415
+    from effscope.nn.build import digest  # noqa: PLC0415
+    from effscope.training.freezing import check_freeze  # noqa: PLC0415
+    from effscope.training.run import Training, Weights, start  # noqa: PLC0415
+
     opened = open_model(model)
-    banks = load_banks(config, progress, say)
-    classes, n = banks.train.dataset.classes, len(banks.train.images)
-    opened = replace(opened, architecture=replace(opened.layout, nc=len(classes)))
-    start = started(opened, model, weights, config.seed, say)
-    check_freeze(start.network, config)
-    make_folder(folder)
-    made = training_origin(config, opened, start.network, banks)
-    finished = finished_training(folder, made)
-    if finished is not None:
-        say(f"{folder} holds this training, finished")
-        return finished
-    speed = training_images_per_s(start.network, config.imgsz, config.batch, everyone)
-    say(
-        f"plan: {opened.name} for {config.epochs} epochs on {n} images at {config.imgsz} px, batch {config.batch}, "
-        f"seed {config.seed}: about {duration(config.epochs * n / speed)} here; into {folder}"
-    )
-    done = trained(start, opened, banks, config, folder, made, progress, say, on_epoch)
-    result = write_train(folder, done) if done else None
-    everyone.wait()
-    if result is None:
-        return TrainResult.load(folder / TRAIN_RESULT)
-    (folder / TRAIN_STATE).unlink(missing_ok=True)
-    return result
+    given = open_model(weights) if weights else opened
+    if weights and given.state is None:
+        raise EffscopeError(f"{weights} holds no weights: give a weights file or a run folder")
+    splits = load_splits(config.data, config.limit_train, config.limit_val, say)
+    classes = splits[0].classes
+    layout = replace(opened.layout, nc=len(classes))
+    known = None if given.state is None else Weights(given.name, given.layout, given.state)
+    begun = start(layout, config.seed, known, say)
+    check_freeze(begun.network, config)
+    made = origin(
+        config, layout.digest(), {split.split: split.digest for split in splits}, (config.seed,),
+        weights=digest(begun.network.state_dict()),
+    )  # fmt: skip
+    return Training(opened.name, config, splits, begun, made, metadata(layout, classes, config.imgsz))
 
 
 def eval(
@@ -128,23 +137,19 @@ def eval(
     from effscope.data.load import load  # noqa: PLC0415
     from effscope.detect.error_analysis import breakdown  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
-    from effscope.detect.predict import CONVENTIONS  # noqa: PLC0415
     from effscope.detect.resampling import match  # noqa: PLC0415
     from effscope.nn.fuse import deploy  # noqa: PLC0415
 
     opened = open_model(model)
     if opened.state is None:
         raise EffscopeError(f"{model} has no weights to evaluate: give a weights file or a run folder")
-    check({"imgsz": imgsz, "batch": batch, "limit_val": limit_val})
-    if convention not in CONVENTIONS:
-        raise unknown("--as", convention, CONVENTIONS)
     config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device, convention=convention)
     labelled = check_boxes(load(data, split, limit_val))
     given = in_model_classes(labelled, opened.classes, opened.layout.nc, opened.name, say)
     found = evaluate(deploy(opened.network()), given, config, progress)
     dataset = found.dataset or given
     say_faults(dataset, say)
-    made = origin(to_dict(config), opened.layout.digest(), dataset.digest)
+    made = origin(config, opened.layout.digest(), {split: dataset.digest})
     kinds = breakdown(dataset.samples, found.detections, dataset.classes) if errors else ()
     matches = match(dataset.samples, found.detections, len(dataset.classes))
     result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error())
@@ -162,7 +167,7 @@ def search(
     out: str | Path | None = None,
     progress: Progress = silent,
     say: Say = unsaid,
-    **settings: Any,
+    **settings: Unpack[SearchSettings],
 ) -> SearchResult:
     """Find redundant stages, swap them for compact blocks, keep what does not cost AP.
 
@@ -170,24 +175,23 @@ def search(
         base: zoo name, layout YAML, weights file or run folder.
         out: folder; the same settings find the same folder, and a stopped search goes on.
         progress: told the fraction done and a text.
-        say: told the faults of the data and, before a training, the plan.
-        settings: fields of `config.SearchConfig` (weights, data, move, head, rule, margin, imgsz, base_epochs, epochs,
-            batch, seed, ...); what is missing or None has its default, sizes from `config.PROXIES`.
+        say: told what is wrong with the data and, before any work, the plan.
+        settings: fields of `config.SearchConfig`; what is missing or None has its default, sizes come from
+            `config.PROXIES`.
 
     Raises:
         NegativeAnswer: the base has not learned.
         EffscopeError: bad input, in one line.
     """
-    from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415
+    from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415 - imports numpy
     from effscope.reporting.search_folder import write_search  # noqa: PLC0415
-    from effscope.runs import given_base, load_banks, run_folder  # noqa: PLC0415
-    from effscope.searching.run import search as run  # noqa: PLC0415
+    from effscope.searching.run import search as run  # noqa: PLC0415 - imports torch
+    from effscope.workspace import run_folder  # noqa: PLC0415
 
     if together() > 1:
         raise EffscopeError("a search runs in one process: start it with effscope, not with accelerate launch")
-    config = settled(SearchConfig, {"base": base, **settings})
+    config = search_config({"base": base, **settings})
     read_threshold(config.threshold)
     folder = run_folder("search", config.base, config.data, config, out)
-    given = given_base(config)
-    banks = load_banks(config, progress, say)
-    return write_search(folder, run(config, given, banks, folder, progress, say))
+    result = run(config, folder, progress, say)
+    return write_search(folder, result)

@@ -13,7 +13,7 @@ from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
 from effscope.cli.saving import deliver, list_files, save, save_csv, show
 from effscope.errors import EffscopeError, NegativeAnswer, unknown
 from effscope.results import CostResult, CountersResult
-from effscope.terminal import display
+from effscope.cli.terminal import display
 
 MODES = {
     "--layer": {"cin", "cout", "stride", "size", "symbolic"},

@@ -9,7 +9,7 @@ import typer
 from effscope import api
 from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
 from effscope.cli.saving import list_files, save, show
-from effscope.terminal import display
+from effscope.cli.terminal import display
 
 
 def rank(

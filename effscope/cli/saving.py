@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from effscope.files import write_text
+from effscope.results import json_text, save_results
 
 if TYPE_CHECKING:
     from effscope.reporting.tables import Table
@@ -42,15 +41,14 @@ def show(table: Callable[[], Table], quiet: bool, json: str | None) -> None:
 def save(results: Sequence[Any], json: str | None, csv: Path | None) -> None:
     """JSON as the contract says: one object, or a list for several; csv of all main tables one below the other."""
     if json is not None:
-        data = results[0].to_dict() if len(results) == 1 else [result.to_dict() for result in results]
-        text = dumps(data, indent=1) + "\n"
         if json == "-":
-            sys.stdout.write(text)
+            data = [result.to_dict() for result in results]
+            sys.stdout.write(json_text(data[0] if len(data) == 1 else data) + "\n")
         else:
-            write_text(Path(json), text)
+            save_results(json, results)
     if csv is not None:
         many = len(results) > 1
-        save_csv(csv, [{"model": r.model, **row} if many else row for r in results for row in _rows(r)])
+        save_csv(csv, [{"model": r.model, **row} if many else row for r in results for row in r.to_rows()])
 
 
 def save_csv(place: Path, rows: list[dict[str, Any]]) -> None:
@@ -58,16 +56,6 @@ def save_csv(place: Path, rows: list[dict[str, Any]]) -> None:
     from effscope.reporting.render import to_csv  # noqa: PLC0415
 
     write_text(place, to_csv(rows))
-
-
-def _rows(result: Result) -> list[dict[str, Any]]:
-    from effscope.results import EvalResult, ExportResult  # noqa: PLC0415
-
-    if isinstance(result, ExportResult):
-        return [{"format": name, "file": file} for name, file in result.files.items()]
-    if isinstance(result, EvalResult):
-        return [{"class": name, "ap": ap} for name, ap in result.per_class.items()]
-    return [asdict(row) for row in getattr(result, result.TABLE)]
 
 
 def list_files(files: dict[str, str], quiet: bool, json: str | None) -> None:

@@ -10,7 +10,7 @@ from effscope import api
 from effscope.cli.options import Csv, Device, Json, Out, Quiet, Seed
 from effscope.cli.saving import deliver, list_files, save, show
 from effscope.errors import EffscopeError
-from effscope.terminal import display
+from effscope.cli.terminal import display
 
 
 def latency(

@@ -26,7 +26,7 @@ from effscope.cli.options import (
 )
 from effscope.cli.saving import list_files, save, show
 from effscope.progress import leads
-from effscope.terminal import display
+from effscope.cli.terminal import display
 
 
 def train(

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "checks": ("IMGSZ_MULTIPLE", "Checked", "check_imgsz", "configured", "to_dict"),
-        "counting": ("CostConfig", "LayerCostConfig", "ScaleConfig"),
+        "checks": ("IMGSZ_MULTIPLE", "Checked", "at_least", "check_imgsz", "configured", "to_dict"),
+        "counting": (
+            "CostConfig", "CountersConfig", "DiffConfig", "ExportConfig", "LayerCostConfig", "ScaleConfig", "ZooConfig",
+        ),
         "detection": ("EvalConfig",),
         "latency": ("LatencyConfig", "LatencySettings"),
         "ranking": ("RankConfig", "RankSettings"),

@@ -1,4 +1,4 @@
-"""Settings of `effscope cost`, `cost --layer` and `cost --scale`."""
+"""Settings of `effscope cost`, `diff`, `zoo` and `export`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,52 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from effscope.config.checks import Checked, at_least, image_side
+
+
+@dataclass(frozen=True)
+class CostConfig(Checked):
+    """`effscope cost MODEL`: side of the image in px, dtype of values and weights."""
+
+    imgsz: int = 640
+    dtype: str = "float32"
+
+    CHECKS: ClassVar = {"imgsz": at_least(1)}
+
+
+@dataclass(frozen=True)
+class CountersConfig(Checked):
+    """`effscope cost MODEL --as`: side of the image in px."""
+
+    imgsz: int = 640
+
+    CHECKS: ClassVar = {"imgsz": at_least(1)}
+
+
+@dataclass(frozen=True)
+class DiffConfig(Checked):
+    """`effscope diff A B`: side of the image in px."""
+
+    imgsz: int = 640
+
+    CHECKS: ClassVar = {"imgsz": at_least(1)}
+
+
+@dataclass(frozen=True)
+class ZooConfig:
+    """`effscope zoo`: a text that the names contain, or the classification backbones instead."""
+
+    pattern: str = ""
+    backbones: bool = False
+
+
+@dataclass(frozen=True)
+class ExportConfig(Checked):
+    """`effscope export`: formats, and the side of the image in px that the exported model takes."""
+
+    to: tuple[str, ...] = ("safetensors",)
+    imgsz: int = 640
+
+    CHECKS: ClassVar = {"imgsz": image_side}
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ class SearchConfig(Checked):
     CHECKS: ClassVar = {
         "move": one_of("cib", "cib-lk"), "head": one_of("light", "keep"), "rule": one_of("margin", "paper"),
         "margin": fraction, "at": one_of("stage", "block", "all"), "imgsz": image_side, "base_epochs": at_least(1),
-        "epochs": at_least(1), "batch": at_least(1), "seed": seed_number, "limit_train": at_least(1), "limit_val": at_least(1),
-        "learned_ap": fraction,
+        "epochs": at_least(1), "batch": at_least(1), "seed": seed_number, "limit_train": at_least(1),
+        "limit_val": at_least(1), "learned_ap": fraction,
     }  # fmt: skip
 
 

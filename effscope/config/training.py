@@ -49,8 +49,9 @@ class TrainConfig(Checked):
     recipe: Recipe = field(default_factory=Recipe)
 
     CHECKS: ClassVar = {
-        "imgsz": image_side, "epochs": at_least(1), "batch": at_least(1), "seed": seed_number, "limit_train": at_least(1),
-        "limit_val": at_least(1), "eval_every": at_least(0), "freeze": at_least(0), "unfreeze_epochs": at_least(0),
+        "imgsz": image_side, "epochs": at_least(1), "batch": at_least(1), "seed": seed_number,
+        "limit_train": at_least(1), "limit_val": at_least(1), "eval_every": at_least(0), "freeze": at_least(0),
+        "unfreeze_epochs": at_least(0),
     }  # fmt: skip
 
 
@@ -74,7 +75,7 @@ class TrainSettings(TypedDict, total=False):
 CURVE_POINTS = 10
 """Evaluations during a training, unless the user says how many."""
 
-T = TypeVar("T", bound=Checked)
+K = TypeVar("K", bound=Checked)
 
 
 def training_config(settings: Mapping[str, Any]) -> TrainConfig:
@@ -90,9 +91,9 @@ def training_config(settings: Mapping[str, Any]) -> TrainConfig:
     return sized(TrainConfig, {**asdict(size), "epochs": epochs, "eval_every": every}, settings)
 
 
-def sized(kind: type[T], sizes: Mapping[str, Any], settings: Mapping[str, Any]) -> T:
+def sized(kind: type[K], sizes: Mapping[str, Any], settings: Mapping[str, Any]) -> K:
     """A config with recipes read and with `sizes` where `settings` says nothing."""
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     given = {name: value for name, value in settings.items() if value is not None}
-    recipes = {name: read_recipe(given[name]) for name in ("recipe", "proxy_recipe") if name in given}
+    recipes: dict[str, Any] = {name: read_recipe(given[name]) for name in ("recipe", "proxy_recipe") if name in given}
     return configured(kind, {**{k: v for k, v in sizes.items() if k in names}, **given, **recipes})

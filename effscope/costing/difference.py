@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effscope.config import DiffConfig
 from effscope.results import CostResult, CostRow, DiffResult, DiffRow, origin
 
 TOTALS = {"params": "params_one_head", "macs": "macs", "flops": "flops"}
@@ -13,7 +14,7 @@ def difference(a: CostResult, b: CostResult) -> DiffResult:
     of_a, of_b = ({row.name: row for row in cost.stages} for cost in (a, b))
     total = {name: _against(getattr(a, field), getattr(b, field)) for name, field in TOTALS.items()}
     rows = tuple(_row(part, of_a.get(part), of_b.get(part)) for part in dict.fromkeys([*of_a, *of_b]))
-    return DiffResult(a.model, b.model, a.imgsz, rows, total, origin({"imgsz": a.imgsz}))
+    return DiffResult(a.model, b.model, a.imgsz, rows, total, origin(DiffConfig(a.imgsz)))
 
 
 def _against(a: int, b: int) -> dict[str, float]:

@@ -86,7 +86,7 @@ def layer_cost(config: LayerCostConfig) -> LayerCostResult:
     standard, _ = count_form(first, config.cin, c_out, stride, config.size)
     fitting = [form for form in layer.forms if form.fits(c_out, stride, config.size)]
     rows = tuple(_row(form, layer, config, c_out, stride, standard) for form in fitting)
-    return LayerCostResult(config.layer, config.cin, c_out, stride, config.size, rows, origin(), layer.scope)
+    return LayerCostResult(config.layer, config.cin, c_out, stride, config.size, rows, origin(config), layer.scope)
 
 
 def _sizes(config: LayerCostConfig, layer: Layer) -> tuple[int, int]:

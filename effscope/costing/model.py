@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from effscope.config import CostConfig
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, elements, is_counted
 from effscope.costing.memory import peak_elements
 from effscope.costing.nodes import STORED, NodeCost, node_costs, operation, parameters, total, weights
@@ -101,7 +102,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         ),
         stages=(*(_row(name, "", by_stage[name], size, order.get(name)) for name in (*order, *others)), *apart),
         ops=(*(_row(name, "", group, size) for name, group in by_op.items()), *apart),
-        origin=origin({"imgsz": imgsz, "dtype": dtype}, outline.digest),
+        origin=origin(CostConfig(imgsz, dtype), outline.digest),
         notes=outline.notes,
         dtype=dtype,
         **{kind: getattr(whole, kind) for kind in OTHER_KINDS},
@@ -218,4 +219,4 @@ def cost_of_tensors(graph: Graph, outline: Outline) -> TensorsResult:
         by_part[node.layer] = by_part.get(node.layer, 0) + sum(n for _, n in weights(node))
     rows = tuple(TensorRow(*outline.rows[part], params) for part, params in by_part.items())
     why = "everything but parameters: these are tensors, how they are joined is not known"
-    return TensorsResult(outline.model, parameters(graph), (why,), rows, origin({}, outline.digest), outline.notes)
+    return TensorsResult(outline.model, parameters(graph), (why,), rows, origin(None, outline.digest), outline.notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from effscope.config import IMGSZ_MULTIPLE, ScaleConfig, to_dict
+from effscope.config import IMGSZ_MULTIPLE, ScaleConfig
 from effscope.costing.model import cost
 from effscope.errors import EffscopeError
 from effscope.results import ScaleResult, ScaleRow, origin
@@ -61,4 +61,4 @@ def scaling(layout: Layout, config: ScaleConfig) -> ScaleResult:
                 found.conv_flops, found.flops / base.flops, law**phi,
             )
         )  # fmt: skip
-    return ScaleResult(layout.name, config.imgsz, law, tuple(rows), origin(to_dict(config), layout.digest()))
+    return ScaleResult(layout.name, config.imgsz, law, tuple(rows), origin(config, layout.digest()))

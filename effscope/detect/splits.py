@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from effscope.data.check import check_boxes, fault_lines
+from effscope.data.check import check_boxes, say_faults
 from effscope.data.classes import matched
 from effscope.data.load import load
 from effscope.data.sample import DataSet
@@ -33,9 +33,3 @@ def decode(splits: Splits, imgsz: int, progress: Progress, say: Say) -> Banks:
     for bank in (banks.train, banks.val):
         say_faults(check_boxes(bank.dataset), say)
     return banks
-
-
-def say_faults(dataset: DataSet, say: Say) -> None:
-    """Tell what is wrong with a split, one line per kind of fault."""
-    for line in fault_lines(dataset):
-        say(f"{dataset.split}: {line}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from effscope.checkpoint.write import write_safetensors, write_state_dict
+from effscope.config import ExportConfig
 from effscope.errors import EffscopeError, unknown
 from effscope.exporting.onnx_graph import write_onnx
 from effscope.exporting.ultralytics_pt import write_ultralytics
@@ -95,5 +96,5 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> 
     if model.state is None:
         handover.notes.append("untrained weights: the file holds fresh ones")
     files = {key: str(path) for name in to for key, path in FORMATS[name](handover).items()}
-    made = origin({"to": list(to), "imgsz": side}, layout.digest())
+    made = origin(ExportConfig(tuple(to), side), layout.digest())
     return ExportResult(model.name, side, files, tuple(handover.notes), made)

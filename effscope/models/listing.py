@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from effscope.config import ZooConfig
 from effscope.costing.model import cost, cost_graph
 from effscope.errors import EffscopeError
 from effscope.layouts.zoo.catalog import ZOO
@@ -37,7 +38,7 @@ def list_zoo(pattern: str, progress: Progress) -> ZooResult:
         SOURCE,
         ("params_deploy", "conv_flops"),
         tuple(rows),
-        origin({"pattern": pattern}),
+        origin(ZooConfig(pattern)),
     )
 
 
@@ -68,5 +69,10 @@ def list_backbones(progress: Progress) -> ZooResult:
         rows.append(replace(row, **{key: getattr(c, key) for key in COUNTS}))
     title = f"backbones of the notes, {BACKBONE_SIZE} px"
     return ZooResult(
-        title, f"one image of {BACKBONE_SIZE} px", BACKBONES_SOURCE, ("params", "macs"), tuple(rows), origin()
+        title,
+        f"one image of {BACKBONE_SIZE} px",
+        BACKBONES_SOURCE,
+        ("params", "macs"),
+        tuple(rows),
+        origin(ZooConfig(backbones=True)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from effscope.config import CountersConfig
 from effscope.costing.model import inference_view, uncounted
 from effscope.costing.nodes import NodeCost, node_costs, operation
 from effscope.other_counters.tools import COUNTERS, counter
@@ -45,7 +46,7 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
         macs,
         tuple(rows),
         tuple(terms),
-        origin({"imgsz": imgsz}, outline.digest),
+        origin(CountersConfig(imgsz), outline.digest),
         outline.notes,
         uncounted(ours),
     )

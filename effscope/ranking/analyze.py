@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 from torch import Tensor, nn
 
-from effscope.config import RankConfig, to_dict
+from effscope.config import RankConfig
 from effscope.errors import EffscopeError
 from effscope.nn.build import Network
 from effscope.nn.preserved import Hook, preserved
@@ -21,7 +21,7 @@ from effscope.ranking.order import ordered, ties
 from effscope.ranking.spectrum import Array, Kernel, MapShape, one_thread, root_values, separability
 from effscope.ranking.stability import settled, thresholds_beside
 from effscope.ranking.thresholds import Cut, Threshold, read_threshold, refuse_for_outputs, settled_spectra, too_coarse
-from effscope.results import RankResult, Spectrum, StageRank, origin
+from effscope.results import RankDefinition, RankResult, Spectrum, StageRank, origin
 from effscope.spec.graph import Graph, Node
 from effscope.spec.layout import Layout
 
@@ -255,10 +255,12 @@ def _ranked(places: Sequence[Place], taken: Taken, config: RankConfig, facts: Fa
     result = RankResult(
         facts.model,
         facts.source,
-        {**to_dict(config), "threshold": threshold.spelling, "weights": facts.weights, "of": facts.of},
+        RankDefinition(
+            config.at, threshold.spelling, config.fold_bn, config.centred, weights=facts.weights, of=facts.of
+        ),
         _with_ties(rows),
         (),
-        origin(to_dict(config), facts.digest),
+        origin(config, facts.digest),
         notes=_stored(found) if threshold.kind == "eps" else (),
         spectra=tuple(_spectrum(m, references.get(m.shape)) for m in found),
     )
@@ -289,7 +291,7 @@ def _too_coarse(places: Sequence[Place], found: Mapping[str, Kernel], threshold:
 def _spectrum(found: Measured, reference: Reference | None) -> Spectrum:
     null = reference.expected() if reference else np.zeros(0)
     relative = null / null[0] if len(null) else null
-    return Spectrum(found.place.number, found.kernel.name, tuple(found.values.tolist()), tuple(relative.tolist()))
+    return Spectrum.rounded(found.place.number, found.kernel.name, found.values.tolist(), relative.tolist())
 
 
 def rank(

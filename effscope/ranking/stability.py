@@ -76,17 +76,11 @@ def across(results: Sequence[RankResult]) -> tuple[RankResult, ...]:
 def _others(result: RankResult, others: Sequence[RankResult]) -> tuple[OrderVariant, ...]:
     own, found = result.ratios(), []
     for other in others:
-        same = same_layers(result, other)
+        same = result.same_layers(other)
         shared = {stage: ratio for stage, ratio in other.ratios().items() if stage in same}
         if len(set(shared) & set(own)) > 1:
             found.append(_variant(f"model {other.model}", own, shared))
     return tuple(found)
-
-
-def same_layers(a: RankResult, b: RankResult) -> frozenset[int]:
-    """Stages at which two models have a layer of one name."""
-    layers = {row.stage: row.layer for row in a.stages}
-    return frozenset(row.stage for row in b.stages if layers.get(row.stage) == row.layer)
 
 
 def _variant(name: str, own: Ratios, ratios: Ratios) -> OrderVariant:

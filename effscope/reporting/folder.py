@@ -42,7 +42,7 @@ def write_cost(folder: Path, result: CostResult | TensorsResult) -> dict[str, st
 def write_table(folder: Path, name: str, result: Result, table: Table) -> dict[str, str]:
     """NAME.json, NAME.csv of the result's main table, NAME.md."""
     result.save(folder / f"{name}.json")
-    write_text(folder / f"{name}.csv", to_csv([asdict(row) for row in getattr(result, result.TABLE)]))
+    write_text(folder / f"{name}.csv", to_csv(result.to_rows()))
     write_text(folder / f"{name}.md", to_markdown(table))
     return {ext: str(folder / f"{name}.{ext}") for ext in ("json", "csv", "md")}
 

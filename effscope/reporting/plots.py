@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effscope.files import write_bytes
-from effscope.results import SearchResult
-from effscope.searching.stats import ACCEPTED
+from effscope.results import ACCEPTED, SearchResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +37,7 @@ def plot_search(result: SearchResult, path: Path) -> Path:
     picture = figure(7, 4.2)
     axes = picture.subplots()
     base_x, base_y = result.base_flops / 1e9, 100 * result.base_ap
-    margin = 0.0 if result.origin.config["rule"] == "paper" else 100 * result.origin.config["margin"]
+    margin = 0.0 if result.rule == "paper" else 100 * result.margin
     axes.axhline(base_y - margin, color=GREY, lw=1, ls="--", zorder=0)
     axes.annotate(
         "lowest accepted AP", (1, base_y - margin), xycoords=("axes fraction", "data"), ha="right", va="top",
@@ -59,7 +58,7 @@ def plot_search(result: SearchResult, path: Path) -> Path:
     axes.scatter([], [], color=BLUE, s=42, label="accepted")
     axes.scatter([], [], color=RED, s=42, label="rejected")
     axes.scatter([], [], facecolors="white", edgecolors=INK, s=28, label="at once, before labelled training")
-    axes.set_xlabel(f"GFLOPs at {result.origin.config['imgsz']} px")
+    axes.set_xlabel(f"GFLOPs at {result.imgsz} px")
     axes.set_ylabel("AP50-95 x 100")
     axes.margins(0.12, 0.18)
     axes.spines[["top", "right"]].set_visible(False)

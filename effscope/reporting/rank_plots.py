@@ -30,8 +30,8 @@ MOST_PANELS, ACROSS = 24, 4
 
 
 def _title(result: RankResult) -> str:
-    words = read_threshold(result.definition["threshold"]).words
-    return words if result.definition["of"] == "weights" else f"{words}, outputs over images"
+    words = read_threshold(result.definition.threshold).words
+    return words if result.definition.of == "weights" else f"{words}, outputs over images"
 
 
 def _short(name: str) -> str:
@@ -119,7 +119,7 @@ def plot_compared(results: Sequence[RankResult], path: Path) -> Path:
     stages = sorted({row.stage for result in results for row in result.stages})
     if len(stages) <= MOST_MARKED:
         axes.set_xticks(stages)
-    axes.set_xlabel("convolution, in forward order" if results[0].definition["at"] == "all" else "stage")
+    axes.set_xlabel("convolution, in forward order" if results[0].definition.at == "all" else "stage")
     axes.set_ylabel("rank / output channels")
     axes.set_ylim(0, None)
     axes.spines[["top", "right"]].set_visible(False)
@@ -147,7 +147,7 @@ def plot_spectra(results: Sequence[RankResult], path: Path) -> Path:
                 _draw_spectrum(panels[spectrum.stage], spectrum.values, LINES[n % len(LINES)], _short(result.model))
                 if first and spectrum.null:
                     _draw_spectrum(panels[spectrum.stage], spectrum.null, GREY, "random matrix of that shape", ":")
-    threshold = read_threshold(results[0].definition["threshold"])
+    threshold = read_threshold(results[0].definition.threshold)
     for stage, axes in panels.items():
         if threshold.kind == "ratio":
             axes.axhline(threshold.level, color=RED, lw=0.8, ls="--", label="threshold")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effscope.ranking.stability import same_layers
 from effscope.ranking.thresholds import read_threshold
 from effscope.reporting.tables import Table, bar
 from effscope.results import HeadUse, RankResult, StageRank
@@ -64,23 +63,23 @@ def rank_table(result: RankResult) -> Table:
         tuple(note for note in notes if note),
         NARROW,
     )
-    return table if result.definition["of"] == "weights" else table.without("random")
+    return table if result.definition.of == "weights" else table.without("random")
 
 
 def _definition(result: RankResult) -> list[str]:
     d = result.definition
-    words, where = read_threshold(d["threshold"]).words, WHERE[d["at"]]
-    if d["of"] == "weights":
-        of = "weights, BN folded" if d["fold_bn"] else "weights, raw"
+    words, where = read_threshold(d.threshold).words, WHERE[d.at]
+    if d.of == "weights":
+        of = "weights, BN folded" if d.fold_bn else "weights, raw"
         null = f"{RANDOM}; ratios of unlike shapes are not comparable without it"
     else:
-        centred = "about their mean" if d.get("centred", True) else "not about their mean"
-        of, null = f"outputs of the convolution itself, {centred}, {d['of']}", ""
+        centred = "about their mean" if d.centred else "not about their mean"
+        of, null = f"outputs of the convolution itself, {centred}, {d.of}", ""
     shapes = {row.stage for row in result.stages if row.separability_1 is not None}
     separable = "separable: energy of the convs larger than 1x1 kept by one and two depthwise-separable terms"
     untrained = "untrained weights: this is the null, it says nothing about redundancy"
     notes = [result.source, f"rank: {words}; {of}; {where}", null, separable if shapes else ""]
-    return [*notes, untrained if d["weights"] == "random" else "", *result.notes]
+    return [*notes, untrained if d.weights == "random" else "", *result.notes]
 
 
 def _mark_notes(result: RankResult) -> list[str]:
@@ -154,7 +153,7 @@ def compared_table(results: Sequence[RankResult]) -> Table:
         f"{name} {first[key]:.2f}" for name in names[1:] if (key := f"model {name}") in first and first[key] is not None
     ]
     notes = [f"Kendall tau against {names[0]}: {', '.join(taus)}"] if taus else []
-    unlike = [r.model for r in results[1:] if len(same_layers(results[0], r)) < len(r.stages)]
+    unlike = [r.model for r in results[1:] if len(results[0].same_layers(r)) < len(r.stages)]
     if unlike:
         notes.append(f"not the layers of {names[0]} at all these numbers: {', '.join(unlike)}")
     return Table("rank / output channels, by stage", ("stage", *names), rows, notes=tuple(notes))
@@ -171,9 +170,7 @@ def heads_table(result: RankResult) -> Table:
     )
     columns = ("layer", "heads", "positions", "entropy", "alike", "most alike")
     rows = tuple(_layer(name, uses) for name, uses in layers.items())
-    return Table(
-        f"{result.model}: attention heads, {result.definition['of']}", columns, rows, frozenset({"layer"}), notes
-    )
+    return Table(f"{result.model}: attention heads, {result.definition.of}", columns, rows, frozenset({"layer"}), notes)
 
 
 def _layer(name: str, uses: Sequence[HeadUse]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         EvalResult,
         ExportResult,
         SearchResult,
+        TrainResult,
         ZooResult,
         ZooRow,
     )
@@ -62,13 +63,13 @@ def points(ap: float | None) -> str:
     return "-" if ap is None else f"{100 * ap:.1f}"
 
 
-def eval_table(result: EvalResult) -> Table:
+def eval_table(result: EvalResult | TrainResult) -> Table:
     """AP over all classes and of each one."""
     head = ("all", points(result.ap), points(result.ap50), points(result.ap75))
     rows = [head, *((name, points(ap), "", "") for name, ap in result.per_class.items())]
     sizes = f"small {points(result.ap_s)}, medium {points(result.ap_m)}, large {points(result.ap_l)}"
     notes = [f"{result.images} images, {result.boxes} boxes; AP by size: {sizes}"]
-    if result.origin.config.get("convention") == "ultralytics":
+    if getattr(result.origin.config, "convention", "") == "ultralytics":
         notes.append("as Ultralytics' val scores: half a stride more padding, boxes not cut at the picture's edge")
     if result.ap_se is not None:
         notes.append(f"standard error of AP over images: {100 * result.ap_se:.1f}")
@@ -88,7 +89,7 @@ def eval_table(result: EvalResult) -> Table:
     )
 
 
-def errors_table(result: EvalResult) -> Table:
+def errors_table(result: EvalResult | TrainResult) -> Table:
     """What stands between a detector and full AP."""
     rows = tuple(
         (e.kind, f"{e.count:,}", f"{100 * e.d_ap50:+.1f}", points(e.ap50), f"{100 * e.d_ap:+.1f}", points(e.ap))
@@ -124,7 +125,7 @@ def search_table(result: SearchResult) -> Table:
             )
         )
     saved = result.saved
-    kept = ", ".join(map(str, result.accepted)) or "none"
+    kept = ", ".join(str(change.stage) for change in result.accepted) or "none"
     notes = (
         f"kept: stages {kept}   params {-100 * saved['params']:+.1f} %   FLOPs {-100 * saved['flops']:+.1f} %   "
         f"latency {-100 * saved['latency']:+.1f} % (measured here, float32, one image)",

@@ -1,4 +1,4 @@
-"""What engines produce and reports read: frozen results that carry their origin. No torch, no pandas at import."""
+"""What engines produce and reports read: frozen results with their origin. Importing it imports no torch, no pandas."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from effscope.lazy import attach
 
 if TYPE_CHECKING:
     from effscope.results.base import *  # noqa: F403
+    from effscope.results.codec import *  # noqa: F403
     from effscope.results.comparing import *  # noqa: F403
     from effscope.results.counters import *  # noqa: F403
     from effscope.results.counting import *  # noqa: F403
-    from effscope.results.judging import *  # noqa: F403
+    from effscope.results.detection import *  # noqa: F403
+    from effscope.results.export import *  # noqa: F403
     from effscope.results.latency import *  # noqa: F403
+    from effscope.results.loading import *  # noqa: F403
     from effscope.results.ranking import *  # noqa: F403
+    from effscope.results.search import *  # noqa: F403
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "base": ("FORMAT_VERSION", "PACKAGES", "TRAIN_RESULT", "Origin", "Result", "origin", "version"),
-        "ranking": ("HeadUse", "OrderVariant", "RankResult", "Spectrum", "StageRank"),
+        "base": ("PACKAGES", "TRAIN_RESULT", "Origin", "Result", "json_text", "origin", "save_results", "version"),
+        "codec": ("FORMAT_VERSION",),
+        "loading": ("KINDS", "load_result"),
+        "ranking": ("HeadUse", "OrderVariant", "RankDefinition", "RankResult", "Spectrum", "StageRank"),
         "counting": (
-            "DECODED_FORM", "DEPLOY_FORM", "PLAIN_FORM", "CostResult", "CostRow", "FormRow", "TensorRow",
+            "DECODED_FORM", "DEPLOY_FORM", "OTHER_KINDS", "PLAIN_FORM", "CostResult", "CostRow", "FormRow", "TensorRow",
             "TensorsResult", "UncountedRow",
         ),
         "counters": ("CounterRow", "CounterTerm", "CountersResult"),
@@ -29,6 +35,8 @@ __getattr__, __dir__, __all__ = attach(
         "comparing": (
             "Alternative", "DiffResult", "DiffRow", "LayerCostResult", "ScaleResult", "ScaleRow", "ZooResult", "ZooRow",
         ),
-        "judging": ("ErrorKind", "EvalResult", "ExportResult", "LayerTransfer", "SearchResult", "TrainResult", "Trial"),
+        "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
+        "search": ("ACCEPTED", "INCONCLUSIVE", "REJECTED", "Change", "SearchResult", "Trial"),
+        "export": ("ExportResult",),
     },
 )  # fmt: skip

@@ -1,28 +1,31 @@
-"""What every result has: plain data there and back, a table, and where it comes from."""
+"""What every result has: plain data there and back, a main table, and where it comes from."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
 import shlex
 import sys
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
 from effscope.errors import EffscopeError
 from effscope.files import write_text
-from effscope.results.frozen import frozen
+from effscope.results.codec import NONE_AS, check_kind, plain, read
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT_VERSION = 1
 TRAIN_RESULT = "train.json"
 PACKAGES = ("effscope", "torch", "torchvision", "numpy")
+
+C = TypeVar("C")
 
 
 @cache
@@ -35,85 +38,136 @@ def version(package: str) -> str:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a result comes from: enough to make it again."""
+class Origin(Generic[C]):
+    """Where a result comes from: enough to make it again.
+
+    Attributes:
+        command: the command line of the process.
+        config: settings of the command, a frozen class of `effscope.config`; None for commands without settings.
+        layout: digest of the model's layout.
+        weights: digest of the weights that a training or a search started from.
+        data: split of the data set -> its digest.
+        seeds: of everything random.
+        versions: package -> version, and Python's.
+        machine: system, processor, cores.
+    """
 
     command: str
-    config: dict[str, Any] = field(default_factory=dict)
+    config: C | None = field(default=None, metadata={NONE_AS: {}})
     layout: str = ""
-    data: str = ""
+    weights: str = ""
+    data: dict[str, str] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""
-    format_version: int = FORMAT_VERSION
 
 
 def origin(
-    config: dict[str, Any] | None = None, layout: str = "", data: str = "", seeds: tuple[int, ...] = ()
-) -> Origin:
-    """The origin of a result made now, by this process."""
+    config: C | None = None,
+    layout: str = "",
+    data: dict[str, str] | None = None,
+    seeds: tuple[int, ...] = (),
+    weights: str = "",
+) -> Origin[C]:
+    """The origin of a result made now, by this process. Arguments are the fields of `Origin`."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]]
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return Origin(shlex.join(words), config or {}, layout, data, seeds, versions, machine)
+    return Origin(shlex.join(words), config, layout, weights, data or {}, seeds, versions, machine)
 
 
 @dataclass(frozen=True)
 class Result:
-    """Base of all results. `TABLE` names the field that holds the rows of `to_frame`."""
+    """Base of all results. `KIND`: the `result` key of its JSON; `TABLE`: the field that holds the main table."""
 
+    KIND: ClassVar[str] = ""
     TABLE: ClassVar[str] = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with the JSON keys of the command contract, and `origin`; without fields marked `json: False`."""
-        data = asdict(self)
-        for f in fields(self):
-            if not f.metadata.get("json", True):
-                del data[f.name]
-        return data
+        """Plain data: `result`, `format_version`, then the fields. Raises EffscopeError for NaN and infinity."""
+        return cast("dict[str, Any]", plain(self))
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """The main table, a dict per row: what `to_frame` and csv files show."""
+        return [plain(row) for row in getattr(self, self.TABLE)]
 
     def to_frame(self) -> pd.DataFrame:
-        """The result's main table."""
-        import pandas as pd  # noqa: PLC0415 - slow import, only when asked for
+        """The main table as a pandas DataFrame."""
+        import pandas as pd  # noqa: PLC0415 - slow import
 
-        return pd.DataFrame(self.to_dict()[self.TABLE])
+        return pd.DataFrame(self.to_rows())
 
     def to_json(self) -> str:
         """`to_dict` as indented JSON text."""
-        return json.dumps(self.to_dict(), indent=1)
+        return json_text(self.to_dict())
 
     def save(self, path: str | Path) -> Path:
-        """Write the result as JSON, whole or not at all."""
-        write_text(Path(path), self.to_json() + "\n")
-        return Path(path)
+        """Write the result as JSON, whole or not at all; paths in `files` become relative to the file."""
+        return save_results(path, [self])
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`, also after a trip through JSON. Raises EffscopeError if keys are missing."""
-        names = {f.name for f in fields(cls)}
-        try:
-            given = {k: cls._row(k, v) for k, v in data.items() if k in names}
-            return cls(**given)
-        except (TypeError, AttributeError, KeyError, ValueError) as e:
-            raise EffscopeError(f"this is not a {cls.__name__}: {e}") from None
+    def from_dict(cls, data: Any) -> Self:
+        """The inverse of `to_dict`, also after a trip through JSON.
 
-    @classmethod
-    def _row(cls, name: str, value: Any) -> Any:
-        if name == "origin":
-            return Origin(**{**value, "seeds": tuple(value["seeds"])})
-        row = cls.ROWS.get(name)
-        if row is not None and issubclass(row, Result):
-            return tuple(row.from_dict(r) for r in value)
-        if row is not None:
-            return tuple(row(**{k: frozen(v) for k, v in r.items()}) for r in value)
-        return frozen(value)
-
-    ROWS: ClassVar[dict[str, type]] = {}
+        Raises:
+            EffscopeError: another kind of result or format version, a missing, unknown or wrong key.
+        """
+        check_kind(cls.KIND, data)
+        return cast("Self", read(cls, data))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote. Raises EffscopeError for a file that is missing or something else."""
+        """Read what `save` wrote; paths in `files` lead from here to the files again.
+
+        Raises:
+            EffscopeError: a file that is missing or holds something else.
+        """
+        place = Path(path)
+        data = read_json(place)
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError) as e:
+            return cls.from_dict(data).beside(place)
+        except EffscopeError as e:
             raise EffscopeError(f"cannot read {path}: {e}") from None
+
+    def beside(self, path: Path) -> Self:
+        """The result with the paths in `files`, so far relative to the file at `path`, as they are from here."""
+        return self._with_files(lambda file: str(path.parent / file))
+
+    def relative_to(self, path: Path) -> Self:
+        """The inverse of `beside`."""
+        return self._with_files(lambda file: Path(os.path.relpath(file, path.parent)).as_posix())
+
+    def _with_files(self, change: Callable[[str], str]) -> Self:
+        if all(f.name != "files" for f in fields(self)):
+            return self
+        files: dict[str, str] = self.files  # type: ignore[attr-defined]
+        return replace(self, files={name: change(file) for name, file in files.items()})  # type: ignore[call-arg]
+
+
+def save_results(path: str | Path, results: Sequence[Result]) -> Path:
+    """Write one result as a JSON object, several as a list, whole or not at all; `load_result` reads both."""
+    place = Path(path)
+    data = [result.relative_to(place).to_dict() for result in results]
+    write_text(place, json_text(data[0] if len(data) == 1 else data) + "\n")
+    return place
+
+
+_NUMBERS = re.compile(r"\[\n\s*(?:[-+.\deE]+(?:,\n\s*|\n\s*))+\]")
+
+
+def json_text(data: Any) -> str:
+    """Indented JSON with every list of numbers on one line. Raises ValueError for NaN and infinity."""
+    text = json.dumps(data, indent=1, allow_nan=False)
+    return _NUMBERS.sub(lambda found: " ".join(found.group().split()).replace("[ ", "[").replace(" ]", "]"), text)
+
+
+def read_json(path: Path) -> Any:
+    """JSON data of a file. Raises EffscopeError for a file that is missing or no strict JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError) as e:
+        raise EffscopeError(f"cannot read {path}: {e}") from None
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")

@@ -1,18 +1,19 @@
-"""Costs side by side: a model and its published figures, a model and itself scaled, two models, a layer's forms."""
+"""Costs side by side: models and their published figures, a scaled model, two models, the forms of a layer."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from effscope.config import DiffConfig, LayerCostConfig, ScaleConfig, ZooConfig
 from effscope.results.base import Origin, Result
 
 
 @dataclass(frozen=True)
 class ZooRow:
-    """A model beside its published figures; counts are None where it cannot be expressed yet, and `note` says why.
+    """A model beside its published figures. If effscope cannot build it yet, its counts are None and `note` says why.
 
-    `published_params_m` and `published_flops_g` are millions and 1e9; FLOPs of backbones are multiply-adds there.
+    `published_params_m` and `published_flops_g` are in 1e6 and 1e9. Papers count multiply-adds as FLOPs of backbones.
     """
 
     model: str
@@ -30,23 +31,28 @@ class ZooRow:
 
 @dataclass(frozen=True)
 class ZooResult(Result):
-    """Models beside what was published of them; `size` says for which input, `source` whose figures, `compares` which
-    two counts of a row stand beside the published parameters and FLOPs."""
+    """Models beside their published figures.
+
+    Attributes:
+        size: of the input.
+        source: of the published figures.
+        compares: the two counts of a row that correspond to the published parameters and FLOPs.
+    """
 
     title: str
     size: str
     source: str
     compares: tuple[str, str]
     models: tuple[ZooRow, ...]
-    origin: Origin
+    origin: Origin[ZooConfig]
 
+    KIND: ClassVar[str] = "zoo"
     TABLE: ClassVar[str] = "models"
-    ROWS: ClassVar[dict[str, type]] = {"models": ZooRow}
 
 
 @dataclass(frozen=True)
 class ScaleRow:
-    """A model scaled by one exponent; `ratio` = its FLOPs over the base's, `law` = what the factors promise."""
+    """A model scaled by one exponent; `ratio` = its FLOPs / those of the base, `law` = what the factors give."""
 
     phi: int
     depth: float
@@ -62,21 +68,21 @@ class ScaleRow:
 
 @dataclass(frozen=True)
 class ScaleResult(Result):
-    """Compound scaling of a model from images of `imgsz` px; `law` = depth * width^2 * resolution^2 per step."""
+    """Compound scaling of a model from images of `imgsz` px; `law` = depth * width^2 * resolution^2 of one step."""
 
     model: str
     imgsz: int
     law: float
     rows: tuple[ScaleRow, ...]
-    origin: Origin
+    origin: Origin[ScaleConfig]
 
+    KIND: ClassVar[str] = "scale"
     TABLE: ClassVar[str] = "rows"
-    ROWS: ClassVar[dict[str, type]] = {"rows": ScaleRow}
 
 
 @dataclass(frozen=True)
 class DiffRow:
-    """What one stage (or the rest, or the head) costs in two models; None where one has no such part."""
+    """Cost of one stage (or of the head, or between stages) in two models; None if a model has no such part."""
 
     part: str
     params_a: int | None
@@ -89,17 +95,17 @@ class DiffRow:
 
 @dataclass(frozen=True)
 class DiffResult(Result):
-    """Two models' costs per stage; `total` holds params (one head), macs and flops of both and b / a - 1."""
+    """Costs of two models per stage; `total` holds params (one head), macs and flops of both, and b / a - 1."""
 
     a: str
     b: str
     imgsz: int
     rows: tuple[DiffRow, ...]
     total: dict[str, dict[str, float]]
-    origin: Origin
+    origin: Origin[DiffConfig]
 
+    KIND: ClassVar[str] = "diff"
     TABLE: ClassVar[str] = "rows"
-    ROWS: ClassVar[dict[str, type]] = {"rows": DiffRow}
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,12 @@ class Alternative:
     """One form of a layer.
 
     Attributes:
-        ratio: MACs of the standard form / its own.
-        formula_params, formula_macs: in channels and h, the side of the output, where they were asked for.
-        activation_bytes: of what its operations write, float32.
-        bytes: read and written, weights included, float32.
+        ratio: MACs of the standard form / MACs of this form.
+        formula_params, formula_macs: in channels and h, the side of the output; empty unless the caller asks for them.
+        activation_bytes: written by its operations, float32.
+        bytes: read and written, with weights, float32.
         intensity: FLOPs per byte moved.
-        source: where the form comes from.
+        source: of the form.
     """
 
     name: str
@@ -128,9 +134,12 @@ class Alternative:
     source: str = ""
 
 
+FORMULAS = ("formula_params", "formula_macs")
+
+
 @dataclass(frozen=True)
 class LayerCostResult(Result):
-    """A layer against the forms that could stand in its place; `scope` says what the numbers hold."""
+    """A layer and the forms that can replace it; `scope` says what the numbers include."""
 
     layer: str
     c_in: int
@@ -138,17 +147,16 @@ class LayerCostResult(Result):
     stride: int
     size: int
     alternatives: tuple[Alternative, ...]
-    origin: Origin
+    origin: Origin[LayerCostConfig]
     scope: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data; formulas only where they were asked for."""
-        data = asdict(self)
-        for row in data["alternatives"]:
-            for name in ("formula_params", "formula_macs"):
-                if not row[name]:
-                    del row[name]
-        return data
-
+    KIND: ClassVar[str] = "layer_cost"
     TABLE: ClassVar[str] = "alternatives"
-    ROWS: ClassVar[dict[str, type]] = {"alternatives": Alternative}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One row per form, without empty formulas."""
+        return [{name: v for name, v in row.items() if v or name not in FORMULAS} for row in super().to_rows()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without empty formulas."""
+        return super().to_dict() | {"alternatives": tuple(self.to_rows())}

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from effscope.config import CountersConfig
 from effscope.results.base import Origin, Result
 from effscope.results.counting import UncountedRow
 
 
 @dataclass(frozen=True)
 class CounterRow:
-    """What one tool says.
+    """The count of one tool.
 
     Attributes:
-        unit: "MACs", or "FLOPs" where a multiply-add is two.
-        count: its number, by our rules for it.
+        unit: "MACs", or "FLOPs" with two per multiply-add.
+        count: its number, by our rules for this tool.
         ours: our multiply-adds in its unit.
-        about: what its number is.
-        measured: what the tool itself says, where it was run; its version, or why it was not run, in `version`.
+        about: what its number includes.
+        measured: what the tool itself gives; None if it was not run.
+        version: of the tool that was run, or why it was not run.
     """
 
     counter: str
@@ -31,13 +33,13 @@ class CounterRow:
 
     @property
     def explained(self) -> bool:
-        """Whether the tool says what our rules for it say; also where it was not run."""
+        """Whether the tool gives the number of our rules for it; also true if it was not run."""
         return self.measured in {None, self.count}
 
 
 @dataclass(frozen=True)
 class CounterTerm:
-    """A term of the difference: `calls` of an operation that a tool counts otherwise, and why."""
+    """One term of the difference to our count: `calls` of an operation that the tool counts in another way, and why."""
 
     counter: str
     operation: str
@@ -48,17 +50,22 @@ class CounterTerm:
 
 @dataclass(frozen=True)
 class CountersResult(Result):
-    """A model's number in other tools; the terms of a tool add up to its count less ours. `macs` are ours, without what
-    `uncounted_ops` names, which no rule of ours for a tool counts either."""
+    """The numbers of other tools for a model.
+
+    Attributes:
+        macs: our multiply-adds.
+        terms: those of a tool sum to its count minus ours.
+        uncounted_ops: operations that neither our count nor our rules for a tool include.
+    """
 
     model: str
     imgsz: int
     macs: int
     rows: tuple[CounterRow, ...]
     terms: tuple[CounterTerm, ...]
-    origin: Origin
+    origin: Origin[CountersConfig]
     notes: tuple[str, ...] = ()
     uncounted_ops: tuple[UncountedRow, ...] = ()
 
+    KIND: ClassVar[str] = "counters"
     TABLE: ClassVar[str] = "rows"
-    ROWS: ClassVar[dict[str, type]] = {"rows": CounterRow, "terms": CounterTerm, "uncounted_ops": UncountedRow}

@@ -1,17 +1,26 @@
-"""What models cost, or their parameters alone."""
+"""What models cost; of tensors without an architecture only the parameters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from effscope.config import CostConfig
 from effscope.results.base import Origin, Result
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """Cost of one layer, stage or primitive: counts in integers, bytes at the dtype the result names, FLOPs per byte;
-    time at best of the deploy form where a device was named, and what bounds it."""
+    """Cost of one layer, stage or primitive.
+
+    Attributes:
+        name, block, shape: shape is that of the output.
+        bias ... elementwise: operations that are no multiply-adds, see `OTHER_KINDS`.
+        bytes, bytes_read, bytes_written: at the dtype of the result.
+        intensity: FLOPs per byte moved.
+        predicted_ms: least time of the deploy form; None unless the caller names a device.
+        bound: what limits that time, "compute" or "memory".
+    """
 
     name: str
     block: str
@@ -37,12 +46,15 @@ class CostRow:
 
 
 DECODED_FORM, PLAIN_FORM, DEPLOY_FORM = "one head, decoded", "inference", "deploy"
-"""Forms that are asked for by name: what totals are of in a detector, and in other models; what runs on the device."""
+"""Names of forms: the totals of a detector, the totals of other models, and what runs on the device."""
+
+OTHER_KINDS = ("bias", "norm", "act", "pool", "resample", "softmax", "elementwise")
+"""Fields that count operations other than multiply-adds: flops = 2 * macs + their sum."""
 
 
 @dataclass(frozen=True)
 class FormRow:
-    """A model in one of the forms it takes from training to the device."""
+    """A model in one of its forms between training and device."""
 
     form: str
     params: int
@@ -55,7 +67,7 @@ class FormRow:
 
 @dataclass(frozen=True)
 class UncountedRow:
-    """An operation that computes and has no law: its calls, the parameters it owns, at most so many multiply-adds."""
+    """An operation without a cost law: its calls, its parameters, and an upper bound on its multiply-adds."""
 
     name: str
     calls: int
@@ -65,17 +77,18 @@ class UncountedRow:
 
 @dataclass(frozen=True)
 class CostResult(Result):
-    """Cost of a model: docs/cost.md says what each total counts.
+    """Cost of a model; docs/cost.md says what each total counts.
 
     Attributes:
-        bias, norm, act, pool, resample, softmax, elementwise: what is no multiply-add; flops = 2 * macs + their sum.
-        peak_activation_bytes: of the values that live at once while the image runs through, `peak_at` the node.
+        bias, norm, act, pool, resample, softmax, elementwise: see `OTHER_KINDS`.
+        peak_activation_bytes: of the activations that live at the same time, at most; `peak_at` names the node.
         forms: the model from training to the device.
-        coverage: operations "counted", "free" (moving or re-labelling values) and "uncounted".
-        uncounted_ops: the uncounted ones with a bound.
-        device, device_source, fused, predicted_ms, bound, ridge: time at best on a device that was named; `fused`:
-            activations and sums are computed where their operand is made; `ridge`: the FLOPs per byte from which on it
-            computes longer than it moves.
+        coverage: number of operations "counted", "free" (they move or re-label values) and "uncounted".
+        uncounted_ops: the uncounted ones with an upper bound.
+        device, device_source: the device that the caller named, and the source of its figures.
+        predicted_ms, bound: least time on that device, and what limits most of it.
+        fused: whether the prediction computes activations and sums together with the operation before them.
+        ridge: FLOPs per byte above which computing takes longer than moving.
     """
 
     model: str
@@ -92,7 +105,7 @@ class CostResult(Result):
     layers: tuple[CostRow, ...]
     stages: tuple[CostRow, ...]
     ops: tuple[CostRow, ...]
-    origin: Origin
+    origin: Origin[CostConfig]
     notes: tuple[str, ...] = ()
     dtype: str = "float32"
     bias: int = 0
@@ -114,15 +127,13 @@ class CostResult(Result):
     bound: str = ""
     ridge: float | None = None
 
+    KIND: ClassVar[str] = "cost"
     TABLE: ClassVar[str] = "layers"
-    ROWS: ClassVar[dict[str, type]] = {
-        "layers": CostRow, "stages": CostRow, "ops": CostRow, "forms": FormRow, "uncounted_ops": UncountedRow,
-    }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TensorRow:
-    """Parameters of one part of a file of tensors."""
+    """Parameters of one part of a tensor file."""
 
     name: str
     block: str
@@ -131,13 +142,13 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class TensorsResult(Result):
-    """What can be counted of weights whose architecture is not known: parameters. The rest of a cost is None."""
+    """Parameters of weights without a known architecture. The other totals of a cost are None."""
 
     model: str
     params: int
     uncounted: tuple[str, ...]
     layers: tuple[TensorRow, ...]
-    origin: Origin
+    origin: Origin[None]
     notes: tuple[str, ...] = ()
     params_one_head: None = None
     params_deploy: None = None
@@ -146,5 +157,5 @@ class TensorsResult(Result):
     conv_flops: None = None
     bytes: None = None
 
+    KIND: ClassVar[str] = "tensors"
     TABLE: ClassVar[str] = "layers"
-    ROWS: ClassVar[dict[str, type]] = {"layers": TensorRow}

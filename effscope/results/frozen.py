@@ -6,5 +6,5 @@ from typing import Any
 
 
 def frozen(value: Any) -> Any:
-    """Lists as tuples all the way down: JSON knows lists only."""
+    """The value with all lists, also nested ones, as tuples."""
     return tuple(frozen(part) for part in value) if isinstance(value, list | tuple) else value

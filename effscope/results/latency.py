@@ -1,16 +1,17 @@
-"""How long models take: measured part by part, beside what a roofline predicts."""
+"""How long models take: each part as measured and as a roofline predicts it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from effscope.config import LatencyConfig
 from effscope.results.base import Origin, Result
 
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """A device: peaks in FLOP/s by dtype (None where none is published), bandwidth in byte/s."""
+    """A device: peaks in FLOP/s by dtype (None if no figure is published), bandwidth in byte/s."""
 
     name: str
     float32: float | None
@@ -22,13 +23,13 @@ class DeviceRow:
 
 @dataclass(frozen=True)
 class DevicesResult(Result):
-    """Devices that times can be predicted for."""
+    """The devices that effscope predicts times for."""
 
     rows: tuple[DeviceRow, ...]
-    origin: Origin
+    origin: Origin[None]
 
+    KIND: ClassVar[str] = "devices"
     TABLE: ClassVar[str] = "rows"
-    ROWS: ClassVar[dict[str, type]] = {"rows": DeviceRow}
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,11 @@ class LatencyRow:
     """Time of one part of a model.
 
     Attributes:
-        model, part: whose.
         kind: "whole" (the forward pass), "part" of it, "post" (post-processing), "total" (both together).
         median_ms, iqr_ms, least_ms: over the rounds; half of all rounds lie within the interquartile range.
-        predicted_ms: of the roofline, None where no law says it.
-        bound: what bounds most of that: "compute", "memory", or nothing where nothing is predicted.
-        flops, bytes: what the prediction stands on; bytes as the prediction counts them, read and written.
+        predicted_ms: of the roofline; None without a prediction.
+        bound: what limits most of the predicted time: "compute" or "memory"; empty without a prediction.
+        flops, bytes: inputs of the prediction; bytes read and written.
     """
 
     model: str
@@ -62,11 +62,11 @@ class LatencyResult(Result):
 
     Attributes:
         imgsz: side of the image in px.
-        device, threads, dtype, runtime, rounds: what was measured, and how; no threads on a GPU.
-        predicted_for: the device of the prediction; `peak` FLOP/s and `bandwidth` byte/s are its own at
-            `predicted_dtype`, `ridge` FLOPs per byte is their ratio, `source` where they come from.
-        fused: whether the prediction computes activations and sums where their operand is made.
-        parts_over_whole: model -> sum of its parts over its forward pass, medians.
+        device, threads, dtype, runtime, rounds: of the measurement; threads are None on a GPU.
+        predicted_for, predicted_dtype: device and dtype of the prediction.
+        peak, bandwidth, ridge, source: of that device: FLOP/s, byte/s, their ratio in FLOPs per byte, and the source.
+        fused: whether the prediction computes activations and sums together with the operation before them.
+        parts_over_whole: model -> sum of its parts / its forward pass, medians.
     """
 
     imgsz: int
@@ -83,15 +83,15 @@ class LatencyResult(Result):
     source: str
     fused: bool
     rows: tuple[LatencyRow, ...]
-    origin: Origin
+    origin: Origin[LatencyConfig]
     parts_over_whole: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    KIND: ClassVar[str] = "latency"
     TABLE: ClassVar[str] = "rows"
-    ROWS: ClassVar[dict[str, type]] = {"rows": LatencyRow}
 
     def of(self, model: str, part: str) -> LatencyRow:
-        """The row of a part. Raises KeyError if there is none."""
+        """The row of one part of a model. Raises KeyError if there is none."""
         for row in self.rows:
             if (row.model, row.part) == (model, part):
                 return row

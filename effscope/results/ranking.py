@@ -1,36 +1,38 @@
-"""Ranks of a model's convolutions, how far their order can be trusted, and the redundancy of its attention heads."""
+"""Ranks of a model's convolutions, how far their order holds, and the redundancy of its attention heads."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from effscope.config import RankConfig
 from effscope.results.base import Origin, Result
 
 
 @dataclass(frozen=True)
 class StageRank:
-    """Rank of one convolution. What a rank means nothing for is None, and `note` says why.
+    """Rank of one convolution. Without a meaningful rank the numbers are None and `note` says why.
 
     Attributes:
-        stage: number of its stage; of itself where every convolution is ranked.
-        layer: its name.
-        shape: (rows, columns) of the matrix; of one group, where it has groups.
+        stage: number of its stage, or of the convolution if every convolution is ranked.
+        layer: its module path.
+        shape: (rows, columns) of the matrix; of one group of a grouped convolution.
         c_out: output channels.
-        rank: singular values that count by the result's threshold.
-        ratio: rank / c_out, what stages are ordered by.
-        null_ratio: mean ratio of Gaussian matrices of that shape.
-        effective_rank: exp of the entropy of the singular values over their sum.
-        stable_rank: sum of squares over the largest square.
+        rank: number of singular values above the threshold.
+        ratio: rank / c_out; stages are ordered by it.
+        null_ratio: mean ratio of Gaussian matrices of this shape.
+        effective_rank: exp of the entropy of the singular values / their sum.
+        stable_rank: sum of the squares / the largest square.
         tie: stages with the same ratio.
-        threshold_tie: a singular value sits at the threshold; rounding decides.
-        note: why there is no rank, or how it is meant.
-        null_sd: standard deviation of the ratio of a single Gaussian matrix of that shape.
-        top_gap: largest over second largest singular value.
-        rank_without_top: the rank when the largest value does not set the threshold.
-        spike: one direction decides the count: `rank_without_top` adds over a tenth of the rows, and over three.
-        separability_1: share of the energy one depthwise-separable term keeps, mean over the full convolutions
-            larger than 1x1 of the stage; None without any.
+        threshold_tie: a singular value is equal to the threshold; rounding decides.
+        note: why there is no rank, or how to read it.
+        null_sd: standard deviation of the ratio of one Gaussian matrix of this shape.
+        top_gap: largest / second largest singular value.
+        rank_without_top: rank if the threshold is relative to the second largest value.
+        spike: one direction decides the count: `rank_without_top` is over a tenth of the rows larger, and over three.
+        separability_1: share of the energy that one depthwise-separable term keeps, mean over the full convolutions
+            larger than 1x1 of the stage; None if there are none.
         separability_2: the same for two terms.
     """
 
@@ -56,13 +58,13 @@ class StageRank:
 
 @dataclass(frozen=True)
 class OrderVariant:
-    """The order another definition, or another model, gives.
+    """The order that another definition, or another model, gives.
 
     Attributes:
-        name: what is changed, e.g. "threshold 0.3", "raw weights", "model last.pt".
+        name: what differs, e.g. "threshold 0.3", "raw weights", "model last.pt".
         order: stages in ascending ratio.
         ties: groups of stages with equal ratios.
-        tau: Kendall's tau-b against the result's own ratios; None where it is not defined.
+        tau: Kendall's tau-b against the ratios of the result; None if it is not defined.
     """
 
     name: str
@@ -76,12 +78,12 @@ class HeadUse:
     """What one attention head looks at, mean over images and positions.
 
     Attributes:
-        layer: name of the attention.
-        head: from 1.
-        heads: how many the layer has.
-        positions: how many positions each one chooses among.
+        layer: module path of the attention.
+        head: its number, from 1.
+        heads: of the layer.
+        positions: among which a head chooses.
         entropy: of the attention weights, nats.
-        entropy_ratio: over that of uniform attention to what the mask allows, 0-1; 1 looks everywhere alike.
+        entropy_ratio: entropy / that of uniform attention under the same mask, 0-1; 1 is uniform.
         similarity: mean over the other heads of 1 - Jensen-Shannon divergence / ln 2, 0-1; None for a single head.
         nearest: the most similar other head.
         nearest_similarity: of that pair.
@@ -98,14 +100,56 @@ class HeadUse:
     nearest_similarity: float | None = None
 
 
+DIGITS = 6
+"""Significant digits of the singular values in a result."""
+
+
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of a ranked convolution, descending, and those expected of a Gaussian one over their largest."""
+    """Singular values of a ranked convolution, descending; `null`: of a Gaussian matrix of its shape, / the largest."""
 
     stage: int
     layer: str
     values: tuple[float, ...]
     null: tuple[float, ...] = ()
+
+    @classmethod
+    def rounded(cls, stage: int, layer: str, values: Iterable[float], null: Iterable[float] = ()) -> Spectrum:
+        """A spectrum with `DIGITS` significant digits, as it is saved."""
+        return cls(stage, layer, tuple(map(_rounded, values)), tuple(map(_rounded, null)))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+@dataclass(frozen=True)
+class RankDefinition:
+    """What a rank counts.
+
+    Attributes:
+        at: "stage" (closing conv of the stage), "block" (last conv of its last block) or "all" convolutions.
+        threshold: fraction of the largest singular value, or a text: "energy:0.9", "eps", "mp".
+        fold_bn: whether the batch norm is folded into the weight.
+        centred: whether activations are taken about their mean.
+        weights: "checkpoint" or "random".
+        of: "weights", or the images whose activations were ranked.
+    """
+
+    at: str
+    threshold: float | str
+    fold_bn: bool
+    centred: bool
+    weights: str
+    of: str
+
+    @property
+    def cut(self) -> tuple[str, float]:
+        """Kind and level of the threshold: 0.5 is ("ratio", 0.5), "energy:0.9" ("energy", 0.9), "eps" ("eps", 1)."""
+        if not isinstance(self.threshold, str):
+            return "ratio", self.threshold
+        kind, _, level = self.threshold.partition(":")
+        return kind, float(level or 1)
 
 
 @dataclass(frozen=True)
@@ -113,34 +157,38 @@ class RankResult(Result):
     """Ranks of a model's stages in ascending order of ratio, equal ratios by stage number.
 
     Attributes:
-        definition: what was counted: at, threshold, fold_bn, centred, whether weights are a "checkpoint" or "random",
-            and of what (weights, or which images).
         order: stages that have a rank, ascending.
         ties: groups of stages with equal ratios.
-        unsettled: groups of stages whose places another threshold, or folding (for activations centring), changes.
-        stability: the orders of other thresholds, of folding the other way (centring, for activations), of random
-            matrices of these shapes, of the other models given beside this one.
-        attention: heads of its attention layers, where images were shown.
+        unsettled: groups of stages that change places with another threshold, or with folding (activations: centring)
+            switched.
+        stability: the orders by other thresholds, with folding (activations: centring) switched, of random matrices of
+            these shapes, and of the other models that were ranked together with this one.
+        attention: heads of its attention layers, if images were shown.
         notes: what a reader must know, one line each.
-        spectra: the singular values themselves; in csv and plots, not in JSON.
+        spectra: the singular values.
     """
 
     model: str
     source: str
-    definition: dict[str, Any]
+    definition: RankDefinition
     stages: tuple[StageRank, ...]
     order: tuple[int, ...]
-    origin: Origin
+    origin: Origin[RankConfig]
     ties: tuple[tuple[int, ...], ...] = ()
     unsettled: tuple[tuple[int, ...], ...] = ()
     stability: tuple[OrderVariant, ...] = ()
     attention: tuple[HeadUse, ...] = ()
     notes: tuple[str, ...] = ()
-    spectra: tuple[Spectrum, ...] = field(default=(), compare=False, repr=False, metadata={"json": False})
+    spectra: tuple[Spectrum, ...] = field(default=(), repr=False)
 
+    KIND: ClassVar[str] = "rank"
     TABLE: ClassVar[str] = "stages"
-    ROWS: ClassVar[dict[str, type]] = {"stages": StageRank, "stability": OrderVariant, "attention": HeadUse}
 
     def ratios(self) -> dict[int, float]:
         """Stage -> ratio, of the stages that have one."""
         return {row.stage: row.ratio for row in self.stages if row.ratio is not None}
+
+    def same_layers(self, other: RankResult) -> frozenset[int]:
+        """Stages at which another model has a layer of the same module path."""
+        layers = {row.stage: row.layer for row in self.stages}
+        return frozenset(row.stage for row in other.stages if layers.get(row.stage) == row.layer)

@@ -11,11 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from effscope.config import SearchConfig, to_dict
-from effscope.errors import EffscopeError
 from effscope.results import Change
+from effscope.results.codec import plain, read
 from effscope.searching.changes import Changes, canonical, spelled
 
 DECIDING: Mapping[str, tuple[str, ...]] = {
@@ -84,22 +84,18 @@ class Measurement:
     ap: float | None = None
     order: tuple[int, ...] = ()
     error: float | None = None
-    ms: Mapping[str, float] = field(default_factory=dict)
+    ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        return cast("dict[str, Any]", plain(self))
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
-        """The inverse of `to_dict`, also after a way through JSON. Raises EffscopeError for anything else."""
-        try:
-            given = {**data, "order": tuple(data["order"]), "notes": tuple(data["notes"])}
-            return cls(**given)
-        except (TypeError, KeyError):
-            raise EffscopeError("this is not the measurement of a job") from None
+    def from_dict(cls, data: Any) -> Measurement:
+        """The inverse of `to_dict`, also after a trip through JSON. Raises EffscopeError that names the wrong key."""
+        return cast("Measurement", read(cls, data))
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,10 @@ class Journal:
         try:
             event = json.loads(line)
             kind = event.pop("event")
-        except (ValueError, AttributeError, KeyError):
+        except (ValueError, AttributeError, KeyError, TypeError):
             raise EffscopeError(f"{self.path}, line {n} is damaged: delete the folder to start over") from None
         if kind != MEASURED:
-            raise EffscopeError(
-                f"{self.path}, line {n} holds the unknown event '{kind}': delete the folder to start over"
-            )
+            raise EffscopeError(f"{self.path}, line {n}: unknown event '{kind}': delete the folder to start over")
         try:
             return Measurement.from_dict(event)
         except EffscopeError as error:

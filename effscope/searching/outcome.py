@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 
 from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
-from effscope.files import whole, write_text
+from effscope.files import write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
 from effscope.results import Change, RankResult, SearchResult, origin
 from effscope.searching.changes import layout_of
@@ -29,20 +28,19 @@ def hand_over(state: State, base: Layout, workspace: Workspace, weights: str) ->
         weights: suffix of weights among the artefacts.
 
     Returns:
-        what it is -> file name in the folder; and notes.
+        what it is -> file; and notes.
     """
     changes = standing(state).accepted
-    with whole(workspace.path(RUN_WEIGHTS)) as draft:
-        shutil.copyfile(workspace.artefact(state.book.run(changes).id, weights), draft)
-    files, notes = {"weights": RUN_WEIGHTS, "journal": JOURNAL}, []
+    write_bytes(workspace.path(RUN_WEIGHTS), workspace.artefact(state.book.run(changes).id, weights).read_bytes())
+    names, notes = {"weights": RUN_WEIGHTS, "journal": JOURNAL}, []
     if not changes:
         notes.append("nothing was accepted: keep your model; model.safetensors is the base after the short training")
     try:
         write_text(workspace.path(LAYOUT), to_yaml(layout_of(base, changes)))
-        files["yaml"] = LAYOUT
+        names["yaml"] = LAYOUT
     except EffscopeError as error:
         notes.append(f"no model.yaml: {error}")
-    return files, notes
+    return {what: str(workspace.path(name)) for what, name in names.items()}, notes
 
 
 def result_of(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-ACCEPTED, REJECTED, INCONCLUSIVE = "accepted", "rejected", "inconclusive"
+from effscope.results import ACCEPTED, REJECTED
 
 ROUNDING = 1e-9
 """A drop of exactly the margin is within it, whatever floating point makes of the difference."""

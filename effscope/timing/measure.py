@@ -11,7 +11,7 @@ from itertools import starmap
 
 import torch
 
-from effscope.config import EvalConfig, LatencyConfig, check, to_dict
+from effscope.config import EvalConfig, LatencyConfig
 from effscope.costing.model import HEAD, REST
 from effscope.costing.roofline import Device, Predicted, predicted_by
 from effscope.costing.roofline import device as published
@@ -135,7 +135,6 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
         times = by_turns(jobs, config.rounds, progress)
         progress(1.0, "")
     dtype = config.predict_dtype or config.dtype
-    settings = to_dict(config) | {"objects": list(config.objects)}
     named = dict(zip(names, subjects, strict=True))
     said = [note for name, subject in named.items() for note in (*subject.notes, *_too_many(name, subject, config))]
     rows = tuple(row for name, subject in named.items() for row in _rows(name, subject, config, on, times[name]))
@@ -154,7 +153,7 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
         source=on.source,
         fused=_fused(config),
         rows=rows,
-        origin=origin(settings, " ".join(m.outline.digest for m in models), seeds=(config.seed,)),
+        origin=origin(config, " ".join(m.outline.digest for m in models), seeds=(config.seed,)),
         parts_over_whole=_cover(rows),
         notes=(*said, *_busy(rows, config.rounds)),
     )
@@ -162,7 +161,6 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
 
 def _check(config: LatencyConfig) -> None:
     """Raises EffscopeError for settings that cannot be."""
-    check({"runtime": config.runtime, "rounds": config.rounds, "threads": config.threads})
     cores = os.cpu_count() or 1
     if (config.threads or 1) > cores:
         raise EffscopeError(f"--threads {config.threads}: this machine has {cores} cores")

@@ -198,6 +198,6 @@ def run(
         history=done.history,
         transfer=training.start.line,
         transfer_layers=training.start.transfer,
-        files={"weights": RUN_WEIGHTS},
+        files={"weights": str(workspace.path(RUN_WEIGHTS))},
         notes=done.notes,
     )

@@ -134,7 +134,7 @@ def commands() -> dict[str, dict[str, Any]]:
 def test_every_command_is_walked_and_offered_by_the_package() -> None:
     assert {line.split()[0] for line, _, _ in CALLS} == set(commands())
     assert {name for _, name, _ in CALLS} == set(effscope.COMMANDS) == set(api.__all__)
-    assert set(effscope.__all__) == {*effscope.COMMANDS, "EffscopeError"}
+    assert set(effscope.__all__) == {*effscope.COMMANDS, "EffscopeError", "load_result"}
     assert set(effscope.COMMANDS) <= set(dir(effscope))
     with pytest.raises(AttributeError, match="nothing"):
         effscope.nothing  # noqa: B018
@@ -254,7 +254,7 @@ def test_a_table_of_costs_needs_nothing_slow_either(tmp_path: Path) -> None:
     assert imported(["cost", "yolov8n", "--out", "o"], tmp_path).said in ("['rich'] 0", "[] 0")
 
 
-OTHERS = ("effscope.api.training", "effscope.cli.training", "effscope.results.ranking", "effscope.results.judging",
+OTHERS = ("effscope.api.training", "effscope.cli.training", "effscope.results.ranking", "effscope.results.detection",
           "effscope.reporting.folder", "effscope.layouts.ultralytics_yaml.layout_yaml", "yaml")  # fmt: skip
 MODELS = ("effscope.models.open", "effscope.layouts.zoo.catalog")
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from effscope import terminal
+from effscope.cli import terminal
+from effscope.cli.terminal import display
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.progress import Parts, duration
-from effscope.terminal import display
 from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
 

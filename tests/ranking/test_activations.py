@@ -100,7 +100,7 @@ def kept(network: Network, model: Layout, batches: list[Tensor]) -> dict[int, li
 
 
 def agrees(result: RankResult, outputs: dict[int, list[Tensor]], *, centred: bool) -> None:
-    threshold = result.definition["threshold"]
+    threshold = result.definition.threshold
     for row in result.stages:
         values = np.sqrt(np.clip(np.linalg.eigvalsh(offline(outputs[row.stage], centred=centred))[::-1], 0, None))
         assert row.rank == read_threshold(threshold).cut(values, None, 2.0**-23).rank  # type: ignore[arg-type]
@@ -317,7 +317,7 @@ def test_outputs_of_depthwise_convolutions_are_ranked() -> None:
 
 def test_the_images_that_were_shown_are_counted() -> None:
     result = api.rank("yolov8n", activations="builtin:shapes", limit=3, imgsz=64)
-    assert result.definition["of"] == "activations over 3 training images of builtin:shapes at 64 px"
+    assert result.definition.of == "activations over 3 training images of builtin:shapes at 64 px"
 
 
 def test_weights_without_architecture_cannot_be_run(tmp_path: Path) -> None:

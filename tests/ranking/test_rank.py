@@ -70,7 +70,7 @@ def test_published_ranks_of_coco_trained_yolov8n(shared: Path, at: str) -> None:
         assert stage.layer.startswith(f"model.{row['layer']}.")
     if at == "stage":
         assert result.order == (8, 4, 7, 5, 6, 1, 3, 2)
-    assert result.definition["weights"] == "checkpoint"
+    assert result.definition.weights == "checkpoint"
 
 
 @pytest.mark.parametrize("at", COLUMNS)
@@ -89,7 +89,7 @@ def test_ranks_of_a_network_made_with_the_published_ranks(at: str) -> None:
     if at == "stage":
         assert result.order == (8, 4, 7, 5, 6, 1, 3, 2)
     raw = rank(network, model, RankConfig(at=at, fold_bn=False))
-    assert raw.definition["fold_bn"] is False
+    assert raw.definition.fold_bn is False
     assert [r.rank for r in raw.stages] != [r.rank for r in result.stages]
 
 
@@ -129,7 +129,7 @@ def test_equal_ratios_are_ordered_by_stage_and_name_each_other() -> None:
 
 def test_random_weights_show_the_null() -> None:
     result = api.rank("yolov8n")
-    assert result.definition["weights"] == "random"
+    assert result.definition.weights == "random"
     for row in result.stages:
         assert row.ratio is not None
         assert row.null_ratio is not None

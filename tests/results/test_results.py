@@ -1,45 +1,46 @@
-"""Results: the way through dicts and files, whole files or none, and tables of rows."""
+"""Results: through dicts and files and back, typed configs, relative paths, and main tables."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import fields
+import shutil
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeVar
 
 import pytest
+from support.results import EXAMPLES, RANKS
 
-from effscope import api, results
+import effscope
+from effscope import api, config, results
+from effscope.costing.laws import OTHER_KINDS
 from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.results import (
+    KINDS,
+    Change,
     CostResult,
     CostRow,
     CounterRow,
     CountersResult,
-    CounterTerm,
     DeviceRow,
     DevicesResult,
     DiffResult,
     DiffRow,
-    ErrorKind,
     EvalResult,
     ExportResult,
-    HeadUse,
     LatencyResult,
     LatencyRow,
     LayerCostResult,
-    LayerTransfer,
-    OrderVariant,
-    Origin,
     RankResult,
     Result,
     ScaleResult,
     ScaleRow,
+    Scores,
     SearchResult,
     StageRank,
     TensorRow,
@@ -48,60 +49,10 @@ from effscope.results import (
     Trial,
     ZooResult,
     ZooRow,
+    load_result,
     origin,
 )
-
-MADE = Origin("effscope search", {"imgsz": 64, "recipe": {"lr": 0.1}}, "abc", "def", (0, 1), {"torch": "2"}, "here")
-SCORES: dict[str, Any] = {
-    "model": "m", "ap": 0.4, "ap50": 0.6, "ap75": 0.5, "ap_s": None, "ap_m": 0.1, "ap_l": 0.7,
-    "per_class": {"zelle": 0.4, "none": None}, "images": 3, "boxes": 7, "origin": MADE,
-}  # fmt: skip
-TRIAL = Trial(8, "cib", 90, 900, 0.3, 0.41, (0.4, 0.42), 0.4, 0.01, (-0.01, 0.03), "accepted")
-STAGE = StageRank(8, "model.21.cv2.conv", (256, 384), 256, 8, 0.03125, 0.5, 99.5, 3.25, (1, 2), False)
-NOT_RANKED = StageRank(1, "model.2.cv2.conv", (32, 9), 32, None, None, None, None, None, (), False, "depthwise")
-
-COUNTER_ROWS = (
-    CounterRow("fvcore", "MACs", 90, 80, "fvcore's count", 90, "0.1.5"),
-    CounterRow("torch", "FLOPs", 160, 160),
-)
-LATENCY_ROWS = (
-    LatencyRow("m", "forward", "whole", 9.5, 0.5, 9.1, 4.5, "compute", 900, 90),
-    LatencyRow("m", "NMS, 10 objects, conf 0.25", "post", 0.4, 0.1, 0.3),
-)
-ZOO_ROWS = (ZooRow("yolov8n", 9, 8, 7, 6, 5, 4, 3.2, 8.7), ZooRow("other"))
-
-EXAMPLES: dict[type[Result], Result] = {
-    CostResult: api.cost("yolov8n", 64),
-    TensorsResult: TensorsResult("w", 12, ("the rest",), (TensorRow("model.0", "Conv", 12),), MADE, ("a note",)),
-    ZooResult: ZooResult("t", "640 px", "s", ("params", "macs"), ZOO_ROWS, MADE),
-    ExportResult: ExportResult("m", 64, {"yaml": "m.yaml", "pt": "m.pt"}, ("a note",), MADE),
-    LayerCostResult: api.layer_cost("conv3x3", 8),
-    ScaleResult: api.scaled_cost("yolov8n", "0,1"),
-    DiffResult: api.diff("yolov8n", "yolov10n"),
-    CountersResult: CountersResult(
-        "m", 64, 80, COUNTER_ROWS, (CounterTerm("fvcore", "batchnorm", "2 per value", 3, 10),), MADE, ("a note",)
-    ),
-    DevicesResult: DevicesResult((DeviceRow("Raspberry Pi 4", 48e9, None, None, 12.8e9, "a brief"),), MADE),
-    LatencyResult: LatencyResult(
-        64, "a processor", 2, "float32", "torch", 5, "NVIDIA T4", "float16", 65e12, 320e9, 203.125, "a paper", True,
-        LATENCY_ROWS, MADE, {"m": 1.02}, ("a note",),
-    ),
-    RankResult: RankResult(
-        "m", "s", {"at": "stage", "threshold": 0.5}, (STAGE, NOT_RANKED), (8,), MADE, ((8, 4),), ((8, 4, 7),),
-        (OrderVariant("threshold 0.3", (8, 4), ((8, 4),), 0.5), OrderVariant("model x", (8,))),
-        (HeadUse("attn", 1, 2, 49, 3.5, 0.9, 0.8, 2, 0.8),), ("a note",),
-    ),
-    EvalResult: EvalResult(**SCORES, errors=(ErrorKind("both", 3, 0.5, 0.4, 0.1, 0.05),)),
-    TrainResult: TrainResult(
-        **SCORES, images_per_s=3.5, epochs=2, peak_memory_mb=1.5, seconds=9.0, transfer="", files={"a": "b"},
-        history=({"epoch": 1, "box": 0.5}, {"epoch": 2, "box": 0.25}), ap_se=0.01, notes=("a note",),
-        transfer_layers=(LayerTransfer("model.22", "Detect", "partial", 3, 1, 5, 30, 50),),
-    ),
-    SearchResult: SearchResult(
-        "m", 0.4, 0.35, 100, 1000, (8, 4), (TRIAL,), (8,), "every stage was tried",
-        {"params": 0.1, "flops": 0.2, "latency": -0.3}, {"weights": "w"}, 3.5, ("a note",), MADE,
-    ),
-}  # fmt: skip
+from effscope.results.codec import plain, read
 
 
 def all_results() -> list[type[Result]]:
@@ -114,12 +65,16 @@ def all_results() -> list[type[Result]]:
 
 
 def test_every_result_is_walked() -> None:
-    assert set(EXAMPLES) == set(all_results())
+    assert {*EXAMPLES, Scores} == set(all_results())
+    assert {kind.KIND: kind.__name__ for kind in EXAMPLES} == KINDS
 
 
 def test_the_package_offers_what_its_modules_define() -> None:
-    modules = [import_module(f"effscope.results.{found.name}") for found in iter_modules(results.__path__)]
+    inner = {"codec", "frozen"}
+    names = [found.name for found in iter_modules(results.__path__) if found.name not in inner]
+    modules = [import_module(f"effscope.results.{name}") for name in names]
     defined = {name: value for m in modules for name, value in vars(m).items() if is_own(value, m)}
+    defined = {name: value for name, value in defined.items() if not name.startswith("_") and name != "read_json"}
     assert set(defined) <= set(results.__all__) <= set(dir(results))
     assert all(getattr(results, name) is value for name, value in defined.items())
     assert all(hasattr(results, name) for name in results.__all__)
@@ -129,7 +84,7 @@ def test_the_package_offers_what_its_modules_define() -> None:
 
 def is_own(value: Any, module: ModuleType) -> bool:
     """Whether a class or function was written in the module."""
-    return getattr(value, "__module__", None) == module.__name__
+    return getattr(value, "__module__", None) == module.__name__ and not isinstance(value, TypeVar)
 
 
 @pytest.mark.parametrize("kind", EXAMPLES, ids=lambda k: k.__name__)
@@ -137,14 +92,15 @@ def test_the_way_through_dicts_and_json(kind: type[Result]) -> None:
     result = EXAMPLES[kind]
     assert kind.from_dict(result.to_dict()) == result
     assert kind.from_dict(json.loads(result.to_json())) == result
-    assert set(result.to_dict()) == {f.name for f in fields(result)} - {"spectra"}
+    assert list(result.to_dict()) == ["result", "format_version", *(f.name for f in fields(result))]
+    assert list(result.to_dict().values())[:2] == [kind.KIND, results.FORMAT_VERSION]
 
 
 @pytest.mark.parametrize("kind", EXAMPLES, ids=lambda k: k.__name__)
 def test_save_and_load(kind: type[Result], tmp_path: Path) -> None:
     file = tmp_path / "deep" / "er" / "result.json"
     assert EXAMPLES[kind].save(file) == file
-    assert kind.load(file) == kind.load(str(file)) == EXAMPLES[kind]
+    assert kind.load(file) == kind.load(str(file)) == load_result(file) == as_if_beside(EXAMPLES[kind], file)
     assert [p.name for p in file.parent.iterdir()] == ["result.json"]
     assert file.read_text(encoding="utf-8").endswith("}\n")
 
@@ -195,15 +151,169 @@ def test_frames_have_the_columns_of_their_rows(kind: type[Result]) -> None:
 @pytest.mark.parametrize("broken", [{}, {"model": "m"}, {"origin": {}}, {"origin": 3}, [], None, 3, "text"], ids=str)
 def test_data_of_something_else_is_refused(broken: Any) -> None:
     for kind in EXAMPLES:
-        with pytest.raises(EffscopeError):
+        with pytest.raises(EffscopeError, match=f"expected a {kind.KIND} result"):
             kind.from_dict(broken)
 
 
-def test_rows_of_something_else_are_refused() -> None:
-    data = EXAMPLES[SearchResult].to_dict()
-    for rows in ([{"stage": 8}], [3], 3, [{**data["trials"][0], "colour": 1}]):
-        with pytest.raises(EffscopeError):
-            SearchResult.from_dict({**data, "trials": rows})
+def changed(kind: type[Result], **keys: Any) -> dict[str, Any]:
+    """The example of a kind as JSON data, with other values at some keys; None takes the key away."""
+    data = {**json.loads(EXAMPLES[kind].to_json()), **keys}
+    return {key: value for key, value in data.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"trials": [{"stage": 8}]}, "missing key `trials[0].move` of Trial"),
+        ({"trials": [3]}, "key `trials[0]` is 3, expected the fields of Trial"),
+        ({"trials": 3}, "key `trials` is 3, expected a list"),
+        ({"base_ap": None}, "missing key `base_ap` of SearchResult"),
+        ({"colour": 1}, "unknown key `colour`: SearchResult has base, "),
+        ({"base_params": 1.5}, "key `base_params` is 1.5, expected a whole number"),
+        ({"base_params": True}, "key `base_params` is True, expected a whole number"),
+        ({"margin": "wide"}, "key `margin` is 'wide', expected a number"),
+        ({"base": 3}, "key `base` is 3, expected a text"),
+        ({"order": [1, "two"]}, "key `order[1]` is 'two', expected a whole number"),
+        ({"saved": {"params": "much"}}, "key `saved.params` is 'much', expected a number"),
+        (
+            {"accepted": [{"stage": 8, "move": "cib", "colour": 1}]},
+            "unknown key `accepted[0].colour`: Change has",
+        ),
+        ({"ranks": {"result": "cost", "format_version": 2}}, "`ranks` holds a result of kind 'cost', expected a rank"),
+        ({"format_version": None}, "a search result with no format_version, expected 2: make it again"),
+        ({"format_version": 3}, "a search result with format_version 3, expected 2: make it again"),
+        ({"result": "train"}, "a result of kind 'train', expected a search result: `load_result` opens any kind"),
+        ({"result": None}, "no 'result' key, expected a search result"),
+        ({"result": None, "origin": {"format_version": 1}}, "a saved result with format_version 1, expected 2"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_wrong_key_is_named(keys: dict[str, Any], said: str, tmp_path: Path) -> None:
+    data = changed(SearchResult, **keys)
+    for refuse in (SearchResult.from_dict, lambda found: load_result(written(tmp_path, found))):
+        if refuse is not SearchResult.from_dict and keys.keys() & {"result"}:
+            continue
+        with pytest.raises(EffscopeError) as caught:
+            refuse(data)
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_infinity_is_no_number() -> None:
+    with pytest.raises(EffscopeError, match=r"key `margin` is inf, expected a number"):
+        SearchResult.from_dict({**EXAMPLES[SearchResult].to_dict(), "margin": float("inf")})
+
+
+def written(folder: Path, data: Any, name: str = "some.json") -> Path:
+    (folder / name).write_text(json.dumps(data), encoding="utf-8")
+    return folder / name
+
+
+def test_a_config_comes_back_as_its_class() -> None:
+    for kind, result in EXAMPLES.items():
+        found = kind.from_dict(json.loads(result.to_json())).origin.config  # type: ignore[attr-defined]
+        assert found == result.origin.config  # type: ignore[attr-defined]
+        assert type(found) in {type(None), *(value for value in vars(config).values() if isinstance(value, type))}
+        assert isinstance(result.to_dict()["origin"]["config"], dict)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_does_not_have_are_never_written(value: float, tmp_path: Path) -> None:
+    result = replace(EXAMPLES[SearchResult], saved={"params": value})
+    with pytest.raises(EffscopeError, match=r"`saved\.params` is .*cannot be saved"):
+        result.save(tmp_path / "a.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_found_where_their_result_lies(tmp_path: Path) -> None:
+    home = tmp_path / "run"
+    for kind in (SearchResult, TrainResult, EvalResult, ExportResult):
+        home.mkdir()
+        (home / "w").mkdir()
+        (home / "w" / "best.bin").write_bytes(b"x")
+        live = replace(EXAMPLES[kind], files={"weights": str(home / "w" / "best.bin")})
+        live.save(home / "result.json")
+        assert json.loads((home / "result.json").read_text())["files"] == {"weights": "w/best.bin"}
+        assert kind.load(home / "result.json") == live
+        moved = shutil.move(home, tmp_path / f"moved-{kind.KIND}")
+        for found in (kind.load(moved / "result.json"), load_result(moved)):
+            assert Path(found.files["weights"]).read_bytes() == b"x"  # type: ignore[union-attr]
+
+
+def test_a_list_of_results_is_a_tuple(tmp_path: Path) -> None:
+    several = [EXAMPLES[RankResult], EXAMPLES[DiffResult]]
+    file = results.save_results(tmp_path / "ranks.json", several)
+    assert effscope.load_result(file) == tuple(several)
+    for broken in ([], [3], [several[0].to_dict(), {}]):
+        with pytest.raises(EffscopeError, match=r"cannot read .*some\.json: it holds"):
+            load_result(written(tmp_path, broken))
+
+
+def test_a_folder_is_its_one_result(tmp_path: Path) -> None:
+    with pytest.raises(EffscopeError, match="holds no saved result"):
+        load_result(tmp_path)
+    written(tmp_path, [{"image": "a.png"}], "detections.json")
+    written(tmp_path, {"origin": {}}, "other.json")
+    EXAMPLES[RankResult].save(tmp_path / "rank.json")
+    assert load_result(tmp_path) == EXAMPLES[RankResult]
+    EXAMPLES[SearchResult].save(tmp_path / "search.json")  # rank.json is the base of this search
+    assert isinstance(load_result(tmp_path), SearchResult)
+    EXAMPLES[TrainResult].save(tmp_path / "train.json")
+    with pytest.raises(EffscopeError, match=r"several results: give one of search\.json, train\.json"):
+        load_result(tmp_path)
+
+
+def test_a_kind_of_the_future_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EffscopeError, match="a result of kind 'dream', expected one of rank, cost"):
+        load_result(written(tmp_path, {"result": "dream", "format_version": results.FORMAT_VERSION}))
+
+
+def test_lists_of_numbers_are_one_line() -> None:
+    text = results.json_text({"a": [1, 2.5, -1e-9], "b": ["[\n 1\n]"], "c": [], "d": [[1], [2, 3]]})
+    assert '"a": [1, 2.5, -1e-09],' in text
+    assert json.loads(text) == {"a": [1, 2.5, -1e-9], "b": ["[\n 1\n]"], "c": [], "d": [[1], [2, 3]]}
+
+
+def test_spectra_are_saved_with_six_digits() -> None:
+    (spectrum,) = RANKS.spectra
+    assert spectrum.values == (1.23457, 3.33333e-10) and spectrum.null == (1.0, 0.333333)
+    assert all(value == float(f"{value:.6g}") for s in api.rank("yolov8n").spectra for value in s.values)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "cut"), [(0.5, ("ratio", 0.5)), ("energy:0.9", ("energy", 0.9)), ("eps", ("eps", 1.0))]
+)
+def test_a_threshold_has_a_kind_and_a_level(threshold: float | str, cut: tuple[str, float]) -> None:
+    assert replace(RANKS.definition, threshold=threshold).cut == cut
+
+
+def test_the_counts_beside_multiply_adds_have_one_order() -> None:
+    assert results.OTHER_KINDS == OTHER_KINDS
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Annotations that no result has yet."""
+
+    NOTHING: ClassVar[int] = 0
+
+    word: Literal["a", "b"]
+    pair: tuple[int, str]
+    maybe: dict[str, Change] | None = None
+    either: int | str = 0
+
+
+def test_annotations_decide_what_is_read() -> None:
+    odd = Odd("a", (1, "x"), {"k": Change(1, "cib")}, "t")
+    assert read(Odd, json.loads(json.dumps(plain(odd)))) == odd
+    for key, value, said in (
+        ("word", "c", "expected one of a, b"),
+        ("pair", [1], "expected a list of 2"),
+        ("either", 1.5, "expected a text"),
+        ("maybe", 3, "expected an object"),
+    ):
+        with pytest.raises(EffscopeError, match=f"`{key}` is .*{said}"):
+            read(Odd, {**plain(odd), key: value})
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1, 2]", b'"a"', b"null"])
@@ -214,6 +324,11 @@ def test_files_of_something_else_are_refused(tmp_path: Path, content: bytes) -> 
         RankResult.load(file)
     with pytest.raises(EffscopeError, match=r"cannot read .*gone\.json"):
         RankResult.load(tmp_path / "gone.json")
+
+
+def as_if_beside(result: Result, file: Path) -> Result:
+    """The example with the paths that a loaded one has: the examples name files in the working directory."""
+    return result.relative_to(file).beside(file)
 
 
 def test_files_are_utf8_whatever_the_text(tmp_path: Path) -> None:
@@ -252,11 +367,11 @@ def test_an_interrupted_write_leaves_nothing_half(tmp_path: Path, monkeypatch: p
 
 def test_origin_says_how_to_make_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/effscope", "cost", "my model.pt"])
-    made = origin({"a": 1}, "layout", "data", (3,))
+    made = origin(config.DiffConfig(64), "layout", {"val": "data"}, (3,), "weights")
     assert made.command.startswith("effscope cost ")
-    assert (made.config, made.layout, made.data, made.seeds) == ({"a": 1}, "layout", "data", (3,))
+    assert (made.config, made.layout, made.data, made.seeds) == (config.DiffConfig(64), "layout", {"val": "data"}, (3,))
+    assert made.weights == "weights"
     assert set(made.versions) == {*results.PACKAGES, "python"}
-    assert made.format_version == results.FORMAT_VERSION
     assert results.version("no such package") == "none"
 
 

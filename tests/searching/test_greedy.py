@@ -1,79 +1,121 @@
-"""The search without training: its journal, its rules, what it asks next."""
+"""The greedy policy and the rules, without training."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from effscope.searching.greedy import Question, State, next_trial, replay, step
-from effscope.searching.stats import ACCEPTED, REJECTED, RULES
 
 from effscope.errors import EffscopeError
-from effscope.searching.journal import Journal
+from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED, Change
+from effscope.searching.changes import Costs, Count
+from effscope.searching.jobs import DECIDING, Job, JobBook, Measurement
+from effscope.searching.policies.greedy import NOT_LEARNED, State, fold, propose, standing
+from effscope.searching.rules import RULES, MoreRuns, Rule, Verdict
 
-BASE = {"event": "base", "ap_start": 0.45, "ap_runs": [0.5], "params": 100, "flops": 1000, "order": [8, 4, 7]}
-
-
-def trial(stage: int, ap: float) -> dict[str, Any]:
-    return {"event": "trial", "stage": stage, "ap_start": ap / 2, "ap_runs": [ap], "params": 90, "flops": 900}
-
-
-def test_journal_gives_back_what_was_appended(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "deep" / "journal.jsonl")
-    assert journal.read() == []
-    events: list[dict[str, Any]] = [
-        {"event": "start", "name": "zellzählung\n\u2028"},
-        {"event": "base", "ap": [0.1, 1e-17], "none": None},
-    ]
-    for event in events:
-        journal.append(event)
-    assert journal.read() == Journal(journal.path).read() == events
+BOOK = JobBook({kind: kind for kind in DECIDING}, 0)
+ORDER = (8, 4, 7)
 
 
-@pytest.mark.parametrize("cut", range(1, 18))
-def test_torn_last_line_is_forgiven_wherever_it_tears(tmp_path: Path, cut: int) -> None:
-    """What `read` reported is there after the next append, also when only the line break is missing."""
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.append({"event": "one"})
-    journal.append({"event": "two"})
-    journal.path.write_bytes(journal.path.read_bytes()[:-cut])
-    seen = journal.read()
-    assert seen[:1] == [{"event": "one"}]
-    journal.append({"event": "three"})
-    assert journal.read() == [*seen, {"event": "three"}]
+def new(rule: str = "margin", margin: float = 0.01, order: tuple[int, ...] = ORDER) -> State:
+    saved = {Change(stage, "cib"): Count(stage, 10 * stage) for stage in order}
+    return State(BOOK, Costs(Count(100, 1000), saved), "cib", order, rule, margin, 0.2)
 
 
-def test_damaged_line_in_the_middle_is_refused(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.path.write_text('{"event": "one"}\n{"event": "tw\n{"event": "three"}\n')
-    with pytest.raises(EffscopeError, match="line 2 is damaged"):
-        journal.read()
+def answer(job: Job, aps: Mapping[frozenset[int], float], order: tuple[int, ...] = ORDER) -> Measurement:
+    stages = frozenset(change.stage for change in job.changes)
+    ap = {"base": 0.45, "start": aps.get(stages, 0.0) / 2, "run": aps.get(stages, 0.0)}.get(job.kind)
+    ms = {need: float(len(need)) for need in job.needs} if job.kind == "time" else {}
+    return Measurement(job.id, job.kind, ap=ap, order=order if job.kind == "rank" else (), ms=ms)
 
 
-def test_greedy_asks_in_order_and_adds_to_the_accepted() -> None:
-    state = State("cib", "margin", 0.01)
-    assert next_trial(state) is None
-    assert step(state, {"event": "start"}) == state
-    state = step(state, BASE)
-    assert next_trial(state) == Question(8, ())
-    state = step(state, trial(8, 0.495))
-    assert next_trial(state) == Question(4, (8,))
-    assert state.stop_reason == ""
-    state = step(state, trial(4, 0.6))
-    state = step(state, trial(7, 0.492))  # 0.6 - 0.492 is more than the margin: the base counts, not the last
-    assert (state.accepted, state.stop_reason) == ((8, 4, 7), "every stage was tried")
-    assert next_trial(state) is None
-    assert [t.delta for t in state.trials] == pytest.approx([-0.005, 0.1, -0.008])
+def ended(state: State, aps: Mapping[frozenset[int], float], order: tuple[int, ...] = ORDER) -> State:
+    """The search, answered until it asks nothing more."""
+    while jobs := propose(state):
+        for job in jobs:
+            state = fold(state, answer(job, aps, order))
+    return state
 
 
-def test_greedy_stops_at_the_first_rejection() -> None:
-    state = replay(State("cib", "margin", 0.01), [{"event": "start"}, BASE, trial(8, 0.5), trial(4, 0.4)])
-    assert [t.verdict for t in state.trials] == [ACCEPTED, REJECTED]
-    assert state.accepted == (8,)
-    assert next_trial(state) is None
-    assert state.stop_reason == "stage 4 rejected: AP -10.0 points against the base"
+def of(*aps: float) -> dict[frozenset[int], float]:
+    """AP of the base, and of the base with the first 1, 2, ... stages of `ORDER` changed."""
+    return {frozenset(ORDER[:n]): ap for n, ap in enumerate(aps)}
+
+
+def test_jobs_come_in_order_and_each_change_is_added_to_the_accepted_ones() -> None:
+    state, asked = new(), []
+    while jobs := propose(state):
+        asked.append([(job.kind, [c.stage for c in job.changes]) for job in jobs])
+        for job in jobs:
+            state = fold(state, answer(job, of(0.5, 0.495, 0.6, 0.492)))
+    assert asked == [
+        [("base", [])],
+        [("rank", []), ("run", [])],
+        [("fit", [8])], [("start", [8]), ("run", [8])],
+        [("fit", [4])], [("start", [4, 8]), ("run", [4, 8])],
+        [("fit", [7])], [("start", [4, 7, 8]), ("run", [4, 7, 8])],
+        [("time", [])],
+    ]  # fmt: skip
+    now = standing(state)
+    assert (now.accepted, now.stop_reason) == (tuple(Change(s, "cib") for s in ORDER), "every stage was tried")
+    # 0.6 - 0.492 is more than the margin: candidates are compared with the base, never with the last variant
+    assert [t.delta for t in now.trials] == pytest.approx([-0.005, 0.1, -0.008])
+    assert [t.ap_start for t in now.trials] == pytest.approx([0.2475, 0.3, 0.246])
+    assert [(t.params, t.flops) for t in now.trials] == [(92, 920), (88, 880), (81, 810)]
+    assert [len(t.changes) for t in now.trials] == [1, 2, 3]
+    assert all(t.latency_ms is not None for t in now.trials)
+
+
+def test_the_first_rejection_ends_the_search() -> None:
+    now = standing(ended(new(), of(0.5, 0.5, 0.4)))
+    assert [t.verdict for t in now.trials] == [ACCEPTED, REJECTED]
+    assert now.accepted == (Change(8, "cib"),)
+    assert now.stop_reason == "stage 4 rejected: AP -10.0 points against the base"
+
+
+def test_stages_that_cannot_change_are_not_tried() -> None:
+    state = replace(new(), stages=(4,))
+    assert standing(ended(state, {frozenset(): 0.5, frozenset({4}): 0.5})).order == (4,)
+    assert standing(ended(new(), of(0.5), order=())).stop_reason == "no stage has a rank"
+
+
+def test_a_base_that_has_not_learned_asks_for_nothing_more() -> None:
+    state = fold(new(), Measurement(BOOK.base().id, "base", ap=0.19))
+    assert propose(state) == ()
+    assert standing(state).stop_reason == NOT_LEARNED
+    assert not standing(state).learned
+
+
+def test_a_measurement_nobody_asked_for_is_refused() -> None:
+    with pytest.raises(EffscopeError, match="unknown measurement 'nonsense': the search waits for base-"):
+        fold(new(), Measurement("nonsense", "base", ap=0.5))
+    done = ended(new(), of(0.5, 0.4))
+    for old in done.done.values():
+        with pytest.raises(EffscopeError, match="waits for nothing more"):
+            fold(done, old)
+
+
+def test_a_rule_may_ask_for_more_runs_and_may_be_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    def patient(base: object, candidate: list[float], margin: float) -> Verdict | MoreRuns:
+        return MoreRuns(3) if len(candidate) < 3 else Verdict(INCONCLUSIVE, -0.01, (-0.03, 0.01), "5 runs would do")
+
+    monkeypatch.setitem(RULES, "patient", Rule(2, 1, patient))  # type: ignore[arg-type]
+    state = ended(new("patient"), of(0.5, 0.49, 0.49))
+    now = standing(state)
+    (trial,) = now.trials
+    assert (trial.verdict, trial.ci, trial.notes) == (INCONCLUSIVE, (-0.03, 0.01), ("5 runs would do",))
+    assert len(trial.ap_runs) == 3 and len(now.base_runs) == 2
+    assert now.accepted == () and now.stop_reason.startswith("stage 8 inconclusive")
+    seeds = [BOOK.run([Change(8, "cib")], n).seed for n in range(3)]
+    assert seeds == [0, 1, 2]
+
+
+def test_a_rule_that_asks_for_what_it_has_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "stuck", Rule(1, 1, lambda base, candidate, margin: MoreRuns(1)))
+    with pytest.raises(EffscopeError, match="rule 'stuck' asks for 1 runs and has 1"):
+        ended(new("stuck"), of(0.5, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -88,32 +130,35 @@ def test_greedy_stops_at_the_first_rejection() -> None:
     ],
 )
 def test_rules_by_hand(rule: str, candidate: list[float], base: list[float], margin: float, verdict: str) -> None:
-    judged = RULES[rule](candidate, base, margin)
-    assert judged.verdict == verdict
+    judged = RULES[rule].decide(base, candidate, margin)
+    assert isinstance(judged, Verdict)
+    assert judged.word == verdict
     assert judged.delta == pytest.approx(np.mean(candidate) - np.mean(base))
 
 
 def simulated(rule: str, margin: float, deviation: float, seed: int, harm: float = 0.0) -> int:
-    """How many of eight swaps a search accepts when each costs `harm` and every run has Gaussian noise."""
-    random = np.random.default_rng(seed)
-    base = {**BASE, "ap_runs": [0.5 + deviation * random.standard_normal()], "order": list(range(8))}
-    state = step(State("cib", rule, margin), base)
-    while (question := next_trial(state)) is not None:
-        ap = 0.5 - harm * (len(question.accepted) + 1) + deviation * random.standard_normal()
-        state = step(state, trial(question.stage, ap))
-    assert all(t.verdict == ACCEPTED for t in state.trials[:-1])
-    return len(state.accepted)
+    """How many of eight changes a search accepts when each costs `harm` and every run has Gaussian noise."""
+    random, base = np.random.default_rng(seed), 0.5
+    first, accepted = base + deviation * random.standard_normal(), 0
+    for n in range(1, 9):
+        ap = base - harm * n + deviation * random.standard_normal()
+        judged = RULES[rule].decide([first], [ap], margin)
+        assert isinstance(judged, Verdict)
+        if judged.word != ACCEPTED:
+            break
+        accepted = n
+    return accepted
 
 
 @pytest.mark.parametrize("deviation", [0.001, 0.01])
-def test_paper_rule_takes_few_harmless_swaps_whatever_the_noise(deviation: float) -> None:
-    """REFERENCE section 4: a run of k successes has probability 1/(k+1), so 1.83 of 8 on average."""
+def test_paper_rule_accepts_few_harmless_changes_whatever_the_noise(deviation: float) -> None:
+    """A row of k accepted changes has probability 1/(k+1), so 1.83 of 8 on average (docs/background.md)."""
     accepted = [simulated("paper", 0.0, deviation, seed) for seed in range(4000)]
     assert np.mean(accepted) == pytest.approx(1.829, abs=0.12)
     for k in (1, 2, 4):
         assert np.mean(np.array(accepted) >= k) == pytest.approx(1 / (k + 1), abs=0.03)
 
 
-def test_margin_rule_takes_harmless_swaps_and_stops_at_harm() -> None:
+def test_margin_rule_accepts_harmless_changes_and_stops_at_harm() -> None:
     assert np.mean([simulated("margin", 0.01, 0.001, seed) for seed in range(200)]) > 7.9
     assert {simulated("margin", 0.01, 0.0, 0, harm=0.004)} == {2}

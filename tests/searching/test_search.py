@@ -1,4 +1,4 @@
-"""Whole searches on a detector of three stages: files, resuming, refusing."""
+"""Whole searches on a detector of three stages that has learned: files, verdicts, resuming, refusing."""
 
 from __future__ import annotations
 
@@ -7,74 +7,67 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
 import torch
-from effscope.searching.stats import ACCEPTED
-from support.small_detector import CLASSES, coloured_squares
+from support.small_detector import CLASSES
+from support.tiny_search import LAYOUT, SETTINGS, search_tiny, tiny_place, train_tiny
 
 from effscope import api
 from effscope.checkpoint.read import read_checkpoint
-from effscope.config import DistilConfig
-from effscope.data.write import write_yolo
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.models.open import open_model
-from effscope.results import SearchResult
-from effscope.searching import evaluate as evaluate_module
+from effscope.progress import silent, unsaid
+from effscope.results import ACCEPTED, REJECTED, Change, SearchResult
+from effscope.searching import context as context_module
+from effscope.searching import run as run_module
+from effscope.searching.context import Context
+from effscope.searching.execute import execute
+from effscope.searching.jobs import job_book
 from effscope.searching.journal import Journal
+from effscope.workspace import Identity, open_workspace
 
-TINY = """
-nc: 2
-scales:
-  n: [1.0, 0.25, 128]
-backbone:
-  - [-1, 1, Conv, [64, 3, 2]]
-  - [-1, 1, Conv, [64, 3, 2]]
-  - [-1, 1, C2f, [64, True]]
-  - [-1, 1, Conv, [128, 3, 2]]
-  - [-1, 1, C2f, [128, True]]
-  - [-1, 1, Conv, [128, 3, 2]]
-  - [-1, 1, C2f, [128, True]]
-  - [-1, 1, Conv, [128, 3, 2]]
-head:
-  - [[4, 6, 7], 1, Detect, [nc]]
-"""
-SMALL = {
-    "imgsz": 64, "base_epochs": 2, "epochs": 1, "batch": 4, "device": "cpu", "learned_ap": 0.0,
-    "distil": DistilConfig(images=8, steps=4, batch=4),
-}  # fmt: skip
 Tell = Callable[[float, str], None]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("search")
-    (folder / "tiny.yaml").write_text(TINY)
-    write_yolo([coloured_squares(8), coloured_squares(6, "val", seed=3)], folder / "data")
-    return folder
-
-
-def run(place: Path, out: str, progress: Tell = lambda _, text: None, **settings: Any) -> SearchResult:
-    """A search of the tiny layout, in `place / out`."""
-    data, options = str(place / "data" / "data.yaml"), {**SMALL, **settings}
-    return api.search(str(place / "tiny.yaml"), out=place / out, data=data, progress=progress, **options)
-
-
+FRESH = {"learned_ap": 0.0, "base_epochs": 2, "epochs": 1, "head": "light"}
+"""A base that is trained from scratch for too short a time to learn: for tests of resuming and refusing."""
 TOLD: list[float] = []
 
 
 @pytest.fixture(scope="module")
-def whole(place: Path) -> SearchResult:
-    return run(place, "whole", lambda fraction, _: TOLD.append(fraction))
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_place(tmp_path_factory.mktemp("search"))
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Path:
+    return train_tiny(place)
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path, trained: Path) -> SearchResult:
+    """A search from trained weights of the same classes."""
+    return search_tiny(
+        place, "whole", weights=str(trained), head="keep", progress=lambda fraction, _: TOLD.append(fraction)
+    )
+
+
+@pytest.fixture(scope="module")
+def fresh(place: Path) -> SearchResult:
+    """A search whose base is trained from scratch."""
+    return search_tiny(place, "fresh", **FRESH)
 
 
 def comparable(result: SearchResult) -> dict[str, Any]:
     """The result without what is measured in seconds and where it lies."""
     data = result.to_dict()
-    for key in ("seconds", "files", "origin"):
+    for key in ("seconds", "files", "origin", "base_latency_ms"):
         del data[key]
-    return {**data, "saved": {k: v for k, v in data["saved"].items() if k != "latency"}}
+    del data["ranks"]["origin"], data["saved"]["latency"]
+    for trial in data["trials"]:
+        del trial["latency_ms"]
+    return data
 
 
 def state_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -83,17 +76,23 @@ def state_of(folder: Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(value, b[key]) for key, value in a.items())
+
+
+def test_the_base_has_learned_and_the_candidates_differ_from_it(whole: SearchResult) -> None:
+    """Without this the other tests would compare nothing with nothing."""
+    assert whole.base_ap_start > 0.3
+    assert all(0.05 < trial.ap_mean < 1 and trial.delta != 0 for trial in whole.trials)
+    for trial in whole.trials:
+        assert trial.delta == pytest.approx(trial.ap_mean - whole.base_ap)
+        assert trial.verdict == (ACCEPTED if trial.delta >= -whole.margin - 1e-9 else REJECTED)
+
+
 def test_search_writes_what_it_promises(whole: SearchResult, place: Path) -> None:
     folder = place / "whole"
-    for name in (
-        "search.json",
-        "trials.csv",
-        "summary.md",
-        "ap_vs_cost.png",
-        "rank.png",
-        "rank.json",
-        "model.safetensors",
-    ):
+    names = "search.json trials.csv summary.md ap_vs_cost.png rank.png rank.json model.safetensors journal.jsonl"
+    for name in names.split():
         assert (folder / name).stat().st_size > 0
     assert all(Path(file).exists() for file in whole.files.values())
     assert SearchResult.load(folder / "search.json") == whole
@@ -101,62 +100,98 @@ def test_search_writes_what_it_promises(whole: SearchResult, place: Path) -> Non
     assert [t.stage for t in whole.trials] == list(whole.order[: len(whole.trials)])
     assert whole.saved.keys() == {"params", "flops", "latency"}
     assert len((folder / "trials.csv").read_text().splitlines()) == 1 + len(whole.trials)
-    assert not list(folder.rglob("*.tmp")) + list(folder.rglob("*.unfinished")) + list(folder.rglob("*.training"))
+    left = [path for path in folder.rglob("*") if path.suffix in (".tmp", ".unfinished", ".training", ".partial")]
+    assert not left
+    assert not (folder / ".owner.json").exists()
+
+
+def test_the_result_says_what_it_judged_by(whole: SearchResult, place: Path) -> None:
+    assert (whole.rule, whole.margin, whole.imgsz) == ("margin", SETTINGS["margin"], 64)
+    assert [row.stage for row in whole.ranks.stages] == list(whole.order)
+    assert whole.ranks.spectra
+    assert whole.origin.config is not None
+    assert whole.origin.config.base_epochs == 20
+    assert set(whole.origin.data) == {"train", "val"}
+    assert len(set(whole.origin.data.values())) == 2
+    assert whole.base_latency_ms is not None
+    assert all(trial.latency_ms for trial in whole.trials)
+    last = [trial for trial in whole.trials if trial.verdict == ACCEPTED][-1]
+    assert last.latency_ms is not None
+    assert whole.saved["latency"] == pytest.approx(1 - last.latency_ms / whole.base_latency_ms)
 
 
 def test_the_model_it_hands_over_is_the_accepted_one(whole: SearchResult, place: Path) -> None:
     opened = open_model(str(place / "whole"))
     assert opened.classes == CLASSES
-    assert opened.imgsz == SMALL["imgsz"]
+    assert opened.imgsz == 64
+    accepted = sorted(change.stage for change in whole.accepted)
+    assert accepted
     blocks = [layer.block for layer in opened.layout.layers if layer.block.startswith("C2f")]
-    assert [k for k, block in enumerate(blocks, 1) if block == "C2fCIB"] == sorted(whole.accepted)
+    assert [k for k, block in enumerate(blocks, 1) if block == "C2fCIB"] == accepted
     counted = api.cost(str(place / "whole"), 64)
     assert whole.saved["params"] == pytest.approx(1 - counted.params_one_head / whole.base_params)
     assert whole.saved["flops"] == pytest.approx(1 - counted.flops / whole.base_flops)
-    network = opened.network()
-    assert all(torch.equal(value, state_of(place / "whole")[key]) for key, value in network.state_dict().items())
-    scored = api.eval(str(place / "whole"), str(place / "data" / "data.yaml"), device="cpu", batch=4)
-    last = [t for t in whole.trials if t.verdict == ACCEPTED][-1:]
-    assert scored.ap == pytest.approx(last[0].ap_mean if last else whole.base_ap, abs=1e-9)
+    scored = api.eval(str(place / "whole"), str(place / "data" / "data.yaml"), device="cpu", batch=8)
+    last = [t for t in whole.trials if t.verdict == ACCEPTED][-1]
+    assert scored.ap == pytest.approx(last.ap_mean, abs=1e-9)
 
 
-def test_a_finished_search_trains_nothing_again(
-    whole: SearchResult, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_finished_search_decodes_and_trains_nothing_again(
+    whole: SearchResult, place: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*arguments: Any, **options: Any) -> None:
-        pytest.fail("trained again")
+        pytest.fail("worked again")
 
-    for name in ("train", "distil", "evaluate"):
-        monkeypatch.setattr(evaluate_module, name, never)
+    monkeypatch.setattr(run_module, "execute", never)
+    monkeypatch.setattr(run_module, "training_images_per_s", never)
+    monkeypatch.setattr(context_module, "decode", never)
     weights, began = state_of(place / "whole"), time.monotonic()
-    again = run(place, "whole")
+    again = search_tiny(place, "whole", weights=str(trained), head="keep")
     assert time.monotonic() - began < 10
     assert comparable(again) == comparable(whole)
-    assert again.seconds == whole.seconds
-    assert all(torch.equal(value, weights[key]) for key, value in state_of(place / "whole").items())
+    assert (again.seconds, again.base_latency_ms) == (whole.seconds, whole.base_latency_ms)
+    assert equal(weights, state_of(place / "whole"))
 
 
-@pytest.mark.parametrize("at", ["base: training: epoch 2/2", "fitting: ", "short training: epoch"])
-def test_an_interrupted_search_goes_on_to_the_same_end(whole: SearchResult, place: Path, at: str) -> None:
-    seen: list[str] = []
+@pytest.mark.parametrize(
+    ("out", "title", "moment"),
+    [("in base", "base: training", "epoch 2/2"), ("in fit", ": fitting", "error"), ("in run", ": short", "epoch 1/1")],
+)
+def test_a_search_stopped_while_it_works_goes_on_to_the_same_end(
+    fresh: SearchResult, place: Path, out: str, title: str, moment: str
+) -> None:
+    """Ctrl-C in the middle of a training, of a fit, and of a candidate's short training."""
 
     def stop(_: float, text: str) -> None:
-        seen.append(text)
-        if at in text and (text.startswith("base") or f"stage {whole.order[1]}" in text) and "base: short" not in text:
+        if title in text and moment in text and (title.startswith("base") or f"{fresh.order[1]} cib" in text):
             raise KeyboardInterrupt
 
-    out = f"stopped {at[:6]}".replace(":", "")
     with pytest.raises(KeyboardInterrupt):
-        run(place, out, stop)
+        search_tiny(place, out, progress=stop, **FRESH)
     finished = len(Journal(place / out / "journal.jsonl").read())
-    assert finished == (1 if at.startswith("base") else 3)
     texts: list[str] = []
-    resumed = run(place, out, lambda _, text: texts.append(text))
-    if finished > 1:
-        assert not any("epoch" in text and text.startswith("base: training") for text in texts)
-    assert comparable(resumed) == comparable(whole)
-    expected = state_of(place / "whole")
-    assert all(torch.equal(value, expected[key]) for key, value in state_of(place / out).items())
+    resumed = search_tiny(place, out, progress=lambda _, text: texts.append(text), **FRESH)
+    assert any("base: training" in text for text in texts) == (finished == 0)
+    assert comparable(resumed) == comparable(fresh)
+    assert equal(state_of(place / out), state_of(place / "fresh"))
+
+
+def test_a_stage_is_fitted_alike_whatever_was_fitted_before(place: Path, fresh: SearchResult, tmp_path: Path) -> None:
+    """Fitted in the other order, and with cib-lk fits between, every stage is bit for bit what it was."""
+    assert fresh.origin.config is not None
+    context = Context(fresh.origin.config, 1, "cpu")
+    book, work = job_book(context.config, context.inputs), place / "fresh" / "work"
+    with open_workspace(tmp_path, Identity("search", {})) as workspace:
+        for file in work.glob(f"{book.base().id}*"):
+            copyfile(file, workspace.artefact(file.name, ""))
+        for stage in reversed(fresh.order[: len(fresh.trials)]):
+            for move in ("cib-lk", "cib"):
+                execute(book.fit(Change(stage, move)), context, workspace, silent, unsaid)
+        for trial in fresh.trials:
+            name = book.fit(Change(trial.stage, "cib")).id + ".safetensors"
+            first, second = (read_checkpoint(folder / name).state for folder in (work, tmp_path / "work"))
+            assert equal(dict(first), dict(second))
+    assert len(fresh.trials) >= 2
 
 
 def test_progress_never_goes_back(whole: SearchResult) -> None:
@@ -168,27 +203,49 @@ def test_progress_never_goes_back(whole: SearchResult) -> None:
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"seed": 1}, "seed"), ({"margin": 0.02, "rule": "paper"}, "margin"), ({"limit_val": 2}, "limit_val")],
+    [
+        ({"seed": 1}, "`seed` differs"),
+        ({"margin": 0.02, "rule": "paper"}, "`margin` and `rule` differ"),
+        ({"limit_val": 2}, "`limit_val` and `val` differ"),
+        ({"recipe": "quick"}, "`recipe.lr`"),
+    ],
 )
-def test_a_folder_refuses_another_search(whole: SearchResult, place: Path, change: dict[str, Any], named: str) -> None:
+def test_a_folder_refuses_another_search(
+    whole: SearchResult, place: Path, trained: Path, change: dict[str, Any], named: str
+) -> None:
     before = (place / "whole" / "search.json").read_bytes()
-    with pytest.raises(EffscopeError, match=named) as caught:
-        run(place, "whole", **change)
+    with pytest.raises(EffscopeError) as caught:
+        search_tiny(place, "whole", **{"weights": str(trained), "head": "keep", **change})
+    assert named in str(caught.value)
     assert caught.value.exit_code == 2
     assert (place / "whole" / "search.json").read_bytes() == before
 
 
-def test_a_base_that_has_not_learned_judges_nothing(place: Path) -> None:
-    with pytest.raises(NegativeAnswer, match="has not learned") as caught:
-        run(place, "unlearned", learned_ap=0.2, base_epochs=1)
-    assert caught.value.exit_code == 1
-    assert [e["event"] for e in Journal(place / "unlearned" / "journal.jsonl").read()] == ["start"]
+def test_a_folder_in_use_is_refused_in_one_line(place: Path) -> None:
+    with (
+        open_workspace(place / "busy", Identity("search", {})),
+        pytest.raises(EffscopeError, match="is in use by process") as caught,
+    ):
+        search_tiny(place, "busy", **FRESH)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_base_that_has_not_learned_judges_nothing_and_is_not_trained_again(place: Path) -> None:
+    texts: list[str] = []
+    for _ in range(2):
+        texts.clear()
+        with pytest.raises(NegativeAnswer, match="has not learned") as caught:
+            search_tiny(place, "unlearned", **{**FRESH, "learned_ap": 0.2}, progress=lambda _, text: texts.append(text))
+        assert caught.value.exit_code == 1
+    assert not any(texts)
+    assert [m.kind for m in Journal(place / "unlearned" / "journal.jsonl").read()] == ["base"]
 
 
 @pytest.mark.parametrize(
     "settings",
     [{"rule": "luck"}, {"move": "prune"}, {"head": "no"}, {"margin": -0.1}, {"epochs": 0}, {"limit_train": 0},
-     {"speed": 1}, {"threshold": 1.5}, {"data": "nowhere"}, {"device": "tpu"}, {"weights": "nowhere.pt"}],
+     {"speed": 1}, {"threshold": 1.5}, {"data": "nowhere"}, {"device": "tpu"}, {"weights": "nowhere.pt"},
+     {"imgsz": 65}, {"seed": 0.5}, {"epochs": True}],
     ids=str,
 )  # fmt: skip
 def test_bad_settings_are_refused_before_anything_is_written(
@@ -196,8 +253,14 @@ def test_bad_settings_are_refused_before_anything_is_written(
 ) -> None:
     data = str(place / "data" / "data.yaml")
     with pytest.raises(EffscopeError):
-        api.search(str(place / "tiny.yaml"), out=tmp_path / "bad", **{"data": data, **SMALL, **settings})
+        api.search(str(place / "tiny.yaml"), out=tmp_path / "bad", **{"data": data, **SETTINGS, **settings})
     assert not (tmp_path / "bad").exists()
+
+
+def test_a_base_without_a_stage_to_change_is_refused(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "compact.yaml").write_text(LAYOUT.replace("C2f, [64", "C2fCIB, [64").replace("C2f,", "C2fCIB,"))
+    with pytest.raises(EffscopeError, match="has no stage left to swap"):
+        api.search(str(tmp_path / "compact.yaml"), out=tmp_path / "o", data=str(place / "data" / "data.yaml"))
 
 
 def test_search_json_is_strict_json(whole: SearchResult, place: Path) -> None:
@@ -205,32 +268,43 @@ def test_search_json_is_strict_json(whole: SearchResult, place: Path) -> None:
         raise AssertionError(name)
 
     data = json.loads((place / "whole" / "search.json").read_text(), parse_constant=refuse)
-    keys = {"stage", "move", "params", "flops", "ap_start", "ap_mean", "ap_runs", "delta", "ci", "verdict"}
+    keys = {"stage", "move", "params", "flops", "ap_start", "ap_mean", "ap_runs", "delta", "ci", "verdict", "changes"}
     assert all(keys <= set(row) for row in data["trials"])
-    assert {"base", "base_ap", "order", "trials", "accepted", "stop_reason", "saved", "files"} <= set(data)
+    assert {"base", "base_ap", "order", "rule", "margin", "trials", "accepted", "stop_reason", "saved"} <= set(data)
+    assert data["accepted"] == [{"stage": c.stage, "move": c.move} for c in whole.accepted]
 
 
-@pytest.fixture(scope="module")
-def trained(place: Path) -> Path:
-    data = str(place / "data" / "data.yaml")
-    api.train(str(place / "tiny.yaml"), out=place / "trained", data=data, epochs=1, imgsz=64, batch=4, device="cpu")
-    return place / "trained"
-
-
-def test_given_weights_of_the_same_classes_are_not_trained_again(place: Path, trained: Path) -> None:
-    texts: list[str] = []
-    result = run(place, "given", lambda _, text: texts.append(text), weights=str(trained), head="keep", rule="paper")
-    assert not any(text.startswith("base: training") for text in texts)
-    given, base = state_of(trained), dict(read_checkpoint(place / "given" / "work" / "base.safetensors").state)
-    assert all(torch.equal(value, given[key]) for key, value in base.items())
-    assert any("tensors transferred" in note for note in result.notes)
-    assert any("no model.yaml" in note for note in result.notes) == bool(result.accepted)
+def test_given_weights_of_the_same_classes_are_not_trained_again(
+    whole: SearchResult, place: Path, trained: Path
+) -> None:
+    (base,) = (place / "whole" / "work").glob("base-*.safetensors")
+    assert equal(dict(read_checkpoint(base).state), state_of(trained))
+    scored = api.eval(str(trained), str(place / "data" / "data.yaml"), device="cpu", batch=8)
+    assert whole.base_ap_start == pytest.approx(scored.ap, abs=1e-9)
+    assert any("tensors transferred" in note for note in whole.notes)
+    assert any("no model.yaml" in note for note in whole.notes)
 
 
 def test_the_light_head_is_fitted_and_the_rest_is_exactly_the_given_model(place: Path, trained: Path) -> None:
-    """DESIGN section 7: every untouched tensor is inherited exactly; the box towers are not touched."""
-    result = run(place, "fitted", weights=str(trained))
+    result = search_tiny(place, "fitted", weights=str(trained), learned_ap=0.0, rule="paper")
     assert any("light class head, fitted" in note for note in result.notes)
-    given, base = state_of(trained), dict(read_checkpoint(place / "fitted" / "work" / "base.safetensors").state)
+    (file,) = (place / "fitted" / "work").glob("base-*.safetensors")
+    given, base = state_of(trained), dict(read_checkpoint(file).state)
     changed = {key for key, value in base.items() if key in given and not torch.equal(value, given[key])}
     assert not {key for key in changed if not key.startswith("model.8.cv3.")}
+    assert (place / "fitted" / "model.yaml").exists() or not result.accepted
+
+
+def test_weights_of_other_classes_start_the_class_tower_fresh(place: Path, trained: Path) -> None:
+    other = place / "other"
+    other.mkdir(exist_ok=True)
+    text = (place / "data" / "data.yaml").read_text()
+    (other / "data.yaml").write_text(
+        f"path: {(place / 'data').resolve()}\n" + text.replace("red", "crimson").replace("blue", "navy")
+    )
+    result = search_tiny(
+        place, "other classes", weights=str(trained), data=str(other / "data.yaml"), learned_ap=0.0, base_epochs=2
+    )
+    assert any(
+        "2 other classes: the class tower starts fresh and the base is trained for 1 epoch" in n for n in result.notes
+    )

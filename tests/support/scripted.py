@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from effscope.progress import Progress, Say
-from effscope.results import Origin, RankDefinition, RankResult
+from effscope.results import Origin, RankDefinition, RankResult, StageRank
 from effscope.searching.context import Context
 from effscope.searching.execute import RANKS, WEIGHTS
 from effscope.searching.jobs import Job, Measurement
@@ -41,7 +41,9 @@ class Script:
         weights = workspace.artefact(job.id, WEIGHTS)
         weights.write_bytes(job.id.encode())
         if job.kind == "rank":
-            RankResult("scripted", "", DEFINITION, (), self.order, Origin("")).save(workspace.artefact(job.id, RANKS))
+            rows = tuple(StageRank(s, f"model.{s}", (8, 8), 8, rank=n, ratio=n / 8) for n, s in enumerate(self.order))
+            ranks = RankResult("scripted", "", DEFINITION, rows, self.order, Origin(""))
+            ranks.save(workspace.artefact(job.id, RANKS))
         workspace.keep(job.id, found.to_dict(), (weights,))
         self.done.append(job.id)
         self.after(job)

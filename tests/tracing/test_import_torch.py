@@ -169,7 +169,7 @@ def test_the_api_takes_modules() -> None:
     assert [row.name for row in counted.stages][:4] == ["stage 1", "stage 2", "stage 3", "stage 4"]
     ranked = api.rank(module, imgsz=64)
     assert sorted(row.layer for row in ranked.stages) == [f"layer{k}.1.conv2" for k in range(1, 5)]
-    assert ranked.definition["weights"] == "checkpoint"
+    assert ranked.definition.weights == "checkpoint"
     ones = api.rank(module, at="all")
     assert len(ones.stages) == sum(isinstance(m, nn.Conv2d) for m in module.modules())
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from effscope.errors import EffscopeError
-from effscope.results import Change, Trial
+from effscope.results import ACCEPTED, Change, Trial
 from effscope.searching.changes import Changes, Costs, canonical
 from effscope.searching.jobs import Job, JobBook, Measurement
-from effscope.searching.rules import ACCEPTED, RULES, MoreRuns, Rule, Verdict
+from effscope.searching.rules import RULES, MoreRuns, Rule, Verdict
 
 
 @dataclass(frozen=True)

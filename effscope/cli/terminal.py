@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from effscope.cli.flags import as_flags
 from effscope.progress import Progress, Say, duration, leads, silent, unsaid
 
 REDRAW_SECONDS = 0.2
@@ -51,7 +52,7 @@ class _Line:
     def say(self, text: str) -> None:
         """A line of its own that stays."""
         self.clear()
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(as_flags(text) + "\n")
         sys.stderr.flush()
 
     def clear(self) -> None:

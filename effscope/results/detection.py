@@ -1,0 +1,117 @@
+"""AP of detectors: an evaluation, and a training with the AP it ends with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from effscope.config import EvalConfig, TrainConfig
+from effscope.results.base import Origin, Result
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """Errors of one kind, as TIDE sorts them (arXiv 2008.08115).
+
+    Attributes:
+        kind: classification, localisation, both, duplicate, background or missed.
+        count: detections with this error; for "missed", true boxes that no detection matches, right or wrong.
+        ap50, ap: AP at IoU .5, and over .50-.95, if there were no such errors.
+        d_ap50, d_ap: how much larger these are than the AP with all errors.
+    """
+
+    kind: str
+    count: int
+    ap50: float
+    ap: float
+    d_ap50: float
+    d_ap: float
+
+
+@dataclass(frozen=True)
+class Scores(Result):
+    """What an evaluation and a training share: COCO AP of a detector on a data set, fractions 0-1.
+
+    Attributes:
+        ap, ap50, ap75: over IoU .50-.95, at .50, at .75.
+        ap_s, ap_m, ap_l: for small, medium and large true boxes; None if there are none.
+        per_class: class name -> AP.
+        images, boxes: how many were scored.
+        errors: by kind, if the caller asked for them.
+        ap_se: standard error of AP over images (delete-group jackknife).
+    """
+
+    model: str
+    ap: float
+    ap50: float
+    ap75: float
+    ap_s: float | None
+    ap_m: float | None
+    ap_l: float | None
+    per_class: dict[str, float | None]
+    images: int
+    boxes: int
+    errors: tuple[ErrorKind, ...] = field(default=(), kw_only=True)
+    ap_se: float | None = field(default=None, kw_only=True)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One row per class."""
+        return [{"class": name, "ap": ap} for name, ap in self.per_class.items()]
+
+
+@dataclass(frozen=True)
+class EvalResult(Scores):
+    """COCO AP of a detector on a data set; `files` are those that the evaluation wrote."""
+
+    origin: Origin[EvalConfig]
+    files: dict[str, str] = field(default_factory=dict, kw_only=True)
+
+    KIND: ClassVar[str] = "eval"
+
+
+@dataclass(frozen=True)
+class LayerTransfer:
+    """How much of one layer came from given weights.
+
+    Attributes:
+        layer: its prefix in the state dict, e.g. "model.22".
+        block: its block, e.g. "Detect".
+        state: exact (all tensors were copied), partial (some were), fresh (none were).
+        exact_tensors, exact_params: copied unchanged.
+        reshaped: tensors of another shape, which start fresh.
+        tensors, params: all of the layer, without the batch counters of batch norms.
+    """
+
+    layer: str
+    block: str
+    state: str
+    exact_tensors: int
+    reshaped: int
+    tensors: int
+    exact_params: int
+    params: int
+
+
+@dataclass(frozen=True)
+class TrainResult(Scores):
+    """A training and the AP it ended with.
+
+    Attributes:
+        history: a row per epoch, with the columns that `training.train.Trained` describes.
+        transfer: one line on what the starting weights gave; empty without weights.
+        transfer_layers: the same, layer by layer.
+        files: what each file holds -> its path.
+    """
+
+    origin: Origin[TrainConfig]
+    images_per_s: float
+    epochs: int
+    peak_memory_mb: float
+    seconds: float
+    history: tuple[dict[str, float], ...]
+    transfer: str
+    files: dict[str, str]
+    transfer_layers: tuple[LayerTransfer, ...] = field(default=(), kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+    KIND: ClassVar[str] = "train"

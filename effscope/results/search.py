@@ -1,0 +1,98 @@
+"""What a search tried, what it accepted, and what that saves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from effscope.config import SearchConfig
+from effscope.results.base import Origin, Result
+from effscope.results.ranking import RankResult
+
+ACCEPTED, REJECTED, INCONCLUSIVE = "accepted", "rejected", "inconclusive"
+"""Verdicts on a trial."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One move at one stage of the base."""
+
+    stage: int
+    move: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate: the base with some changes, compared with the base. AP in fractions 0-1.
+
+    Attributes:
+        stage, move: the change that this trial tests.
+        params, flops: of the candidate, one-head view.
+        ap_start: AP before any labelled training.
+        ap_mean: mean of `ap_runs`, AP after the short training.
+        base_ap: AP of the base after the same training.
+        delta: ap_mean - base_ap.
+        ci: interval of `delta`; None if the rule has none.
+        verdict: "accepted", "rejected", ...
+        changes: all changes of the candidate, the tested one included.
+        latency_ms: of one image; None if it was not measured.
+        notes: what a reader must know, one line each.
+    """
+
+    stage: int
+    move: str
+    params: int
+    flops: int
+    ap_start: float
+    ap_mean: float
+    ap_runs: tuple[float, ...]
+    base_ap: float
+    delta: float
+    ci: tuple[float, float] | None
+    verdict: str
+    changes: tuple[Change, ...]
+    latency_ms: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchResult(Result):
+    """Which changes of a base keep its AP.
+
+    Attributes:
+        base_ap: AP of the base after the short training, like `ap_mean` of a trial.
+        base_ap_start: before it, like `ap_start` of a trial.
+        base_params, base_flops: one-head view.
+        order: stages in the order in which the search takes them.
+        rule, margin: how a trial was judged; the margin is a fraction of AP.
+        imgsz: side of the images in px.
+        accepted: the changes of the model that the search hands over.
+        saved: "params", "flops", "latency" -> fraction of the base.
+        files: what each file holds -> its path.
+        seconds: wall time of all sessions together.
+        ranks: of the base's stages.
+        base_latency_ms: of one image; None if it was not measured.
+    """
+
+    base: str
+    base_ap: float
+    base_ap_start: float
+    base_params: int
+    base_flops: int
+    order: tuple[int, ...]
+    rule: str
+    margin: float
+    imgsz: int
+    trials: tuple[Trial, ...]
+    accepted: tuple[Change, ...]
+    stop_reason: str
+    saved: dict[str, float]
+    files: dict[str, str]
+    seconds: float
+    notes: tuple[str, ...]
+    ranks: RankResult
+    origin: Origin[SearchConfig]
+    base_latency_ms: float | None = None
+
+    KIND: ClassVar[str] = "search"
+    TABLE: ClassVar[str] = "trials"
