@@ -169,7 +169,7 @@ def test_stages_are_the_csp_layers() -> None:
 def test_mixed_kernels_need_a_depthwise() -> None:
     model = layout("yolox-nano")
     broken = model.layer("1")
-    with pytest.raises(EffscopeError, match="mixed in a depthwise only"):
+    with pytest.raises(EffscopeError, match="only be mixed in a depthwise"):
         expand(model.swap([replace(broken, args=(128, (3, 5), 2, "vanilla"))]))
     with pytest.raises(EffscopeError, match="'form' must be one of dense, separable, lean, vanilla"):
         expand(model.swap([replace(broken, args=(128, (3,), 2, "sparse"))]))

@@ -28,7 +28,7 @@ MADE = Layout("made", CHAIN, Scale(), 3, 3)
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ((Layer("a", "Conv", (16,), ("z",)),), "layer 'a' reads 'z', which is no earlier layer"),
+        ((Layer("a", "Conv", (16,), ("z",)),), "layer 'a' reads 'z', which is not an earlier layer"),
         ((Layer("a", "Conv", (16,), ("a",)),), "reads 'a'"),
         ((Layer("a", "Conv", (16,), ("b",)), Layer("b", "Conv", (16,), (IMAGE,))), "reads 'b'"),
         ((Layer("a", "Conv", (16,), (IMAGE,)), Layer("a", "Conv", (16,), ("a",))), "two layers have the id 'a'"),

@@ -277,7 +277,7 @@ def test_laws_by_hand(op: str, args: dict[str, Any], inputs: list[tuple[int, ...
 @pytest.mark.parametrize(
     ("op", "args", "inputs", "message"),
     [
-        ("conv2d", {"c_in": 4}, [(1, 3, 8, 8)], "for 4 channels was given 3"),
+        ("conv2d", {"c_in": 4}, [(1, 3, 8, 8)], "for 4 channels got 3"),
         ("add", {}, [(1, 2, 3, 3), (1, 2, 3, 4)], "unequal shapes"),
         ("concat", {"dim": 1}, [(1, 2, 3, 3), (1, 2, 3, 4)], "shapes that differ"),
     ],
@@ -289,7 +289,7 @@ def test_shapes_that_do_not_fit_name_the_node(
         OPS[op].shape(args, inputs)
     if op == "conv2d":
         graph = Graph((Node(INPUT, "input"), Node("model.0.conv", op, (INPUT,), args, "7")), {})
-        with pytest.raises(EffscopeError, match=r"model\.0\.conv \(layer 7\): .*for 4 channels was given 3"):
+        with pytest.raises(EffscopeError, match=r"model\.0\.conv \(layer 7\): .*for 4 channels got 3"):
             shapes(graph, inputs[0])
 
 

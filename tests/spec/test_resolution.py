@@ -37,7 +37,7 @@ def test_resnet_has_its_four_stages() -> None:
     assert [(s.side[0], s.closing.name) for s in found] == [
         (56, "layer1.1.conv2"), (28, "layer2.1.conv2"), (14, "layer3.1.conv2"), (7, "layer4.1.conv2")
     ]  # fmt: skip
-    assert found[1].parts == ("layer2.0", "layer2.1")
+    assert found[1].layers == ("layer2.0", "layer2.1")
 
 
 def test_transitions_close_the_stages_of_densenet() -> None:
