@@ -94,7 +94,7 @@ def test_head_widths_are_the_published_ones() -> None:
         assert nodes["model.0.cv3.0.0.conv"].args["c_out"] == cls
 
 
-def test_maps_of_unlike_strides_are_not_joined() -> None:
+def test_maps_of_different_strides_cannot_be_concatenated() -> None:
     with pytest.raises(EffscopeError, match="strides 8, 16"):
         graph_of(Case(4, {}, (1, 2)), BLOCKS["Concat"].emit, many=True)
 
@@ -105,6 +105,6 @@ def test_groups_must_divide_the_channels() -> None:
         emitter.conv2d(Value(INPUT, 6), 8, groups=4)
 
 
-def test_an_argument_the_primitive_does_not_take_is_refused() -> None:
+def test_an_unknown_argument_of_a_primitive_is_refused() -> None:
     with pytest.raises(TypeError, match="takes"):
         Emitter("model.0", "0", [], {}, {}).same("silu", "act", Value(INPUT, 6), slope=2)

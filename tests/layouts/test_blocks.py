@@ -1,4 +1,4 @@
-"""Every block of the table: its law against the built module, shapes and FLOPs against torch, published formulas."""
+"""Every block of the table: its law against the built module, shapes and FLOPs against torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cases(strides: st.SearchStrategy[tuple[int, ...]] | None = None, **args: st.
 
 
 def chained(c: int) -> tuple[tuple[Any, ...], ...]:
-    """An inverted residual as a row of primitives."""
+    """An inverted residual as a chain of primitives."""
     return (
         ("conv2d", "layers.0.c", 3 * c, (1, 1), (1, 1), (0, 0), (1, 1), 1, False),
         ("batchnorm", "layers.0.bn", 1e-5, 0.1),
@@ -57,7 +57,7 @@ CSP: dict[str, Any] = {
 
 
 def kept(c: st.SearchStrategy[int], **args: st.SearchStrategy[Any]) -> Any:
-    """Calls of blocks that keep their channels."""
+    """Cases of blocks that keep their channels."""
     made = st.tuples(c, st.fixed_dictionaries(args))
     return made.map(lambda t: Case(t[0], {"c_out": t[0], **t[1]}))
 
@@ -209,14 +209,14 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
         reg_max=st.sampled_from([1, 4, 16]),
     ),
 }
-"""Block -> calls to try. A block that is added to the table must be added here."""
+"""Block -> cases. Add every new block of the table here."""
 
 
 PRODUCTS = {"attention", "mha", "matmul", "linear"}
-"""Primitives whose multiply-adds are no convolution's."""
+"""Primitives with multiply-adds that are not of a convolution."""
 
 
-def test_every_block_is_walked() -> None:
+def test_every_block_has_cases() -> None:
     assert set(CASES) == set(BLOCKS)
 
 
@@ -240,11 +240,11 @@ def test_law_equals_the_built_module(name: str) -> None:
         image = (2, case.c, SIDE, SIDE + 8)
         counts, params = total(node_costs(graph, image))
         assert params == parameters(graph) == sum(p.numel() for p in network.parameters())
-        if name == "RTDETRDecoder":  # counted, not run
+        if name == "RTDETRDecoder":  # it is counted but cannot run
             return
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             out = network(torch.rand(image))
-        if name == "AIFI":  # torch's fast path of attention is one operation nothing counts
+        if name == "AIFI":  # torch runs it as one fused operation, which FlopCounterMode does not count
             return
         assert counter.get_total_flops() == 2 * counts.macs
         if not {node.op for node in graph.nodes} & PRODUCTS:

@@ -47,7 +47,7 @@ SIMPLE = [
 
 @st.composite
 def layouts(draw: st.DrawFn) -> Layout:
-    """A row of blocks of the table and a head over some of them, ids and origins of any kind."""
+    """Some blocks of the table and a head that reads some of them, with any ids and origins."""
     count = draw(st.integers(1, 6))
     names = draw(st.lists(st.text(min_size=1, max_size=4) | st.integers(0, 30).map(str), min_size=count + 1,
                           max_size=count + 1, unique=True).filter(lambda ids: IMAGE not in ids))  # fmt: skip
@@ -77,7 +77,7 @@ def layouts(draw: st.DrawFn) -> Layout:
 
 
 def test_round_trip_of_any_layout() -> None:
-    """Either the text says the layout, ids and all, or one line says why there is no text."""
+    """Either the text gives the same layout, ids included, or the error is one line."""
     written = 0
 
     @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -126,7 +126,7 @@ FAMILIES = [name for name in ("yolov8n", "yolov9e", "yolo12n", "yolo26n", "rtdet
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_any_change_of_a_file_is_read_or_refused_in_one_line(name: str) -> None:
-    """No mistake in a row or key ends in a traceback; what is read can be written again, or that is refused."""
+    """A mistake in a row or key never gives a traceback. A file that is read can be written, or that is an error."""
     text = to_yaml(layout(name))
 
     @settings(max_examples=30, deadline=None, derandomize=True)

@@ -89,7 +89,7 @@ BROKEN: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize(("old", "new"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_file_is_refused_in_one_line_that_names_its_line(old: str, new: str) -> None:
-    """A layout that cannot be what its writer meant is an error, never a guess and never a traceback."""
+    """A wrong layout is an error of one line, never a guess and never a traceback."""
     assert old in YOLOV8
     text = YOLOV8.replace(old, new, 1)
     line = text[: text.index(new)].count("\n") + 1
@@ -120,7 +120,7 @@ def test_what_an_error_says(row: str, message: str) -> None:
         detector(row)
 
 
-def test_the_choices_are_all_blocks_a_row_can_name() -> None:
+def test_the_choices_are_all_blocks_that_a_row_can_name() -> None:
     assert set(SHARED_BLOCKS) <= set(BLOCKS)
     assert set(vocabulary()) == {NAMES.get(name, name) for name in SHARED_BLOCKS} | {"v10Detect"}
 
@@ -133,14 +133,14 @@ def test_the_choices_are_all_blocks_a_row_can_name() -> None:
      "<<: {nc: 3}", "nc: !!binary aGk=", "nc: !!int abc", "nc: !mine 3", "[" * 5000, "\x00", "nc: 2020-01-01",
      "a: &a {b: *a}", "nc: " + "9" * 5000, "x" * 300_000, "backbone: [1]\nhead: [2]\nnc: 3"],
 )  # fmt: skip
-def test_text_that_is_no_layout_is_refused(text: str) -> None:
+def test_text_that_is_not_a_layout_is_refused(text: str) -> None:
     with pytest.raises(EffscopeError) as caught:
         from_yaml(text, "x", "a.yaml")
     assert "a.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_bomb_of_aliases_is_not_followed() -> None:
+def test_aliases_that_expand_to_very_many_values_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     with pytest.raises(EffscopeError, match=r"a\.yaml, line \d+: more than 50000 values after aliases"):

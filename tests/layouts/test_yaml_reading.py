@@ -38,7 +38,7 @@ STEMS = {
 
 
 @pytest.mark.parametrize(("stem", "letter"), STEMS.items())
-def test_the_scale_is_read_off_the_name_as_ultralytics_does(stem: str, letter: str, tmp_path: Path) -> None:
+def test_the_scale_is_read_from_the_name_as_ultralytics_does(stem: str, letter: str, tmp_path: Path) -> None:
     (tmp_path / f"{stem}.yaml").write_text(YOLOV8)
     read = open_yaml(tmp_path / f"{stem}.yaml")
     assert read.layout.scale.name == letter
@@ -47,7 +47,7 @@ def test_the_scale_is_read_off_the_name_as_ultralytics_does(stem: str, letter: s
                                                "as its name says")  # fmt: skip
 
 
-def test_a_name_whose_scale_is_not_there() -> None:
+def test_a_name_with_a_scale_that_the_file_lacks_is_refused() -> None:
     only = YOLOV8.replace("  n: [0.33, 0.25, 1024]\n", "")
     with pytest.raises(EffscopeError, match=r"a\.yaml, line 4: the name says scale 'n', the file has s, m, l, x"):
         from_yaml(only, "yolov8n", "a.yaml")
@@ -56,7 +56,7 @@ def test_a_name_whose_scale_is_not_there() -> None:
     )
 
 
-def test_the_key_scale_picks_where_the_name_does_not() -> None:
+def test_the_key_scale_chooses_if_the_name_has_no_letter() -> None:
     assert from_yaml(YOLOV8 + "scale: l\n", "best") == replace(from_yaml(YOLOV8, "yolov8l"), name="best")
     assert from_yaml(YOLOV8 + "scale: l\n", "yolov8s").scale.name == "s"
 
@@ -80,7 +80,7 @@ def test_forms_of_a_scale(top: str, scale: Scale) -> None:
 
 
 @pytest.mark.parametrize(("call", "primitive"), ACTIVATIONS.items())
-def test_activations_there_and_back(call: str, primitive: str) -> None:
+def test_activations_are_read_and_written(call: str, primitive: str) -> None:
     for prefix in ("nn", "torch.nn"):
         model = detector("[-1, 1, Conv, [16, 3, 2]]", top=f"nc: 2\nactivation: {prefix}.{call}")
         assert model.activation == primitive
@@ -93,7 +93,7 @@ def test_activations_there_and_back(call: str, primitive: str) -> None:
     "call", ["ReLU()", "nn.LeakyReLU()", "nn.LeakyReLU(0.2)", "nn.Softplus()", "__import__('os').system('true')",
              "nn.ReLU().__class__", "3", "[nn.ReLU()]", "nn.ReLU", "nn.ReLU() or nn.SiLU()"],
 )  # fmt: skip
-def test_other_activations_are_refused_unread(call: str) -> None:
+def test_other_activations_are_refused_and_not_evaluated(call: str) -> None:
     with pytest.raises(EffscopeError, match=r"a\.yaml, line 2: 'activation' must be one of nn\.SiLU\(\), .*"):
         detector("[-1, 1, Conv, [16, 3, 2]]", top=f'nc: 2\nactivation: "{call}"')
 
@@ -110,7 +110,7 @@ HEADS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize(("keys", "module", "args"), HEADS.values(), ids=HEADS)
-def test_heads_there_and_back(keys: str, module: str, args: tuple[Any, ...]) -> None:
+def test_heads_are_read_and_written(keys: str, module: str, args: tuple[Any, ...]) -> None:
     text = YOLOV8.replace("Detect, [nc]", f"{module}, [nc]") + keys
     model = from_yaml(text, "yolov8n")
     assert model.layers[-1].args == args
@@ -119,14 +119,14 @@ def test_heads_there_and_back(keys: str, module: str, args: tuple[Any, ...]) -> 
 
 
 @pytest.mark.parametrize("stage", ["C2fCIB, [1024, True]", "C3k2, [1024, False]", "A2C2f, [1024, True, 1]"])
-def test_some_blocks_bring_the_light_class_head(stage: str) -> None:
+def test_some_blocks_give_the_light_class_head(stage: str) -> None:
     model = from_yaml(YOLOV8.replace("C2f, [1024]", stage), "yolov8n")
     assert model.layers[-1].args == ("nc", "light")
     assert from_yaml(to_yaml(model), "yolov8n") == model
 
 
 @pytest.mark.parametrize("letter", "nsmlx")
-def test_rules_tied_to_scales(letter: str) -> None:
+def test_rules_that_depend_on_the_scale(letter: str) -> None:
     text = YOLOV8.replace("C2f, [512]", "C3k2, [512, False, 0.25]").replace("C2f, [512, True]", "A2C2f, [512, True, 4]")
     model = from_yaml(text, f"yolov8{letter}")
     assert model.layers[12].args == (512, letter in "mlx", 0.25)
@@ -135,7 +135,7 @@ def test_rules_tied_to_scales(letter: str) -> None:
 
 
 def test_words_in_arguments() -> None:
-    """What Ultralytics looks up or evaluates: numbers of the file, None, True, numbers in quotes."""
+    """Text that Ultralytics replaces or evaluates: numbers of the file, None, True, numbers in quotes."""
     rows = ('[-1, 1, "Conv", ["64", \'3\', 2, "None", 1, nc, "True"]]', "[-1, 1, nn.MaxPool2d, [2, None, 0]]")
     model = detector(*rows)
     assert model.layers[0].args == (64, 3, 2, None, 1, 2, True)
@@ -151,7 +151,7 @@ def test_repeated_and_listed_sources() -> None:
     assert from_yaml(to_yaml(model)) == model
 
 
-def test_keys_that_change_nothing_are_passed_over() -> None:
+def test_keys_that_change_nothing_are_ignored() -> None:
     extra = "names: {0: person, 1: bicycle}\npath: ../data\nyaml_file: x.yaml\nch: 3\nkpt_shape: [17, 3]\n"
     assert from_yaml(YOLOV8 + extra, "yolov8n") == layout("yolov8n")
 

@@ -29,7 +29,7 @@ def test_a_model_that_ultralytics_does_not_have_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if name not in OURS_ALONE])
-def test_every_built_in_model_there_and_back(name: str) -> None:
+def test_every_built_in_model_is_written_and_read_again(name: str) -> None:
     model = layout(name, 7)
     text = to_yaml(model)
     assert from_yaml(text, name) == model
@@ -43,7 +43,7 @@ MOVED = [("scdown",), ("light-head", "cib"), ("light-head", "cib-lk", "scdown"),
 
 
 def moved(name: str, moves: tuple[str, ...]) -> Layout | None:
-    """The model after moves, None where it has no layer for one of them."""
+    """The model after moves, or None if it has no layer for one of them."""
     model = layout(name, 3)
     with suppress(EffscopeError):
         for step in moves:
@@ -56,8 +56,8 @@ AFTER_MOVES = {f"{name} {' '.join(moves)}": made for name in SMALL for moves in 
 
 
 @pytest.mark.parametrize("model", AFTER_MOVES.values(), ids=AFTER_MOVES)
-def test_there_and_back_after_moves(model: Layout) -> None:
-    """Also where ids are no positions and a layer is new: the key `effscope` keeps them, under any file name."""
+def test_layouts_after_moves_are_written_and_read_again(model: Layout) -> None:
+    """Also with ids that are not positions and with new layers: the key `effscope` keeps them, with any file name."""
     name = model.name
     text = to_yaml(model)
     assert from_yaml(text, name) == model
@@ -66,13 +66,13 @@ def test_there_and_back_after_moves(model: Layout) -> None:
     assert (again.scale, again.layers) == (model.scale, model.layers)
 
 
-def test_every_move_is_walked() -> None:
+def test_every_move_is_tested() -> None:
     assert {step for steps in MOVED for step in steps} == set(MOVES)
 
 
 @pytest.mark.parametrize(("block", "args"), [("C3k2", (512, False)), ("A2C2f", (512, True, 4))])
 @pytest.mark.parametrize("letter", "nlx")
-def test_what_a_scale_forces_cannot_be_written_otherwise(block: str, args: tuple[Any, ...], letter: str) -> None:
+def test_arguments_that_a_scale_forces_cannot_be_changed(block: str, args: tuple[Any, ...], letter: str) -> None:
     base = layout(f"yolov8{letter}")
     forced = replace(base.layers[12], block=block, args=args)
     model = base.swap([forced, replace(base.layers[-1], args=("nc", "light"))])
@@ -88,7 +88,7 @@ def test_what_a_scale_forces_cannot_be_written_otherwise(block: str, args: tuple
 
 
 def real(*widths: int) -> Layout:
-    """A layout as read from weights: its channels are real."""
+    """A layout as it is read from weights: its channels are real."""
     layers = [
         Layer(str(n), "Conv", (c, 3, 2), (str(n - 1) if n else IMAGE,), origin=str(n)) for n, c in enumerate(widths)
     ]
@@ -96,7 +96,7 @@ def real(*widths: int) -> Layout:
     return Layout("best", (*layers, head), Scale(multiple=1), 3, len(layers))
 
 
-def test_real_channels_are_written_where_ultralytics_keeps_them() -> None:
+def test_real_channels_are_written_if_ultralytics_keeps_them() -> None:
     assert from_yaml(to_yaml(real(16, 40)), "best") == real(16, 40)
     assert "width_multiple: 1.0" in to_yaml(real(16, 40))
     with pytest.raises(EffscopeError, match=r"layer '1' has 42 channels: .*multiples of 8"):
@@ -129,12 +129,12 @@ UNWRITABLE: dict[str, tuple[Layout, str]] = {
 
 
 @pytest.mark.parametrize(("model", "message"), UNWRITABLE.values(), ids=UNWRITABLE)
-def test_a_layout_that_cannot_be_spelled_is_refused(model: Layout, message: str) -> None:
+def test_a_layout_that_yaml_cannot_express_is_refused(model: Layout, message: str) -> None:
     with pytest.raises(EffscopeError, match=message) as caught:
         to_yaml(model)
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_cannot_write_lines_of_its_own() -> None:
+def test_a_name_cannot_add_lines_to_the_file() -> None:
     model = replace(layout("yolov8n"), name="a\nnc: 3\u2028nc: 4")
     assert from_yaml(to_yaml(model), model.name) == model

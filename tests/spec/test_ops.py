@@ -1,4 +1,4 @@
-"""Primitives: one table of shapes, one of laws, one of torch modules, and the three agree."""
+"""Primitives: the tables of shapes, laws and torch modules agree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_tables_have_equal_keys() -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_shapes_and_tensors_are_those_of_the_torch_module(op: str) -> None:
+def test_shapes_and_tensors_equal_those_of_the_torch_module(op: str) -> None:
     @settings(max_examples=60 if op == "conv2d" else 20, deadline=None)
     @given(CALLS[op])
     def check(call: Call) -> None:
@@ -57,7 +57,7 @@ def test_shapes_and_tensors_are_those_of_the_torch_module(op: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(conv2d())
-def test_law_of_a_convolution_is_what_torch_counts(call: Call) -> None:
+def test_law_of_a_convolution_equals_what_torch_counts(call: Call) -> None:
     args, (shape,) = call
     module = BUILDERS["conv2d"](args)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

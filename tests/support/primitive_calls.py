@@ -194,4 +194,4 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "detach": one_map(),
     "dist2box": dist2box(),
 }
-"""Primitive -> calls to try. A primitive that is added must be added here."""
+"""Primitive -> calls. Add every new primitive here."""
