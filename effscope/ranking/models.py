@@ -108,9 +108,9 @@ def places_of(model: Model, at: str) -> tuple[tuple[Place, ...], str]:
         side = model.imgsz or USUAL_SIZE
         found = resolutions(graph, image_shape(side))
         if found:
-            parts = {part: [n for n in graph.nodes if n.layer == part] for r in found for part in r.parts}
+            parts = {part: [n for n in graph.nodes if n.layer == part] for r in found for part in r.layers}
             return tuple(
-                Place(r.number, r.closing, spatial([n for part in r.parts for n in parts[part]])) for r in found
+                Place(r.number, r.closing, spatial([n for part in r.layers for n in parts[part]])) for r in found
             ), at
     if at == "block":
         raise EffscopeError(f"{model.name}: 'block' needs a layout of known blocks: rank it at stage, or all")
