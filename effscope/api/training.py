@@ -178,10 +178,10 @@ def search(
         NegativeAnswer: the base has not learned.
         EffscopeError: bad input, in one line.
     """
-    from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415
     from effscope.reporting.search_folder import write_search  # noqa: PLC0415
     from effscope.runs import given_base, load_banks, run_folder  # noqa: PLC0415
     from effscope.searching.run import search as run  # noqa: PLC0415
+    from effscope.thresholds import read_threshold  # noqa: PLC0415
 
     if together() > 1:
         raise EffscopeError("a search runs in one process: start it with effscope, not with accelerate launch")
