@@ -1,4 +1,4 @@
-"""Attention heads: their weights against another way to the same numbers, entropies and likeness by hand."""
+"""Attention heads: their weights computed in another way, entropies and similarities by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANDOM = torch.Generator().manual_seed(0)
 
 
 def weights_by_values(op: str, part: nn.Module, q: Tensor, k: Tensor, more: tuple[Tensor, ...] = ()) -> Tensor:
-    """Attention weights read off the part's own output: values that are unit vectors give them back."""
+    """Attention weights from the output of the module: with unit vectors as values, the output is the weights."""
     n = k.shape[-1] if op == "attention" else k.shape[-2]
     eye = torch.eye(n).expand(*q.shape[:-2], n, n)
     out: Tensor = part(q, k, eye, *more)
@@ -57,7 +57,7 @@ def test_weights_of_multi_head_attention() -> None:
 
 
 def uses_of(weights: Tensor) -> Any:
-    """Rows of a softmax that gave these weights (B, heads, rows, choices)."""
+    """Statistics of a softmax with these weights (B, heads, rows, choices) as output."""
     heads = HeadStatistics("attn", "softmax")
     heads(Float32Softmax(-1), (), weights)
     return heads.rows_of_heads()
@@ -94,7 +94,7 @@ def test_bounds_and_independence_of_the_chunks(batch: int, heads: int, rows: int
 
 
 def test_the_dimension_of_the_heads() -> None:
-    """One head without a dimension of its own; windows before the heads; heads in the batch."""
+    """One head without a dimension for it; windows before the heads; heads in the batch dimension."""
     found = {}
     for shape in ((1, 6, 6), (1, 4, 2, 6, 6), (5, 6, 6)):
         heads = HeadStatistics("attn", "softmax")
@@ -108,7 +108,7 @@ def test_the_dimension_of_the_heads() -> None:
 
 
 def test_masked_positions_are_not_choices() -> None:
-    """Uniform over what may be looked at is 1, however much is masked."""
+    """Uniform over the positions that the mask allows is 1, for any mask."""
     heads = HeadStatistics("attn", "sdpa")
     q = torch.zeros(1, 2, 6, 4)
     heads(ScaledAttention(None, True), (q, q, q), q)
@@ -173,7 +173,7 @@ def test_attention_of_known_architectures(name: str, layers: int, heads: int | N
 
 
 def test_heads_of_a_traced_model_equal_those_of_its_attention() -> None:
-    """What torchvision's own multi-head attention says of its weights, asked for by a hook on it."""
+    """Against the weights that torchvision's own multi-head attention returns, recorded by a hook."""
     from effscope.config import RankConfig
     from effscope.ranking.models import rank_model
 

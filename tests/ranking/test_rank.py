@@ -432,7 +432,7 @@ def test_eps_is_that_of_the_stored_weights(dtype: torch.dtype) -> None:
 
 
 def test_weights_stored_in_too_few_digits_have_no_rank_by_eps() -> None:
-    """max(rows, columns) * eps of float16 is above 1 from 1024 columns on: a rounding error can be the largest value."""
+    """max(rows, columns) * eps of float16 is above 1 from 1024 columns on: rounding can make the largest value."""
     module = nn.Sequential(nn.Conv2d(3, 128, 1), nn.Conv2d(128, 64, 3)).half()
     rows = {row.layer: row for row in api.rank(module, threshold="eps", at="all", imgsz=32).stages}
     assert rows["0"].rank == 3
