@@ -9,6 +9,7 @@ from effscope.config import RankConfig, check
 from effscope.errors import EffscopeError
 from effscope.models.open import open_model
 from effscope.progress import Parts, Progress, Say, silent, unsaid
+from effscope.thresholds import read_threshold
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -33,8 +34,8 @@ def rank(
     Args:
         model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
         at: "stage" (the stage's closing conv), "block" (the last conv of its last block) or "all" convolutions.
-        threshold: a singular value counts above this fraction of the largest; or "energy:0.9" (the fewest that hold
-            that share of the squares), "eps" (above rounding in the stored dtype), "mp" (above the Marchenko-Pastur
+        threshold: singular values above this fraction of the largest count; or "energy:0.9" (the fewest that hold
+            this share of the squares), "eps" (above rounding in the stored dtype), "mp" (above the Marchenko-Pastur
             edge of noise).
         fold_bn: fold the batch norm into the weight first.
         activations: a data set: rank the outputs over its images instead of the weights, and measure the heads of
@@ -49,11 +50,10 @@ def rank(
         EffscopeError: bad input, in one line.
     """
     from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
-    from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415 - imports numpy
 
     check({"at": at, "limit": limit, "imgsz": imgsz}, detector=False)
     if activations is None and not centred:
-        raise EffscopeError("--uncentred is about activations: give --activations DATA")
+        raise EffscopeError("`centred` is about activations: give `activations`, a data set")
     config = RankConfig(at, read_threshold(threshold).spelling, fold_bn, centred)
     opened = open_model(model, imgsz)
     check({"imgsz": imgsz}, detector=opened.architecture is not None)
@@ -81,10 +81,10 @@ def ranks(models: Sequence[str | Module], progress: Progress = silent, **setting
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.ranking.stability import across, named_apart  # noqa: PLC0415 - imports numpy
+    from effscope.ranking.stability import with_distinct_names, with_other_models  # noqa: PLC0415 - imports numpy
 
     if not models:
         raise EffscopeError("no model to rank: give at least one")
     parts = Parts(progress if settings.get("activations") else silent, len(models))
     found = [rank(model, progress=parts.part(1, str(model)), **settings) for model in models]
-    return across(named_apart(found, [str(model) for model in models]))
+    return with_other_models(with_distinct_names(found, [str(model) for model in models]))
