@@ -16,7 +16,7 @@ def test_presets_read_by_name_and_are_valid(name: str) -> None:
     assert settled(TrainConfig, {"recipe": name}).recipe == RECIPES[name]
 
 
-def test_the_paper_preset_is_the_papers() -> None:
+def test_the_paper_preset_equals_the_paper() -> None:
     """arXiv 2405.14458, appendix, hyper-parameters of YOLOv10-N."""
     paper = RECIPES["paper"]
     published = {
@@ -28,7 +28,7 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert {name: getattr(paper, name) for name in published} == published
 
 
-def test_changes_behind_a_name() -> None:
+def test_changes_after_a_name() -> None:
     changed = read_recipe("quick, lr=0.005,mosaic=0, warmup_momentum=0.5,optimizer=sgd,o2o_alpha=none,assign_topk=13")
     expected = replace(
         RECIPES["quick"], lr=0.005, mosaic=0.0, warmup_momentum=0.5, optimizer="sgd", o2o_alpha=None, assign_topk=13
@@ -65,7 +65,7 @@ def test_changes_behind_a_name() -> None:
         ({"schedule": "step"}, "cosine, linear"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(given: object, said: str) -> None:
+def test_impossible_values_are_refused_in_one_line(given: object, said: str) -> None:
     with pytest.raises(EffscopeError, match=said) as caught:
         read_recipe(given)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
