@@ -18,7 +18,7 @@ from effscope.detect.bank import _arrays, bank_inputs, limited, limited_bank, lo
 from effscope.detect.evaluate import evaluate
 from effscope.detect.letterbox import letterbox, letterboxed
 from effscope.errors import EffscopeError
-from effscope.training.batches import ahead
+from effscope.training.batches import prefetched
 
 
 @pytest.fixture
@@ -69,10 +69,10 @@ def test_scoring_from_a_bank_equals_scoring_from_files(on_disk: DataSet) -> None
         assert np.array_equal(a.scores, b.scores)
 
 
-def test_batches_made_ahead_are_equal_and_in_order() -> None:
-    assert list(ahead(iter(range(50)))) == list(range(50))
-    assert list(ahead(iter(()))) == []
-    for n in ahead(iter(range(10**9))):  # leaving early ends the thread
+def test_prefetched_batches_are_equal_and_in_order() -> None:
+    assert list(prefetched(iter(range(50)))) == list(range(50))
+    assert list(prefetched(iter(()))) == []
+    for n in prefetched(iter(range(10**9))):  # leaving early ends the thread
         if n == 3:
             break
 
@@ -80,7 +80,7 @@ def test_batches_made_ahead_are_equal_and_in_order() -> None:
         yield 1
         raise ValueError("in the thread")
 
-    source = ahead(broken())  # type: ignore[arg-type]
+    source = prefetched(broken())  # type: ignore[arg-type]
     assert next(source) == 1
     with pytest.raises(ValueError, match="in the thread"):
         next(source)

@@ -156,7 +156,7 @@ def test_fresh_logits_give_one_percent() -> None:
 
 def test_training_this_head_is_an_error() -> None:
     network = build(expand(layout("yolox-nano", 20)))
-    with pytest.raises(EffscopeError, match="this head cannot be trained here"):
+    with pytest.raises(EffscopeError, match="cannot train this head"):
         train(network, load("builtin:shapes", "train", limit=2), TrainConfig(imgsz=64, epochs=1))
 
 
