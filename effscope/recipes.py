@@ -1,4 +1,4 @@
-"""How detectors are trained: one frozen record, three presets, and the words a command takes for them."""
+"""How detectors are trained: a frozen record of settings, three presets, and a reader for what users write."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from effscope.errors import EffscopeError, unknown
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a detector is trained. Learning rates are per optimiser step, angles and gains as in YOLOv8.
+    """How a detector is trained. Augmentation and gains are as in YOLOv8.
 
-    Sources: YOLOv8's recipe as the YOLOv10 paper (arXiv 2405.14458, appendix) gives it. Where it differs, because a
-    proxy training is short: a step for every batch, AdamW at 2e-3, cosine decay. `RECIPES["paper"]` is the paper's.
+    Source: YOLOv8's recipe in the YOLOv10 paper (arXiv 2405.14458, appendix), which is `RECIPES["paper"]`. The defaults
+    differ because a proxy training is short: a step after every batch, AdamW at 2e-3, cosine decay.
     """
 
     optimizer: str = "adamw"  # adamw | sgd
@@ -24,8 +24,8 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup_epochs: float = 3.0
-    warmup_momentum: float | None = None  # momentum at the first step; None: as ever
-    warmup_bias_lr: float | None = None  # learning rate of biases at the first step; None: 0, as of all others
+    warmup_momentum: float | None = None  # momentum at the first step; None: `momentum`
+    warmup_bias_lr: float | None = None  # learning rate of biases at the first step; None: 0, like all others
     grad_clip: float = 10.0
     nominal_batch: int = 16  # gradients are accumulated up to this many images
     ema_decay: float = 0.9999
@@ -36,9 +36,9 @@ class Recipe:
     assign_topk: int = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
-    o2o_ratio: float = 1.0  # consistent matching: the one-to-one exponents are r times the one-to-many ones
-    o2o_alpha: float | None = None  # instead of r * assign_alpha
-    o2o_beta: float | None = None  # instead of r * assign_beta
+    o2o_ratio: float = 1.0  # consistent matching: one-to-one exponents / one-to-many exponents
+    o2o_alpha: float | None = None  # None: o2o_ratio * assign_alpha
+    o2o_beta: float | None = None  # None: o2o_ratio * assign_beta
     hsv_h: float = 0.015
     hsv_s: float = 0.7
     hsv_v: float = 0.4
@@ -48,9 +48,9 @@ class Recipe:
     flip_ud: float = 0.0
     mosaic: float = 1.0
     close_mosaic_epochs: int = 10
-    least_side: float = 2.0  # px; a box that augmentation leaves narrower is no truth any more
-    least_visible: float = 0.1  # nor one of which a smaller share remains
-    largest_aspect: float = 100.0  # nor a longer one
+    least_side: float = 2.0  # px; augmentation drops boxes with a shorter side
+    least_visible: float = 0.1  # augmentation drops boxes with a smaller visible share
+    largest_aspect: float = 100.0  # augmentation drops boxes with a larger aspect
 
 
 RECIPES: dict[str, Recipe] = {
@@ -61,28 +61,30 @@ RECIPES: dict[str, Recipe] = {
         nominal_batch=64,
     ),
 }  # fmt: skip
-"""`quick`: a few epochs from trained weights; it steps less far and has mosaic until five epochs before the end.
-`standard`: tens of epochs, from scratch or not. `paper`: hundreds of epochs, YOLOv10-N and -S as published (arXiv
-2405.14458, appendix)."""
+"""`quick`: a few epochs from trained weights; a smaller learning rate, and mosaic until five epochs before the end.
+`standard`: tens of epochs, from scratch or from weights. `paper`: hundreds of epochs, as published for YOLOv10-N and -S
+(arXiv 2405.14458, appendix)."""
 
 WORDS = {"optimizer": ("adamw", "sgd"), "schedule": ("cosine", "linear")}
-"""Fields that are one of a few words."""
+"""Fields with a fixed choice of words."""
 
 POSITIVE = ("lr", "nominal_batch", "assign_topk", "ema_ramp_steps", "momentum", "warmup_momentum")
 SHARES = ("mosaic", "flip_lr", "flip_ud", "ema_decay", "final_lr_ratio", "least_visible", "translate")
 BELOW_ONE = ("momentum", "warmup_momentum", "scale")
 TINY, LARGE = 1e-6, 1e9
+KINDS = {"int": "a whole number", "float": "a number", "float | None": "a number or none", "str": "a word"}
+"""Types of the fields, as users read them."""
 
 
 def read_recipe(given: str | Recipe | Mapping[str, Any]) -> Recipe:
-    """A recipe from what a user writes.
+    """The recipe that a user asks for.
 
     Args:
-        given: a recipe; the name of a preset, with changes behind it: "standard,lr=0.001,mosaic=0"; or changes of the
-            standard one by name.
+        given: a recipe; or a text, the name of a preset and changes after it: "standard,lr=0.001,mosaic=0"; or a dict
+            of changes to `standard`.
 
     Raises:
-        EffscopeError: an unknown preset or field, or a value that cannot be.
+        EffscopeError: an unknown preset or field, or an impossible value.
     """
     if isinstance(given, Recipe):
         return _changed(given, asdict(given))
@@ -96,7 +98,9 @@ def read_recipe(given: str | Recipe | Mapping[str, Any]) -> Recipe:
                 raise EffscopeError(f"recipe: '{key}' changes nothing: write {key}=VALUE")
         return _changed(RECIPES[name], {key.strip(): value.strip() for key, _, value in pairs})
     if not isinstance(given, Mapping):
-        raise EffscopeError(f"a recipe is a preset's name, with changes behind it, or a dict of changes, not {given!r}")
+        raise EffscopeError(
+            f"a recipe is the name of a preset with changes after it, or a dict of changes, not {given!r}"
+        )
     return _changed(RECIPES["standard"], given)
 
 
@@ -109,7 +113,7 @@ def _changed(base: Recipe, changes: Mapping[str, Any]) -> Recipe:
         try:
             values[name] = _value(value, kinds[name])
         except (TypeError, ValueError):
-            raise EffscopeError(f"recipe: {name}={value} is no {kinds[name]}") from None
+            raise EffscopeError(f"recipe: {name}={value} is not {KINDS[kinds[name]]}") from None
     return _checked(replace(base, **values))
 
 
@@ -132,5 +136,5 @@ def _checked(recipe: Recipe) -> Recipe:
         least = 0 if field.name not in POSITIVE else 1 if str(field.type) == "int" else TINY
         most = 1.0 if field.name in SHARES else 1 - TINY if field.name in BELOW_ONE else LARGE
         if not least <= value <= most:
-            raise EffscopeError(f"recipe: {field.name} is {value}: it lies within {least:g} and {most:g}")
+            raise EffscopeError(f"recipe: {field.name} is {value}, it must be from {least:g} to {most:g}")
     return recipe

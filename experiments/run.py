@@ -2,8 +2,8 @@
 
 run.toml has `question` and a table `[[step]]` per command: `name`, `command`, `keep` (files of the step's folder that
 are copied to reports/NAME/<name>). In a command {data} is DIR, which holds `bccd/` (the BCCD data set in YOLO format)
-and `weights/yolov8n_coco.pt` (Ultralytics' yolov8n.pt); {out} is the step's folder under runs/NAME. A step that has
-finished takes no time again: effscope finds its folder.
+and `weights/yolov8n_coco.pt` (Ultralytics' yolov8n.pt); {out} is the step's folder under runs/NAME. A finished step
+takes no time when it runs again: effscope finds its folder.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _opened(model: str | Module, imgsz: int | None) -> tuple[Model, Outline, int
 
 
 def _timed(result: CostResult, graph: Graph, outline: Outline, device: str) -> CostResult:
-    from effscope.costing.prediction import with_times  # noqa: PLC0415
+    from effscope.costing.roofline import with_times  # noqa: PLC0415
 
     if device != HERE:
         from effscope.costing.roofline import device as published  # noqa: PLC0415
@@ -159,7 +159,7 @@ def diff(a: str | Module, b: str | Module, imgsz: int | None = None) -> DiffResu
     Raises:
         EffscopeError: bad input, in one line; a model of which only tensors are known.
     """
-    from effscope.costing.difference import difference  # noqa: PLC0415
+    from effscope.costing.model import difference  # noqa: PLC0415
 
     first = cost(a, imgsz)
     second = cost(b, first.imgsz if isinstance(first, CostResult) else imgsz)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effscope.config import LayerCostConfig
-from effscope.costing.forms import layer_cost as compare
+from effscope.costing.layer_cost import layer_cost as compare
 
 if TYPE_CHECKING:
     from effscope.results import LayerCostResult

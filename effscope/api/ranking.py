@@ -9,6 +9,7 @@ from effscope.config import RankConfig, RankSettings, at_least, check_imgsz
 from effscope.errors import EffscopeError, unknown
 from effscope.models.open import open_model
 from effscope.progress import Parts, Progress, Say, silent, unsaid
+from effscope.thresholds import read_threshold
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -33,8 +34,8 @@ def rank(
     Args:
         model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
         at: "stage" (the stage's closing conv), "block" (the last conv of its last block) or "all" convolutions.
-        threshold: a singular value counts above this fraction of the largest; or "energy:0.9" (the fewest that hold
-            that share of the squares), "eps" (above rounding in the stored dtype), "mp" (above the Marchenko-Pastur
+        threshold: singular values above this fraction of the largest count; or "energy:0.9" (the fewest that hold
+            this share of the squares), "eps" (above rounding in the stored dtype), "mp" (above the Marchenko-Pastur
             edge of noise).
         fold_bn: fold the batch norm into the weight first.
         activations: a data set: rank the outputs over its images instead of the weights, and measure the heads of
@@ -49,7 +50,6 @@ def rank(
         EffscopeError: bad input, in one line.
     """
     from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
-    from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415 - imports numpy
 
     at_least(1)("limit", limit)
     check_imgsz(imgsz, detector=False)
@@ -85,7 +85,7 @@ def ranks(
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.ranking.stability import across, named_apart  # noqa: PLC0415 - imports numpy
+    from effscope.ranking.stability import with_distinct_names, with_other_models  # noqa: PLC0415 - imports numpy
 
     if not models:
         raise EffscopeError("no model to rank: give at least one")
@@ -94,4 +94,4 @@ def ranks(
             raise unknown("setting", name, RankSettings.__annotations__)
     parts = Parts(progress if settings.get("activations") else silent, len(models))
     found = [rank(model, progress=parts.part(1, str(model)), say=say, **settings) for model in models]
-    return across(named_apart(found, [str(model) for model in models]))
+    return with_other_models(with_distinct_names(found, [str(model) for model in models]))

@@ -135,7 +135,7 @@ def eval(
     from effscope.data.check import check_boxes, say_faults  # noqa: PLC0415
     from effscope.data.classes import in_model_classes  # noqa: PLC0415
     from effscope.data.load import load  # noqa: PLC0415
-    from effscope.detect.error_analysis import breakdown  # noqa: PLC0415
+    from effscope.detect.error_analysis import error_analysis  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
     from effscope.detect.resampling import match  # noqa: PLC0415
     from effscope.nn.fuse import deploy  # noqa: PLC0415
@@ -150,7 +150,7 @@ def eval(
     dataset = found.dataset or given
     say_faults(dataset, say)
     made = origin(config, opened.layout.digest(), {split: dataset.digest})
-    kinds = breakdown(dataset.samples, found.detections, dataset.classes) if errors else ()
+    kinds = error_analysis(dataset.samples, found.detections, dataset.classes) if errors else ()
     matches = match(dataset.samples, found.detections, len(dataset.classes))
     result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error())
     if out is not None:
@@ -183,9 +183,9 @@ def search(
         NegativeAnswer: the base has not learned.
         EffscopeError: bad input, in one line.
     """
-    from effscope.ranking.thresholds import read_threshold  # noqa: PLC0415 - imports numpy
     from effscope.reporting.search_folder import write_search  # noqa: PLC0415
     from effscope.searching.run import search as run  # noqa: PLC0415 - imports torch
+    from effscope.thresholds import read_threshold  # noqa: PLC0415
     from effscope.workspace import run_folder  # noqa: PLC0415
 
     if together() > 1:

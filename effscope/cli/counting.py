@@ -11,9 +11,9 @@ import typer
 from effscope import api
 from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
 from effscope.cli.saving import deliver, list_files, save, save_csv, show
+from effscope.cli.terminal import display
 from effscope.errors import EffscopeError, NegativeAnswer, unknown
 from effscope.results import CostResult, CountersResult
-from effscope.cli.terminal import display
 
 MODES = {
     "--layer": {"cin", "cout", "stride", "size", "symbolic"},

@@ -9,8 +9,8 @@ import typer
 from effscope import api
 from effscope.cli.options import Csv, Device, Json, Out, Quiet, Seed
 from effscope.cli.saving import deliver, list_files, save, show
-from effscope.errors import EffscopeError
 from effscope.cli.terminal import display
+from effscope.errors import EffscopeError
 
 
 def latency(

@@ -25,8 +25,8 @@ from effscope.cli.options import (
     Weights,
 )
 from effscope.cli.saving import list_files, save, show
-from effscope.progress import leads
 from effscope.cli.terminal import display
+from effscope.progress import leads
 
 
 def train(

@@ -1,30 +1,31 @@
-"""What one primitive costs: numbers in, numbers out; sympy symbols in, formulas out.
+"""Cost of one primitive. Numbers in, numbers out; sympy symbols in, formulas out.
 
-Convention (docs/cost.md): one multiply-add = one MAC = two FLOPs; dense; batch as given. What is not a MAC has
-its own column and its own law: bias 1 per output element, batch norm 2 (its affine form at inference), activation 1
-per element (SiLU, GELU and hard swish count a product too: 2), layer norm 5, softmax 3, pooling k*k - 1 per output,
-global mean 1 per input, bilinear resampling 7, products and sums 1 per operand after the first, attention 1 per pair
-for its scale; copies (concat, split, nearest upsampling, reshapes) cost bytes only.
+Convention (docs/cost.md): one multiply-add is one MAC and two FLOPs. Counts are dense and for the given batch.
+Operations that are not MACs have their own columns. Per output value: bias 1, batch norm 2 (its affine form at
+inference), layer norm 5, activation 1 (SiLU, GELU and hard swish 2: they include a product), softmax 3, pooling
+k*k - 1, bilinear resampling 7, sums 1 for each operand after the first, products 1. A mean costs 1 per input value,
+the scale of attention 1 per pair. Copies (concat, nearest upsampling) cost bytes only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from effscope.costing.torch_laws import law_of, pairwise, sdpa
+from effscope.costing.einsum import pairwise
+from effscope.costing.torch_laws import Law, law_of, sdpa
 from effscope.spec.ops import OPS
-from effscope.spec.shape_rules import Shape
+from effscope.spec.shape_rules import Args, Shape
 
 
 class Counts(NamedTuple):
-    """Exact integers (or formulas) of a node, a layer or a model. They add up: `summed`.
+    """Exact counts (integers or formulas) of a node, a layer or a model. `summed` adds them.
 
     Attributes:
         macs: multiply-adds of convolutions and matrix products.
-        conv_macs: the share of `macs` that is convolution, what the YOLO papers publish.
-        bias, norm, act, pool, resample, softmax, elementwise: operations of each kind that are no multiply-adds.
+        conv_macs: the part of `macs` in convolutions, which the YOLO papers publish.
+        bias, norm, act, pool, resample, softmax, elementwise: other operations, by kind.
         elements_in, elements_out: values read and written.
     """
 
@@ -42,18 +43,17 @@ class Counts(NamedTuple):
 
     @property
     def flops(self) -> Any:
-        """2 * macs plus everything that is not a MAC."""
+        """2 * macs plus all other operations."""
         return 2 * self.macs + sum(self[2:-2])
 
     @property
     def conv_flops(self) -> Any:
-        """2 * MACs of convolutions alone."""
+        """2 * MACs of convolutions only."""
         return 2 * self.conv_macs
 
 
 OTHER_KINDS = Counts._fields[2:-2]
-"""Columns of operations that are no multiply-adds."""
-
+"""Columns of operations that are not multiply-adds."""
 
 NOTHING = Counts()
 
@@ -63,12 +63,8 @@ def summed(counts: Iterable[Counts]) -> Counts:
     return Counts(*map(sum, zip(Counts(), *counts, strict=True)))
 
 
-Args = Mapping[str, Any]
-Law = Callable[[Args, Sequence[Shape], Shape], dict[str, Any]]
-
-
 def conv_params(c_in: Any, c_out: Any, k: tuple[Any, Any], groups: Any = 1, bias: bool = False) -> Any:
-    """Weights of a convolution; with `bias` one more per output channel."""
+    """Parameters of a convolution: its weights, and one bias per output channel if `bias`."""
     return c_in // groups * c_out * k[0] * k[1] + (c_out if bias else 0)
 
 
@@ -87,7 +83,7 @@ def _free(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     return {}
 
 
-def _foreign(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
+def _torch_function(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
     law = law_of(args["target"])
     return law(args, inputs, out) if law else {}
 
@@ -150,7 +146,7 @@ def _add(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
 
 
 UPSAMPLING = {"nearest": 0, "bilinear": 7}
-"""Operations per output value: a copy, or two horizontal and one vertical interpolation."""
+"""Mode -> operations per output value. Nearest copies; bilinear interpolates twice along a row, once along a column."""
 
 LAWS: dict[str, Law] = {
     "input": _free,
@@ -207,18 +203,18 @@ LAWS: dict[str, Law] = {
     "view": _free,
     "copy": _free,
     "elementwise": _per_element("elementwise", 1),
-    "opaque": _foreign,
+    "opaque": _torch_function,
 }
-"""Primitive name -> law. Same keys as OPS. An `opaque` function without a law is free here and listed as uncounted."""
+"""Primitive -> law, with the keys of OPS. An `opaque` call without a law counts 0 and is listed as uncounted."""
 
 
 def is_counted(op: str, args: Args) -> bool:
-    """Whether there is a law for a call: there is none for functions of torch that neither table holds."""
+    """Whether the call has a law. Only an `opaque` torch function can lack one."""
     return op != "opaque" or law_of(args["target"]) is not None
 
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
-"""Type that values and weights are stored as -> bytes of one."""
+"""dtype of values and weights -> bytes of one value."""
 
 VIEWS_ONLY = frozenset(
     {
@@ -235,21 +231,27 @@ VIEWS_ONLY = frozenset(
         "view",
     }
 )
-"""Primitives that move no data of their own: they only re-label what is there."""
-
+"""Primitives that move no data: their output is a view of their input."""
 
 READ = {"dist2box": 1, "anchor2box": 1, "cell2box": 1, "resize_as": 1, "unwindow": 1, "posembed2d": 0}
-"""Primitives that read the values of so many inputs only: of the others they need the sides."""
+"""Primitive -> how many of its inputs it reads values from. Of the other inputs it uses only the shape."""
 
 
 def elements(shape: Shape) -> Any:
-    """Values of a tensor, or of several: the shape of what gives several is the tuple of their shapes."""
+    """Number of values of a tensor, or of several tensors if `shape` is a tuple of shapes."""
     several = bool(shape) and isinstance(shape[0], tuple)
     return sum(elements(part) for part in shape) if several else math.prod(shape)
 
 
 def count(op: str, args: Args, inputs: Sequence[Shape], out: Shape) -> Counts:
-    """Counts of one primitive call. Shapes are (batch, channels, height, width) or flattened forms of it."""
+    """Counts of one call of a primitive.
+
+    Args:
+        op: key of LAWS.
+        args: arguments of the node.
+        inputs: input shapes, (batch, channels, height, width) or a flattened form.
+        out: output shape.
+    """
     columns = LAWS[op](args, inputs, out)
     if op in VIEWS_ONLY:
         return Counts(**columns) if columns else NOTHING
@@ -258,5 +260,5 @@ def count(op: str, args: Args, inputs: Sequence[Shape], out: Shape) -> Counts:
 
 
 def params(op: str, args: Args) -> Any:
-    """Parameters a primitive owns: trained and frozen ones, no buffers."""
+    """Parameters that a primitive owns, trained and frozen, without buffers."""
     return sum(math.prod(t.shape) for t in OPS[op].tensors(args).values() if t.kind != "buffer")

@@ -1,13 +1,12 @@
-"""What a whole model costs, by layer, stage and primitive, and in each form it takes from training to the device."""
+"""Cost of a model by layer, stage and primitive, and in each form it is used in; difference of two models."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from effscope.config import CostConfig
-from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, elements, is_counted
-from effscope.costing.memory import peak_elements
+from effscope.config import CostConfig, DiffConfig
+from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, VIEWS_ONLY, elements, is_counted
 from effscope.costing.nodes import STORED, NodeCost, node_costs, operation, parameters, total, weights
 from effscope.errors import unknown
 from effscope.layouts.expand import expand, outline
@@ -17,13 +16,15 @@ from effscope.results import (
     PLAIN_FORM,
     CostResult,
     CostRow,
+    DiffResult,
+    DiffRow,
     FormRow,
     TensorRow,
     TensorsResult,
     UncountedRow,
     origin,
 )
-from effscope.spec.graph import DECODED, Graph, image_shape
+from effscope.spec.graph import DECODED, INPUT, Graph, image_shape
 from effscope.spec.layout import Layout
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
@@ -35,36 +36,42 @@ CONVENTION = (
 )
 HEAD, REST = "head", "between stages"
 FREE = STORED | {"input"}
-"""Nodes that are values, no operations."""
+"""Primitives that are no operations."""
 
 
 def cost(layout: Layout, imgsz: int = 640, dtype: str = "float32") -> CostResult:
     """Exact cost of a layout on one square image.
 
     Args:
-        layout: what to count.
+        layout: the layout to count.
         imgsz: side of the image in px.
-        dtype: what values and weights are stored as, a key of `ITEM_BYTES`.
+        dtype: dtype of values and weights, a key of `ITEM_BYTES`.
 
     Raises:
-        EffscopeError: layers that do not fit together at this size.
+        EffscopeError: layers do not fit together at this size, or the dtype is unknown.
     """
     return cost_graph(expand(layout), outline(layout), imgsz, dtype)
 
 
 def inference_view(graph: Graph) -> Graph:
-    """What runs at inference: of a detector the one head that decodes, of others everything."""
+    """The part that runs at inference: for a detector the decoding head and all it needs, else the whole graph."""
     return graph.keep(DECODED) if DECODED in graph.views else graph
 
 
 def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32") -> CostResult:
-    """Exact cost of any graph on one square image, in the rows its outline names.
+    """Exact cost of any graph on one square image, in the rows that its outline names.
+
+    Args:
+        graph: the graph to count.
+        outline: names of its rows.
+        imgsz: side of the image in px.
+        dtype: dtype of values and weights, a key of `ITEM_BYTES`.
 
     Raises:
-        EffscopeError: nodes that do not fit together at this size, an unknown dtype.
+        EffscopeError: nodes do not fit together at this size, or the dtype is unknown.
     """
     if dtype not in ITEM_BYTES:
-        raise unknown("--dtype", dtype, ITEM_BYTES)
+        raise unknown("`dtype`", dtype, ITEM_BYTES)
     image = image_shape(imgsz)
     known = {row.node.name: row for row in node_costs(graph, image)}
     forms = {name: (form, node_costs(form, image, known)) for name, form in forms_of(graph).items()}
@@ -73,13 +80,13 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     counted = [row for row in rows if row.node.op != "input"]
     size = ITEM_BYTES[dtype]
 
-    by_part = _grouped(counted, lambda r: r.node.layer)
+    by_layer = _grouped(counted, lambda r: r.node.layer)
     by_stage = _grouped(counted, lambda r: stage_of(outline, r.node.layer))
     by_op = _grouped(counted, operation)
     order = {f"stage {k}": k for k in dict.fromkeys(outline.stages.values()) if f"stage {k}" in by_stage}
     others = [name for name in (REST, HEAD) if name in by_stage]
     whole = _row(outline.model, "", rows, size)
-    apart = [_unreached(outline)] if outline.unreached else []
+    unreached = [_unreached(outline)] if outline.unreached else []
     extra = sum(outline.unreached.values())
     peaks = {name: _peak(*form) for name, form in forms.items()}
     shown = {name: _form_row(name, rows, peaks[name][0], size) for name, (_, rows) in forms.items()}
@@ -97,11 +104,11 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         bytes=whole.bytes,
         uncounted=tuple(f"{row.name} x {row.calls}" if row.calls > 1 else row.name for row in missing),
         layers=(
-            *(_row(*outline.rows[part], group, size, outline.stages.get(part)) for part, group in by_part.items()),
-            *apart,
+            *(_row(*outline.rows[layer], group, size, outline.stages.get(layer)) for layer, group in by_layer.items()),
+            *unreached,
         ),
-        stages=(*(_row(name, "", by_stage[name], size, order.get(name)) for name in (*order, *others)), *apart),
-        ops=(*(_row(name, "", group, size) for name, group in by_op.items()), *apart),
+        stages=(*(_row(name, "", by_stage[name], size, order.get(name)) for name in (*order, *others)), *unreached),
+        ops=(*(_row(name, "", group, size) for name, group in by_op.items()), *unreached),
         origin=origin(CostConfig(imgsz, dtype), outline.digest),
         notes=outline.notes,
         dtype=dtype,
@@ -114,9 +121,9 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     )
 
 
-def stage_of(outline: Outline, part: str) -> str:
-    """Where a part of a graph belongs: "stage k", "head" or "between stages"."""
-    return f"stage {outline.stages[part]}" if part in outline.stages else HEAD if part in outline.heads else REST
+def stage_of(outline: Outline, layer: str) -> str:
+    """Stage of a layer of the graph: "stage k", "head" or "between stages"."""
+    return f"stage {outline.stages[layer]}" if layer in outline.stages else HEAD if layer in outline.heads else REST
 
 
 def _grouped(rows: list[NodeCost], key: Callable[[NodeCost], str]) -> dict[str, list[NodeCost]]:
@@ -139,7 +146,7 @@ def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int 
 
 
 def _unreached(outline: Outline) -> CostRow:
-    """A row for the parameters no node owns: nothing moves them. Every column sums to its total with it."""
+    """A row for parameters that no node owns, so that every column sums to its total. They move no bytes."""
     params = sum(outline.unreached.values())
     return CostRow("not reached", f"{len(outline.unreached)} tensors", (), params, 0, 0, 0, 0)
 
@@ -148,8 +155,41 @@ def _peak(graph: Graph, rows: Sequence[NodeCost]) -> tuple[int, str]:
     return peak_elements(rows, [name for names in graph.views.values() for name in names])
 
 
+def peak_elements(rows: Sequence[NodeCost], outputs: Iterable[str]) -> tuple[int, str]:
+    """Largest number of values that are alive at once, and the node that runs then.
+
+    A value lives from the node that makes it to the last node that reads it. Nodes run in order and write nothing in
+    place. The image and the outputs live to the end. A view (`VIEWS_ONLY`) keeps the memory of its input alive. Torch
+    needs slightly more: it holds the arguments of a layer while the layer runs.
+
+    Args:
+        rows: every node in forward order, with the input.
+        outputs: names of the output nodes.
+    """
+    holder: dict[str, str] = {}
+    last: dict[str, int] = {}
+    for n, row in enumerate(rows):
+        name, inputs = row.node.name, row.node.inputs
+        holder[name] = holder[inputs[0]] if row.node.op in VIEWS_ONLY and inputs else name
+        for read in (name, *inputs):
+            last[holder[read]] = n
+    last |= {holder[name]: len(rows) for name in (INPUT, *outputs) if name in holder}
+    ends: dict[int, list[int]] = {}
+    live, most, where = 0, 0, ""
+    for n, row in enumerate(rows):
+        name = row.node.name
+        if holder[name] == name and row.node.op not in STORED:
+            size = elements(row.shape)
+            live += size
+            ends.setdefault(last[name], []).append(size)
+        if live > most:
+            most, where = live, name
+        live -= sum(ends.pop(n, ()))
+    return most, where
+
+
 def raw_views(graph: Graph) -> tuple[str, ...]:
-    """Views of a detector that hold raw logits: what its losses read."""
+    """Views of a detector with raw logits, which its losses read."""
     return tuple(view for view in graph.views if view != DECODED)
 
 
@@ -159,16 +199,15 @@ FORMS: dict[str, Callable[[Graph], Graph]] = {
     DECODED_FORM: inference_view,
     DEPLOY_FORM: lambda graph: deploy_form(graph)[0],
 }
-"""What a detector is from training to the device: every head with raw logits; the head inference uses; the same with
-boxes and scores; batch norms folded and parallel branches merged."""
-
+"""Forms of a detector: in training every head with raw logits; the inference head; the same with boxes and scores; with
+batch norms folded and parallel branches merged for deployment."""
 
 PLAIN_FORMS: dict[str, Callable[[Graph], Graph]] = {PLAIN_FORM: inference_view, DEPLOY_FORM: FORMS[DEPLOY_FORM]}
-"""The forms of a model without heads."""
+"""Forms of a model without detection heads."""
 
 
 def forms_of(graph: Graph) -> dict[str, Graph]:
-    """Every form of a model, by name."""
+    """Form -> graph of the model in that form."""
     forms = FORMS if DECODED in graph.views else PLAIN_FORMS
     return {name: form(graph) for name, form in forms.items()}
 
@@ -180,7 +219,7 @@ def _form_row(name: str, rows: Sequence[NodeCost], peak: int, size: int) -> Form
 
 
 def coverage(rows: Iterable[NodeCost]) -> dict[str, int]:
-    """How many operations are counted, free (they move or re-label values), and not counted."""
+    """Number of operations by kind: "counted", "free" (they copy or view values), "uncounted" (no law)."""
     kinds = Counter(_kind(row) for row in rows if row.node.op not in FREE)
     return {kind: kinds[kind] for kind in ("counted", "free", "uncounted")}
 
@@ -192,10 +231,10 @@ def _kind(row: NodeCost) -> str:
 
 
 def uncounted(rows: Iterable[NodeCost]) -> tuple[UncountedRow, ...]:
-    """What computes and has no law, with how often it is called and a bound on its multiply-adds.
+    """Operations without a law: calls, parameters and an upper bound on multiply-adds.
 
-    The bound: every value given depends on every value read and every parameter at most once. It is loose, but holds
-    for whatever does not iterate.
+    The bound assumes that each output value uses each input value and each parameter once. It is loose, and it does not
+    hold for operations that iterate.
     """
     groups: dict[str, list[NodeCost]] = {}
     for row in rows:
@@ -213,10 +252,31 @@ def _bound(row: NodeCost) -> int:
 
 
 def cost_of_tensors(graph: Graph, outline: Outline) -> TensorsResult:
-    """Parameters of weights whose architecture is not known, by part."""
-    by_part: dict[str, int] = {}
+    """Parameters of a file of weights with an unknown architecture, by module."""
+    by_layer: dict[str, int] = {}
     for node in graph.nodes:
-        by_part[node.layer] = by_part.get(node.layer, 0) + sum(n for _, n in weights(node))
-    rows = tuple(TensorRow(*outline.rows[part], params) for part, params in by_part.items())
-    why = "everything but parameters: these are tensors, how they are joined is not known"
+        by_layer[node.layer] = by_layer.get(node.layer, 0) + sum(n for _, n in weights(node))
+    rows = tuple(TensorRow(*outline.rows[layer], params) for layer, params in by_layer.items())
+    why = "everything except parameters: the file holds tensors, and how they are connected is unknown"
     return TensorsResult(outline.model, parameters(graph), (why,), rows, origin(None, outline.digest), outline.notes)
+
+
+TOTALS = {"params": "params_one_head", "macs": "macs", "flops": "flops"}
+"""Column of the difference -> field of `CostResult`."""
+
+
+def difference(a: CostResult, b: CostResult) -> DiffResult:
+    """Cost per stage of two models at the same image size. A part that one model lacks has None on its side."""
+    of_a, of_b = ({row.name: row for row in cost.stages} for cost in (a, b))
+    total = {name: _compared(getattr(a, field), getattr(b, field)) for name, field in TOTALS.items()}
+    rows = tuple(_diff_row(part, of_a.get(part), of_b.get(part)) for part in dict.fromkeys([*of_a, *of_b]))
+    return DiffResult(a.model, b.model, a.imgsz, rows, total, origin(DiffConfig(a.imgsz)))
+
+
+def _compared(a: int, b: int) -> dict[str, float]:
+    return {"a": a, "b": b, "change": b / a - 1 if a else 0.0}
+
+
+def _diff_row(part: str, a: CostRow | None, b: CostRow | None) -> DiffRow:
+    both = [None if row is None else getattr(row, name) for name in ("params", "macs", "flops") for row in (a, b)]
+    return DiffRow(part, *both)

@@ -1,4 +1,4 @@
-"""What every node of a graph costs: the laws at their shapes. No torch, no numpy."""
+"""Cost of every node of a graph: the laws applied at the node's shapes. Imports no torch and no numpy."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from effscope.spec.ops import OPS, output_shape
 from effscope.spec.shape_rules import Shape
 
 STORED = frozenset({"parameter", "constant"})
-"""Primitives that hold values and compute nothing."""
+"""Primitives that hold values and compute nothing; their readers count the read."""
 
 
 class NodeCost(NamedTuple):
-    """One node with the shapes it reads and gives and its counts.
+    """One node with its shapes and counts.
 
-    `weights` are the parameters it owns, (state-dict key, values), `params` how many of them no earlier node owns.
-    `read` are the values it reads, its weights at every call; what only holds values is read by its readers.
+    Attributes:
+        node: the node.
+        inputs: input shapes.
+        shape: output shape.
+        counts: operations, and values in and out.
+        weights: parameters it owns, as (state-dict key, number of values).
+        read: values it reads: its inputs, and its weights at each call. 0 for nodes of `STORED`.
+        params: parameters it owns that no earlier node owns.
     """
 
     node: Node
@@ -33,18 +39,18 @@ class NodeCost(NamedTuple):
 
     @property
     def moved(self) -> Any:
-        """Values it reads and writes."""
+        """Values that it reads and writes."""
         return self.read + self.counts.elements_out
 
 
 def operation(row: NodeCost) -> str:
-    """The primitive of a node; of what torch's own function does, that function."""
+    """Name of the primitive; for an `opaque` node, name of the torch function."""
     target = row.node.args.get("target")
     return function_of(target) if target else row.node.op
 
 
 def weights(node: Node) -> tuple[tuple[str, Any], ...]:
-    """Parameters a node owns, trained and frozen: (state-dict key, values)."""
+    """Parameters of a node, trained and frozen: (state-dict key, number of values)."""
     if not node.params:
         return ()
     tensors = OPS[node.op].tensors(node.args)
@@ -52,21 +58,21 @@ def weights(node: Node) -> tuple[tuple[str, Any], ...]:
 
 
 def parameters(graph: Graph) -> int:
-    """Parameters of a graph, trained and frozen; shared ones count once."""
+    """Parameters of a graph, trained and frozen. Shared ones count once."""
     return sum(dict(weight for node in graph.nodes for weight in weights(node)).values())
 
 
 def node_costs(graph: Graph, image: Shape, known: Mapping[str, NodeCost] | None = None) -> list[NodeCost]:
-    """Cost of every node.
+    """Cost of every node, in forward order.
 
     Args:
-        graph: what is counted.
-        image: the input, (batch, channels, height, width); sympy symbols give formulas.
-        known: costs, by node name, of a graph this one was made from without changing a shape: nodes that are the
-            same are not counted again.
+        graph: the graph to count.
+        image: input shape, (batch, channels, height, width); sympy symbols give formulas.
+        known: costs by node name of a graph that this one was derived from with equal shapes. Identical nodes are
+            taken from it.
 
     Raises:
-        EffscopeError: layers that do not fit together; the message names the node.
+        EffscopeError: layers that do not fit together. The message names the node.
     """
     known = known or {}
     shapes: dict[str, Any] = {}
@@ -90,6 +96,6 @@ def node_costs(graph: Graph, image: Shape, known: Mapping[str, NodeCost] | None 
 
 
 def total(rows: Iterable[NodeCost]) -> tuple[Counts, int]:
-    """Sum of counts and of parameters."""
+    """Sum of the counts, and sum of the parameters."""
     rows = list(rows)
     return summed([row.counts for row in rows]), sum([row.params for row in rows])

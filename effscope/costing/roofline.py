@@ -1,7 +1,8 @@
-"""What time a graph takes on a device at best: the longer of computing and moving, node by node. No torch.
+"""Least time of a graph on a device: for each node the longer of computing and moving bytes. Imports no torch.
 
-Source: roofline model, Williams, Waterman, Patterson, Communications of the ACM 52(4), 2009. Launches and
-kernels far from the peak (depthwise convolutions) take longer than it says; a cache that holds the maps takes less.
+Source: roofline model, Williams, Waterman, Patterson, Communications of the ACM 52(4), 2009. Real times are longer
+because of kernel launches and kernels far below the peak (depthwise convolutions). They can be shorter if a cache holds
+the maps.
 """
 
 from __future__ import annotations
@@ -9,35 +10,39 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from effscope.costing.laws import ITEM_BYTES, VIEWS_ONLY
-from effscope.costing.nodes import NodeCost
+from effscope.costing.model import stage_of
+from effscope.costing.nodes import NodeCost, node_costs, operation
 from effscope.errors import unknown
-from effscope.results import DeviceRow, DevicesResult, origin
+from effscope.results import CostResult, CostRow, DeviceRow, DevicesResult, origin
+from effscope.spec.graph import Graph, image_shape
 from effscope.spec.ops import ACTIVATIONS
+from effscope.spec.outline import Outline
+from effscope.spec.rewrite import deploy_form
 
 PUBLISHED = ("float32", "float16", "int8")
-"""dtypes with a column of peaks in devices.csv."""
+"""dtypes with a column in devices.csv."""
 
 FUSES = frozenset({*ACTIVATIONS, "batchnorm", "add", "broadcast_add", "mul", "elementwise"})
-"""Primitives a runtime computes where their operand is made. Norms over a whole map (layer, group) and softmax need all
-of it first, so they are not among them."""
+"""Primitives that a runtime fuses into the kernel that makes their operand. Layer norm, group norm and softmax are not
+fused: they need the whole map first."""
 
 COMPUTE, MEMORY = "compute", "memory"
 
 
 @dataclass(frozen=True)
 class Device:
-    """What a device can do at best.
+    """Peak compute and bandwidth of a device.
 
     Attributes:
-        name: for tables.
+        name: name in tables.
         peaks: dtype -> FLOP/s, dense.
-        bandwidth: of its memory, byte/s.
-        source: where the figures stand.
+        bandwidth: memory bandwidth, byte/s.
+        source: source of the figures.
     """
 
     name: str
@@ -46,18 +51,18 @@ class Device:
     source: str
 
     def peak(self, dtype: str) -> float:
-        """FLOP/s at a dtype. Raises EffscopeError for one the device has no figure for."""
+        """FLOP/s at a dtype. Raises EffscopeError if the device has no figure for it."""
         if dtype not in self.peaks:
             raise unknown(f"dtype for {self.name}", dtype, self.peaks)
         return self.peaks[dtype]
 
     def ridge(self, dtype: str) -> float:
-        """FLOPs per byte from which on computing takes longer than moving."""
+        """FLOPs per byte above which computing takes longer than moving bytes."""
         return self.peak(dtype) / self.bandwidth
 
 
 def devices() -> dict[str, Device]:
-    """The published devices by name."""
+    """Published devices by name, from devices.csv."""
     with Path(__file__).with_name("devices.csv").open(encoding="utf-8", newline="") as file:
         found = [
             Device(
@@ -72,10 +77,10 @@ def devices() -> dict[str, Device]:
 
 
 def device(name: str) -> Device:
-    """A published device; upper and lower case are one, and so is a part of the name that fits one device alone.
+    """A published device by its name, or by a part of the name that only one device has. Case does not matter.
 
     Raises:
-        EffscopeError: none or several fit.
+        EffscopeError: no device matches, or several do.
     """
     table = {known.lower(): found for known, found in devices().items()}
     asked = name.lower()
@@ -88,7 +93,7 @@ def device(name: str) -> Device:
 
 
 def list_devices() -> DevicesResult:
-    """The published devices as a result."""
+    """Published devices as a result."""
     rows = tuple(
         DeviceRow(d.name, d.peaks.get("float32"), d.peaks.get("float16"), d.peaks.get("int8"), d.bandwidth, d.source)
         for d in devices().values()
@@ -98,13 +103,13 @@ def list_devices() -> DevicesResult:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Time at best of a node or of several. They add up.
+    """Least time of one or more nodes. Instances add up with `+`.
 
     Attributes:
         flops: operations.
-        bytes: read and written, weights included.
-        seconds: the sum of each node's longer time.
-        computing_s: the share of `seconds` spent in nodes that computing bounds.
+        bytes: bytes read and written, weights included.
+        seconds: sum over the nodes of the longer of computing and moving.
+        computing_s: the part of `seconds` in nodes that are bound by compute.
     """
 
     flops: int = 0
@@ -117,7 +122,7 @@ class Predicted:
 
     @property
     def bound(self) -> str:
-        """What bounds most of the time: "compute" or "memory"; nothing where there is none."""
+        """What bounds most of the time: "compute" or "memory"; "" if the time is 0."""
         if not self.seconds:
             return ""
         return COMPUTE if 2 * self.computing_s > self.seconds else MEMORY
@@ -125,7 +130,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class _Work:
-    """Nodes run as one: their operations and the values they read and write."""
+    """Nodes that run as one kernel: operations, and values read and written."""
 
     flops: int
     read: int
@@ -133,8 +138,11 @@ class _Work:
 
 
 def _works(rows: Sequence[NodeCost], fuses: frozenset[str], kept: frozenset[str]) -> dict[str, _Work]:
-    """Work by the node that starts it. A primitive of `fuses` joins the last operand that it alone reads, which is then
-    neither written nor read, unless it is in `kept`."""
+    """Work by the first node of each kernel.
+
+    A primitive of `fuses` joins the kernel of its last operand that no other node reads. That operand is then neither
+    written nor read. Nodes in `kept` are always written.
+    """
     readers = Counter(name for row in rows for name in row.node.inputs)
     starts: dict[str, str] = {}
     works: dict[str, _Work] = {}
@@ -162,19 +170,21 @@ def predicted(
     fused: bool = True,
     outputs: Iterable[str] = (),
 ) -> dict[str, Predicted]:
-    """Time at best of every node on a device: max(FLOPs / peak, bytes / bandwidth). Nodes that re-label cost nothing.
+    """Least time of every node on a device: max(FLOPs / peak, bytes / bandwidth). Views take no time.
 
     Args:
-        rows: costs in forward order, of the form that is run (`spec.rewrite.deploy_form`).
-        device: what runs it.
-        dtype: key of ITEM_BYTES: of weights and maps alike.
-        fused: an activation, batch norm, sum or product is computed where the one operand that it alone reads is made,
-            so that operand is neither written nor read: as deploying runtimes do (TensorRT, onnxruntime, OpenVINO).
-            Eager torch does not. A fused node's time is at the node it joined.
-        outputs: names of nodes that are written whatever reads them.
+        rows: costs in forward order, of the form that runs (`spec.rewrite.deploy_form`).
+        device: the device that runs it.
+        dtype: dtype of weights and maps, a key of ITEM_BYTES.
+        fused: fuse activations, batch norms, sums and products into the kernel that makes their operand, as TensorRT,
+            onnxruntime and OpenVINO do. Eager torch does not. The time of a fused node is at the node that it joined.
+        outputs: names of nodes that are always written.
+
+    Returns:
+        Node name -> time.
 
     Raises:
-        EffscopeError: a dtype the device has no figure for.
+        EffscopeError: the device has no figure for the dtype.
     """
     peak, item = device.peak(dtype), ITEM_BYTES[dtype]
     found = {row.node.name: Predicted() for row in rows}
@@ -194,14 +204,14 @@ def predicted_by(
     fused: bool = True,
     outputs: Iterable[str] = (),
 ) -> dict[str, Predicted]:
-    """Time at best of groups of nodes; arguments as in `predicted`, and `key` names the group of a node."""
+    """Least time of groups of nodes. Arguments as in `predicted`; `key` gives the group of a node."""
     return grouped(rows, predicted(rows, device, dtype, fused=fused, outputs=outputs), key)
 
 
 def grouped(
     rows: Sequence[NodeCost], times: Mapping[str, Predicted], key: Callable[[NodeCost], str]
 ) -> dict[str, Predicted]:
-    """Times of nodes summed by the group that `key` names."""
+    """Sum of the nodes' times for each group; `key` gives the group of a node."""
     groups: dict[str, Predicted] = {}
     for row in rows:
         name = key(row)
@@ -210,5 +220,47 @@ def grouped(
 
 
 def predicted_s(rows: Sequence[NodeCost], device: Device, dtype: str = "float32", *, fused: bool = True) -> float:
-    """Least seconds of the whole; arguments as in `predicted`."""
+    """Least time of all nodes together, in s. Arguments as in `predicted`."""
     return sum(t.seconds for t in predicted(rows, device, dtype, fused=fused).values())
+
+
+def with_times(result: CostResult, graph: Graph, outline: Outline, device: Device, *, fused: bool = True) -> CostResult:
+    """The result with the least time of its deploy form on a device: `predicted_ms` and `bound` in every row.
+
+    Args:
+        result: result of `cost_graph` for this graph.
+        graph: the counted graph.
+        outline: its outline.
+        device: the device that runs it, at the dtype of the result.
+        fused: as in `predicted`.
+
+    Raises:
+        EffscopeError: the device has no figure for the dtype.
+    """
+    form, _ = deploy_form(graph)
+    costs = node_costs(form, image_shape(result.imgsz))
+    outputs = [name for names in form.views.values() for name in names]
+    times = predicted(costs, device, result.dtype, fused=fused, outputs=outputs)
+    whole = sum(times.values(), Predicted())
+
+    def timed(rows: tuple[CostRow, ...], key: Callable[[NodeCost], str]) -> tuple[CostRow, ...]:
+        """Rows with times. A row that is folded away in the deploy form takes no time."""
+        by_row = grouped(costs, times, key)
+        found = [by_row.get(row.name, Predicted()) for row in rows]
+        return tuple(
+            replace(row, predicted_ms=1000 * t.seconds, bound=t.bound) for row, t in zip(rows, found, strict=True)
+        )
+
+    names = {layer: row for layer, (row, _) in outline.rows.items()}
+    return replace(
+        result,
+        layers=timed(result.layers, lambda cost: names.get(cost.node.layer, "")),
+        stages=timed(result.stages, lambda cost: stage_of(outline, cost.node.layer)),
+        ops=timed(result.ops, operation),
+        device=device.name,
+        device_source=device.source,
+        fused=fused,
+        predicted_ms=1000 * whole.seconds,
+        bound=whole.bound,
+        ridge=device.ridge(result.dtype),
+    )

@@ -1,4 +1,4 @@
-"""Compound scaling: depth, width and resolution grown together, and what that costs."""
+"""Compound scaling: depth, width and resolution grow together (EfficientNet, arXiv 1905.11946)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from effscope.errors import EffscopeError
 from effscope.results import ScaleResult, ScaleRow, origin
 from effscope.spec.layout import Layout
 
-MOST_PHI = 20
+MAX_PHI = 20
 
 
 def phis(text: str) -> tuple[int, ...]:
-    """Exponents from `1..3`, `2` or `0,1,4`. Raises EffscopeError for anything else."""
+    """Exponents from a text like "1..3", "2" or "0,1,4". Raises EffscopeError for any other text."""
     try:
         first, dots, last = text.partition("..")
         found = tuple(range(int(first), int(last) + 1)) if dots else tuple(int(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if not found or not all(0 <= phi <= MOST_PHI for phi in found):
-        raise EffscopeError(f"--phi '{text}': give exponents from 0 to {MOST_PHI}, e.g. 1..3 or 0,2")
+    if not found or not all(0 <= phi <= MAX_PHI for phi in found):
+        raise EffscopeError(f"`phi` '{text}': give exponents from 0 to {MAX_PHI}, e.g. 1..3 or 0,2")
     return found
 
 
 def scaled(layout: Layout, config: ScaleConfig, phi: int) -> tuple[Layout, int]:
-    """The layout with depth and width grown phi times, and the image side that goes with it, a multiple of 32.
+    """The layout with depth and width multiplied phi times, and its image side in px, a multiple of 32.
 
-    Repeats and channels are rounded as the family rounds them; channels a family caps grow with their cap.
+    Repeats and channels are rounded by the rule of the family. A cap on channels grows with the width.
     Source: EfficientNet (arXiv 1905.11946, section 3.3).
     """
     scale = layout.scale
@@ -38,21 +38,23 @@ def scaled(layout: Layout, config: ScaleConfig, phi: int) -> tuple[Layout, int]:
 
 
 def scaling(layout: Layout, config: ScaleConfig) -> ScaleResult:
-    """Cost at each exponent, beside the base and beside what the law promises.
+    """Cost at each exponent: FLOPs over those of the base, and the factor that the law promises.
 
     Raises:
-        EffscopeError: coefficients below 1, exponents that cannot be, channels that are fixed.
+        EffscopeError: a factor below 1, exponents out of range, or a layout whose channels are fixed.
     """
     for name in ("depth", "width", "resolution"):
         if not getattr(config, name) >= 1:
-            raise EffscopeError(f"--{name} is a factor of 1 or more, got {getattr(config, name)}")
-    asked = phis(config.phi)
+            raise EffscopeError(f"`{name}` must be a factor of at least 1, got {getattr(config, name)}")
+    exponents = phis(config.phi)
     if layout.scale.multiple == 1:
-        raise EffscopeError(f"{layout.name} was read from weights, its channels are fixed: give a name or a YAML")
+        raise EffscopeError(
+            f"{layout.name} was read from weights, so its channels are fixed: give a zoo name or a layout YAML"
+        )
     base = cost(layout, config.imgsz)
     law = config.depth * config.width**2 * config.resolution**2
     rows = []
-    for phi in asked:
+    for phi in exponents:
         grown, side = scaled(layout, config, phi)
         found = cost(grown, side)
         rows.append(

@@ -1,8 +1,8 @@
-"""What functions of torch cost that run as they are because no primitive says them: recurrent layers, deformable and
-three-dimensional convolutions, products of vectors, einsums of any form, resampling, reductions.
+"""Cost of torch functions that no primitive covers: recurrent layers, deformable and 3D convolutions, products with
+vectors, any einsum, resampling, reductions.
 
-A law gets the call: `operands` and `keywords` as torch's schema orders them, tensors among them as `Slot`s. The
-convention is that of `costing.laws`; what stands in neither table is uncounted and said so.
+A law reads the call from `args`: `operands` and `keywords` in the order of torch's schema, with a `Slot` for each
+tensor. The counting convention is that of `costing.laws`. A function without a law is listed as uncounted.
 """
 
 from __future__ import annotations
@@ -11,37 +11,41 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from effscope.costing.einsum import equation_parts, pairwise
 from effscope.spec.ops import Slot
 from effscope.spec.shape_rules import Args, Shape, broadcast
 
 Columns = dict[str, Any]
+"""Column of `laws.Counts` -> operations."""
+
 Law = Callable[[Args, Sequence[Shape], Any], Columns]
+"""Arguments, input shapes, output shape (a tuple of shapes if there are several outputs) -> counts."""
 
 
 def function_of(target: str) -> str:
-    """`conv3d` of `conv3d.default`, `torchvision.deform_conv2d` of `torchvision.deform_conv2d.default`."""
+    """Name without the overload: "conv3d.default" -> "conv3d"."""
     return target.rpartition(".")[0] or target
 
 
 def _slots(value: Any) -> list[Slot]:
-    """The tensors in an operand, which may be a list of them."""
+    """Tensors in an operand: one, or a list of them."""
     values = value if isinstance(value, tuple | list) else (value,)
     return [v for v in values if isinstance(v, Slot)]
 
 
 def _tensors(args: Args, inputs: Sequence[Shape], *positions: int) -> list[Shape]:
-    """Shapes of the tensors at these positions of the call, those left out skipped."""
+    """Shapes of the tensors at these positions of the call; omitted arguments are skipped."""
     operands = args["operands"]
     return [inputs[slot.n] for p in positions if p < len(operands) for slot in _slots(operands[p])]
 
 
 def _first(out: Any) -> Shape:
-    """Shape of the first result of a call that may give several."""
+    """Shape of the first output."""
     return out[0] if out and isinstance(out[0], tuple) else out
 
 
 BIAS = 2
-"""Position of the bias of convolutions and linear maps."""
+"""Position of the bias in the calls of convolutions and of linear."""
 
 
 def _conv(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
@@ -58,7 +62,7 @@ def _conv_transpose(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def _deform_conv2d(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """The convolution, and a bilinear value for every tap of every input channel; a mask multiplies each once more."""
+    """The convolution, plus one bilinear sample for each tap and input channel, plus one product each with a mask."""
     weight, positions = inputs[1], out[0] * out[2] * out[3]
     taps = inputs[0][1] * weight[2] * weight[3] * positions
     masked = bool(args["operands"][-1]) if args["operands"] else False
@@ -73,12 +77,15 @@ def _deform_conv2d(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 GATES = {"lstm": (4, 5, 4), "gru": (3, 3, 5), "rnn": (1, 1, 0)}
-"""Cell -> gates; activations and other operations per hidden unit and step."""
+"""Cell -> number of gates; activations, and elementwise operations, per hidden unit and step."""
 
 
 def _recurrent(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
-    """Every weight matrix at every step. A cell is called with its weights one by one, a layer with all of them in a
-    list, as many for every level and direction, of which the first has a row for each gate and hidden unit."""
+    """Every weight matrix at every step.
+
+    A cell gets its weights as separate arguments. A layer gets one list with equally many weights for each level and
+    direction; the first of them has gates * hidden rows.
+    """
     gates, act, other = GATES[args["target"].partition("_")[0].partition(".")[0]]
     steps = math.prod(inputs[0][:-1])
     weights = _tensors(args, inputs, 2, 3, 4, 5)
@@ -95,7 +102,7 @@ def _recurrent(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
 
 
 def _matmul(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """A product with a vector on either side, or of two vectors: as of matrices with one row or column."""
+    """A vector counts as a matrix with one row (left operand) or one column (right operand)."""
     a, b = (inputs[slot.n] for slot in [s for operand in args["operands"] for s in _slots(operand)][:2])
     lead = broadcast(a[:-2], b[:-2])
     rows = a[-2] if len(a) > 1 else 1
@@ -104,7 +111,7 @@ def _matmul(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def _inner(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """The last dimensions of both are contracted."""
+    """Contracts the last dimension of both operands."""
     return {"macs": math.prod(inputs[0]) * math.prod(inputs[1][:-1])}
 
 
@@ -114,24 +121,24 @@ def _tensordot(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def _addbmm(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """The products of a batch of matrices, summed over the batch."""
+    """Products of a batch of matrices, then a sum over the batch."""
     a, b = _tensors(args, inputs, 1, 2)
     return {"macs": math.prod(a) * b[-1], "elementwise": a[0] * math.prod(out)}
 
 
 def _affine_grid(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """Every position, with a one behind it, times the matrix."""
+    """Homogeneous coordinates of every position times the matrix."""
     return {"macs": math.prod(out) * inputs[0][-1]}
 
 
 def _conv_tbc(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """Time, batch, channels."""
+    """A 1D convolution of a (time, batch, channels) tensor."""
     macs = math.prod(inputs[1]) * out[0] * out[1]
     return {"macs": macs, "conv_macs": macs, "bias": math.prod(out)}
 
 
 def _sum_and_product(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """addmm, baddbmm, addmv with their factors: the product of the second and third tensor, and a sum."""
+    """addmm, baddbmm, addmv: the product of the second and third tensor, plus the first."""
     a = _tensors(args, inputs, 1)[0]
     return {"macs": math.prod(out) * a[-1], "elementwise": math.prod(out)}
 
@@ -144,7 +151,7 @@ def _linear(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def _bilinear(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """x1^T W x2 for every output: W x2 first, then the product with x1."""
+    """x1^T W x2 for each output: first W x2, then the product with x1."""
     x1, _, weight = inputs[:3]
     c_out, c1, c2 = weight
     positions = math.prod(x1[:-1])
@@ -153,7 +160,7 @@ def _bilinear(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """Dense, masked or not; shared keys and values (grouped queries) are read by every query head."""
+    """Dense attention: a mask saves nothing, and with grouped queries every query head reads the shared keys."""
     q, k, v = inputs[:3]
     pairs = math.prod(q[:-1]) * k[-2]
     return {"macs": pairs * (q[-1] + v[-1]), "softmax": 3 * pairs, "elementwise": pairs}
@@ -161,41 +168,7 @@ def sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 def _einsum(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     tensors = [inputs[slot.n] for slot in _slots(args["operands"][1])]
-    return pairwise(*_spelt_out(args["operands"][0].replace(" ", ""), tensors), tensors)
-
-
-def pairwise(terms: Sequence[str], result: str, tensors: Sequence[Shape]) -> Columns:
-    """An einsum pair by pair from the left, as torch contracts without a path: each pair costs the product of its
-    indices, less those that only one of the two has and nothing needs later, which are summed out before. A pair that
-    contracts nothing is a product of values; one tensor alone is summed, or turned."""
-    lengths: dict[str, int] = {}
-    for letters, shape in zip(terms, tensors, strict=True):
-        for letter, n in zip(letters, shape, strict=True):
-            lengths[letter] = max(n, lengths.get(letter, 1))
-    if len(terms) == 1:
-        return {"pool": math.prod(tensors[0])} if set(terms[0]) - set(result) else {}
-    columns, left = {"macs": 0, "elementwise": 0}, set(terms[0])
-    for n, right in enumerate(terms[1:], 1):
-        later = set(result).union(*terms[n + 1 :])
-        shared = left & set(right)
-        joined = shared | ((left | set(right)) & later)
-        columns["macs" if shared - later else "elementwise"] += math.prod(lengths[letter] for letter in joined)
-        left = joined & later
-    return columns
-
-
-def _spelt_out(equation: str, tensors: Sequence[Shape]) -> tuple[list[str], str]:
-    """The letters of each operand and of the result: an ellipsis becomes capital Greek letters, counted from the right,
-    an implicit result the letters that occur once, in order."""
-    given, arrow, result = equation.partition("->")
-    terms = given.split(",")
-    hidden = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, tensors, strict=True)]
-    greek = [chr(ord("Α") + n) for n in range(max(hidden))]
-    spelt = [term.replace("...", "".join(greek[len(greek) - n :])) for term, n in zip(terms, hidden, strict=True)]
-    if not arrow:
-        once = sorted(letter for letter in set(given) - set(".,") if given.count(letter) == 1)
-        result = "..." + "".join(once)
-    return spelt, result.replace("...", "".join(greek))
+    return pairwise(*equation_parts(args["operands"][0].replace(" ", ""), tensors), tensors)
 
 
 def _per_input(column: str, operations: int = 1) -> Law:
@@ -207,7 +180,7 @@ def _per_output(column: str, operations: int = 1) -> Law:
 
 
 def _window(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
-    """k*k - 1 per output of a pooling over windows of any form."""
+    """Window size - 1 per output value, in one, two or three dimensions."""
     kernel = args["operands"][1]
     dims = 1 if "1d" in args["target"] else 3 if "3d" in args["target"] else 2
     size = kernel**dims if isinstance(kernel, int) else math.prod(kernel) if len(kernel) > 1 else kernel[0] ** dims
@@ -215,11 +188,11 @@ def _window(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
 
 
 SORTED_ALONG = {"topk": 2, "kthvalue": 2, "sort": 1, "argsort": 1}
-"""Function -> position of the dimension it sorts along; the last one where it is left out."""
+"""Function -> position of its dimension argument; without it the function sorts along the last dimension."""
 
 
 def _sorting(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
-    """n log2 n comparisons along a dimension."""
+    """n log2 n comparisons along the dimension."""
     position = SORTED_ALONG[function_of(args["target"])]
     dim = args["operands"][position] if len(args["operands"]) > position else -1
     n = inputs[0][dim] if inputs[0] else 1
@@ -227,25 +200,25 @@ def _sorting(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
 
 
 def _distances(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """Difference, square and sum for every pair and coordinate."""
+    """A difference, a square and a sum for each pair and coordinate."""
     return {"elementwise": 3 * math.prod(out) * inputs[0][-1]}
 
 
 SAMPLED = {(4, 0): 7, (5, 0): 15, (4, 1): 0, (5, 1): 0, (4, 2): 35}
-"""Dimensions of a map or volume, torch's number of the mode (linear, nearest, cubic) -> operations per value."""
+"""(dimensions of the output, torch's mode: 0 linear, 1 nearest, 2 cubic) -> operations per output value."""
 
 
 def _grid_sample(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
     return {"resample": SAMPLED[len(out), args["operands"][2]] * math.prod(out)}
 
 
-FROM_MAP = 5
-"""Position of the flag of batch and instance norms that says they take their statistics from the map."""
+USES_INPUT_STATS = 5
+"""Position of the flag of batch norm and instance norm: statistics come from the input, not from buffers."""
 
 
 def _batch_norm(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
-    """2 per value where it has statistics of its own; else it takes them from the map, as a group norm does."""
-    return {"norm": (5 if args["operands"][FROM_MAP] else 2) * math.prod(_first(out))}
+    """2 per value with stored statistics; 5 as in a group norm if it computes them from the input."""
+    return {"norm": (5 if args["operands"][USES_INPUT_STATS] else 2) * math.prod(_first(out))}
 
 
 REDUCTIONS = """
@@ -290,12 +263,13 @@ LAWS_OF_FUNCTIONS: tuple[tuple[str, Law], ...] = (
     ("cdist", _distances),
     ("cosine_similarity", _per_input("elementwise", 6)),
 )
-"""Functions of torch, and their law. A value between two costs 3; a cubic one takes five of four taps, 7 each."""
+"""Names of torch functions -> their law. Linear interpolation between two values costs 3; a bicubic value needs five
+cubic interpolations of 7 operations each."""
 
 FUNCTIONS: dict[str, Law] = {name: law for names, law in LAWS_OF_FUNCTIONS for name in names.split()}
-"""Function of torch, or one of its overloads, -> law."""
+"""Torch function, or one of its overloads -> law."""
 
 
 def law_of(target: str) -> Law | None:
-    """The law of an overload, or of its function; None where there is none."""
+    """The law of an overload, or of its function; None if there is none."""
     return FUNCTIONS.get(target) or FUNCTIONS.get(function_of(target))

@@ -1,4 +1,4 @@
-"""From records to samples: what is wrong is mended or dropped, counted, and never fatal while something is left."""
+"""From records to samples: faults are corrected or dropped, and counted. They are fatal only if nothing is left."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from effscope.data.sample import DataSet, Sample
 from effscope.errors import EffscopeError
 from effscope.progress import Say
 
-NEAR_DUPLICATE_IOU = 0.9  # above it, two boxes of one class are probably one object drawn twice
+NEAR_DUPLICATE_IOU = 0.9  # two boxes of one class with a larger IoU are probably one object labelled twice
 MIN_SIDE_PX = 0.01  # a thinner box has no area
-ROUNDING_PX = 0.5  # less than this outside the image is rounding of the label file: clipped but not counted
+ROUNDING_PX = 0.5  # a box less than this outside the image is a rounding error: clipped but not counted
 
 Boxes = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -30,14 +30,14 @@ def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, lim
     """The usable samples of a listing, its faults and its digest.
 
     Args:
-        source: what the user named.
-        split: the split the user asked for.
-        listing: records in their fixed order; only as many are read as `limit` needs.
-        ledger: holds what the format noted so far; gets what is found here.
-        limit: the first so many usable images; None = all.
+        source: the data set as the user named it.
+        split: the split that the user named.
+        listing: records in their fixed order; reading stops after `limit` usable images.
+        ledger: has the faults that the format noted; gets those that are found here.
+        limit: keep the first `limit` usable images; None = all.
 
     Raises:
-        EffscopeError: no image, or no box, is left.
+        EffscopeError: no usable image or no usable box.
     """
     found = _samples(listing, ledger)
     samples = tuple(islice(found, limit))
@@ -55,7 +55,7 @@ def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, lim
 
 
 def fault_lines(dataset: DataSet) -> list[str]:
-    """One line per kind of fault, in a fixed order: how many, what was done, an example. Empty if nothing is wrong."""
+    """One line per kind of fault, in a fixed order: count, what was done, an example. Empty without faults."""
     lines = []
     for fault, action in ACTIONS.items():
         if count := dataset.faults.get(fault.value, 0):
@@ -65,15 +65,15 @@ def fault_lines(dataset: DataSet) -> list[str]:
 
 
 def say_faults(dataset: DataSet, say: Say) -> None:
-    """Say what was wrong with a split, one line per kind of fault."""
+    """Say the faults of a split, one line per kind."""
     for line in fault_lines(dataset):
         say(f"{dataset.split}: {line}")
 
 
 def decodable(dataset: DataSet) -> DataSet:
-    """The same set without the images whose pixels cannot be decoded; those are counted as unreadable.
+    """The data without images that cannot be decoded; these are counted as unreadable.
 
-    Loading reads headers only, so a truncated picture shows up here. Decodes every picture once.
+    Decodes every image once, and finds truncated images, which `load` does not (it reads headers only).
 
     Raises:
         EffscopeError: no box is left.
@@ -88,7 +88,7 @@ def decodable(dataset: DataSet) -> DataSet:
 
 
 def without(dataset: DataSet, unreadable: Mapping[int, str]) -> DataSet:
-    """The same set without some images, counted as unreadable; `unreadable` says by position what is wrong."""
+    """The data without some images, counted as unreadable; `unreadable` is position -> what is wrong."""
     if not unreadable:
         return dataset
     ledger = _ledger(dataset)
@@ -105,13 +105,13 @@ def without(dataset: DataSet, unreadable: Mapping[int, str]) -> DataSet:
 
 
 def none_readable(dataset: DataSet, unreadable: Mapping[int, str]) -> EffscopeError:
-    """What to say of a set of which not one image can be decoded."""
+    """The error for a split without a readable image; `unreadable` is position -> what is wrong."""
     why = f", e.g. {next(iter(unreadable.values()))}" if unreadable else ""
-    return EffscopeError(f"no picture of '{dataset.source}' ({dataset.split}) can be read{why}")
+    return EffscopeError(f"no image of '{dataset.source}' ({dataset.split}) can be read{why}: check the files")
 
 
 def check_boxes(dataset: DataSet) -> DataSet:
-    """The set itself. Raises EffscopeError when it has no box, saying what became of them."""
+    """The data unchanged. Raises EffscopeError, with its faults, if it has no box."""
     if not any(len(sample.boxes) for sample in dataset.samples):
         n = len(dataset.samples)
         raise EffscopeError(_nothing_left(dataset.source, dataset.split, n, _ledger(dataset), None))
@@ -123,7 +123,7 @@ def _ledger(dataset: DataSet) -> Ledger:
 
 
 def digest_of(classes: tuple[str, ...], samples: tuple[Sample, ...]) -> str:
-    """SHA-256 over class names and, per sample, name, size, boxes, labels, and the pixels if they are in memory."""
+    """SHA-256 of the class names and, per sample, of name, size, boxes, labels, and pixels if they are in memory."""
     digest = hashlib.sha256("\0".join(classes).encode())
     for sample in samples:
         digest.update(f"\n{sample.name}\0{sample.size}\0{len(sample.boxes)}\0".encode())
@@ -144,7 +144,7 @@ def _samples(listing: Listing, ledger: Ledger) -> Iterator[Sample]:
 
 
 def _header(record: Record, ledger: Ledger) -> Header | None:
-    """The picture's header, or None (noted) when there is no such picture or it is broken."""
+    """The header of the image; None, and a note in the ledger, if the image is missing or broken."""
     if not isinstance(record.image, Path):
         height, width = record.image.shape[:2]
         return Header((width, height), (width, height), 1)
@@ -162,10 +162,10 @@ def _header(record: Record, ledger: Ledger) -> Header | None:
 
 
 def _upright_px(record: Record, header: Header, ledger: Ledger) -> Boxes:
-    """The record's boxes, xyxy in px of the upright picture, unchecked.
+    """The boxes of the record, xyxy in px of the upright image, unchecked.
 
-    A label file that declares the stored size of a sideways picture was drawn on the unturned one: its boxes are
-    turned with the picture. Otherwise boxes are on the upright picture, as viewers show it.
+    If EXIF turns the image sideways and the label file declares the size as stored, its boxes were drawn on the
+    unturned image: they are turned with it. Otherwise they were drawn on the upright image, as viewers show it.
     """
     if record.unit is Unit.FRACTION:
         width, height = header.size
@@ -181,7 +181,7 @@ def _upright_px(record: Record, header: Header, ledger: Ledger) -> Boxes:
 
 
 def _turned(boxes: Boxes, header: Header) -> Boxes:
-    """Boxes (N, 4) xyxy on a stored sideways picture (EXIF orientation 5-8) -> on the upright one."""
+    """Boxes (N, 4) xyxy on the image as stored (EXIF orientation 5-8) -> on the upright image."""
     width, height = header.stored
     x1, y1, x2, y2 = boxes.T
     flips_x, flips_y = header.orientation in (6, 7), header.orientation in (7, 8)
@@ -193,7 +193,7 @@ def _turned(boxes: Boxes, header: Header) -> Boxes:
 def _clean(
     boxes: Boxes, record: Record, size: tuple[int, int], classes: tuple[str, ...], ledger: Ledger
 ) -> tuple[Boxes, NDArray[np.int64]]:
-    """Boxes (N, 4) xyxy px inside a picture of (width, height) px with positive area, and their labels (N,)."""
+    """Boxes (N, 4) xyxy px of positive area inside an image of (width, height) px, and their labels (N,)."""
     labels = record.labels
 
     def show(index: int) -> str:
@@ -228,7 +228,7 @@ def _is_non_finite(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int
 
 
 def _is_repeat(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
-    """All but the first of rows that are equal number for number, label included."""
+    """Flags repeats: rows equal to an earlier row in all numbers and the label."""
     seen: set[tuple[float, ...]] = set()
     flags = np.zeros(len(boxes), dtype=np.bool_)
     for index, row in enumerate(zip(labels.tolist(), *boxes.T.tolist(), strict=True)):
@@ -264,11 +264,11 @@ def _near_duplicates(boxes: Boxes, labels: NDArray[np.int64]) -> list[tuple[int,
 
 
 def _nothing_left(source: str, split: str, n_images: int, ledger: Ledger, limit: int | None) -> str:
-    """The message of a set without a usable box: what was found, the commonest faults, what to do."""
-    faults = ", ".join(f"{count} x {kind}" for kind, count in ledger.counts.most_common(3)) or "no faults met"
+    """The message for data without a usable box: what was found, the most common faults, what to do."""
+    faults = ", ".join(f"{count} x {kind}" for kind, count in ledger.counts.most_common(3)) or "no faults"
     advice = "check that the label files are where this layout has them"
     if limit is not None and n_images == limit:
-        advice = f"raise the limit of {limit}"
+        advice = f"raise the limit of {limit} images"
     elif ledger.counts[Fault.OUTSIDE.value]:
         advice = "check the unit of the boxes (YOLO: fractions 0-1; COCO and VOC: pixels)"
     elif ledger.counts[Fault.MISSING_IMAGE.value]:

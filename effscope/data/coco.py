@@ -1,4 +1,4 @@
-"""The COCO layout: one JSON per split with images, annotations (xywh px) and categories, and a folder of pictures.
+"""The COCO format: one JSON per split with images, annotations (xywh px) and categories, and a folder of images.
 
 Format source: cocodataset.org, "Data format".
 """
@@ -22,7 +22,7 @@ from effscope.data.record import (
 )
 from effscope.errors import EffscopeError
 
-JSON_PLACES = (
+JSON_PATHS = (
     "{split}.json",
     "annotations/{split}.json",
     "annotations/instances_{split}.json",
@@ -35,7 +35,7 @@ Row = tuple[int, tuple[float, float, float, float]]
 
 
 def is_coco(data: str) -> bool:
-    """Whether `data` is a folder with a `{split}.json` in one of the usual places."""
+    """Whether `data` is a folder that has a JSON file of a split under one of the usual names."""
     return Path(data).is_dir() and bool(_split_files(Path(data)))
 
 
@@ -45,11 +45,11 @@ def list_coco(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     Args:
         data: the folder.
         split: "train", "val", ...: the JSON's name.
-        seed: not used, the layout fixes its splits.
+        seed: not used: the files define the splits.
         ledger: gets crowd boxes, unknown categories, broken rows.
 
     Raises:
-        EffscopeError: the split is not there, or its JSON is not COCO.
+        EffscopeError: the split does not exist, or its JSON is not COCO.
     """
     root = Path(data)
     files = _split_files(root)
@@ -65,17 +65,17 @@ def list_coco(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
 
 
 def _split_files(root: Path) -> dict[str, Path]:
-    """Split name -> its JSON, for the splits that have one."""
+    """Split name -> its JSON file, for the splits that have one."""
     files: dict[str, Path] = {}
     for split in SPLIT_NAMES:
-        found = (path for place in JSON_PLACES for path in sorted(root.glob(place.format(split=split))))
+        found = (path for name in JSON_PATHS for path in sorted(root.glob(name.format(split=split))))
         if (first := next(found, None)) is not None:
             files[split] = first
     return files
 
 
 def _image_folders(root: Path, split: str, json_file: Path) -> list[Path]:
-    """Folders that file names may be relative to, in the order they are tried."""
+    """Folders that file names may be relative to, in the order of trying."""
     stem = json_file.stem.removeprefix("instances_")
     names = [f"{parent}{name}" for name in dict.fromkeys((split, stem)) for parent in ("images/", "")]
     folders = [root / name for name in (*names, "images", ".")]
@@ -106,7 +106,7 @@ def _entries(content: Mapping[str, Any], part: str, path: Path) -> list[Mapping[
 def _rows_by_image(
     annotations: list[Any], images: list[Mapping[str, Any]], labels: Mapping[Any, int], ledger: Ledger
 ) -> dict[Any, list[Row]]:
-    """Image id -> (label, xyxy px) rows; what cannot be one is noted."""
+    """Image id -> (label, xyxy px) rows; annotations that give no row are noted in the ledger."""
     names = {image["id"]: str(image["file_name"]) for image in images}
     rows: dict[Any, list[Row]] = defaultdict(list)
     for index, annotation in enumerate(annotations):
@@ -128,7 +128,7 @@ def _rows_by_image(
 
 
 def _box(annotation: Any) -> tuple[float, float, float, float] | None:
-    """xyxy px of an annotation's xywh, or None if it has no four numbers or no plain ids."""
+    """xyxy px of an annotation's xywh; None if it does not have four numbers and plain ids."""
     try:
         x, y, width, height = map(float, annotation["bbox"])
         hash((annotation.get("image_id"), annotation.get("category_id")))
@@ -142,8 +142,8 @@ def _records(
 ) -> Iterator[Record]:
     for image in images:
         file_name = str(image["file_name"])
-        places = [folder / file_name for folder in folders]
-        path = next((place for place in places if place.is_file()), places[0])
+        candidates = [folder / file_name for folder in folders]
+        path = next((file for file in candidates if file.is_file()), candidates[0])
         boxes, labels = rows_to_arrays(rows.get(image["id"], ()))
         yield Record(path, path.name, boxes, labels, declared=_declared(image))
 

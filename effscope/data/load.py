@@ -1,4 +1,4 @@
-"""The one entry to data: `load`, over one table of formats."""
+"""Load a data set: `load`, over the table of formats."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from effscope.errors import EffscopeError
 
 @dataclass(frozen=True)
 class Format:
-    """A data set layout.
+    """A data set format.
 
     Attributes:
-        name: also the prefix that forces it, `voc:FOLDER`.
-        recognise: whether what the user named is of this layout; looks, does not parse.
-        listing: (data, split, seed, ledger) -> the split's classes and records.
+        name: also a prefix that chooses this format, `voc:FOLDER`.
+        recognise: whether the data is in this format; looks for files, does not parse them.
+        listing: (data, split, seed, ledger) -> classes and records of the split.
     """
 
     name: str
@@ -31,58 +31,57 @@ class Format:
     listing: Callable[[str, str, int, Ledger], Listing]
 
 
-FORMATS: tuple[Format, ...] = (  # the first that recognises its own reads it
+FORMATS: tuple[Format, ...] = (  # the first that recognises the data reads it
     Format("builtin", is_shapes, list_shapes),
     Format("coco", is_coco, list_coco),
     Format("yolo", is_yolo, list_yolo),
-    Format("voc", is_voc, list_voc),  # last: any XML below the folder will do
+    Format("voc", is_voc, list_voc),  # last: it recognises any folder with XML files
 )
 
 
 def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> DataSet:
-    """Read one split of a data set, check it, and say what was wrong.
+    """Read one split of a data set and check it; the result has the faults that were found.
 
     load("data.yaml", "train")             a YOLO data set
-    load("bccd", "val")                    a folder: COCO, else YOLO, else VOC, by what is in it
-    load("voc:bccd", "val")                a folder that holds several layouts, read as VOC
-    load("builtin:shapes", "train", 64)    the first 64 drawn pictures
+    load("bccd", "val")                    a folder: COCO, else YOLO, else VOC, by its files
+    load("voc:bccd", "val")                a folder with several formats, read as VOC
+    load("builtin:shapes", "train", 64)    the first 64 of the drawn images
 
-    Only headers of pictures are read; `read_image` gives the pixels.
+    Only headers of images are read; `read_image` gives the pixels.
 
     Args:
-        data: a YOLO `data.yaml`, a COCO or VOC folder, or `builtin:shapes`; `FORMAT:PATH` forces a layout.
-        split: "train", "val" or "test"; "valid" (and for "val" also "test") stands in for a missing one, noted in
-            the faults.
-        limit: the first so many usable images of the split, in the set's own order; None = all.
-        seed: of `builtin:shapes`, and of the 80/20 split of a VOC folder that states none. Keep it fixed
-            where runs are compared.
+        data: a YOLO `data.yaml`, a COCO or VOC folder, or `builtin:shapes`; `FORMAT:PATH` chooses a format.
+        split: "train", "val" or "test". If "val" does not exist, "valid" or "test" is read and noted as a fault.
+        limit: keep the first `limit` usable images, in the order of the data set; None = all.
+        seed: of `builtin:shapes`, and of the 80/20 split of a VOC folder without splits. Use the same seed for runs
+            that are compared.
 
     Raises:
-        EffscopeError: nothing there, no layout recognised, the split unknown, or nothing usable in it.
+        EffscopeError: no such data, no known format, an unknown split, or nothing usable in it.
     """
     if limit is not None and limit < 1:
-        raise EffscopeError(f"limit is {limit}: ask for at least one image")
-    layout, place = _find_format(data)
+        raise EffscopeError(f"`limit` is {limit}: it must be at least 1")
+    found, path = _find_format(data)
     ledger = Ledger()
-    return check_listing(data, split, layout.listing(place, split, seed, ledger), ledger, limit)
+    return check_listing(data, split, found.listing(path, split, seed, ledger), ledger, limit)
 
 
 def _find_format(data: str) -> tuple[Format, str]:
-    """The layout of what the user named, and the name without a forcing prefix."""
+    """The format of the data, and the data's name without a format prefix."""
     prefix, colon, rest = data.partition(":")
-    forced = next((layout for layout in FORMATS if colon and layout.name == prefix), None)
-    if forced is not None and forced.name == "builtin":
-        return forced, data
-    place = str(Path(rest if forced else data).expanduser())
-    if not Path(place).exists():
+    chosen = next((known for known in FORMATS if colon and known.name == prefix), None)
+    if chosen is not None and chosen.name == "builtin":
+        return chosen, data
+    path = str(Path(rest if chosen else data).expanduser())
+    if not Path(path).exists():
         raise EffscopeError(
             f"data set '{data}' does not exist: name a YOLO data.yaml, a COCO or VOC folder, or builtin:shapes"
         )
-    for layout in [forced] if forced else FORMATS:
-        if layout.recognise(place):
-            return layout, place
-    tried = forced.name if forced else ", ".join(layout.name for layout in FORMATS[1:])
+    for known in [chosen] if chosen else FORMATS:
+        if known.recognise(path):
+            return known, path
+    tried = chosen.name if chosen else ", ".join(known.name for known in FORMATS[1:])
     raise EffscopeError(
-        f"'{data}' is no data set that effscope knows (tried {tried}): name a YOLO data.yaml, a COCO folder with "
+        f"'{data}' is not a data set that effscope can read (tried {tried}): name a YOLO data.yaml, a COCO folder with "
         "train.json and val.json, or a VOC folder with XML files"
     )

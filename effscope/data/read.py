@@ -1,4 +1,4 @@
-"""Pictures from disk: the header for a check, the pixels for work. Both see the picture upright (EXIF applied)."""
+"""Read images: the header to check, the pixels to use. Both are of the upright image (EXIF orientation applied)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from effscope.data.sample import Sample
 from effscope.errors import EffscopeError
 
 EXIF_ORIENTATION_TAG = 0x0112
-ORIENTATIONS = frozenset(range(1, 9))  # by EXIF; 1 = upright
-SIDEWAYS = frozenset({5, 6, 7, 8})  # of these, the ones that swap width and height
+ORIENTATIONS = frozenset(range(1, 9))  # EXIF values; 1 = upright
+SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations that swap width and height
 MAX_16_BIT = 65535.0
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture's header says, its pixels not decoded.
+    """The header of an image, read without decoding the pixels.
 
     Attributes:
         stored: (width, height) in px as stored.
@@ -35,11 +35,11 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Size and orientation of a picture without decoding it.
+    """Size and orientation of an image without decoding it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        EffscopeError: it is no readable picture.
+        FileNotFoundError: the file does not exist.
+        EffscopeError: the file is not a readable image.
     """
     try:
         with Image.open(path) as image:
@@ -54,12 +54,12 @@ def read_header(path: Path) -> Header:
 
 
 def read_image(sample: Sample) -> NDArray[np.uint8]:
-    """Pixels of a sample, uint8 (H, W, 3) RGB, upright, of the size the sample states.
+    """Pixels of a sample, uint8 (H, W, 3) RGB, upright, of the size in the sample.
 
-    Grey, palette, CMYK, 16-bit and float pictures become 8-bit RGB; an alpha channel is left out.
+    Grey, palette, CMYK, 16-bit and float images become 8-bit RGB; an alpha channel is dropped.
 
     Raises:
-        EffscopeError: the file is missing, broken, truncated, or changed its size since it was listed.
+        EffscopeError: the file is missing, broken or truncated, or its size has changed since it was listed.
     """
     if not isinstance(sample.image, Path):
         return sample.image
@@ -72,7 +72,7 @@ def read_image(sample: Sample) -> NDArray[np.uint8]:
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
-    """Pixels of a picture file, uint8 (H, W, 3) RGB, upright.
+    """Pixels of an image file, uint8 (H, W, 3) RGB, upright.
 
     Raises:
         EffscopeError: the file is missing, broken or truncated.
@@ -88,10 +88,10 @@ def decode(path: Path) -> NDArray[np.uint8]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation still to be applied to `image`, 1-8.
+    """EXIF orientation that has not been applied to `image` yet, 1-8.
 
-    A PNG without EXIF in front of its pixels counts as upright: Pillow would decode the whole picture to look
-    behind them. Pillow turns a TIFF by itself while decoding, and only after that is its size certain.
+    A PNG without EXIF before its pixels counts as upright: to look after them, Pillow would decode the whole image.
+    Pillow turns a TIFF while it decodes it, and only then is the size known.
     """
     if image.format == "PNG" and not {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
         return 1
@@ -115,7 +115,7 @@ def _from_16_bit(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _from_float(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Floats are taken as 0-1 unless something exceeds 1, then as 0-255."""
+    """Floats are 0-1, or 0-255 if any value is above 1."""
     finite = np.nan_to_num(values)
     return finite if finite.max(initial=0.0) > 1.0 else finite * 255.0
 
@@ -136,6 +136,6 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _first(error: Exception) -> str:
-    """The first line of an error, or its kind when it says nothing."""
+    """The first line of an error, or its class if it has no text."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__

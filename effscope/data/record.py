@@ -1,4 +1,4 @@
-"""What a format hands over before it is checked: records as written down, and the ledger of what was wrong."""
+"""What a format reads, before any check: records as written in the files, and the ledger of faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_EXAMPLES = 3
 
 
 class Fault(StrEnum):
-    """Every kind of fault a data set may show. The value is the key in `DataSet.faults`."""
+    """Every kind of fault of a data set. The value is the key in `DataSet.faults`."""
 
     OTHER_SPLIT = "split taken from another"
     MISSING_IMAGE = "missing image"
@@ -71,7 +71,7 @@ ACTIONS: dict[Fault, str] = {
 
 
 class Unit(StrEnum):
-    """What the numbers of a box count."""
+    """Unit of the numbers of a box."""
 
     PIXEL = "px"
     FRACTION = "fraction of the image's side"
@@ -79,18 +79,18 @@ class Unit(StrEnum):
 
 @dataclass
 class Ledger:
-    """Collects faults while a set is read: how many of each kind, and the first examples.
+    """Collects faults while a data set is read: the number of each kind, and the first examples.
 
     Attributes:
         counts: kind -> number of occurrences.
-        examples: kind -> at most `MAX_EXAMPLES` places, one string each.
+        examples: kind -> at most `MAX_EXAMPLES` examples, each says where.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, fault: Fault, example: str) -> None:
-        """Count one occurrence and remember where, while there is room."""
+        """Count one fault, and keep the example unless there are enough of this kind."""
         self.counts[fault.value] += 1
         shown = self.examples.setdefault(fault.value, [])
         if len(shown) < MAX_EXAMPLES:
@@ -99,15 +99,15 @@ class Ledger:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One image and its boxes as the data set states them, nothing checked but the syntax.
+    """One image and its boxes as written in the data set; only the syntax is checked.
 
     Attributes:
-        image: path of the picture, which need not exist, or its pixels, uint8 (H, W, 3) RGB.
-        name: how messages and the digest call it.
+        image: path of the image, which may not exist, or its pixels, uint8 (H, W, 3) RGB.
+        name: of the image in messages and in the digest.
         boxes: float64 (N, 4), xyxy in `unit`, unchecked.
-        labels: int64 (N,), index into the listing's classes, all valid.
+        labels: int64 (N,), index into the classes of the listing, all valid.
         unit: of `boxes`.
-        declared: (width, height) in px by the label file, if it says so.
+        declared: (width, height) in px that the label file declares; None if it does not.
     """
 
     image: Path | NDArray[np.uint8]
@@ -124,7 +124,7 @@ class Listing:
 
     Attributes:
         classes: names, position = label.
-        records: in the set's own fixed order; may be lazy, notes faults as it goes.
+        records: in the fixed order of the data set; may be lazy, and then notes faults while it is read.
     """
 
     classes: tuple[str, ...]
@@ -141,28 +141,28 @@ def rows_to_arrays(
 
 
 def choose_split(split: str, available: Iterable[str], source: str, ledger: Ledger) -> str:
-    """The split to read: the one asked for, else an alias of it that exists (noted in the ledger).
+    """The split to read: `split`, else an alias of it that exists (noted in the ledger).
 
     Raises:
-        EffscopeError: neither is there; the message lists what is.
+        EffscopeError: none of them exists; the message lists the splits.
     """
     names = list(available)
     if split in names:
         return split
     for alias in SPLIT_ALIASES.get(split, ()):
         if alias in names:
-            ledger.note(Fault.OTHER_SPLIT, f"no '{split}' in {source}: '{alias}' stands in")
+            ledger.note(Fault.OTHER_SPLIT, f"no '{split}' in {source}: '{alias}' is used")
             return alias
     listed = ", ".join(names) if names else "none"
     raise EffscopeError(f"{source} has no split '{split}': its splits are {listed}")
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of a picture; the file is not opened."""
+    """Whether the file name is one of an image; does not open the file."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def images_under(folder: Path) -> list[Path]:
-    """All pictures below a folder, in the order of their relative posix paths."""
+    """All images in a folder and its subfolders, sorted by relative posix path."""
     found = [path for path in folder.rglob("*") if is_image(path)]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

@@ -1,4 +1,4 @@
-"""One image with its boxes, and a set of them. Frozen; pixels are read when asked for."""
+"""One image with its boxes, and a data set of them. Frozen; the pixels are read later, by `read_image`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Sample:
     """An image and its ground truth.
 
     Attributes:
-        image: path of the picture, or the pixels themselves, uint8 (H, W, 3) RGB.
+        image: path of the image, or the pixels themselves, uint8 (H, W, 3) RGB.
         size: (width, height) in px.
         boxes: float32 (N, 4), xyxy in px, inside the image, positive area.
-        labels: int64 (N,), index into the set's classes.
-        name: what to call it in messages and files, e.g. "BloodImage_00338.jpg".
+        labels: int64 (N,), index into the classes of the data set.
+        name: in messages and files, e.g. "BloodImage_00338.jpg".
     """
 
     image: Path | NDArray[np.uint8]
@@ -34,12 +34,13 @@ class DataSet:
     """A split of a data set.
 
     Attributes:
-        source: what the user named (`data.yaml`, a folder, `builtin:shapes`).
+        source: the data set as the user named it (`data.yaml`, a folder, `builtin:shapes`).
         split: "train" or "val".
         classes: names, position = label.
         samples: usable images; an image without boxes is kept as background.
-        faults: what was wrong, kind -> count (e.g. "zero-area box"), and for each kind some examples.
-        digest: hex hash over file names, sizes, boxes and labels: two runs on equal data have equal digests.
+        faults: kind of fault (e.g. "zero-area box") -> count.
+        examples: kind of fault -> some examples.
+        digest: hex hash of file names, sizes, boxes and labels: two runs on equal data have equal digests.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""The kinds of figures in `builtin:shapes`, as outlines in units of their circumscribed circle's radius."""
+"""The kinds of figures in `builtin:shapes`, as outlines; the unit is the radius of the circumscribed circle."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-CURVE_POINTS = 48  # corners of the polygon that stands for a full circle
+CURVE_POINTS = 48  # corners of the polygon that approximates a circle
 
 Points = NDArray[np.float64]  # (N, 2) xy
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A figure as a filled polygon with holes, around the origin or placed in px.
+    """A figure as a filled polygon with holes, around the origin or at a position in px.
 
     Attributes:
         edge: float64 (N, 2) xy, the outer polygon.
-        holes: polygons taken out of it.
+        holes: polygons that are not filled.
     """
 
     edge: Points
@@ -34,7 +34,7 @@ class Outline:
 
 
 def blob(rng: Generator) -> Outline:
-    """A smooth lump that is none of the kinds."""
+    """A smooth round distractor that is not one of the kinds."""
     angle = _angles(CURVE_POINTS)
     radius = np.ones(CURVE_POINTS)
     for wave in (2, 3, 5):
@@ -100,7 +100,7 @@ def _ring(rng: Generator) -> Outline:
 
 
 def _gap_ring(rng: Generator) -> Outline:
-    """A ring with a sector of 45 to 75 degrees taken out."""
+    """A ring without a sector of 45 to 75 degrees."""
     gap = np.deg2rad(rng.uniform(45, 75))
     angle = np.linspace(gap / 2, 2 * np.pi - gap / 2, CURVE_POINTS)
     inner = _polar(float(rng.uniform(0.5, 0.7)), angle[::-1])
@@ -108,7 +108,7 @@ def _gap_ring(rng: Generator) -> Outline:
 
 
 def _cross(rng: Generator) -> Outline:
-    """A plus sign; the arms' corners lie on the circumscribed circle."""
+    """A plus sign; the corners of its arms lie on the circumscribed circle."""
     arm = float(rng.uniform(0.2, 0.34))
     tip = float(np.sqrt(1 - arm**2))
     corner = np.array([[tip, -arm], [tip, arm], [arm, arm]])

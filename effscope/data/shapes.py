@@ -1,6 +1,7 @@
-"""`builtin:shapes`: pictures of six kinds of plane figures, drawn from a seed, for trying things without data.
+"""`builtin:shapes`: images of six kinds of plane figures, drawn from a seed, to try effscope without data.
 
-Colour says nothing about the kind; figures are turned, shaded, cut and hidden, among lines and blobs that are none.
+The colour does not depend on the kind. Figures are turned, shaded, cut and partly hidden, among distracting lines and
+blobs.
 `ShapesConfig.kinds` can add kinds that differ in detail only (ellipse, rhombus, star of six points, ring with a gap).
 """
 
@@ -29,28 +30,27 @@ Canvas = NDArray[np.float32]  # (H, W, 3) RGB, 0-255
 
 @dataclass(frozen=True)
 class ShapesConfig:
-    """The knobs of `builtin:shapes`. A pair is a range that each picture or figure draws from.
+    """Settings of `builtin:shapes`. A pair is a range; each image or figure draws a value from it.
 
     Attributes:
-        side: width and height of a picture, px.
-        counts: pictures per split.
-        kinds: classes, keys of `KINDS`; fewer or less alike is easier.
-        objects: figures per picture.
-        size: diameter of a figure's circumscribed circle as a fraction of the side; small ones are drawn more often
-            (log-uniform).
-        max_hidden: fraction of a figure that later figures may cover.
-        max_cut: fraction of a figure's width or height that may lie beyond the edge of the picture.
-        max_turn: rotation, degrees either way.
-        contrast: least RGB distance (0-441) between a figure and the mean of what it covers.
-        shade: how much a figure's brightness changes across it, 0-255.
+        side: width and height of an image, px.
+        counts: images per split.
+        kinds: classes, keys of `KINDS`; fewer or less similar kinds are easier.
+        objects: figures per image.
+        size: diameter of a figure's circumscribed circle / side; log-uniform, so small figures are more frequent.
+        max_hidden: largest fraction of a figure that later figures may cover.
+        max_cut: largest fraction of a figure's width or height that may be outside the image.
+        max_turn: largest rotation in both directions, degrees.
+        contrast: smallest RGB distance (0-441) between a figure and the mean colour under it.
+        shade: largest change of brightness across a figure, 0-255.
         texture: amplitude of the background's texture, 0-255.
-        lines: clutter lines per picture, half below and half above the figures.
-        line_width: of these, px.
-        blobs: round distractors per picture, below the figures.
-        blob_size: their diameter as a fraction of the side.
+        lines: clutter lines per image, half below and half above the figures.
+        line_width: of the lines, px.
+        blobs: round distractors per image, below the figures.
+        blob_size: diameter of the blobs / side.
         noise: standard deviation of the pixel noise, 0-255.
         blur: radius of the final Gaussian blur, px.
-        oversampling: masks are drawn so many times larger and averaged; 1 = not antialiased.
+        oversampling: masks are drawn larger by this factor and averaged; 1 = not antialiased.
     """
 
     side: int = 160
@@ -82,7 +82,7 @@ class ShapesConfig:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Where a figure falls on the picture: its slice and the coverage of each pixel, float32 (h, w), 0-1."""
+    """Pixels of a figure: its slice of the image and the coverage of each pixel in it, float32 (h, w), 0-1."""
 
     rows: slice
     columns: slice
@@ -90,7 +90,7 @@ class Patch:
 
     @property
     def solid(self) -> NDArray[np.bool_]:
-        """Pixels covered for more than half, bool (h, w)."""
+        """Whether more than half of a pixel is covered, bool (h, w)."""
         return self.coverage > np.float32(0.5)
 
 
@@ -100,32 +100,32 @@ def is_shapes(data: str) -> bool:
 
 
 def list_shapes(data: str, split: str, seed: int, ledger: Ledger, config: ShapesConfig | None = None) -> Listing:
-    """The pictures of one split, drawn as they are asked for; each depends only on (seed, split, position).
+    """The images of one split, drawn when they are read; each depends only on (seed, split, position).
 
     Raises:
         EffscopeError: another built-in set, or an unknown split or kind.
     """
     if not is_shapes(data):
         raise unknown("built-in data set", data, [BUILTIN_SHAPES])
-    knobs = config or ShapesConfig()
-    for kind in knobs.kinds:
+    settings = config or ShapesConfig()
+    for kind in settings.kinds:
         if kind not in KINDS:
             raise unknown("kind of shape", kind, KINDS)
-    counts = dict(knobs.counts)
+    counts = dict(settings.counts)
     chosen = choose_split(split, counts, data, ledger)
     number = list(counts).index(chosen)
     drawn = (
-        draw(knobs, np.random.default_rng([seed, number, index]), f"shapes_{chosen}_{index:05d}")
+        draw(settings, np.random.default_rng([seed, number, index]), f"shapes_{chosen}_{index:05d}")
         for index in range(counts[chosen])
     )
-    return Listing(knobs.kinds, drawn)
+    return Listing(settings.kinds, drawn)
 
 
 def draw(config: ShapesConfig, rng: Generator, name: str) -> Record:
-    """One picture, uint8 (side, side, 3), and the boxes of its figures, xyxy px.
+    """One image, uint8 (side, side, 3), and the boxes of its figures, xyxy px.
 
-    A box holds the whole figure, hidden parts included, as far as it lies in the picture. A figure for which no
-    place is found without hiding an earlier one too far is not drawn.
+    A box contains the whole figure inside the image, hidden parts included. A figure is not drawn if every tried
+    position hides too much of an earlier one.
     """
     canvas = _background(config, rng)
     for _ in range(_between(config.blobs, rng)):
@@ -139,7 +139,7 @@ def draw(config: ShapesConfig, rng: Generator, name: str) -> Record:
 
 
 def _between(bounds: tuple[int, int], rng: Generator) -> int:
-    """A whole number of the range, ends included."""
+    """A whole number from the range, ends included."""
     return int(rng.integers(bounds[0], bounds[1] + 1))
 
 
@@ -154,7 +154,7 @@ def _clutter(canvas: Canvas, n: int, config: ShapesConfig, rng: Generator) -> No
 def _draw_figures(
     canvas: Canvas, config: ShapesConfig, rng: Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Draw figures on the canvas, in place; their boxes (N, 4) xyxy px and labels (N,)."""
+    """Draw figures on the canvas, in place; returns their boxes (N, 4) xyxy px and labels (N,)."""
     owner = np.full((config.side, config.side), -1, dtype=np.int64)
     areas: list[int] = []
     boxes: list[list[float]] = []
@@ -178,7 +178,7 @@ def _draw_figures(
 def _place(
     unit: Outline, owner: NDArray[np.int64], areas: list[int], config: ShapesConfig, rng: Generator
 ) -> tuple[Outline, Patch] | None:
-    """A turn, size and place for a figure that hides no earlier one too far; None if none is found."""
+    """A figure, turned, scaled and placed so that it does not hide too much of others; None if none is found."""
     for _ in range(PLACE_TRIES):
         radius = 0.5 * config.side * float(np.exp(rng.uniform(*np.log(config.size))))
         turned = unit.moved(np.deg2rad(rng.uniform(-config.max_turn, config.max_turn)), radius, (0.0, 0.0))
@@ -196,7 +196,7 @@ def _place(
 
 
 def _patch(outline: Outline, config: ShapesConfig) -> Patch:
-    """Rasterise an outline in px, clipped to the picture."""
+    """Rasterise an outline in px, clipped to the image."""
     low = np.clip(np.floor(outline.edge.min(axis=0)), 0, config.side - 1).astype(int)
     high = np.clip(np.ceil(outline.edge.max(axis=0)), low + 1, config.side).astype(int)
     width, height = (high - low).tolist()
@@ -210,7 +210,7 @@ def _patch(outline: Outline, config: ShapesConfig) -> Patch:
 
 
 def _paint(canvas: Canvas, patch: Patch, rng: Generator, config: ShapesConfig) -> None:
-    """Lay a patch on the canvas, in place, in a random colour that stands out, shaded from one side to the other."""
+    """Paint a patch on the canvas, in place, in a random colour of enough contrast, with a shade across it."""
     below = canvas[patch.rows, patch.columns]
     weight = patch.coverage[:, :, None]
     mean = (below * weight).sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
@@ -224,13 +224,13 @@ def _paint(canvas: Canvas, patch: Patch, rng: Generator, config: ShapesConfig) -
 
 
 def _ramp(height: int, width: int, angle: float) -> NDArray[np.float32]:
-    """A plane of slope in direction `angle`, float32 (height, width), about -0.5 to 0.5."""
+    """A linear ramp in direction `angle`, float32 (height, width), about -0.5 to 0.5."""
     y, x = np.linspace(-0.5, 0.5, height), np.linspace(-0.5, 0.5, width)
     return np.asarray(np.sin(angle) * y[:, None] + np.cos(angle) * x[None, :], dtype=np.float32)
 
 
 def _background(config: ShapesConfig, rng: Generator) -> Canvas:
-    """A gradient between two colours and a texture of random grain."""
+    """A gradient between two colours, plus a random texture."""
     side = config.side
     first, second = rng.uniform(30, 225, size=(2, 3)).astype(np.float32)
     ramp = _ramp(side, side, float(rng.uniform(0, 2 * np.pi)))[:, :, None] + np.float32(0.5)
@@ -244,7 +244,7 @@ def _background(config: ShapesConfig, rng: Generator) -> Canvas:
 
 def _develop(canvas: Canvas, config: ShapesConfig, rng: Generator) -> NDArray[np.uint8]:
     radius, deviation = float(rng.uniform(*config.blur)), float(rng.uniform(*config.noise))
-    picture = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
-    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32)
+    sharp = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+    soft = np.asarray(sharp.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32)
     noise = rng.standard_normal(soft.shape, dtype=np.float32) * np.float32(deviation)
     return np.clip(np.rint(soft + noise), 0, 255).astype(np.uint8)

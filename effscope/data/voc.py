@@ -1,6 +1,6 @@
-"""The Pascal VOC layout: one XML per picture, boxes in px, splits by ImageSets, by folder, or drawn 80/20.
+"""The Pascal VOC format: one XML per image, boxes in px, splits by ImageSets, by folder, or drawn 80/20.
 
-Format source: the VOC2012 development kit. Coordinates are taken as they are, without the kit's offset of one.
+Format source: the VOC2012 development kit. Coordinates are used as written, without the kit's offset of one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from effscope.data.record import (
 from effscope.errors import EffscopeError
 
 ANNOTATION_FOLDERS = ("Annotations", "annotations", "annotations_voc")
-PICTURE_FOLDERS = ("JPEGImages", "images")
+IMAGE_FOLDERS = ("JPEGImages", "images")
 SETS_FOLDER = Path("ImageSets", "Main")
 CLASSES_FILE = "classes.txt"
 VAL_FRACTION = 0.2
@@ -40,7 +40,13 @@ Row = tuple[str, tuple[float, float, float, float]]
 
 @dataclass(frozen=True)
 class Annotation:
-    """One XML file: named boxes, xyxy px, the rows that are none, and the picture's (width, height) if stated."""
+    """One XML file.
+
+    Attributes:
+        rows: (class name, xyxy px) of its boxes.
+        broken: objects that give no box, for messages.
+        declared: (width, height) of the image in px; None if the file does not say.
+    """
 
     rows: tuple[Row, ...]
     broken: tuple[str, ...]
@@ -52,54 +58,54 @@ NO_ANNOTATION = Annotation((), (), None)
 
 @dataclass(frozen=True)
 class VocFolder:
-    """What a VOC folder holds, each by every key that means it (see `_index`).
+    """Files of a VOC folder, each under every key that finds it (see `_index`).
 
     Attributes:
         root: the folder.
-        pictures: key -> path.
-        annotations: key -> the XML's content, or what is wrong with it.
+        images: key -> path.
+        annotations: key -> content of the XML file, or what is wrong with it.
     """
 
     root: Path
-    pictures: Mapping[str, Path]
+    images: Mapping[str, Path]
     annotations: Mapping[str, Annotation | str]
 
 
 def is_voc(data: str) -> bool:
-    """Whether `data` is a folder of XML files, or holds one in a usual place or next to the pictures."""
+    """Whether `data` is a folder with XML files in it, in a usual subfolder, or next to the images."""
     path = Path(data)
     return path.is_dir() and next(_annotation_folder(path).rglob("*.xml"), None) is not None
 
 
 def list_voc(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
-    """The records of one split of a VOC folder. All XML files are read at once: they alone know the classes.
+    """The records of one split of a VOC folder. Reads all XML files first, because the classes are only in them.
 
-    Classes are the lines of `classes.txt` if the folder has one, else the names met in any split, sorted.
+    Classes are the lines of `classes.txt` if the folder has one, else the sorted names of all splits.
 
     Args:
-        data: the folder, or its folder of annotations.
+        data: the folder, or its annotation folder.
         split: "train", "val", ...
-        seed: of the 80/20 draw, used only if there are neither ImageSets nor split folders.
-        ledger: gets broken files and rows, unknown names, pictures without annotations.
+        seed: of the 80/20 split that is drawn if there are no ImageSets and no split folders.
+        ledger: gets broken files and rows, unknown names, images without annotations.
 
     Raises:
-        EffscopeError: the split is not there.
+        EffscopeError: the split does not exist.
     """
     path = Path(data)
     root = path.parent if path.name in ANNOTATION_FOLDERS else path
     folder = _annotation_folder(path)
     files = {_key(file, folder): file for file in sorted(folder.rglob("*.xml"))}
-    pictures = _pictures(root)
-    splits = _image_sets(root) or _split_folders(pictures) or _split_folders(files) or _drawn(files, pictures, seed)
+    images = _images(root)
+    splits = _image_sets(root) or _split_folders(images) or _split_folders(files) or _drawn(files, images, seed)
     chosen = choose_split(split, splits, data, ledger)
     annotations = {key: read_annotation(file) for key, file in files.items()}
     classes = _classes(root, annotations.values())
-    indexed = VocFolder(root, _index(pictures), _index(annotations))
+    indexed = VocFolder(root, _index(images), _index(annotations))
     return Listing(classes, _records(splits[chosen], indexed, classes, ledger))
 
 
 def read_annotation(path: Path) -> Annotation | str:
-    """The boxes of an XML file, or what is wrong with it. A file that declares entities is not expanded."""
+    """The boxes of an XML file, or what is wrong with it. A file that declares entities is refused, not expanded."""
     try:
         text = path.read_bytes()
         _refuse_entities(text)
@@ -124,7 +130,7 @@ def _refuse_entities(text: bytes) -> None:
     """Raise ValueError at the first entity declaration, before anything is expanded."""
 
     def refuse(*_: Any) -> None:
-        raise ValueError("it declares XML entities, which annotations have no use for")
+        raise ValueError("it declares XML entities, which annotations do not need")
 
     parser = expat.ParserCreate()
     parser.EntityDeclHandler = refuse
@@ -139,16 +145,16 @@ def _declared(tree: ElementTree.Element) -> tuple[int, int] | None:
 
 
 def _annotation_folder(path: Path) -> Path:
-    """Where the XML files are: a folder of the usual name, else among the pictures, else anywhere below."""
+    """Folder of the XML files: one of a usual name, else the image folder, else the whole folder."""
     usual = next((path / name for name in ANNOTATION_FOLDERS if (path / name).is_dir()), None)
     if usual is not None:
         return usual
-    pictures = _picture_folder(path)
-    return pictures if next(pictures.rglob("*.xml"), None) else path
+    images = _image_folder(path)
+    return images if next(images.rglob("*.xml"), None) else path
 
 
-def _picture_folder(root: Path) -> Path:
-    return next((root / name for name in PICTURE_FOLDERS if (root / name).is_dir()), root)
+def _image_folder(root: Path) -> Path:
+    return next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), root)
 
 
 def _key(path: Path, folder: Path) -> str:
@@ -156,38 +162,38 @@ def _key(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def _asked(key: str) -> list[str]:
-    """Keys to look a file up by, best first. A name in one split's folder never means a file in another's."""
+def _lookup_keys(key: str) -> list[str]:
+    """Keys to look a file up by, best first. A name in the folder of one split never finds a file of another split."""
     head, name = key.partition("/")[0], key.rpartition("/")[2]
     keys = [key, f"{head}/{name}"]
     return keys if head in SPLIT_NAMES else [*keys, name]
 
 
-def _answered(key: str) -> set[str]:
-    """Keys that a file answers to: its own, its bare name, and that name in its split's or, if in none, any folder."""
+def _aliases(key: str) -> set[str]:
+    """Keys that find a file: its own, its name alone, and its name in the folder of its split, or of any split."""
     head, name = key.partition("/")[0], key.rpartition("/")[2]
     splits = [head] if head in SPLIT_NAMES else SPLIT_NAMES
     return {key, name, *(f"{split}/{name}" for split in splits)}
 
 
 def _index(table: Mapping[str, T]) -> dict[str, T]:
-    """The table by every key that its files answer to, ambiguous ones left out."""
-    claims = Counter(alias for key in table for alias in _answered(key))
-    spread = {alias: value for key, value in table.items() for alias in _answered(key) if claims[alias] == 1}
+    """The table under every key that finds one of its files, without ambiguous keys."""
+    claims = Counter(alias for key in table for alias in _aliases(key))
+    spread = {alias: value for key, value in table.items() for alias in _aliases(key) if claims[alias] == 1}
     return spread | dict(table)
 
 
 def _find(index: Mapping[str, T], key: str) -> T | None:
-    return next((index[alias] for alias in _asked(key) if alias in index), None)
+    return next((index[alias] for alias in _lookup_keys(key) if alias in index), None)
 
 
-def _pictures(root: Path) -> dict[str, Path]:
-    folder = _picture_folder(root)
+def _images(root: Path) -> dict[str, Path]:
+    folder = _image_folder(root)
     return {_key(path, folder): path for path in images_under(folder)}
 
 
 def _image_sets(root: Path) -> dict[str, list[str]]:
-    """Split -> keys, from ImageSets/Main; a line may carry a second column, which is left out."""
+    """Split -> keys, from ImageSets/Main; a second column of a line is ignored."""
     files = {name: root / SETS_FOLDER / f"{name}.txt" for name in SPLIT_NAMES}
     return {
         name: [line.split()[0] for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -206,11 +212,11 @@ def _split_folders(keys: Iterable[str]) -> dict[str, list[str]]:
     return splits
 
 
-def _drawn(files: Iterable[str], pictures: Mapping[str, Path], seed: int) -> dict[str, list[str]]:
-    """A seeded 80/20 split over the pictures and the XML files without a picture; each part sorted."""
-    with_picture = _index(pictures)
-    lonely = [key for key in files if _find(with_picture, key) is None]
-    keys = np.array(sorted([*pictures, *lonely]))
+def _drawn(files: Iterable[str], images: Mapping[str, Path], seed: int) -> dict[str, list[str]]:
+    """A seeded 80/20 split over the images and the XML files without an image; each part sorted."""
+    with_image = _index(images)
+    without_image = [key for key in files if _find(with_image, key) is None]
+    keys = np.array(sorted([*images, *without_image]))
     order = np.random.default_rng(seed).permutation(len(keys))
     n_val = max(1, round(len(keys) * VAL_FRACTION))
     return {"train": sorted(keys[order[n_val:]].tolist()), "val": sorted(keys[order[:n_val]].tolist())}
@@ -224,14 +230,14 @@ def _classes(root: Path, annotations: Iterable[Annotation | str]) -> tuple[str, 
     read = [annotation for annotation in annotations if isinstance(annotation, Annotation)]
     classes = tuple(sorted({name for annotation in read for name, _ in annotation.rows if name}))
     if not classes:
-        raise EffscopeError(f"{root}: its XML files hold no object with a name and a box: check that they are VOC")
+        raise EffscopeError(f"{root}: its XML files have no object with a name and a box: check that they are VOC")
     return classes
 
 
 def _records(keys: Iterable[str], folder: VocFolder, classes: tuple[str, ...], ledger: Ledger) -> Iterator[Record]:
     numbers = {name: label for label, name in enumerate(classes)}
     for key in keys:
-        image = _find(folder.pictures, key) or folder.root / key
+        image = _find(folder.images, key) or folder.root / key
         annotation = _find(folder.annotations, key)
         xml_name = f"{Path(key).name}.xml"
         if isinstance(annotation, str):

@@ -1,4 +1,4 @@
-"""Write data sets in the three layouts that `load` reads. Pictures are copied, or saved as PNG if they are drawn."""
+"""Write data sets in the three formats that `load` reads. Image files are copied, pixels are saved as PNG."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from effscope.errors import EffscopeError
 
 
 def write_yolo(sets: Sequence[DataSet], folder: Path) -> Path:
-    """Write splits as YOLO: images/<split>, labels/<split>, data.yaml. Boxes keep six decimals of the side.
+    """Write splits as YOLO: images/<split>, labels/<split>, data.yaml. Boxes have six decimals of the side.
 
     Args:
-        sets: one per split, of equal classes.
+        sets: one per split, with equal classes.
         folder: new or empty.
 
     Returns:
-        The data.yaml, ready for `load`.
+        The data.yaml, for `load`.
 
     Raises:
-        EffscopeError: the folder is not empty, or the sets do not belong together.
+        EffscopeError: the folder is not empty, or the sets are not different splits with equal classes.
     """
     classes = _prepare(sets, folder)
     for dataset in sets:
@@ -44,7 +44,7 @@ def write_yolo(sets: Sequence[DataSet], folder: Path) -> Path:
 def write_coco(sets: Sequence[DataSet], folder: Path) -> Path:
     """Write splits as COCO: images/<split>, <split>.json with category ids from 1. Boxes are exact.
 
-    Arguments and errors as of `write_yolo`; returns the folder, ready for `load`.
+    Arguments and errors as in `write_yolo`; returns the folder, for `load`.
     """
     classes = _prepare(sets, folder)
     categories = [{"id": label + 1, "name": name} for label, name in enumerate(classes)]
@@ -63,7 +63,7 @@ def write_coco(sets: Sequence[DataSet], folder: Path) -> Path:
 def write_voc(sets: Sequence[DataSet], folder: Path) -> Path:
     """Write splits as Pascal VOC: JPEGImages, Annotations, ImageSets/Main, and classes.txt for the order of labels.
 
-    Arguments and errors as of `write_yolo`; boxes are exact; returns the folder, ready for `load`.
+    Arguments and errors as in `write_yolo`; boxes are exact; returns the folder, for `load`.
     """
     classes = _prepare(sets, folder)
     annotations, lists = folder / "Annotations", folder / "ImageSets" / "Main"
@@ -83,7 +83,7 @@ def write_voc(sets: Sequence[DataSet], folder: Path) -> Path:
 
 
 def _prepare(sets: Sequence[DataSet], folder: Path) -> tuple[str, ...]:
-    """The common classes of the sets, once the folder is seen to be free and made."""
+    """Make the folder, which must be new or empty, and return the common classes of the sets."""
     splits = [dataset.split for dataset in sets]
     if not sets or len(set(splits)) != len(splits) or len({dataset.classes for dataset in sets}) != 1:
         raise EffscopeError(f"cannot write the splits {splits} together: give different splits of one data set")
@@ -94,7 +94,10 @@ def _prepare(sets: Sequence[DataSet], folder: Path) -> tuple[str, ...]:
 
 
 def _saved(dataset: DataSet, folder: Path, taken: set[str] | None = None) -> Iterator[tuple[Sample, Path]]:
-    """Each sample with its picture saved in the folder, under a stem that none in `taken` has (which grows)."""
+    """Save the image of each sample in the folder; yields the sample and the file.
+
+    A file gets a stem that is not in `taken`; each stem is added to `taken`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     used = set() if taken is None else taken
     for index, sample in enumerate(dataset.samples):

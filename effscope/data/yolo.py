@@ -1,4 +1,4 @@
-"""The YOLO layout: a `data.yaml`, pictures, and one text file of normalised rows per picture.
+"""The YOLO format: a `data.yaml`, images, and one text file of normalised rows per image.
 
 Format source: the data set pages of the Ultralytics documentation (detection and segmentation rows).
 """
@@ -34,7 +34,7 @@ Row = tuple[int, tuple[float, float, float, float]]
 
 
 def is_yolo(data: str) -> bool:
-    """Whether `data` is an existing YAML file, or a folder that holds a `data.yaml`."""
+    """Whether `data` is an existing YAML file, or a folder with a `data.yaml`."""
     path = Path(data)
     if path.is_dir():
         return any((path / name).is_file() for name in FILE_NAMES)
@@ -42,16 +42,16 @@ def is_yolo(data: str) -> bool:
 
 
 def list_yolo(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
-    """The records of one split of a `data.yaml`; label files are read as the records are asked for.
+    """The records of one split of a `data.yaml`; a label file is read when its record is read.
 
     Args:
-        data: the YAML file, or the folder that holds `data.yaml`.
+        data: the YAML file, or the folder of `data.yaml`.
         split: key of the YAML, e.g. "train".
-        seed: not used, the layout fixes its splits.
+        seed: not used: the file defines the splits.
         ledger: gets the faults of the label files.
 
     Raises:
-        EffscopeError: the YAML is not a mapping, lacks `names` or the split, or points nowhere.
+        EffscopeError: the YAML is not a mapping, lacks `names` or the split, or has a path that does not exist.
     """
     path = Path(data)
     if path.is_dir():
@@ -66,7 +66,7 @@ def list_yolo(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
 
 
 def label_path(image: Path) -> Path:
-    """Where the labels of a picture are: the last folder `images` becomes `labels`, the suffix `.txt`."""
+    """Path of the label file of an image: the last folder `images` becomes `labels`, the suffix `.txt`."""
     parts = list(image.parts)
     for index in range(len(parts) - 2, -1, -1):
         if parts[index] == "images":
@@ -83,7 +83,7 @@ def _read_mapping(path: Path) -> Mapping[str, Any]:
         raise EffscopeError(f"{path} cannot be read as YAML ({reason}): correct the file") from None
     if not isinstance(content, dict):
         kind = type(content).__name__
-        raise EffscopeError(f"{path} holds a {kind}, not a mapping: a data.yaml has the keys path, train, val, names")
+        raise EffscopeError(f"{path} is a {kind}, not a mapping: a data.yaml has the keys path, train, val, names")
     return content
 
 
@@ -108,12 +108,12 @@ def _class_names(mapping: Mapping[str, Any], path: Path) -> tuple[str, ...]:
 
 
 def _root(mapping: Mapping[str, Any], path: Path) -> Path:
-    """The folder that the splits are relative to: `path`, itself relative to the folder of the YAML."""
+    """The folder that the splits are relative to: `path` of the YAML, relative to the folder of the YAML."""
     stated = mapping.get("path") or "."
     root = path.parent / Path(str(stated)).expanduser()
     if not root.is_dir():
         raise EffscopeError(
-            f"{path}: its 'path' points to {root}, which is no folder: correct 'path' or fetch the data"
+            f"{path}: its 'path' points to {root}, which is not a folder: correct 'path' or fetch the data"
         )
     return root
 
@@ -122,33 +122,33 @@ def _listed_images(entry: Any, root: Path, path: Path, split: str) -> list[Path]
     entries = entry if isinstance(entry, list) else [entry]
     images: list[Path] = []
     for one in entries:
-        place = _existing(str(one), root)
-        if place is None:
+        found = _existing(str(one), root)
+        if found is None:
             raise EffscopeError(
                 f"{path}: '{split}' points to {root / str(one)}, which does not exist: correct the path"
             )
-        images += images_under(place) if place.is_dir() else _images_in_list(place, root)
+        images += images_under(found) if found.is_dir() else _images_in_list(found, root)
     if not images:
-        raise EffscopeError(f"{path}: '{split}' ({entry}) holds no pictures: correct the path or add pictures")
+        raise EffscopeError(f"{path}: '{split}' ({entry}) has no images: correct the path or add images")
     return images
 
 
 def _existing(entry: str, root: Path) -> Path | None:
-    """The entry below the root; exports that write `../train/images` from inside the set are understood."""
-    places = [root / Path(entry).expanduser()]
+    """The path of an entry below the root; also of `../train/images`, which some exporters write for `train/images`."""
+    paths = [root / Path(entry).expanduser()]
     if entry.startswith("../"):
-        places.append(root / entry.removeprefix("../"))
-    return next((place for place in places if place.exists()), None)
+        paths.append(root / entry.removeprefix("../"))
+    return next((path for path in paths if path.exists()), None)
 
 
 def _images_in_list(listing: Path, root: Path) -> list[Path]:
-    """Pictures named by a text file, one per line, relative to the text file or else to the root."""
+    """Images listed in a text file, one per line, relative to the text file or else to the root."""
     if is_image(listing):
         return [listing]
     try:
         text = listing.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise EffscopeError(f"{listing} cannot be read as a list of pictures ({error}): correct the file") from None
+        raise EffscopeError(f"{listing} cannot be read as a list of images ({error}): correct the file") from None
     lines = [line.strip() for line in text.splitlines()]
     beside = listing.parent
     return [
@@ -191,7 +191,7 @@ def _rows(text: str, name: str, n_classes: int, has_keypoints: bool, ledger: Led
 
 
 def _parse_row(words: list[str], has_keypoints: bool) -> Row | None:
-    """(class, xyxy as fractions) of a box, polygon or keypoint row; None if it is none of these."""
+    """(class, xyxy as fractions) of a box, polygon or keypoint row; None for other rows."""
     try:
         values = [float(word) for word in words]
     except ValueError:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 BINS = 16
-"""Bins of one side's distance distribution; a distance is the expectation over 0..15, in strides."""
+"""Bins of the distribution of one side's distance; the distance is the mean over 0..15, in strides."""
 
 _EPS = 1e-7
 
@@ -20,7 +20,7 @@ _EPS = 1e-7
 def dfl_expectation(logits: Tensor) -> Tensor:
     """Mean distance of each side's distribution, in strides.
 
-    Float32 whatever comes in: bfloat16 cannot hold the sums.
+    Always in float32: bfloat16 is too coarse for the sums.
 
     Args:
         logits: (..., 4 * BINS), sides in the order left, top, right, bottom.
@@ -38,18 +38,18 @@ def distances_to_xyxy(distances: Tensor, points: Tensor) -> Tensor:
 
 
 def xyxy_to_distances(boxes: Tensor, points: Tensor) -> Tensor:
-    """Distances (..., 4) of a box's left, top, right, bottom sides to the points (..., 2); negative when outside."""
+    """Distances (..., 4) of the left, top, right, bottom sides to the points (..., 2); negative for points outside."""
     return torch.cat((points - boxes[..., :2], boxes[..., 2:] - points), -1)
 
 
 def xywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Corners from centre and size."""
+    """xyxy (..., 4) from xywh."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat((centre - half, centre + half), -1)
 
 
 def xyxy_to_xywh(boxes: Tensor) -> Tensor:
-    """Centre and size from corners."""
+    """xywh (..., 4) from xyxy."""
     left_top, right_bottom = boxes[..., :2], boxes[..., 2:]
     return torch.cat(((left_top + right_bottom) / 2, right_bottom - left_top), -1)
 
@@ -61,7 +61,7 @@ def area(boxes: Tensor) -> Tensor:
 
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
-    """Overlapping area of xyxy boxes that broadcast against each other, in square px."""
+    """Area of the overlap of xyxy boxes that broadcast against each other, in square px."""
     left_top = torch.maximum(a[..., :2], b[..., :2])
     right_bottom = torch.minimum(a[..., 2:], b[..., 2:])
     sides = (right_bottom - left_top).clamp(min=0)
@@ -84,17 +84,17 @@ def iou_matrix(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ciou(truth: Tensor, predicted: Tensor) -> Tensor:
-    """Complete IoU: IoU less the centre distance and the aspect difference.
+    """Complete IoU: IoU minus the centre distance and the aspect difference.
 
-    Source: arXiv 1911.08287 (the trade-off factor takes no gradient); height carries the guard against division by
-    zero, as in the YOLOv8 recipe.
+    Source: arXiv 1911.08287; the trade-off factor takes no gradient. The height has the term against division by zero,
+    as in the YOLOv8 recipe.
 
     Args:
         truth: (..., 4) xyxy.
         predicted: (..., 4) xyxy, same shape.
 
     Returns:
-        (...), at most the IoU; may be negative.
+        (...), not above the IoU; may be negative.
     """
     wide_t, high_t = (truth[..., 2:] - truth[..., :2]).unbind(-1)
     wide_p, high_p = (predicted[..., 2:] - predicted[..., :2]).unbind(-1)

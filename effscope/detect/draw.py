@@ -1,4 +1,4 @@
-"""A picture with what was found and what is true."""
+"""Draw detections and true boxes on an image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COLOURS: tuple[Colour, ...] = (
     (230, 25, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (0, 128, 128),
     (170, 110, 40), (128, 0, 0), (60, 140, 60), (0, 0, 160), (220, 60, 200),
 )  # fmt: skip
-"""One per class, used again from the start; all dark enough for white text."""
+"""Colour of class k is number k modulo the length; all are dark enough for white text."""
 
 TRUTH: Colour = (255, 255, 255)
 LEAST_SIDE = 640
-"""Pictures with a shorter long side are enlarged to this many px, so that names can be read."""
+"""Images with a shorter long side are enlarged to at least this many px, so that names are readable."""
 
 _DASH = 6
 _TEXT_SHARE = 0.02
@@ -31,7 +31,13 @@ _LEAST_TEXT = 11
 
 @dataclass(frozen=True)
 class Style:
-    """Sizes in px: of the text, of lines; gain is drawing px per picture px."""
+    """Sizes in a drawing.
+
+    Attributes:
+        gain: px of the drawing per px of the image.
+        text: height of the text in px.
+        line: width of lines in px.
+    """
 
     gain: float
     text: int
@@ -39,7 +45,7 @@ class Style:
 
 
 def draw(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     found: Detections,
     classes: Sequence[str],
     truth: Sample | None = None,
@@ -48,31 +54,31 @@ def draw(
     """Draw detections in solid colour with name and score, true boxes dashed in white.
 
     Args:
-        picture: uint8 (H, W, 3) RGB.
-        found: boxes in px of the picture.
+        image: uint8 (H, W, 3) RGB.
+        found: boxes in px of the image.
         classes: names, position = label.
         truth: true boxes, drawn under the detections.
-        least_score: detections below are left out, 0-1.
+        least_score: detections with a lower score are left out, 0-1.
 
     Returns:
-        RGB, the size of the picture or, for a small one, a whole multiple of it.
+        RGB, of the size of the image, or of a whole multiple of it for a small image.
     """
-    style = _style(picture.shape[1], picture.shape[0])
-    size = (round(picture.shape[1] * style.gain), round(picture.shape[0] * style.gain))
-    image = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
-    pen = ImageDraw.Draw(image)
+    style = _style(image.shape[1], image.shape[0])
+    size = (round(image.shape[1] * style.gain), round(image.shape[0] * style.gain))
+    drawing = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(drawing)
     if truth is not None:
         for box in truth.boxes:
             _dashed(pen, [float(v) * style.gain for v in box], style)
     font = ImageFont.load_default(style.text)
     shown = [k for k in range(len(found.scores)) if found.scores[k] >= least_score]
-    labels = [int(found.labels[k]) for k in reversed(shown)]  # the best last, on top; names above all boxes
+    labels = [int(found.labels[k]) for k in reversed(shown)]  # best last, so on top; names above all boxes
     boxes = [[float(v) * style.gain for v in found.boxes[k]] for k in reversed(shown)]
     for box, label in zip(boxes, labels, strict=True):
         pen.rectangle(box, outline=COLOURS[label % len(COLOURS)], width=style.line)
     for k, box, label in zip(reversed(shown), boxes, labels, strict=True):
         _name(pen, box, f"{classes[label]} {found.scores[k]:.2f}", COLOURS[label % len(COLOURS)], font)
-    return image
+    return drawing
 
 
 def _style(width: int, height: int) -> Style:
@@ -83,7 +89,7 @@ def _style(width: int, height: int) -> Style:
 
 
 def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], style: Style) -> None:
-    """A dashed rectangle with dark gaps, visible on any ground."""
+    """Draw a dashed rectangle with dark gaps, visible on any background."""
     x0, y0, x1, y1 = box
     dash = _DASH * style.line / 2
     pen.rectangle((x0, y0, x1, y1), outline=(0, 0, 0), width=1)
@@ -102,7 +108,7 @@ def _name(
     colour: Colour,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
-    """White text on the class colour above the box, inside it at the upper edge of the picture."""
+    """Write white text on the class colour above the box, or inside it at the upper edge of the image."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     wide, high = right - left + 4, bottom - top + 4
     x = min(max(box[0], 0), max(pen.im.size[0] - wide, 0))

@@ -1,7 +1,7 @@
-"""What stands between a detector and full AP: its errors by kind, and the AP it would have without each.
+"""Errors of a detector by kind, and the AP without the errors of each kind.
 
-Source: TIDE (Bolya et al., arXiv 2008.08115): kinds and oracles at IoU .5 for a match and .1 for background. AP is
-computed by COCO's rule on the mended detections.
+Source: TIDE (Bolya et al., arXiv 2008.08115): kinds, and oracles that correct them, at IoU .5 for a match and .1 for
+background. AP is by COCO's rule on the corrected detections.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from effscope.detect.predict import Detections
 from effscope.results import ErrorKind
 
 MATCH, BACKGROUND = 0.5, 0.1
-"""IoU from which on a box is found, and below which a detection is of nothing."""
+"""A detection matches a true box from this IoU on; below the other one it is background."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The detections of a picture, each with what it is.
+    """Detections and true boxes of an image, each with its kind.
 
     Attributes:
         kind: of every detection: "" for a hit, else the kind of its error.
-        target: the true box it is nearest to by its kind (of the right class, or for "classification" of any), or -1.
-        hit: of every true box, whether a detection found it.
-        missed: of every true box, whether nothing found it, nor came near under another class or in another place.
+        target: of every detection, the true box that it belongs to (of its class; for "classification", of another
+            one), or -1.
+        hit: of every true box, whether a detection matches it.
+        missed: of every true box, whether no detection matches it, and none is a "classification" or "localisation"
+            error that belongs to it.
     """
 
     kind: NDArray[np.str_]
@@ -41,7 +43,7 @@ class Judged:
 
 
 def judge(truth: Sample, found: Detections) -> Judged:
-    """What every detection of a picture is. The better scored takes a true box of its class first."""
+    """The kind of every detection of an image. The detection with the best score takes its true box first."""
     n, m = len(found.scores), len(truth.boxes)
     kind = np.full(n, "background", dtype="<U14")
     target = np.full(n, -1)
@@ -62,7 +64,7 @@ def judge(truth: Sample, found: Detections) -> Judged:
 
 
 def _wrong(right: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[str, int]:
-    """Kind of a detection that found nothing, from its overlaps with boxes of its class and of others; and the box."""
+    """Kind and true box of a detection without a match, from its IoU with true boxes of its class and of others."""
     of_right, of_other = int(right.argmax()), int(other.argmax())
     if BACKGROUND <= right[of_right] < MATCH:
         return "localisation", of_right
@@ -75,25 +77,29 @@ def _wrong(right: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[str,
     return "both", -1
 
 
-Mend = Callable[[Sample, Detections, Judged], tuple[Sample, Detections]]
+Correction = Callable[[Sample, Detections, Judged], tuple[Sample, Detections]]
 
 
-def _without(kind: str) -> Mend:
-    def mend(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
+def _without(kind: str) -> Correction:
+    """Remove the detections of this kind."""
+
+    def correct(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
         return truth, _kept(found, judged.kind != kind)
 
-    return mend
+    return correct
 
 
 def _kept(found: Detections, keep: NDArray[np.bool_]) -> Detections:
     return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
 
 
-def _put_right(kind: str) -> Mend:
-    """Each gets the class, or the place, of its true box; those of a box that is found already are left out, and of
-    several of one box all but the best."""
+def _corrected(kind: str) -> Correction:
+    """Give each detection of this kind the class, or the position, of its true box.
 
-    def mend(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
+    Removes it if the true box has a match already, or a better detection of this kind.
+    """
+
+    def correct(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
         boxes, labels = found.boxes.copy(), found.labels.copy()
         keep, taken = np.ones(len(labels), bool), judged.hit.copy()
         for k in sorted(np.flatnonzero(judged.kind == kind), key=lambda k: -found.scores[k]):
@@ -103,41 +109,42 @@ def _put_right(kind: str) -> Mend:
             labels[k] = truth.labels[box]
         return truth, _kept(replace(found, boxes=boxes, labels=labels), keep)
 
-    return mend
+    return correct
 
 
 def _without_missed(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
+    """Remove the true boxes that were missed."""
     return replace(truth, boxes=truth.boxes[~judged.missed], labels=truth.labels[~judged.missed]), found
 
 
-MENDS: dict[str, Mend] = {
-    "classification": _put_right("classification"),
-    "localisation": _put_right("localisation"),
+CORRECTIONS: dict[str, Correction] = {
+    "classification": _corrected("classification"),
+    "localisation": _corrected("localisation"),
     "both": _without("both"),
     "duplicate": _without("duplicate"),
     "background": _without("background"),
     "missed": _without_missed,
 }
-"""Kind -> the oracle that takes its errors out."""
+"""Kind of error -> the oracle that corrects its errors."""
 
 
-def breakdown(
+def error_analysis(
     samples: Sequence[Sample], detections: Sequence[Detections], classes: Sequence[str]
 ) -> tuple[ErrorKind, ...]:
-    """Errors by kind with the AP without each.
+    """Number of errors of each kind, and the AP without them (fractions 0-1).
 
     Args:
-        samples: the truth.
-        detections: one entry a sample, in the same order.
+        samples: the true boxes.
+        detections: one entry per sample, in the same order.
         classes: names, position = label.
     """
     judged = [judge(truth, found) for truth, found in zip(samples, detections, strict=True)]
     base = score(samples, detections, classes)
     kinds = []
-    for kind, mend in MENDS.items():
-        pairs = [mend(t, d, j) for t, d, j in zip(samples, detections, judged, strict=True)]
-        mended = score([t for t, _ in pairs], [d for _, d in pairs], classes)
+    for kind, correct in CORRECTIONS.items():
+        pairs = [correct(t, d, j) for t, d, j in zip(samples, detections, judged, strict=True)]
+        corrected = score([t for t, _ in pairs], [d for _, d in pairs], classes)
         counts = [j.missed.sum() if kind == "missed" else (j.kind == kind).sum() for j in judged]
-        gains = (mended.ap50 - base.ap50, mended.ap - base.ap)
-        kinds.append(ErrorKind(kind, int(sum(counts)), mended.ap50, mended.ap, *gains))
+        gains = (corrected.ap50 - base.ap50, corrected.ap - base.ap)
+        kinds.append(ErrorKind(kind, int(sum(counts)), corrected.ap50, corrected.ap, *gains))
     return tuple(kinds)

@@ -28,20 +28,20 @@ _STATS = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Average precision by COCO's rule: 101 recalls, at most 100 detections an image and class. All are fractions 0-1.
+    """Average precision by COCO's rule: 101 recalls, at most 100 detections per image and class. Fractions 0-1.
 
     Attributes:
-        ap: mean over IoU .50-.95 and over the classes that have true boxes.
+        ap: mean over IoU .50-.95 and over the classes with true boxes.
         ap50: at IoU .50.
         ap75: at IoU .75.
-        ap_s: boxes under 32^2 square px of the original picture; none when there are no such true boxes.
-        ap_m: 32^2 to 96^2.
-        ap_l: above 96^2.
-        per_class: class name -> its ap, for classes that have true boxes.
-        images: pictures scored.
+        ap_s: of boxes under 32^2 square px of the original image; None without such true boxes.
+        ap_m: of boxes of 32^2 to 96^2 square px.
+        ap_l: of boxes above 96^2 square px.
+        per_class: class name -> its ap, for classes with true boxes.
+        images: number of scored images.
         boxes: true boxes in them.
-        detections: what was found, one entry a picture scored.
-        dataset: these pictures; those that could not be read are counted in its faults.
+        detections: one entry per scored image.
+        dataset: the scored images; its faults count those that could not be read.
     """
 
     ap: float
@@ -65,31 +65,31 @@ class Evaluation:
 def evaluate(
     network: Network, data: DataSet | Bank, config: EvalConfig, progress: Progress | None = None
 ) -> Evaluation:
-    """Detect in every picture of a split and score what was found.
+    """Detect in every image of a split and score the detections.
 
     Args:
         network: has the view `decoded`; its deploy form is fastest.
-        data: label k is the network's class k; a bank of `config.imgsz` spares the decoding.
+        data: label k is class k of the network; a bank of `config.imgsz` avoids decoding the images again.
         config: how to detect.
         progress: told the fraction done and a text.
 
     Raises:
-        EffscopeError: the network's classes are fewer than the data's, or not one picture can be read.
+        EffscopeError: the network has fewer classes than the data, or no image can be read.
     """
     dataset = data.dataset if isinstance(data, Bank) else data
     if network.nc < len(dataset.classes):
         raise EffscopeError(
-            f"the network knows {network.nc} classes, '{dataset.source}' has {len(dataset.classes)}: "
+            f"the network has {network.nc} classes, '{dataset.source}' has {len(dataset.classes)}: "
             "evaluate on data with the classes it was trained on"
         )
     unreadable: dict[int, str] = {}
     if isinstance(data, Bank):
         if data.imgsz != config.imgsz:
-            raise ValueError(f"the bank is of {data.imgsz} px, the evaluation of {config.imgsz}")
+            raise ValueError(f"the bank has images of {data.imgsz} px, the evaluation needs {config.imgsz} px")
         inputs = bank_inputs(data, max(network.spec.info["strides"]), CONVENTIONS[config.convention].margin)
-        found = dict(detect_inputs(network, _told(inputs, len(dataset.samples), progress), config))
+        found = dict(detect_inputs(network, _with_progress(inputs, len(dataset.samples), progress), config))
     else:
-        found = dict(detect(network, _pictures(dataset, unreadable, progress), config))
+        found = dict(detect(network, _readable_images(dataset, unreadable, progress), config))
     if not found:
         raise none_readable(dataset, unreadable)
     kept = without(dataset, unreadable)
@@ -97,9 +97,11 @@ def evaluate(
     return replace(scored, dataset=kept)
 
 
-def _pictures(dataset: DataSet, unreadable: dict[int, str], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
-    """Pixels of the pictures that can be read; notes by position what is wrong with the others."""
-    for position, sample in enumerate(_told(dataset.samples, len(dataset.samples), progress)):
+def _readable_images(
+    dataset: DataSet, unreadable: dict[int, str], progress: Progress | None
+) -> Iterator[NDArray[np.uint8]]:
+    """Pixels of the readable images; writes position -> what is wrong with the others into `unreadable`."""
+    for position, sample in enumerate(_with_progress(dataset.samples, len(dataset.samples), progress)):
         try:
             pixels = read_image(sample)
         except EffscopeError as error:
@@ -108,20 +110,20 @@ def _pictures(dataset: DataSet, unreadable: dict[int, str], progress: Progress |
         yield pixels
 
 
-def _told(things: Iterable[T], total: int, progress: Progress | None) -> Iterator[T]:
-    """The same things, each told to the progress."""
-    for position, thing in enumerate(things):
+def _with_progress(items: Iterable[T], total: int, progress: Progress | None) -> Iterator[T]:
+    """The items, each reported to the progress."""
+    for position, item in enumerate(items):
         if progress:
             progress(position / total, f"evaluating {position}/{total}")
-        yield thing
+        yield item
 
 
 def score(samples: Sequence[Sample], detections: Sequence[Detections], classes: Sequence[str]) -> Evaluation:
     """Score detections against the truth.
 
     Args:
-        samples: the truth; areas are of the original picture.
-        detections: one entry a sample, in the same order.
+        samples: the true boxes; areas are of the original image.
+        detections: one entry per sample, in the same order.
         classes: names, position = label.
     """
     n_boxes = sum(len(sample.boxes) for sample in samples)
@@ -137,7 +139,7 @@ def score(samples: Sequence[Sample], detections: Sequence[Detections], classes: 
 def _coco(
     samples: Sequence[Sample], detections: Sequence[Detections], n_classes: int
 ) -> tuple[list[float | None], list[float | None]]:
-    """The six stats and the AP of each class; none where there is no truth to score."""
+    """The six stats and the AP of each class; None without true boxes to score."""
     from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415  (slow import)
 
     truth = _truth_table(samples, n_classes)
@@ -156,17 +158,17 @@ def _coco(
 
 
 def _silent(*_: object) -> None:
-    """Takes what the scorer would print."""
+    """Drops what the scorer prints."""
 
 
 def _mean_known(values: NDArray[np.float64]) -> float | None:
-    """Mean; none where the scorer had nothing to score, which it marks by -1."""
+    """Mean without the values -1, which mean that there was nothing to score; None if no other value is left."""
     known = values[values > -1]
     return float(known.mean()) if known.size else None
 
 
 def _truth_table(samples: Sequence[Sample], n_classes: int) -> dict[str, Any]:
-    """The truth in COCO's layout; image and category ids are positions plus one."""
+    """The true boxes as a COCO dict; image and category ids are positions plus one."""
     images = [{"id": n, "width": s.size[0], "height": s.size[1]} for n, s in enumerate(samples, 1)]
     annotations: list[dict[str, Any]] = []
     for n, sample in enumerate(samples, 1):

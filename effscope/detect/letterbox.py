@@ -1,4 +1,4 @@
-"""Fitting a picture into the network's input: scaled, centred, the rest filled with grey."""
+"""Fit an image into the network's input: scaled, centred, padded with grey."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ PAD_VALUE = 114
 """Grey of the padding, 0-255, as in YOLOv8."""
 
 _UNIT = 2048
-"""One, in fixed point."""
+"""1 in fixed point."""
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a picture lies in the network's input. All sizes are (width, height) in px.
+    """Position of an image in the network's input. All sizes are (width, height) in px.
 
     Attributes:
-        source: size of the picture.
-        resized: size of the scaled picture; rounded, so the gains of the two axes differ a little.
-        pad: px left of and above the scaled picture.
+        source: size of the image.
+        resized: size of the scaled image; it is rounded, so the gains of the two axes differ a little.
+        pad: px left of and above the scaled image.
         out: size of the network's input.
     """
 
@@ -32,11 +32,11 @@ class Letterbox:
     out: tuple[int, int]
 
     def forward(self, boxes: Tensor) -> Tensor:
-        """Picture xyxy (..., 4) to input xyxy, in px."""
+        """Boxes xyxy (..., 4) in px of the image -> in px of the input."""
         return boxes * self._gain(boxes) + self._shift(boxes)
 
     def back(self, boxes: Tensor, clip: bool = True) -> Tensor:
-        """Input xyxy (..., 4) to picture xyxy, in px, cut at the picture's edges unless told not to."""
+        """Boxes xyxy (..., 4) in px of the input -> in px of the image, clipped to the image unless `clip` is False."""
         original = (boxes - self._shift(boxes)) / self._gain(boxes)
         if not clip:
             return original
@@ -52,13 +52,13 @@ class Letterbox:
 
 
 def letterbox(size: tuple[int, int], imgsz: int, stride: int | None = None, margin: float = 0.0) -> Letterbox:
-    """The letterbox of a picture.
+    """The letterbox of an image.
 
     Args:
-        size: (width, height) of the picture in px.
-        imgsz: long side of the scaled picture in px.
-        stride: None pads to a square of side `imgsz`; a number pads each side only to its next multiple.
-        margin: strides of grey each side gets at least.
+        size: (width, height) of the image in px.
+        imgsz: long side of the scaled image in px.
+        stride: None pads to a square of side `imgsz`; a number pads each side to its next multiple.
+        margin: smallest padding of each side, in strides.
     """
     width, height = size
     gain = min(imgsz / height, imgsz / width)
@@ -72,10 +72,10 @@ def letterbox(size: tuple[int, int], imgsz: int, stride: int | None = None, marg
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear without antialiasing, in OpenCV's fixed-point arithmetic, so that pixels equal its INTER_LINEAR.
+    """Bilinear without antialiasing, in the fixed-point arithmetic of OpenCV: the pixels equal its INTER_LINEAR.
 
-    Detectors of this family are trained and deployed on pictures resized by OpenCV; correctly rounded pixels, up to
-    one grey level off, move scores by some thousandths.
+    YOLO-like detectors are trained and deployed on images that OpenCV resized. Exactly rounded pixels differ by up to
+    one grey level, which changes scores by some thousandths.
 
     Args:
         image: uint8 (3, H, W).
@@ -96,7 +96,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _samples(length: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Along one axis: the two px read for each wanted one, int64, and the weight of the second in units, int32."""
+    """Along one axis: the two px that each new px is made of, int64, and the weight of the second in `_UNIT`, int32."""
     at = ((torch.arange(wanted, dtype=torch.float64) + 0.5) * (1 / (wanted / length)) - 0.5).float()
     first = at.floor()
     weight = ((at - first) * _UNIT).round().int()
@@ -106,12 +106,12 @@ def _samples(length: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _between(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sum of uint8 px, int32, `_UNIT` times the grey level."""
+    """Weighted sum of uint8 px, int32: `_UNIT` times the grey level."""
     return first.int() * (_UNIT - weight) + second.int() * weight
 
 
 def letterboxed(image: Tensor, box: Letterbox) -> Tensor:
-    """The picture, uint8 (3, H, W), in its letterbox: uint8 (3, out height, out width)."""
+    """The image, uint8 (3, H, W), scaled and padded: uint8 (3, height, width) of `box.out`."""
     (wide, high), (left, top), (out_wide, out_high) = box.resized, box.pad, box.out
     canvas = torch.full((3, out_high, out_wide), PAD_VALUE, dtype=torch.uint8, device=image.device)
     canvas[:, top : top + high, left : left + wide] = resize(image, box.resized)

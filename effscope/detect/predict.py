@@ -1,4 +1,4 @@
-"""From pictures to detections in the picture's own px."""
+"""Detect: images in, detections in px of each image out."""
 
 from __future__ import annotations
 
@@ -22,36 +22,39 @@ from effscope.nn.preserved import eval_mode
 from effscope.spec.graph import DECODED
 
 CENTRED = "xywh"
-"""Box format of heads that need non-maximum suppression; one-to-one heads give corners."""
+"""Box format of heads that need non-maximum suppression; one-to-one heads give xyxy."""
 
 MOST_CANDIDATES = 30_000
-"""Candidates of an image that enter non-maximum suppression: the best ones."""
+"""Non-maximum suppression takes at most so many candidates of an image, the best ones."""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """How pictures are padded and boxes handed back.
+    """How images are padded, and whether boxes are clipped.
 
     Attributes:
-        margin: strides of grey each side gets at least.
-        cut: boxes end at the picture's edge.
+        margin: smallest padding of each side, in strides.
+        clip: boxes are clipped to the image.
     """
 
     margin: float
-    cut: bool
+    clip: bool
 
 
-CONVENTIONS = {"coco": Convention(margin=0.0, cut=True), "ultralytics": Convention(margin=0.5, cut=False)}
-"""Word of `EvalConfig.convention` -> Convention. Ultralytics' `val` pads by half a stride more and compares boxes in px
-of the network's input, where those that reach into the padding stay whole; the JSON it saves has them cut."""
+CONVENTIONS = {"coco": Convention(margin=0.0, clip=True), "ultralytics": Convention(margin=0.5, clip=False)}
+"""Word of `EvalConfig.convention` -> Convention.
+
+Ultralytics' `val` pads by half a stride more, and compares boxes in px of the network's input without clipping them to
+the image; the JSON that it saves has clipped boxes.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What was found in one picture, best first.
+    """Detections of one image, best first.
 
     Attributes:
-        boxes: float32 (N, 4) xyxy in px of the picture, inside it by the convention "coco".
+        boxes: float32 (N, 4) xyxy in px of the image; inside the image with the convention "coco".
         scores: float32 (N,) within 0-1.
         labels: int64 (N,).
     """
@@ -65,34 +68,34 @@ NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.z
 
 
 def detect(
-    network: Network, pictures: Iterable[NDArray[np.uint8]], config: EvalConfig, multi_label: bool = True
+    network: Network, images: Iterable[NDArray[np.uint8]], config: EvalConfig, multi_label: bool = True
 ) -> Iterator[tuple[int, Detections]]:
-    """Detect in pictures; those of equal letterbox share a batch, so results come out of order.
+    """Detect in images. Images with padded inputs of equal size share a batch, so results are not in order.
 
     Args:
-        network: has the view `decoded`; its deploy form is fastest. Put in eval mode and back.
-        pictures: uint8 (H, W, 3) RGB, read one at a time.
+        network: has the view `decoded`; its deploy form is fastest. Its mode is restored afterwards.
+        images: uint8 (H, W, 3) RGB, read one at a time.
         config: long side, thresholds, batch, device.
-        multi_label: where boxes are suppressed, every class above `conf` of a box is a candidate (for scoring), not
-            only its best (for showing).
+        multi_label: with non-maximum suppression, every class of a box above `conf` is a candidate (for scoring);
+            False: only its best class (for showing).
 
     Yields:
-        position of the picture, its detections.
+        (position of the image, its detections).
     """
     stride, margin = max(network.spec.info["strides"]), CONVENTIONS[config.convention].margin
-    inputs = (_input(picture, config.imgsz, stride, margin) for picture in pictures)
+    inputs = (_input(image, config.imgsz, stride, margin) for image in images)
     yield from detect_inputs(network, inputs, config, multi_label)
 
 
-def _input(picture: NDArray[np.uint8], imgsz: int, stride: int, margin: float) -> tuple[Letterbox, Tensor]:
-    fit = letterbox((picture.shape[1], picture.shape[0]), imgsz, stride, margin)
-    return fit, torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+def _input(image: NDArray[np.uint8], imgsz: int, stride: int, margin: float) -> tuple[Letterbox, Tensor]:
+    fit = letterbox((image.shape[1], image.shape[0]), imgsz, stride, margin)
+    return fit, torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
 
 
 def detect_inputs(
     network: Network, inputs: Iterable[tuple[Letterbox, Tensor]], config: EvalConfig, multi_label: bool = True
 ) -> Iterator[tuple[int, Detections]]:
-    """Like `detect`, from letterboxes and the pixels that go into them, uint8 (3, h, w): the picture, scaled or not."""
+    """As `detect`, from letterboxes and the pixels to put into them: uint8 (3, h, w), the image, scaled or not."""
     device = pick_device(config.device)
     network = network.to(device)
     waiting: dict[tuple[int, int], list[tuple[int, Letterbox, Tensor]]] = defaultdict(list)
@@ -119,7 +122,7 @@ def _detect_group(
     multi_label: bool,
     device: torch.device,
 ) -> list[tuple[int, Detections]]:
-    """Detections of a group; where memory runs out, of its halves one after the other."""
+    """Detections of a group of inputs; if memory runs out, of its halves one after the other."""
     found = _found(network, group, config, multi_label, device)
     if found is None:
         half = len(group) // 2
@@ -128,8 +131,8 @@ def _detect_group(
             for part in (group[:half], group[half:])
             for row in _detect_group(network, part, config, multi_label, device)
         ]
-    cut = CONVENTIONS[config.convention].cut
-    return [(position, _original(rows, fit, cut)) for (position, fit, _), rows in zip(group, found, strict=True)]
+    clip = CONVENTIONS[config.convention].clip
+    return [(position, _in_image_px(rows, fit, clip)) for (position, fit, _), rows in zip(group, found, strict=True)]
 
 
 def _found(
@@ -139,7 +142,7 @@ def _found(
     multi_label: bool,
     device: torch.device,
 ) -> list[Tensor] | None:
-    """Rows of `select` for each picture; none when memory runs out for several."""
+    """Rows of `select` for each image; None if memory runs out for a group of several images."""
     try:
         images = torch.stack([pixels for _, _, pixels in group]).to(device)
         images = images.to(memory_format=torch.channels_last).float().mul_(1 / 255)
@@ -150,8 +153,8 @@ def _found(
         return None
 
 
-def _original(rows: Tensor, fit: Letterbox, cut: bool) -> Detections:
-    boxes = fit.back(rows[:, :4], clip=cut)
+def _in_image_px(rows: Tensor, fit: Letterbox, clip: bool) -> Detections:
+    boxes = fit.back(rows[:, :4], clip=clip)
     return Detections(
         boxes.cpu().numpy().astype(np.float32),
         rows[:, 4].cpu().numpy().astype(np.float32),
@@ -160,7 +163,7 @@ def _original(rows: Tensor, fit: Letterbox, cut: bool) -> Detections:
 
 
 def select(decoded: Tensor, box_format: str, config: EvalConfig, multi_label: bool = True) -> list[Tensor]:
-    """The detections among all anchor points.
+    """Choose the detections among all anchor points.
 
     Args:
         decoded: (B, 4 + C, A), boxes in px and class probabilities.
@@ -169,7 +172,7 @@ def select(decoded: Tensor, box_format: str, config: EvalConfig, multi_label: bo
         multi_label: see `detect`.
 
     Returns:
-        per image float32 (N, 6): xyxy in px, score, label; best first.
+        for each image float32 (N, 6): xyxy in px, score, label; best first.
     """
     images = decoded.transpose(1, 2).float()
     if box_format == CENTRED:
@@ -178,7 +181,7 @@ def select(decoded: Tensor, box_format: str, config: EvalConfig, multi_label: bo
 
 
 def _suppressed(rows: Tensor, config: EvalConfig, multi_label: bool) -> Tensor:
-    """Class-wise non-maximum suppression of (A, 4 + C)."""
+    """Non-maximum suppression per class of (A, 4 + C)."""
     boxes, scores = xywh_to_xyxy(rows[:, :4]), rows[:, 4:]
     if multi_label:
         point, label = (scores > config.conf).nonzero(as_tuple=True)
@@ -195,7 +198,7 @@ def _suppressed(rows: Tensor, config: EvalConfig, multi_label: bool) -> Tensor:
 
 
 def _best(rows: Tensor, config: EvalConfig) -> Tensor:
-    """The best (anchor point, class) pairs of a one-to-one head's (A, 4 + C)."""
+    """The best (anchor point, class) pairs of (A, 4 + C), for a one-to-one head."""
     scores = rows[:, 4:]
     best = scores.flatten().topk(min(config.max_det, scores.numel()))
     kept = best.values > config.conf

@@ -1,6 +1,6 @@
-"""AP picture by picture, and how sure an AP is: what each detection hit, kept so that pictures can be weighed anew.
+"""AP per image, and the standard error of AP: keeps what each detection hit, so that images can be reweighted.
 
-COCO's rule (cocoeval, all areas, 100 detections an image and class) in arrays; `score` in `evaluate` is the reference.
+COCO's rule (cocoeval, all areas, 100 detections per image and class) in arrays; `evaluate.score` is the reference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 MOST_DETECTIONS = 100
 GROUPS = 40
-"""Groups of pictures that the jackknife leaves out one after the other."""
+"""Groups of images; the jackknife leaves out one after the other."""
 
 _EPS = float(np.spacing(1))
 
@@ -29,14 +29,14 @@ Weights = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Detections of a split, picture by picture.
+    """What the detections of a split hit.
 
     Attributes:
-        image: int64 (D,), position of the picture, ascending.
+        image: int64 (D,), position of the image, ascending.
         label: int64 (D,).
         score: float64 (D,).
-        hit: bool (D, 10), whether it found a true box at each of `IOUS`.
-        truths: int64 (images, classes), true boxes.
+        hit: bool (D, 10), whether the detection matches a true box at each of `IOUS`.
+        truths: int64 (images, classes), number of true boxes.
     """
 
     image: NDArray[np.int64]
@@ -46,14 +46,14 @@ class Matches:
     truths: NDArray[np.int64]
 
     def ap(self, weights: Weights | None = None) -> float:
-        """AP (a fraction) when picture n counts `weights[n]` times; 0 where no picture with truth counts."""
+        """AP (fraction 0-1) if image n counts `weights[n]` times; 0 if no image with true boxes counts."""
         w = np.ones(len(self.truths)) if weights is None else weights
         wanted = w @ self.truths  # (classes,)
         each = [self._class_ap(int(k), w, wanted[k]) for k in np.flatnonzero(wanted > 0)]
         return float(np.mean(each)) if each else 0.0
 
     def per_image(self) -> list[float | None]:
-        """AP of every picture by itself; none where it has no true box."""
+        """AP of every image alone; None for an image without true boxes."""
         starts = np.searchsorted(self.image, np.arange(len(self.truths) + 1))
         found: list[float | None] = []
         for n, truths in enumerate(self.truths):
@@ -63,12 +63,11 @@ class Matches:
         return found
 
     def standard_error(self, other: Matches | None = None, groups: int = GROUPS) -> float | None:
-        """How far AP would move on other pictures of the kind, one standard error: a delete-group jackknife. None for
-        a single picture.
+        """Standard error of AP over the choice of images, by a delete-group jackknife. None for one image.
 
         Args:
-            other: another detector's on the same pictures; the error is then of the difference of the two.
-            groups: at most so many groups of pictures.
+            other: matches of another detector on the same images: the error is that of the difference in AP.
+            groups: number of groups of images, or fewer if there are fewer images.
         """
         n = len(self.truths)
         groups = min(groups, n)
@@ -97,12 +96,12 @@ class Matches:
 
 
 def match(samples: Sequence[Sample], detections: Sequence[Detections], n_classes: int) -> Matches:
-    """What every detection hits.
+    """Match detections with true boxes.
 
     Args:
-        samples: the truth.
-        detections: one entry a sample, in the same order.
-        n_classes: labels are below it.
+        samples: the true boxes.
+        detections: one entry per sample, in the same order.
+        n_classes: number of classes; labels are below it.
     """
     parts = []
     truths = np.zeros((len(samples), n_classes), np.int64)
@@ -122,7 +121,7 @@ def match(samples: Sequence[Sample], detections: Sequence[Detections], n_classes
 
 
 def _hits(found: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Bool (D, 10): the better scored detection takes the free true box it overlaps most, if that is enough."""
+    """Bool (D, 10): in order of score, a detection takes the free true box of largest IoU, if that is enough."""
     hit = np.zeros((len(found), len(IOUS)), bool)
     if not len(true):
         return hit
@@ -133,7 +132,7 @@ def _hits(found: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.b
         if row.max() < IOUS[0]:
             continue
         open_now = np.where(free, row, -1.0)
-        best = len(true) - 1 - open_now[:, ::-1].argmax(1)  # of equal ones the last, as in cocoeval
+        best = len(true) - 1 - open_now[:, ::-1].argmax(1)  # the last of equal ones, as in cocoeval
         hit[k] = open_now[rows, best] >= IOUS - 1e-10
         free[rows[hit[k]], best[hit[k]]] = False
     return hit

@@ -1,4 +1,4 @@
-"""From a layout to the graph of primitives it stands for, and what can be read off it: stages and closing convs."""
+"""From a layout to its graph of primitives, its outline, its stages and their closing convolutions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from effscope.spec.outline import Outline
 
 @dataclass(frozen=True)
 class Stage:
-    """The k-th C2f-like layer in forward order. `number` counts from 1, `index` is the N of `model.N`."""
+    """A stage of a layout: its number from 1, the id of its layer, the N of `model.N`, its block."""
 
     number: int
     id: str
@@ -31,15 +31,15 @@ class Stage:
 
 
 def block_of(layer: Layer) -> Block:
-    """Table entry of a layer's block. Raises EffscopeError for a block effscope does not know."""
+    """Entry of BLOCKS for a layer's block. Raises EffscopeError for an unknown block."""
     if layer.block not in BLOCKS:
         raise unknown("block", layer.block, BLOCKS)
     return BLOCKS[layer.block]
 
 
 def stages(layout: Layout) -> tuple[Stage, ...]:
-    """The stages of a layout, numbered from 1: its C2f-like layers, or where it has none the layers that hold several
-    convolutions in a row (repeated lines, chains)."""
+    """The stages of a layout, numbered from 1: its C2f-like layers, or if it has none, the layers with
+    several convolutions in a row (repeated rows, chains)."""
     rows = list(enumerate(layout.layers))
     found = [row for row in rows if block_of(row[1]).stage] or [row for row in rows if _in_a_row(layout, row[1])]
     return tuple(Stage(k, layer.id, n, layer.block) for k, (n, layer) in enumerate(found, 1))
@@ -54,7 +54,7 @@ def _in_a_row(layout: Layout, layer: Layer) -> bool:
 
 
 def outline(layout: Layout) -> Outline:
-    """The rows of a layout: one a layer, called by its module path."""
+    """The outline of a layout: one row per layer, named by its module path."""
     return Outline(
         model=layout.name,
         rows={layer.id: (f"model.{n}", layer.block) for n, layer in enumerate(layout.layers)},
@@ -80,8 +80,8 @@ def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _numbers(value: Any, sound: Callable[[Any], bool] = _positive) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(sound(v) for v in value)
+def _numbers(value: Any, passes: Callable[[Any], bool] = _positive) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(passes(v) for v in value)
 
 
 Check = tuple[Callable[[Any], bool], str]
@@ -93,7 +93,7 @@ COUNT: Check = (_positive, "a positive whole number")
 RATIO: Check = (_fraction, "a number above 0")
 ROW: Check = (lambda v: isinstance(v, tuple), "a row of primitives")
 
-SOUND: dict[str, Check] = {
+CHECKS: dict[str, Check] = {
     **dict.fromkeys(("c_out", "c_in", "c_mid", "c_split", "c_part", "c_hidden"), CHANNELS),
     "k": SIDE,
     "s": (lambda v: v is None or _positive(v), "a positive whole stride"),
@@ -106,9 +106,9 @@ SOUND: dict[str, Check] = {
     "picks": (lambda v: _numbers(v, _count), "a list of positions"),
     "sides": (lambda v: _numbers(v, _count) and len(v) == 4, "four paddings: left, right, top, bottom"),  # noqa: PLR2004
     "scale": (_positive, "a positive whole factor"),
-    "size": (lambda v: v is None, "None: enlarging goes by a factor"),
+    "size": (lambda v: v is None, "None: only a factor can be given"),
     "mode": (lambda v: v in ("nearest", "bilinear"), "'nearest' or 'bilinear'"),
-    "dim": (lambda v: v == 1, "1: maps are joined over channels"),
+    "dim": (lambda v: v == 1, "1: maps are concatenated over channels"),
     **dict.fromkeys(("shortcut", "large_kernel", "c3k", "attention", "residual", "light", "first"), FLAG),
     "area": (lambda v: _positive(v) or v == -1, "a positive whole number of areas"),
     **dict.fromkeys(("depth", "heads", "ratio"), COUNT),
@@ -118,29 +118,29 @@ SOUND: dict[str, Check] = {
     "class_tower": (lambda v: v in CLASS_TOWERS, f"one of {', '.join(CLASS_TOWERS)}"),
     "pairing": (lambda v: v in PAIRINGS, f"one of {', '.join(PAIRINGS)}"),
     "reg_max": (_positive, "a positive whole number of bins"),
-    "squeeze": (_count, "a whole number: c_in over it is squeezed to, 0 for no squeeze and excitation"),
+    "squeeze": (_count, "a whole number r: squeeze to c_in / r channels; 0: no squeeze and excitation"),
     "form": (lambda v: v in FORMS, f"one of {', '.join(FORMS)}"),
     **dict.fromkeys(("links", "towers", "anchors"), ROW),
 }
-"""Argument of a block -> what it must be, as a check and in words."""
+"""Argument of a block -> its check, and the text for an error."""
 
 
 @cache
 def _needed(block: Block) -> list[str]:
-    """Arguments a layer must give: those that the block's function has no default for; `nc` is the layout's own."""
+    """Arguments without a default in the block's function. A layer must give them; `nc` comes from the layout."""
     given = signature(block.emit).parameters
     return [name for name in block.arguments if name != "nc" and given[name].default is Parameter.empty]
 
 
 def _check(layer: Layer, block: Block) -> None:
-    """Raises EffscopeError for arguments, repeats or sources the block cannot take."""
+    """Raises EffscopeError for arguments, repeats or sources that the block cannot take."""
     names = block.arguments
     if not len(_needed(block)) <= len(layer.args) <= len(names):
         raise EffscopeError(f"{layer.block} takes the arguments {', '.join(names)}; got {list(layer.args)}")
     for name, value in zip(names, layer.args, strict=False):
-        sound, words = SOUND[name]
-        if not sound(value):
-            raise EffscopeError(f"{layer.block}: '{name}' must be {words}, got {value!r}")
+        passes, text = CHECKS[name]
+        if not passes(value):
+            raise EffscopeError(f"{layer.block}: '{name}' must be {text}, got {value!r}")
     if block.many and layer.repeats != 1:
         raise EffscopeError(f"{layer.block} cannot be repeated: it reads several maps")
     if not _positive(layer.repeats):
@@ -150,7 +150,7 @@ def _check(layer: Layer, block: Block) -> None:
 
 
 def _arguments(layout: Layout, layer: Layer, block: Block) -> dict[str, Any]:
-    """Real arguments of a layer by name: channels and repeats scaled, `nc` filled in."""
+    """Name -> real argument of a layer: channels and repeats scaled, `nc` filled in."""
     _check(layer, block)
     given = dict(zip(block.arguments, layer.args, strict=False))
     if block.scaled:
@@ -166,7 +166,7 @@ Maps = Value | list[Value]
 
 
 def _emit(layout: Layout, layer: Layer, e: Emitter, xs: list[Any]) -> Maps | None:
-    """The layer's nodes. A block without inner blocks of its own is repeated by standing there several times."""
+    """Append the layer's nodes. A block without an argument `n` is repeated as a whole."""
     block = block_of(layer)
     given = _arguments(layout, layer, block)
     times = 1 if block.repeats else layout.scale.repeats(layer.repeats)
@@ -175,7 +175,7 @@ def _emit(layout: Layout, layer: Layer, e: Emitter, xs: list[Any]) -> Maps | Non
         return made
     value: Any = xs[0]
     if not isinstance(value, Value):
-        raise EffscopeError("it reads a layer that gives several maps: only CBFuse can")
+        raise EffscopeError("it reads a layer that gives several maps: only CBFuse can do that")
     for i in range(times):
         value = block.emit(e.at(i) if times > 1 else e, value, **given)
     return value  # type: ignore[no-any-return]
@@ -188,10 +188,10 @@ def _map(values: dict[str, Maps], source: str) -> Maps:
 
 
 def expand(layout: Layout) -> Graph:
-    """Every layer of the layout as primitive nodes, named by the module paths of the well-known checkpoints.
+    """The graph of a layout. Node names are the module paths of the published checkpoints.
 
     Raises:
-        EffscopeError: an unknown block, wrong arguments or maps that do not fit together; names the layer.
+        LayerError: an unknown block, wrong arguments, or maps that do not fit together; names the layer.
     """
     nodes = [Node(INPUT, "input", args={"c": IMAGE_CHANNELS}, layer=INPUT)]
     views: dict[str, tuple[str, ...]] = {}
@@ -202,7 +202,7 @@ def expand(layout: Layout) -> Graph:
         try:
             xs = [_map(values, source) for source in layer.sources]
             if views:
-                raise EffscopeError("nothing may stand behind the detection head")
+                raise EffscopeError("no layer may follow the detection head")
             value = _emit(layout, layer, emitter, xs)
         except EffscopeError as e:
             raise LayerError(
@@ -217,17 +217,17 @@ def expand(layout: Layout) -> Graph:
 
 
 def closing_conv(graph: Graph, stage: Stage, at: str = "stage") -> Node:
-    """The convolution a stage is ranked by: the stage's own last one, or the last one of its last inner block.
+    """The convolution that gives the rank of a stage.
 
     Args:
         graph: an expanded layout.
         stage: one of `stages(layout)`.
-        at: "stage" or "block".
+        at: "stage": the last convolution of the stage; "block": the last one of its last inner block.
     """
     convs = [node for node in graph.in_layer(stage.id) if node.op == "conv2d"]
     if at == "stage":
         return convs[-1]
     inner = [node for node in convs if re.match(rf"model\.{stage.index}\.m\.\d+\.", node.name)]
     if not inner:
-        raise EffscopeError(f"stage {stage.number} (layer '{stage.id}') has no inner block: rank it at stage")
+        raise EffscopeError(f"stage {stage.number} (layer '{stage.id}') has no inner block: set `at` to stage")
     return inner[-1]

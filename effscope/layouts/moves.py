@@ -1,4 +1,4 @@
-"""Changes of a layout, Layout -> Layout. A move keeps every layer's id; its default layers follow a rule."""
+"""Moves: changes of a layout, Layout -> Layout. A move keeps the id of every layer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from effscope.layouts.expand import block_of, stages
 from effscope.spec.layout import Layer, Layout
 
 DECOUPLED_FROM = 512
-"""YOLOv10 decouples the downsampling convolutions of at least this many nominal output channels."""
+"""YOLOv10 decouples the downsampling convolutions with at least this many nominal output channels."""
 
 
 SWAPPABLE = ("C2f", "C2fCIB", "C3", "C3k2")
-"""Stage blocks that say their channels first and keep the side of the map, as C2fCIB does."""
+"""Stage blocks that C2fCIB can replace: their first argument is the channels, and they keep the map size."""
 
 
 NOT_YET = tuple(block for block in SWAPPABLE if block != "C2fCIB")
-"""Those a swap still changes."""
+"""SWAPPABLE without C2fCIB: the blocks that a swap changes."""
 
 
 def _stage_layers(layout: Layout) -> list[Layer]:
@@ -31,14 +31,14 @@ def _stage_layers(layout: Layout) -> list[Layer]:
 def _cib(layer: Layer, *, large_kernel: bool) -> Layer:
     if layer.block not in SWAPPABLE:
         raise EffscopeError(
-            f"layer '{layer.id}' is a {layer.block}: a CIB can replace {', '.join(SWAPPABLE)} stages only"
+            f"layer '{layer.id}' is a {layer.block}: a CIB can only replace {', '.join(SWAPPABLE)} stages"
         )
     tail = (True, True) if large_kernel else (True,)
     return replace(layer, block="C2fCIB", args=(layer.args[0], *tail))
 
 
 def cib(layer: Layer) -> Layer:
-    """Compact inverted blocks inside the stage, residuals on, as released in YOLOv10."""
+    """Compact inverted blocks inside the stage, with residuals, as in the released YOLOv10."""
     return _cib(layer, large_kernel=False)
 
 
@@ -52,35 +52,35 @@ def _head(layout: Layout) -> list[Layer]:
 
 
 def _detect(layer: Layer, what: str) -> tuple[Any, ...]:
-    """The head's arguments, none left out."""
+    """The head's arguments, defaults included. Raises EffscopeError for a layer that is not a Detect head."""
     if layer.block != "Detect":
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: only a Detect head has {what}")
     return (*layer.args, *DETECT_DEFAULTS[len(layer.args) :])
 
 
 def light_head(layer: Layer) -> Layer:
-    """Two depthwise-separable 3x3 instead of two full ones in each class tower (YOLOv10, section 3.2)."""
+    """Two depthwise-separable 3x3 instead of two full 3x3 in each class tower (arXiv 2405.14458, section 3.2)."""
     nc, _, *rest = _detect(layer, "a class tower")
     return replace(layer, args=without_defaults((nc, "light", *rest)))
 
 
 def nms_free(layer: Layer) -> Layer:
-    """A second, one-to-one head beside the one-to-many one; it alone is used for inference (YOLOv10, section 3.1)."""
+    """A one-to-one head beside the one-to-many head; only it is used for inference (arXiv 2405.14458, 3.1)."""
     nc, tower, _, *rest = _detect(layer, "two assignments")
     return replace(layer, args=without_defaults((nc, tower, "dual", *rest)))
 
 
 def _deepest_pooling(layout: Layout) -> list[Layer]:
-    """The pooling pyramid at the end of the backbone, unless attention stands behind it already."""
+    """The last SPPF of the backbone, or nothing if the layout has attention already."""
     if any(layer.block in ("PSA", "C2PSA") for layer in layout.layers):
         return []
     return [layer for layer in layout.layers[: layout.n_backbone] if layer.block == "SPPF"][-1:]
 
 
 def psa(layer: Layer) -> tuple[Layer, Layer]:
-    """Partial self-attention behind the layer (YOLOv10, section 3.3); what read the layer reads the attention then."""
+    """Partial self-attention after the layer (arXiv 2405.14458, 3.3); the layer's readers then read the attention."""
     if block_of(layer).many or not block_of(layer).scaled:
-        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: attention can follow a layer with channels only")
+        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: attention can only follow a layer with channels")
     return layer, Layer(f"{layer.id}-psa", "PSA", layer.args[:1], (layer.id,))
 
 
@@ -90,18 +90,22 @@ def _late_downsampling(layout: Layout) -> list[Layer]:
 
 
 def scdown(layer: Layer) -> Layer:
-    """Decoupled downsampling: pointwise for the channels, depthwise for the stride."""
+    """Decoupled downsampling: a pointwise convolution changes the channels, a depthwise one the size."""
     if layer.block not in ("Conv", "SCDown"):
-        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: SCDown can replace Conv layers only")
+        raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: SCDown can only replace Conv layers")
     if layer.args[1:] != (3, 2):
-        raise EffscopeError(f"layer '{layer.id}' is no 3x3 convolution of stride 2: SCDown would change its shape")
+        raise EffscopeError(f"layer '{layer.id}' is not a 3x3 convolution of stride 2: SCDown would change its shape")
     return replace(layer, block="SCDown")
 
 
 @dataclass(frozen=True)
 class Move:
-    """What a move makes of one layer (several stand in a row, the first keeps its id), and which layers it takes when
-    none are named."""
+    """A move.
+
+    Attributes:
+        apply: the changed layer; or several layers in a row, the first with the id of the given layer.
+        default: the layers that the move changes if the caller names none.
+    """
 
     apply: Callable[[Layer], Layer | tuple[Layer, ...]]
     default: Callable[[Layout], list[Layer]]
@@ -115,7 +119,7 @@ MOVES: dict[str, Move] = {
     "psa": Move(psa, _deepest_pooling),
     "scdown": Move(scdown, _late_downsampling),
 }
-"""Move name -> Move."""
+"""Name -> Move."""
 
 
 def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layout:
@@ -124,10 +128,10 @@ def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layo
     Args:
         layout: any layout.
         name: key of MOVES.
-        layers: ids of the layers to change; by default those the move's rule picks.
+        layers: ids of the layers to change; by default `Move.default` chooses them.
 
     Raises:
-        EffscopeError: an unknown move or layer, a layer the move cannot change, or a layout with none to change.
+        EffscopeError: an unknown move or layer, a layer that the move cannot change, no layer to change.
     """
     if name not in MOVES:
         raise unknown("move", name, MOVES)

@@ -1,4 +1,4 @@
-"""From a Graph to torch: one `torch.fx.GraphModule` per layer, every primitive a called module."""
+"""From a Graph to torch: one `torch.fx.GraphModule` per layer; every primitive is a module that the layer calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from effscope.nn.seeds import path_seed
 from effscope.spec.graph import INPUT, Graph, Node
 
 ONE_TO_ONE = "one2one_"
-"""What the one-to-one head's module names have before those of the one-to-many head."""
+"""Prefix of the module names of a one-to-one head beside a one-to-many head."""
 
 Owner = nn.Module | Tensor
 Make = Callable[[Node], Owner]
@@ -23,8 +23,13 @@ Make = Callable[[Node], Owner]
 
 @dataclass(frozen=True)
 class Wiring:
-    """What a layer reads and gives: node names of other layers, and of its own nodes that others need; and what nobody
-    reads once it has run."""
+    """Inputs and outputs of a layer, as node names.
+
+    Attributes:
+        inputs: nodes of other layers that it reads.
+        outputs: its own nodes that other layers or views read.
+        done: inputs that no later layer or view reads: they can be freed.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -32,14 +37,14 @@ class Wiring:
 
 
 class Network(nn.Module):
-    """A built graph. Call it on images (B, 3, H, W): view name -> tuple of tensors.
+    """A built graph. Called on images (B, 3, H, W) it returns view name -> tuple of tensors.
 
-    Layers are `network.model["8"]`, primitives `network.model["8"].cv2.conv`; state-dict keys are the `params` of
-    the graph's nodes. A layer called alone takes and returns the tensors its `wiring` names, in that order, the
-    outputs always as a tuple. A layer that is a single bare primitive is that module itself.
+    `network.model["8"]` is a layer, `network.model["8"].cv2.conv` a primitive. State-dict keys are the `params` of the
+    graph's nodes. A layer takes and returns the tensors that its `wiring` names, in this order, outputs as a tuple. A
+    layer that is one primitive without a name of its own is this module itself and returns its tensor.
 
     Attributes:
-        spec: the graph it was built from.
+        spec: the graph.
         wiring: position of a layer -> Wiring.
     """
 
@@ -50,7 +55,7 @@ class Network(nn.Module):
 
     @property
     def nc(self) -> int:
-        """Number of classes of the detection head. Raises EffscopeError for a network without one."""
+        """Number of classes. Raises EffscopeError for a network without a detection head."""
         if "nc" not in self.spec.info:
             raise EffscopeError("this network has no detection head: it can be counted and ranked, not trained")
         return int(self.spec.info["nc"])
@@ -67,7 +72,7 @@ class Network(nn.Module):
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """Hash of a state dict: names, shapes, dtypes and every value."""
+    """Hash of a state dict (16 hex digits): names, shapes, dtypes and all values."""
     found = hashlib.sha256()
     for key, tensor in state.items():
         found.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -89,7 +94,7 @@ def _wire(graph: Graph, layer_id: str) -> Wiring:
 
 
 def place(root: nn.Module, path: str, owner: Owner) -> None:
-    """Hang a module, parameter or buffer into a module tree at a dotted path; what is missing on the way is made."""
+    """Add a module, parameter or buffer to a module tree at a dotted path; missing parents are created."""
     *parents, leaf = path.split(".")
     for name in parents:
         if name not in root._modules:
@@ -105,7 +110,7 @@ def place(root: nn.Module, path: str, owner: Owner) -> None:
 
 def _layer_module(graph: Graph, layer_id: str, prefix: str, wiring: Wiring, make: Make) -> nn.Module:
     alone = graph.in_layer(layer_id)[0]
-    if alone.module == prefix:  # a layer that is one bare primitive
+    if alone.module == prefix:  # the layer is one primitive
         module = make(alone)
         assert isinstance(module, nn.Module)
         return module
@@ -136,7 +141,7 @@ def _assemble(graph: Graph, make: Make) -> Network:
 
 
 def _released(graph: Graph, wiring: dict[str, Wiring]) -> dict[str, Wiring]:
-    """The wiring with every value let go of behind the layer that reads it last."""
+    """The wiring with `done` filled in: each value is freed after the last layer that reads it."""
     kept = {name for names in graph.views.values() for name in names}
     released: dict[str, Wiring] = {}
     for position, wires in reversed(wiring.items()):
@@ -159,7 +164,7 @@ def build(graph: Graph, seed: int = 0) -> Network:
     equal weights in every layout. A one-to-one head starts as a copy of the one-to-many head.
 
     Args:
-        graph: an expanded layout; all its views are computed at every call, `view` picks some.
+        graph: an expanded layout. Every call computes all of its views; `view` makes a network with some of them.
         seed: seed of the whole network. The global random state does not change.
     """
     with torch.random.fork_rng(devices=[]):
@@ -172,7 +177,7 @@ def build(graph: Graph, seed: int = 0) -> Network:
 
 
 def raw(network: Network) -> Network:
-    """The view of the raw levels alone: one-to-many, or one-to-one of a head that has only that."""
+    """A network with only the view of the raw levels: one-to-many if the head has it, else one-to-one."""
     return view(network, "o2m" if "o2m" in network.spec.views else "o2o")
 
 
@@ -181,7 +186,7 @@ def _owner(network: Network, node: Node) -> Owner:
 
 
 def view(network: Network, *views: str) -> Network:
-    """A network that computes only these views and shares every primitive, so every weight, with the given one."""
+    """A network that computes only these views. It shares all primitives, and so all weights, with `network`."""
     shared = _assemble(network.spec.keep(*views), lambda node: _owner(network, node))
     known = set(network.modules())
     for module in shared.modules():

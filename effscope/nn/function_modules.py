@@ -1,4 +1,4 @@
-"""Torch modules of the primitives that torch has as functions only."""
+"""Torch modules for primitives that torch only has as functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from effscope.spec import ops
 
 
 class Item(nn.Module):
-    """Picks one part of a split."""
+    """One output of a split."""
 
     def __init__(self, index: int):
         super().__init__()
@@ -46,7 +46,7 @@ class Concat(nn.Module):
 
 
 class Split(nn.Module):
-    """Split into parts of given sizes along one dimension."""
+    """Split along one dimension into given sizes."""
 
     def __init__(self, sizes: tuple[int, ...], dim: int):
         super().__init__()
@@ -57,7 +57,7 @@ class Split(nn.Module):
 
 
 class Transpose(nn.Module):
-    """Two dimensions swapped."""
+    """Swaps two dimensions."""
 
     def __init__(self, a: int, b: int):
         super().__init__()
@@ -68,14 +68,14 @@ class Transpose(nn.Module):
 
 
 class Detach(nn.Module):
-    """No gradient flows back through it."""
+    """Stops the gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.detach()
 
 
 class Float32Softmax(nn.Module):
-    """Softmax in float32: half precision loses the tails the DFL expectation is made of."""
+    """Softmax in float32: in half precision the tails, which the DFL expectation needs, are lost."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -100,14 +100,14 @@ class Mul(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(q^T k * scale) applied to v; all (..., channels, positions). The softmax is float32."""
+    """v softmax(q^T k * scale)^T, with all tensors (..., channels, positions). The softmax is float32."""
 
     def __init__(self, scale: float):
         super().__init__()
         self.scale = scale
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        """What each position looks at: (..., positions of q, positions of k), rows sum to 1."""
+        """Attention weights (..., positions of q, positions of k); rows sum to 1."""
         return ((q.transpose(-2, -1) @ k).float() * self.scale).softmax(-1).to(q.dtype)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class Attention(nn.Module):
 
 
 class ScaledAttention(nn.Module):
-    """torch's scaled dot-product attention of (..., positions, channels); a mask may be the fourth input."""
+    """torch's scaled dot-product attention for (..., positions, channels); the fourth input may be a mask."""
 
     def __init__(self, scale: float | None, causal: bool):
         super().__init__()
@@ -126,7 +126,7 @@ class ScaledAttention(nn.Module):
 
 
 class Reduce(nn.Module):
-    """Mean, sum or largest value over some dimensions."""
+    """Mean, sum or maximum over some dimensions; `kind` is the name of the torch function."""
 
     def __init__(self, kind: str, dims: tuple[int, ...], keep: bool):
         super().__init__()
@@ -138,7 +138,7 @@ class Reduce(nn.Module):
 
 
 class EinSum(nn.Module):
-    """A product of two tensors summed over the indices the result does not have."""
+    """torch.einsum of two tensors."""
 
     def __init__(self, equation: str):
         super().__init__()
@@ -149,7 +149,7 @@ class EinSum(nn.Module):
 
 
 class GivenConv2d(nn.Module):
-    """Convolution of a map by weights (and a bias) that are inputs too."""
+    """Convolution with weights (and a bias) as inputs."""
 
     def __init__(self, s: tuple[int, int], p: tuple[int, int], d: tuple[int, int], groups: int):
         super().__init__()
@@ -160,7 +160,7 @@ class GivenConv2d(nn.Module):
 
 
 class SelfAttention(nn.MultiheadAttention):
-    """Multi-head attention of (B, positions, channels) that gives its output alone."""
+    """Multi-head attention for (B, positions, channels) that returns only its output."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # type: ignore[override]
         out: Tensor = super().forward(q, k, v, need_weights=False)[0]
@@ -168,7 +168,7 @@ class SelfAttention(nn.MultiheadAttention):
 
 
 class ResizeAs(nn.Module):
-    """A map enlarged or shrunk to the sides of another."""
+    """Resizes a map to the height and width of another."""
 
     def __init__(self, mode: str):
         super().__init__()
@@ -179,14 +179,14 @@ class ResizeAs(nn.Module):
 
 
 class ReshapeAs(nn.Module):
-    """Positions (B, C, H*W) back to a map with the sides of another."""
+    """Positions (B, C, H*W) to a map with the height and width of another."""
 
     def forward(self, x: Tensor, reference: Tensor) -> Tensor:
         return x.reshape(x.shape[0], x.shape[1], *reference.shape[2:])
 
 
 class Windows(nn.Module):
-    """A map (B, C, H, W) as (B, windows, C, positions): squares row by row, zeros where the last ones hang over."""
+    """A map (B, C, H, W) to square windows (B, windows, C, positions), row by row; zeros at the right and bottom."""
 
     def __init__(self, size: int):
         super().__init__()
@@ -199,7 +199,7 @@ class Windows(nn.Module):
 
 
 class Unwindow(nn.Module):
-    """The inverse of `Windows`, to the sides of another map."""
+    """The inverse of `Windows`; a reference map gives height and width."""
 
     def __init__(self, size: int):
         super().__init__()
@@ -213,16 +213,16 @@ class Unwindow(nn.Module):
 
 
 class SpaceToDepth(nn.Module):
-    """Each 2 x 2 cell into channels: (row, column) parity (even, even), (odd, even), (even, odd), (odd, odd)."""
+    """The four pixels of each 2x2 cell to channels, in the order (row, column) = (0, 0), (1, 0), (0, 1), (1, 1)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat((x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]), 1)
 
 
 class PosEmbed2d(nn.Module):
-    """Sine and cosine embedding of a map's positions, (1, H*W, c): c/4 frequencies of the row, then of the column.
+    """Sine and cosine encoding of a map's positions, (1, H*W, c): c/4 frequencies of the row, then of the column.
 
-    Source: RT-DETR (arXiv 2304.08069), after the 2D form of arXiv 1706.03762.
+    Source: RT-DETR (arXiv 2304.08069), a 2D form of arXiv 1706.03762.
     """
 
     def __init__(self, c: int, temperature: float):
@@ -241,13 +241,13 @@ class PosEmbed2d(nn.Module):
 
 
 class TorchCall(nn.Module):
-    """An operation of an imported model, by the name of its aten overload ("view.default").
+    """A torch operation of an imported model.
 
     Args:
-        target: the overload; "" for one that is known by its tensors only and cannot be run here.
-        operands: positional arguments; a `Slot` stands for an input, also inside lists.
-        keywords: further arguments by name.
-        tensors: parameters it owns, role -> TensorSpec; they follow the inputs in slot numbers.
+        target: the aten overload, such as "view.default"; "" if only the tensors are known: it cannot run.
+        operands: positional arguments; a `Slot` takes the place of an input, also inside lists.
+        keywords: arguments by name.
+        tensors: its parameters, role -> TensorSpec; their slot numbers follow those of the inputs.
     """
 
     def __init__(
@@ -270,7 +270,9 @@ class TorchCall(nn.Module):
 
     def forward(self, *xs: Tensor) -> Any:
         if not self.target:
-            raise EffscopeError("a part of this model is counted but cannot be run here: its cost shows as uncounted")
+            raise EffscopeError(
+                "effscope cannot run a layer of this model, only count it: its cost is listed as uncounted"
+            )
         given = (*xs, *self.parameters())
         *space, name, overload = self.target.split(".")
         library = getattr(torch.ops, space[0] if space else "aten")

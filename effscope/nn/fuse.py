@@ -1,4 +1,4 @@
-"""The deploy form of a network: one head, batch norms folded, parallel branches merged. The original is untouched."""
+"""The deploy form of a network: one head, batch norms folded, parallel branches merged."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ StateDict = dict[str, Tensor]
 
 
 def norm_scale(norm: Mapping[str, Tensor], eps: float) -> Tensor:
-    """What a batch norm multiplies each channel by, (C,) float64; arguments as in `folded`."""
+    """Factor of each channel in a batch norm, (C,) float64; arguments as in `folded`."""
     scale = 1 / torch.sqrt(norm["running_var"].double() + eps)
     return scale * norm["weight"].detach().double() if "weight" in norm else scale
 
 
 def folded(conv: Mapping[str, Tensor], norm: Mapping[str, Tensor], eps: float) -> tuple[Tensor, Tensor]:
-    """Weight and bias of one convolution that equals a convolution and the batch norm behind it, float64.
+    """Weight and bias, float64, of the convolution that equals a convolution and the batch norm after it.
 
     Args:
-        conv: role -> tensor: weight (C_out, C_in, k, k), bias if it has one.
+        conv: role -> tensor: weight (C_out, C_in, k, k), and bias if it has one.
         norm: role -> tensor (C_out,): running_mean, running_var, and weight and bias if it is affine.
-        eps: of the batch norm.
+        eps: epsilon of the batch norm.
     """
     weight, scale = conv["weight"].detach().double(), norm_scale(norm, eps)
     shift = -norm["running_mean"].double() * scale
@@ -39,7 +39,7 @@ def folded(conv: Mapping[str, Tensor], norm: Mapping[str, Tensor], eps: float) -
 
 
 def folded_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """The same of two modules."""
+    """`folded` for two modules."""
     return folded(conv.state_dict(), bn.state_dict(), bn.eps)
 
 
@@ -64,7 +64,7 @@ def _replayed(network: Network, graph: Graph, steps: tuple[Step, ...]) -> StateD
 
 
 def deploy(network: Network) -> Network:
-    """A float32 copy in deploy form, in eval mode, on the same device. Its only view is `decoded`."""
+    """A float32 copy in deploy form, in eval mode, on the same device. Of a detector's views it has only `decoded`."""
     graph, steps = deploy_form(network.spec)
     fused = build(graph)
     fused.load_state_dict(_replayed(network, graph, steps))

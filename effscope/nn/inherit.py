@@ -1,4 +1,4 @@
-"""Weights of one network into another whose layout came from it, joined by layer origin, never by position."""
+"""Copy weights into a network with a changed layout. Layers are matched by origin, tensors by name and shape."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from effscope.results import LayerTransfer
 from effscope.spec.layout import Layout
 
 LEAST_SHARE = 0.10
-"""Below this share of its parameters a network has inherited nothing: all scales of a family share a little."""
+"""Least share of parameters that must fit. All scales of a family have a few tensors of equal shape."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What came over, as state-dict keys of the receiving network.
+    """Result of `inherit`, as state-dict keys.
 
     Attributes:
-        exact: copied as they were, batch counters too; the others leave those out.
-        reshaped: in both, but with another shape: left fresh.
-        fresh: in the receiver only.
-        unused: keys of the giver that found no place.
+        exact: copied tensors of the new network, with batch counters; the other fields do not list batch counters.
+        reshaped: tensors of the new network with another shape in the base; they keep fresh values.
+        fresh: tensors of the new network that the base does not have.
+        unused: tensors of the base that were not copied.
     """
 
     exact: tuple[str, ...]
@@ -35,7 +35,7 @@ class Transfer:
     unused: tuple[str, ...]
 
     def summary(self) -> str:
-        """One line for the user: how many tensors came over and which parts are fresh."""
+        """One line: how many tensors were copied, and which modules have fresh ones."""
         new = [*self.reshaped, *self.fresh]
         parts = Counter(".".join(key.split(".")[:3]) for key in new)
         total = len(self.exact) + len(new)
@@ -46,7 +46,7 @@ class Transfer:
 
 
 def by_layer(transfer: Transfer, network: Network, layout: Layout) -> tuple[LayerTransfer, ...]:
-    """The transfer, layer by layer; layers without tensors are left out."""
+    """The transfer per layer, without layers that have no tensors."""
     exact, reshaped = set(transfer.exact), set(transfer.reshaped)
     rows = []
     for n, layer in enumerate(layout.layers):
@@ -62,10 +62,15 @@ def by_layer(transfer: Transfer, network: Network, layout: Layout) -> tuple[Laye
 
 
 def load_state(network: Network, state: Mapping[str, Tensor], name: str) -> None:
-    """Load a state dict that must fit exactly; batch counters may be missing.
+    """Load a state dict that must fit exactly; only batch counters may be missing.
+
+    Args:
+        network: changed in place.
+        state: its tensors, any dtype.
+        name: name of the weights in errors.
 
     Raises:
-        EffscopeError: a tensor is missing, unknown or of another shape; `name` is what the message calls the weights.
+        EffscopeError: a tensor is missing, unknown or has another shape.
     """
     own = network.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
@@ -94,17 +99,19 @@ def positions(layout: Layout, base: Layout) -> dict[int, int | None]:
 
 
 def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[str, Tensor]) -> Transfer:
-    """Copy every tensor that has the same place and shape in the base; the rest keeps its fresh values. A one-to-one
-    head the base does not have is copied from its one-to-many head; one that stands alone, from a dual base's own.
+    """Copy every tensor that has the same name and shape in the base; the others keep their fresh values.
+
+    A one-to-one head beside a one-to-many head comes from the base's one-to-one head, or else from its one-to-many
+    head. A one-to-one head alone comes from the one-to-one head of a dual base.
 
     Args:
         network: built from `layout`; changed in place.
-        layout: its layers' `origin` are ids of `base`.
-        base: layout of the weights.
-        base_state: state dict of the base, any float dtype.
+        layout: the `origin` of its layers are ids of `base`.
+        base: layout of `base_state`.
+        base_state: state dict, any float dtype.
 
     Raises:
-        EffscopeError: less than `LEAST_SHARE` of the network fits.
+        EffscopeError: less than LEAST_SHARE of the parameters fit.
     """
     own, joined = network.state_dict(), positions(layout, base)
     alone = "o2o" in network.spec.views and "o2m" not in network.spec.views
@@ -126,7 +133,7 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
     share = sum(own[key].numel() for key in exact) / sum(tensor.numel() for tensor in own.values())
     if share < LEAST_SHARE:
         raise EffscopeError(
-            f"only {100 * share:.0f} % of {layout.name} would come from these weights: they belong to another model"
+            f"only {100 * share:.0f} % of {layout.name} fits these weights: they belong to another model"
         )
     with torch.no_grad():
         for key, source in exact.items():
@@ -138,7 +145,7 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
 
 
 def _one_to_one(key: str) -> str:
-    """The key of the same tensor in the one-to-one head of a dual head."""
+    """The key of the same tensor in the one-to-one part of a dual head."""
     root, n, rest = key.split(".", 2)
     return f"{root}.{n}.{ONE_TO_ONE}{rest}"
 
@@ -148,5 +155,5 @@ def _tensors(keys: list[str]) -> tuple[str, ...]:
 
 
 def _counts(key: str) -> bool:
-    """Whether a tensor is a batch counter, which says nothing."""
+    """Whether a tensor is a batch counter of a norm."""
     return key.endswith("num_batches_tracked")

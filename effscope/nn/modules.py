@@ -1,4 +1,4 @@
-"""One torch module per primitive. Same keys as OPS and LAWS."""
+"""One torch module per primitive. BUILDERS has the same keys as OPS and LAWS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _centres(levels: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor, 
 
 
 class Dist2Box(nn.Module):
-    """Distances (left, top, right, bottom) from cell centres, (B, 4, A) in cells, to boxes in px, xywh or xyxy."""
+    """Distances (left, top, right, bottom) from cell centres in cells, (B, 4, A), to boxes in px, xywh or xyxy."""
 
     def __init__(self, strides: tuple[int, ...], box_format: str):
         super().__init__()
@@ -60,7 +60,7 @@ class Dist2Box(nn.Module):
 class Anchor2Box(nn.Module):
     """YOLOv5's anchor decoding: logits (B, 4, A) of centre and size to boxes xywh in px.
 
-    Anchors are numbered by level, then anchor shape, then cell. Source: the YOLOv5 repository's formula,
+    The order of anchors is level, anchor shape, cell. Source: formula of the YOLOv5 repository:
     centre (2*sigmoid - 0.5 + cell) * stride, size (2*sigmoid)^2 * anchor.
     """
 
@@ -84,7 +84,7 @@ class Anchor2Box(nn.Module):
 class Cell2Box(nn.Module):
     """YOLOX's decoding: values (B, 4, A) of centre and size to boxes xywh in px.
 
-    Source: arXiv 2107.08430: centre (value + cell) * stride, cells counted from 0; size exp(value) * stride.
+    Source: arXiv 2107.08430: centre (value + cell) * stride, with cells from 0; size exp(value) * stride.
     """
 
     def __init__(self, strides: tuple[int, ...]):
@@ -169,4 +169,4 @@ BUILDERS: dict[str, Callable[[Args], nn.Module | Tensor]] = {
     "elementwise": lambda a: TorchCall(a["target"], a["operands"], a["keywords"], {}),
     "opaque": lambda a: TorchCall(a["target"], a["operands"], a["keywords"], a["tensors"]),
 }
-"""Primitive name -> how its module is made from the node's arguments."""
+"""Primitive name -> function from the node's arguments to its module or tensor."""

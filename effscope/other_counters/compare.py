@@ -1,4 +1,4 @@
-"""What other tools say of a model, term by term from what is counted here."""
+"""The number of each other counter for a model, and the terms from our multiply-adds to that number."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from effscope.spec.graph import Graph, image_shape
 from effscope.spec.outline import Outline
 
 NOT_RUN, ALSO_RUN = "merged or folded away", "of another head, which runs too"
-"""Why a node is in one form only."""
+"""Why a node is only in one of the two forms."""
 
 
 def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = ()) -> CountersResult:
-    """A model's number in other tools, and the terms that lead there from its multiply-adds.
+    """The number of each counter for a model, and the terms from our multiply-adds to that number.
 
     Args:
-        graph: what is counted.
-        outline: how it is called.
+        graph: the graph to count.
+        outline: names of its rows.
         imgsz: side of the image in px.
-        names: keys of `COUNTERS`; all of them unless given.
+        names: keys of `COUNTERS`; empty means all.
 
     Raises:
-        EffscopeError: a tool effscope does not know.
+        EffscopeError: an unknown counter.
     """
     tools = {name: counter(name, detector=bool(outline.heads)) for name in names or COUNTERS}
     image = image_shape(imgsz)
@@ -35,11 +35,11 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
     macs = sum(row.counts.macs for row in ours)
     rows, terms = [], []
     for name, tool in tools.items():
-        theirs = node_costs(tool.of(graph), image, known)
-        told = {row.node.name: tool.count(row) for row in theirs}
-        count = sum(n for n, _ in told.values())
+        theirs = node_costs(tool.form(graph), image, known)
+        counted = {row.node.name: tool.count(row) for row in theirs}
+        count = sum(n for n, _ in counted.values())
         rows.append(CounterRow(name, tool.unit, count, tool.per_mac * macs, tool.about))
-        terms += _terms(name, tool.per_mac, ours, theirs, told)
+        terms += _terms(name, tool.per_mac, ours, theirs, counted)
     return CountersResult(
         outline.model,
         imgsz,
@@ -53,16 +53,16 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
 
 
 def _terms(
-    name: str, per_mac: int, ours: list[NodeCost], theirs: list[NodeCost], told: Mapping[str, tuple[int, str]]
+    name: str, per_mac: int, ours: list[NodeCost], theirs: list[NodeCost], counted: Mapping[str, tuple[int, str]]
 ) -> list[CounterTerm]:
-    """Every operation the tool counts otherwise than as its multiply-adds, the same reasons added up."""
-    here = {row.node.name: per_mac * row.counts.macs for row in ours}
+    """One term for each operation and reason for which the counter differs from our multiply-adds, largest first."""
+    expected = {row.node.name: per_mac * row.counts.macs for row in ours}
     found: dict[tuple[str, str], list[int]] = {}
     for row in {row.node.name: row for row in (*ours, *theirs)}.values():
-        count, says = told.get(row.node.name, (0, NOT_RUN))
-        if row.node.name not in here and count == per_mac * row.counts.macs:
+        count, says = counted.get(row.node.name, (0, NOT_RUN))
+        if row.node.name not in expected and count == per_mac * row.counts.macs:
             says = ALSO_RUN
-        difference = count - here.get(row.node.name, 0)
+        difference = count - expected.get(row.node.name, 0)
         if difference:
             found.setdefault((operation(row), says), []).append(difference)
     terms = [CounterTerm(name, op, says, len(parts), sum(parts)) for (op, says), parts in found.items()]

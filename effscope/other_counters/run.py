@@ -1,74 +1,43 @@
-"""The other counters themselves, run on a model: fvcore, thop and torch's FlopCounterMode."""
+"""Run the other counters themselves on a module, to check our rules for them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from effscope.errors import EffscopeError
 from effscope.nn.silenced import silenced
+from effscope.other_counters.counter import Tool
+from effscope.other_counters.tools import COUNTERS
 from effscope.results import CounterRow, CountersResult, version
 from effscope.spec.graph import image_shape
 
 REASON_LENGTH = 80
 EXTRA = 'pip install "effscope[crosscheck]"'
 
-
-def _fvcore(module: nn.Module, image: Tensor) -> int:
-    from fvcore.nn import FlopCountAnalysis  # noqa: PLC0415 - optional
-
-    return int(
-        FlopCountAnalysis(module, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
-    )
-
-
-def _thop(module: nn.Module, image: Tensor) -> int:
-    from thop import profile  # noqa: PLC0415 - optional
-
-    return int(profile(module, inputs=(image,), verbose=False)[0])
-
-
-def _torch(module: nn.Module, image: Tensor) -> int:
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - slow import
-
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(image)
-    return int(counter.get_total_flops())
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A counting tool: how it is run, the distribution it comes with, whether it is given parameters with gradients."""
-
-    run: Callable[[nn.Module, Tensor], int]
-    distribution: str
-    gradients: bool = False
-
-
-TOOLS = {"fvcore": Tool(_fvcore, "fvcore", gradients=True), "thop": Tool(_thop, "thop"), "torch": Tool(_torch, "torch")}
-"""Counters of `costing.counters.COUNTERS` that can be run on a module."""
+TOOLS: dict[str, Tool] = {name: counter.tool for name, counter in COUNTERS.items() if counter.tool is not None}
+"""Counters that can run on a module."""
 
 
 def crosscheck(result: CountersResult, module: nn.Module) -> CountersResult:
-    """The result with what the tools themselves say of the module, in `measured`.
+    """The result with the number of each tool itself in `measured`.
 
-    Each tool is given a copy of its own in eval mode, so that nothing it leaves behind is kept; fvcore traces as its
-    users do, with gradients (also of what is frozen), torch's counter runs without.
+    Each tool gets its own copy of the module in eval mode, so the module stays as it is. fvcore gets parameters that
+    require gradients, also frozen ones, as in its usual use. The others get parameters that do not.
 
     Args:
-        result: what our rules say, one row a tool.
+        result: numbers by our rules, one row for each counter.
         module: takes images (1, 3, imgsz, imgsz).
 
     Raises:
-        EffscopeError: none of the rows is of a tool that can be run.
+        EffscopeError: no row is of a tool that can run.
     """
     if not any(row.counter in TOOLS for row in result.rows):
-        raise EffscopeError(f"--check runs {', '.join(TOOLS)}: {result.rows[0].counter} is no tool to run on a module")
+        raise EffscopeError(f"`check` runs {', '.join(TOOLS)}: {result.rows[0].counter} cannot run on a module")
     rows = [_measured(row, module, result.imgsz) if row.counter in TOOLS else row for row in result.rows]
     return replace(result, rows=tuple(rows))
 
@@ -77,9 +46,9 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
     tool = TOOLS[row.counter]
     if find_spec(tool.distribution) is None:
         return replace(row, version=f"not installed: {EXTRA}")
-    found = version(tool.distribution)
-    if found == "none":  # the module is there, the distribution is not: another package's files answer
-        return replace(row, version=f"another package answers to the name {tool.distribution}: not compared")
+    installed = version(tool.distribution)
+    if installed == "none":  # a module of that name exists, but it belongs to another distribution
+        return replace(row, version=f"the module {tool.distribution} is from another package: not compared")
     first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     image = torch.zeros(image_shape(imgsz), device=first.device, dtype=first.dtype)
     copied = copy.deepcopy(module).eval()
@@ -88,7 +57,7 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
     with silenced():
         try:
             measured = tool.run(copied, image)
-        except Exception as e:  # the tools raise whatever they and the model raise
+        except Exception as e:  # the tool or the model may raise anything
             reason = (str(e).splitlines() or [type(e).__name__])[0]
-            return replace(row, version=f"{found} fails: {reason[:REASON_LENGTH]}")
-    return replace(row, measured=measured, version=found)
+            return replace(row, version=f"{installed} fails: {reason[:REASON_LENGTH]}")
+    return replace(row, measured=measured, version=installed)

@@ -1,4 +1,4 @@
-"""From singular values to measures: descending arrays in, numbers out."""
+"""Measures of a spectrum: descending singular values in, a number out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from effscope.ranking.spectrum import Array, MapShape
-from effscope.ranking.thresholds import Threshold
+from effscope.ranking.thresholds import cut
+from effscope.thresholds import Threshold
 
 SPIKE_SHARE = 0.1
-"""A spectrum has a spike when leaving its largest value out adds more than this share of the rows to the rank."""
+"""A spectrum has a spike if the rank without the largest value is larger by more than this share of the rows."""
 
 FEWEST_HIDDEN = 3
-"""And more than this: in layers of few channels chance alone moves the count by as much."""
+"""And by more than this number: in layers of few channels chance alone moves the rank as much."""
 
 
 def effective_rank(values: Array) -> float:
@@ -37,7 +38,7 @@ def stable_rank(values: Array) -> float:
 
 
 def top_gap(values: Array) -> float | None:
-    """Largest over second largest value, 1 or more; None where there is no second."""
+    """Largest / second largest value, 1 or more; None if there is no second one above 0."""
     return float(values[0] / values[1]) if len(values) > 1 and values[1] > 0 else None
 
 
@@ -46,17 +47,20 @@ MEASURES: dict[str, Callable[[Array], float | None]] = {
     "stable_rank": stable_rank,
     "top_gap": top_gap,
 }
-"""Field of a StageRank -> its measure. None of them changes when all values are scaled by one factor."""
+"""Field of `StageRank` -> its measure. Scaling all values by one factor changes none of them."""
 
 
 def rank_without_top(values: Array, shape: MapShape, threshold: Threshold, eps: float) -> int:
-    """The rank when the cut is made by all values but the largest, which still counts: what one direction hides."""
+    """The rank if the threshold is taken from all values but the largest; the largest still counts.
+
+    Much larger than the rank if a single direction hides the others.
+    """
     rest = values[1:]
     if not len(values) or values[0] <= 0:
         return 0
-    return 1 + threshold.cut(rest, shape, eps).rank if len(rest) and rest[0] > 0 else 1
+    return 1 + cut(threshold, rest, shape, eps).rank if len(rest) and rest[0] > 0 else 1
 
 
 def is_spiked(rank: int, without_top: int, rows: int) -> bool:
-    """Whether one singular vector decides the count; never where nothing counts."""
+    """Whether one singular vector decides the rank; False if the rank is 0."""
     return rank > 0 and without_top - rank > max(SPIKE_SHARE * rows, FEWEST_HIDDEN)

@@ -1,4 +1,4 @@
-"""Ranks of an opened MODEL: of its stages where it has some, else of every convolution; and its attention heads."""
+"""Ranks of an opened MODEL: of its stages, or of every convolution if it has none; and of its attention heads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from torch import Tensor, nn
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError
 from effscope.models.open import USUAL_SIZE, Model
-from effscope.ranking.analyze import Facts, rank_taken, show, take
-from effscope.ranking.heads import Heads, attention_nodes
-from effscope.ranking.kernels import Place, every_conv, layout_places, spatial
+from effscope.ranking.analyze import ModelFacts, rank_collected
+from effscope.ranking.collect import collect, run_with_hooks
+from effscope.ranking.convs import RankedConv, every_conv, layout_convs, spatial_convs
+from effscope.ranking.heads import HeadStatistics, attention_nodes
 from effscope.results import RankResult
 from effscope.spec.graph import image_shape
 from effscope.spec.resolution import resolutions
 from effscope.tracing.importer import Imported
 from effscope.tracing.rebuild import part_paths, rebuild
+
+NOT_NORMALISED = "images are shown as RGB 0-1, without the mean and spread that a classifier may expect"
 
 
 def rank_model(
@@ -32,52 +35,57 @@ def rank_model(
 ) -> RankResult:
     """Numerical ranks of a model, ascending; arguments as in `analyze.rank`.
 
+    Images are iterated a second time for the attention heads of a traced model.
+
     Raises:
-        EffscopeError: as `analyze.rank`; activations of a model that cannot be run, or not on these images.
+        EffscopeError: as `analyze.rank`; with images, also a model that cannot run, or not on these images.
     """
-    places, at = places_of(model, config.at)
+    convs, at = ranked_convs(model, config.at)
     config = replace(config, at=at)
-    facts = Facts(model.name, model.outline.digest, weights, model.source, of)
+    facts = ModelFacts(model.name, model.outline.digest, weights, model.source, of)
     network = None if model.state is not None and images is None else _runnable(model)
     state: Mapping[str, Tensor] = model.state if network is None else network.state_dict()  # type: ignore[assignment]
-    if not places and any(node.op == "conv2d_given" for node in model.graph.nodes):
-        raise EffscopeError(f"{model.name}: its convolutions take computed weights (weight norm?): remove that first")
-    attending = attention_nodes(model.graph) if images is not None else {}
-    heads = {name: Heads(name, op) for name, op in attending.items()}
-    foreign = model.module is not None
-    with _told(model) if images is not None else nullcontext():
-        taken = take(
-            model.graph, state, places, fold_bn=config.fold_bn, network=network, images=images,
-            beside={} if foreign else heads,
+    if not convs and any(node.op == "conv2d_given" for node in model.graph.nodes):
+        raise EffscopeError(
+            f"{model.name}: its convolutions compute their weights (weight norm?): remove the parametrisation first"
+        )
+    attention = attention_nodes(model.graph) if images is not None else {}
+    heads = {name: HeadStatistics(name, op) for name, op in attention.items()}
+    is_traced = model.module is not None
+    with _one_line_errors(model) if images is not None else nullcontext():
+        collected = collect(
+            model.graph, state, convs, fold_bn=config.fold_bn, network=network, images=images,
+            more_hooks={} if is_traced else heads,
         )  # fmt: skip
-    result = rank_taken(places, taken, config, facts)
-    notes = _shown_traced(model, state, heads, images) if foreign and images is not None else ()
-    attention = tuple(use for part in heads.values() for use in part.uses())
-    return replace(result, attention=attention, notes=(*result.notes, *notes))
+    result = rank_collected(convs, collected, config, facts)
+    notes = _measure_traced_heads(model, state, heads, images) if is_traced and images is not None else ()
+    rows = tuple(head for layer in heads.values() for head in layer.rows_of_heads())
+    return replace(result, attention=rows, notes=(*result.notes, *notes))
 
 
 def _runnable(model: Model) -> nn.Module:
     return model.module if model.module is not None else model.network()
 
 
-def _shown_traced(
-    model: Model, state: Mapping[str, Tensor], heads: Mapping[str, Heads], images: Iterable[Tensor]
+def _measure_traced_heads(
+    model: Model, state: Mapping[str, Tensor], heads: Mapping[str, HeadStatistics], images: Iterable[Tensor]
 ) -> tuple[str, ...]:
-    """Shows images to the attention of a traced model: it stands nowhere in its modules, so the trace itself is run,
-    one image at a time. Returns notes; the ranks do not wait for heads that cannot be measured."""
-    notes = ("images are shown as RGB 0-1, without the mean and spread a classifier may expect",)
+    """Run a traced model for the statistics of its heads; returns notes. Heads that fail do not cost the ranks.
+
+    Its attention is not a module of its own, so the trace itself is run, one image at a time.
+    """
     if not heads:
-        return notes
+        return (NOT_NORMALISED,)
     assert model.traced is not None
     graph, outline = model.traced
     paths = part_paths(graph)
     try:
         network = rebuild(Imported(graph, outline, model.constants), state)
-        singly = (one for batch in images for one in torch.split(batch, 1))
-        show(network, {paths[name]: part for name, part in heads.items()}, singly)
-    except Exception as e:  # operations of the trace raise whatever they like
-        return (*notes, f"attention heads could not be measured: {_first_line(e)}")
-    return notes
+        single_images = (image for batch in images for image in torch.split(batch, 1))
+        run_with_hooks(network, {paths[name]: hook for name, hook in heads.items()}, single_images)
+    except Exception as e:  # operations of the trace raise all kinds of errors
+        return (NOT_NORMALISED, f"attention heads could not be measured: {_first_line(e)}")
+    return (NOT_NORMALISED,)
 
 
 def _first_line(error: Exception) -> str:
@@ -85,8 +93,8 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _told(model: Model) -> Iterator[None]:
-    """What a forward pass raises, in one line: foreign modules raise whatever they like."""
+def _one_line_errors(model: Model) -> Iterator[None]:
+    """Raises EffscopeError with the first line of any error of the forward pass."""
     try:
         yield
     except EffscopeError:
@@ -95,23 +103,26 @@ def _told(model: Model) -> Iterator[None]:
         raise EffscopeError(f"{model.name} cannot be run on these images: {_first_line(e)}") from e
 
 
-def places_of(model: Model, at: str) -> tuple[tuple[Place, ...], str]:
-    """The convolutions that are ranked, and at which of "stage", "block" or "all" they stand.
+def ranked_convs(model: Model, at: str) -> tuple[tuple[RankedConv, ...], str]:
+    """The convolutions that are ranked, and at which of "stage", "block" or "all" they are.
 
-    A traced model's stages are where its maps change their size; where the architecture is not known, every convolution
+    The stages of a traced model end where its maps change their size. Without a known architecture every convolution
     is ranked.
+
+    Raises:
+        EffscopeError: the model has no such convolutions.
     """
     if model.architecture is not None:
-        return layout_places(model.graph, model.layout, at), at
+        return layout_convs(model.graph, model.layout, at), at
     graph = model.graph
     if at == "stage" and graph.views:
-        side = model.imgsz or USUAL_SIZE
-        found = resolutions(graph, image_shape(side))
-        if found:
-            parts = {part: [n for n in graph.nodes if n.layer == part] for r in found for part in r.parts}
+        stages = resolutions(graph, image_shape(model.imgsz or USUAL_SIZE))
+        if stages:
+            parts = {part: [n for n in graph.nodes if n.layer == part] for stage in stages for part in stage.layers}
             return tuple(
-                Place(r.number, r.closing, spatial([n for part in r.parts for n in parts[part]])) for r in found
+                RankedConv(s.number, s.closing, spatial_convs([n for part in s.layers for n in parts[part]]))
+                for s in stages
             ), at
     if at == "block":
-        raise EffscopeError(f"{model.name}: 'block' needs a layout of known blocks: rank it at stage, or all")
+        raise EffscopeError(f"{model.name}: `at` block needs a layout of known blocks: give stage or all")
     return every_conv(graph), "all"

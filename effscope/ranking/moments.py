@@ -1,4 +1,4 @@
-"""First and second moments of channel vectors in one pass over any number of images."""
+"""First and second moments of channel vectors, in one pass over any number of images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from effscope.errors import EffscopeError
 from effscope.ranking.spectrum import Array
 
 
-class _Sum:
-    """A sum of float64 tensors that keeps what rounding loses: twice the digits, so that the order and the number of
-    terms do not show. Source: Knuth's two-sum; Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26 (2005)."""
+class _CompensatedSum:
+    """A sum of float64 tensors that also adds up the rounding errors: it has twice the digits of float64, so the order
+    and the number of terms do not change it.
+
+    Source: Knuth's two-sum; Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26 (2005).
+    """
 
     def __init__(self, like: Tensor) -> None:
         self.high, self.low = torch.zeros_like(like), torch.zeros_like(like)
@@ -30,32 +33,32 @@ class _Sum:
 class Moments:
     """A forward hook that adds up the channel vectors of a convolution's output and their outer products.
 
-    Everything is float64 and taken about the mean of the first batch, so that a large common value cancels nothing.
-    What is held is (C, C) numbers, whatever is shown.
+    It works in float64 and subtracts the mean of the first batch, so a large common value does not cancel digits. It
+    keeps (C, C) numbers, for any number of images.
     """
 
     def __init__(self, name: str) -> None:
         self.name, self.n = name, 0
         self.shift = torch.zeros(0)
 
-    def __call__(self, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         vectors = out.detach().double().transpose(0, 1).flatten(1)  # (C, B*H*W)
         if not self.n:
             self.shift = vectors.mean(1, keepdim=True)
-            self.total, self.outer = _Sum(self.shift), _Sum(self.shift @ self.shift.T)
+            self.total, self.outer = _CompensatedSum(self.shift), _CompensatedSum(self.shift @ self.shift.T)
         vectors = vectors - self.shift
         self.total.add(vectors.sum(1, keepdim=True))
         self.outer.add(vectors @ vectors.T)
         self.n += vectors.shape[1]
 
     def second(self, *, centred: bool) -> Array:
-        """(C, C): the covariance over all images and places, or the mean outer product (not centred).
+        """(C, C): the covariance over all images and positions, or the mean outer product (not centred).
 
         Raises:
-            EffscopeError: nothing was shown.
+            EffscopeError: there was no image.
         """
         if not self.n:
-            raise EffscopeError(f"{self.name}: no image came by, so its outputs cannot be ranked")
+            raise EffscopeError(f"{self.name}: no image was shown, so its outputs have no rank")
         mean, second = self.total.value() / self.n, self.outer.value() / self.n
         found = second - mean @ mean.T
         if not centred:

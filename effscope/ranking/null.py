@@ -1,23 +1,20 @@
-"""The spectrum of a Gaussian map: what a layer that learned nothing would show.
+"""The spectrum of a Gaussian matrix: the null reference, what untrained weights show.
 
-Large ones: the Marchenko-Pastur law, with the largest value where the Tracy-Widom law has it. Small ones are drawn,
-through the bidiagonal model of their exact law. Nothing is drawn from a global generator.
+Large matrices follow the limit laws: Marchenko-Pastur, with the largest value at the mean of the Tracy-Widom law.
+Small ones are drawn from their exact law by a bidiagonal model, with a generator of their own.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effscope.ranking.spectrum import Array, MapShape
-
-if TYPE_CHECKING:
-    from effscope.ranking.thresholds import Threshold
 
 CELLS = 2048
 DRAWN_BELOW = 64
@@ -26,9 +23,9 @@ DRAWS, FEWEST_DRAWS, DRAWN_WORK = 200, 20, 1 << 24
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340793
 """Of the real law (beta = 1). Source: Bornemann, arXiv 0904.1581, table."""
 NODES = ((-math.sqrt(3.0), 1 / 6), (0.0, 2 / 3), (math.sqrt(3.0), 1 / 6))
-"""Three-point quadrature of a spread: standard deviations from the mean, weight."""
+"""Three-point quadrature of a normal spread: standard deviations from the mean, weight."""
 BULK_SD = 0.5
-"""Standard deviation of how many values of a large map lie above a fixed level inside the bulk: the bulk is rigid."""
+"""Standard deviation of the number of values above a fixed level inside the bulk of a large map: the bulk is rigid."""
 
 
 def bulk_quantiles(beta: float, shares: Array) -> Array:
@@ -40,15 +37,15 @@ def bulk_quantiles(beta: float, shares: Array) -> Array:
     edges = np.linspace(0.0, math.pi, CELLS + 1)
     middles = (edges[1:] + edges[:-1]) / 2
 
-    def place(angle: Array) -> Array:
+    def eigenvalue(angle: Array) -> Array:
         return low + (high - low) * np.sin(angle / 2) ** 2
 
-    mass = np.cumsum(np.sin(middles) ** 2 / place(middles))
-    return np.interp(shares, np.concatenate([[0.0], mass / mass[-1]]), place(edges))
+    mass = np.cumsum(np.sin(middles) ** 2 / eigenvalue(middles))
+    return np.interp(shares, np.concatenate([[0.0], mass / mass[-1]]), eigenvalue(edges))
 
 
 def bulk_edge(values: Array, shape: MapShape) -> float:
-    """Where noise ends, told by the median of the singular values: sigma * (sqrt(m) + sqrt(n))."""
+    """Largest singular value of noise that has the same median: sigma * (sqrt(m) + sqrt(n)), m and n the sides."""
     m, n = sorted((shape.rows, shape.columns))
     median = float(bulk_quantiles(m / n, np.array([0.5]))[0])
     return float(np.median(values)) / math.sqrt(n * median) * (math.sqrt(m) + math.sqrt(n))
@@ -58,8 +55,8 @@ def gaussian_values(shape: MapShape, spread: float = 0.0) -> Array:
     """Singular values of a large standard normal map by the limit laws, descending.
 
     Args:
-        shape: of the map; the largest value of several groups is the largest of so many draws (Blom's approximation).
-        spread: how many standard deviations the largest value lies from its mean.
+        shape: of the map. The largest value of several groups is the largest of as many draws (Blom's approximation).
+        spread: distance of the largest value from its mean, in standard deviations.
 
     Source: for the largest, Johnstone, Annals of Statistics 29 (2001), with the centring of Ma, arXiv 1105.5470.
     """
@@ -67,8 +64,8 @@ def gaussian_values(shape: MapShape, spread: float = 0.0) -> Array:
     values = np.sqrt(n * bulk_quantiles(m / n, (np.arange(m, 0, -1) - 0.5) / m))
     root_m, root_n = math.sqrt(m - 0.5), math.sqrt(n - 0.5)
     centre, scale = (root_m + root_n) ** 2, (root_m + root_n) * (1 / root_m + 1 / root_n) ** (1 / 3)
-    best = NormalDist().inv_cdf((shape.groups - 0.375) / (shape.groups + 0.25))
-    top = math.sqrt(centre + (TRACY_WIDOM_MEAN + (best + spread) * TRACY_WIDOM_SD) * scale)
+    largest_of_groups = NormalDist().inv_cdf((shape.groups - 0.375) / (shape.groups + 0.25))
+    top = math.sqrt(centre + (TRACY_WIDOM_MEAN + (largest_of_groups + spread) * TRACY_WIDOM_SD) * scale)
     values = np.repeat(np.minimum(values, top), shape.groups)
     values[0] = top
     return values
@@ -77,7 +74,7 @@ def gaussian_values(shape: MapShape, spread: float = 0.0) -> Array:
 def drawn_values(shape: MapShape, draws: int, seed: int = 0) -> Array:
     """Singular values of standard normal maps, (draws, values), descending.
 
-    Source: Dumitriu and Edelman, arXiv math-ph/0206043: those of an m x n matrix are those of an m x m lower bidiagonal
+    Source: Dumitriu and Edelman, arXiv math-ph/0206043: an m x n matrix has the values of an m x m lower bidiagonal
     one with chi variables of n, n-1, ... and m-1, m-2, ... degrees of freedom.
     """
     m, n = sorted((shape.rows, shape.columns))
@@ -100,10 +97,10 @@ class Reference:
 
     @cached_property
     def spectra(self) -> tuple[Array, Array]:
-        """Spectra (k, values) and the weight of each (k,)."""
+        """Spectra (k, values), each descending, and the weight of each (k,); the weights sum to 1."""
         m = min(self.shape.rows, self.shape.columns)
         if m >= DRAWN_BELOW:
-            laws = np.stack([gaussian_values(self.shape, at) for at, _ in NODES])
+            laws = np.stack([gaussian_values(self.shape, spread) for spread, _ in NODES])
             return laws, np.array([weight for _, weight in NODES])
         draws = max(FEWEST_DRAWS, min(DRAWS, DRAWN_WORK // (self.shape.groups * m**3)))
         return drawn_values(self.shape, draws), np.full(draws, 1 / draws)
@@ -113,14 +110,17 @@ class Reference:
         values, weights = self.spectra
         return weights @ values
 
-    def rank(self, threshold: Threshold, eps: float) -> tuple[float, float]:
+    def ratio(self, count: Callable[[Array], int]) -> tuple[float, float]:
         """Mean and standard deviation of rank / output channels of such a map.
 
-        The mean is within .01 of the true one (.02 for multiples of the `mp` edge); the standard deviation is that of a
-        single map, so it says how far chance moves a ratio.
+        The mean is within .01 of the true one (.02 for multiples of the `mp` edge). The standard deviation is that of
+        a single map: how far chance moves a ratio.
+
+        Args:
+            count: the rank of a spectrum (descending values of a map of this shape).
         """
         values, weights = self.spectra
-        ranks = np.array([threshold.cut(v, self.shape, eps).rank for v in values], np.float64)
+        ranks = np.array([count(v) for v in values], np.float64)
         mean = float(weights @ ranks)
         spread = math.sqrt(max(float(weights @ (ranks - mean) ** 2), 0.0))
         if len(values) == len(NODES) and ranks.min() > 0 and ranks.max() < self.shape.values:

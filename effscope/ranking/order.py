@@ -1,4 +1,4 @@
-"""Orders of stages and how far they can be trusted: ties, Kendall's tau, pairs that change places."""
+"""Orders of stages: ties, Kendall's tau between two orders, groups of stages that change their order."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 Ratios = Mapping[int, float]
-"""Stage number -> what it is ordered by, ascending."""
+"""Stage number -> the ratio that orders it, ascending."""
 
 
 def ordered(ratios: Ratios) -> tuple[int, ...]:
-    """Stage numbers in ascending order, equal ones by number."""
+    """Stage numbers in ascending ratio, equal ratios by number."""
     return tuple(sorted(ratios, key=lambda stage: (ratios[stage], stage)))
 
 
@@ -24,20 +24,20 @@ def ties(ratios: Ratios) -> tuple[tuple[int, ...], ...]:
 
 
 def kendall_tau(a: Ratios, b: Ratios) -> float | None:
-    """Kendall's tau-b over the stages both know: 1 for the same order, -1 for the reverse, ties corrected for.
+    """Kendall's tau-b over the common stages: 1 for the same order, -1 for the reverse, corrected for ties.
 
-    None where one of them puts no two stages apart. Source: Kendall, Biometrika 33 (1945).
+    None if all ratios of a or b are equal. Source: Kendall, Biometrika 33 (1945).
     """
     common = sorted(set(a) & set(b))
     signs = [np.sign(np.subtract.outer(v, v)) for v in ([r[stage] for stage in common] for r in (a, b))]
-    apart = float(np.sqrt(np.square(signs[0]).sum() * np.square(signs[1]).sum())) if common else 0.0
-    return float((signs[0] * signs[1]).sum()) / apart if apart else None
+    untied = float(np.sqrt(np.square(signs[0]).sum() * np.square(signs[1]).sum())) if common else 0.0
+    return float((signs[0] * signs[1]).sum()) / untied if untied else None
 
 
 def unsettled(base: Ratios, others: Sequence[Ratios]) -> tuple[tuple[int, ...], ...]:
-    """Groups of stages whose places depend on the definition, in the base's order.
+    """Groups of stages whose order depends on the definition, each in the order of the base.
 
-    Two stages are in one group when some other order turns them round, or by way of a third.
+    Two stages are in one group if another definition reverses their order; groups that share a stage are joined.
     """
     order = ordered(base)
     group = {stage: {stage} for stage in order}

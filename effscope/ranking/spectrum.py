@@ -1,7 +1,7 @@
-"""Singular values of convolutions: Gram matrices in float64, the SVD where they do not resolve. Nothing knows a model.
+"""Singular values of convolutions: by Gram matrix in float64, by SVD if the Gram matrix is too inexact.
 
-A Gram matrix squares the values, so it loses those below 1.5e-8 of the largest; above `GRAM_FLOOR` its error is under
-a tenth of `TIE_BAND`. Who cuts a spectrum says whether the cut came nearer to a value than that, and gets the SVD's.
+A Gram matrix squares the values, so it loses those below 1.5e-8 of the largest. Above `GRAM_FLOOR` its error is under a
+tenth of `TIE_BAND`. The caller says when its threshold is nearer to a value than that, and gets the values of the SVD.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from effscope.errors import EffscopeError
 Array = NDArray[np.float64]
 
 TIE_BAND = 1e-6
-"""A value this near the cut, relative to the largest, is a tie and is settled by SVD."""
+"""A value this near to the threshold, relative to the largest value, is a tie; the SVD decides."""
 
 GRAM_FLOOR = 1e-6
-"""Below this share of the largest value a Gram matrix resolves too little: the SVD is used."""
+"""Thresholds below this share of the largest value need the SVD: a Gram matrix is too inexact there."""
 
 STACK = 1 << 21
-"""Numbers of one shape that are taken at once, 16 MiB: enough to keep a core busy, little to hold."""
+"""Numbers in one stack of equal shapes, 16 MiB: enough to keep a core busy, and little memory."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class MapShape:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's weight as it is stored.
+    """A convolution's weight as stored.
 
     Attributes:
         name: for messages.
         weight: (C_out, C_in / groups, kh, kw), float16 to float64.
-        scale: (C_out,) float64, what a batch norm behind it multiplies each output channel by; None for nothing.
+        scale: (C_out,) float64, the factor of each output channel in the batch norm that follows; None for 1.
         groups: of the convolution.
         eps: spacing of 1 in the dtype the weights are stored in.
     """
@@ -76,26 +76,25 @@ class Kernel:
         if self.scale is not None:
             flat *= self.scale[:, None]
         if not np.isfinite(flat).all():
-            whose = (
-                "the weight" if np.isfinite(self.scale if self.scale is not None else 1.0).all() else "its batch norm"
-            )
-            raise EffscopeError(f"{self.name}: {whose} holds NaN or infinite values: it has no rank")
+            finite_norm = self.scale is None or np.isfinite(self.scale).all()
+            owner = "the weight" if finite_norm else "its batch norm"
+            raise EffscopeError(f"{self.name}: {owner} holds NaN or infinite values: it has no rank")
         return flat.reshape(self.groups, self.shape.rows, self.shape.columns)
 
 
 def one_thread() -> threadpool_limits:
-    """A context in which LAPACK takes one thread a problem: with more, small problems wait for each other."""
+    """A context with one LAPACK thread per problem: with more threads, small problems wait for each other."""
     return threadpool_limits(1, user_api="blas")
 
 
-def spectra(kernels: Sequence[Kernel], undecided: Callable[[Kernel, Array], bool]) -> list[Array]:
-    """Singular values of each kernel, descending; those of a grouped one are its groups' together.
+def spectra(kernels: Sequence[Kernel], needs_svd: Callable[[Kernel, Array], bool]) -> list[Array]:
+    """Singular values of each kernel, descending; a grouped kernel has the values of all its groups.
 
-    Kernels of one shape go through LAPACK together, one thread each; the cores share the shapes.
+    Kernels of one shape go through LAPACK in one call with one thread; the shapes are spread over the cores.
 
     Args:
         kernels: finite weights.
-        undecided: told a kernel and its values by Gram matrix: whether the SVD must settle what they are cut to.
+        needs_svd: (kernel, values by Gram matrix) -> whether they are too inexact, so that the SVD is needed.
 
     Raises:
         EffscopeError: NaN or infinite entries; names the kernel.
@@ -105,8 +104,8 @@ def spectra(kernels: Sequence[Kernel], undecided: Callable[[Kernel, Array], bool
     def work(chunk: list[int]) -> None:
         blocks = [kernels[n].blocks() for n in chunk]
         for n, values, block in zip(chunk, _by_gram(blocks), blocks, strict=True):
-            settled = _by_svd(block) if undecided(kernels[n], values) else values
-            found[n] = np.sort(settled, axis=None)[::-1]
+            exact = _by_svd(block) if needs_svd(kernels[n], values) else values
+            found[n] = np.sort(exact, axis=None)[::-1]
 
     with one_thread(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for done in [pool.submit(work, chunk) for chunk in _chunks(kernels)]:
@@ -115,7 +114,7 @@ def spectra(kernels: Sequence[Kernel], undecided: Callable[[Kernel, Array], bool
 
 
 def _chunks(kernels: Sequence[Kernel]) -> list[list[int]]:
-    """Positions of kernels of one shape, not too many at once; the most work first, so that no core waits long."""
+    """Positions of kernels, in stacks of one shape; most work first, so that no core waits long."""
     by_shape: dict[MapShape, list[int]] = {}
     for n, kernel in enumerate(kernels):
         if kernel.shape.values:
@@ -131,15 +130,15 @@ def _chunks(kernels: Sequence[Kernel]) -> list[list[int]]:
 
 
 def _exponent(block: Array) -> int:
-    """Power of two that brings the largest entry to 1/2-1: scaling by it rounds nothing."""
+    """Exponent of the power of two that scales the largest entry to 1/2-1; scaling by it is exact."""
     return int(np.frexp(np.abs(block).max(initial=0.0))[1])
 
 
 def _by_gram(blocks: Sequence[Array]) -> list[Array]:
     exponents = [_exponent(block) for block in blocks]
     stack = np.concatenate([np.ldexp(block, -n) for block, n in zip(blocks, exponents, strict=True)])
-    turned = stack.transpose(0, 2, 1)
-    gram = stack @ turned if stack.shape[1] <= stack.shape[2] else turned @ stack
+    transposed = stack.transpose(0, 2, 1)
+    gram = stack @ transposed if stack.shape[1] <= stack.shape[2] else transposed @ stack
     values = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[:, ::-1], 0.0, None))
     parts = np.split(values, np.cumsum([len(block) for block in blocks])[:-1])
     return [np.ldexp(np.sort(part, axis=None)[::-1], n) for part, n in zip(parts, exponents, strict=True)]
@@ -151,7 +150,11 @@ def _by_svd(block: Array) -> Array:
 
 
 def root_values(covariance: Array, name: str) -> Array:
-    """Square roots of the eigenvalues of a symmetric matrix (C, C), descending: the singular values behind it.
+    """Square roots of the eigenvalues of a symmetric matrix (C, C), descending: the singular values that it squares.
+
+    Args:
+        covariance: (C, C); negative eigenvalues count as 0.
+        name: of the convolution, for messages.
 
     Raises:
         EffscopeError: NaN or infinite entries.
@@ -162,11 +165,11 @@ def root_values(covariance: Array, name: str) -> Array:
 
 
 def separability(kernel: Kernel) -> tuple[float, float] | None:
-    """Shares of the energy (squared weights) that one and two depthwise-separable terms keep, 0-1.
+    """Shares of the energy (sum of squared weights) that the best one and two depthwise-separable terms keep, 0-1.
 
-    A term is a depthwise convolution and a pointwise one behind it; the best ones take for each input channel the
-    strongest singular vectors of its (C_out, kh*kw) filters (arXiv 1808.05517). None for 1x1 and grouped kernels, for
-    which it says nothing, and for zero weights.
+    A term is a depthwise convolution followed by a pointwise one. The best terms take the strongest singular vectors of
+    the (C_out, kh*kw) filters of each input channel (arXiv 1808.05517). None for 1x1 and grouped kernels, for which the
+    shares have no meaning, and for zero weights.
     """
     taps = int(np.prod(kernel.weight.shape[2:]))
     if taps == 1 or kernel.groups > 1:

@@ -1,4 +1,4 @@
-"""How far an order of stages can be trusted: what other definitions and other models make of it."""
+"""How far an order of stages holds: the orders that other definitions and other models give."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from dataclasses import replace
 from itertools import count
 
 from effscope.ranking.order import Ratios, kendall_tau, ordered, ties, unsettled
-from effscope.ranking.thresholds import Threshold
 from effscope.results import OrderVariant, RankResult
+from effscope.thresholds import Threshold
 
 SHAPES = "random matrices of these shapes"
-"""Name of the order the shapes alone give."""
+"""Name of the order that the shapes alone give."""
 
 RELATIVE = "ratio over random"
 """Name of the order by ratio / null ratio."""
 
 LEAST_NULL = 0.02
-"""Below this the random reference is a value or none by chance, nothing to divide by."""
+"""Smallest null ratio to divide by: smaller ones are one value or none, by chance."""
 
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
-"""Shares of the largest value an order is compared over."""
+"""Ratios of the largest value: the order is compared with the order that each of them gives."""
 
 
-def thresholds_beside(threshold: Threshold) -> tuple[Threshold, ...]:
-    """The thresholds a result's own is compared with."""
+def other_thresholds(threshold: Threshold) -> tuple[Threshold, ...]:
+    """The thresholds that the threshold of a result is compared with."""
     return tuple(t for t in (Threshold("ratio", level) for level in LEVELS) if t != threshold)
 
 
-def settled(result: RankResult, variants: Mapping[str, Ratios]) -> RankResult:
-    """The result with its order, its ties, the orders of other definitions and the stages they turn round.
+def with_stability(result: RankResult, variants: Mapping[str, Ratios]) -> RankResult:
+    """The result with its order, its ties, the orders of other definitions and the stages that these reverse.
 
-    The last two orders concern the shapes and turn nothing round: that of Gaussian matrices of the same shapes, whose
-    tau says how far the shapes alone give this order, and that of the ratios over theirs.
+    Two more orders are about the shapes, and reverse nothing: the order of Gaussian matrices of the same shapes (its
+    tau says how far the shapes alone give this order), and the order by ratio / null ratio.
 
     Args:
-        result: with its rows.
-        variants: name of a definition -> stage -> ratio by it.
+        result: has its rows.
+        variants: name of a definition -> stage -> its ratio by this definition.
     """
     own = result.ratios()
     null = {row.stage: row.null_ratio for row in result.stages if row.null_ratio is not None}
@@ -52,9 +52,14 @@ def settled(result: RankResult, variants: Mapping[str, Ratios]) -> RankResult:
     )
 
 
-def named_apart(results: Sequence[RankResult], given: Sequence[str]) -> tuple[RankResult, ...]:
-    """Results whose models all have names of their own: as they were given where two have one, with a number where
-    that does not help."""
+def with_distinct_names(results: Sequence[RankResult], given: Sequence[str]) -> tuple[RankResult, ...]:
+    """Results with a different model name each: equal names become what the user gave, and get a number if these are
+    equal too.
+
+    Args:
+        results: of several models.
+        given: what the user gave for each model, e.g. a path.
+    """
     names = [result.model for result in results]
     wanted = [text if names.count(name) > 1 else name for name, text in zip(names, given, strict=True)]
     found: list[RankResult] = []
@@ -65,8 +70,8 @@ def named_apart(results: Sequence[RankResult], given: Sequence[str]) -> tuple[Ra
     return tuple(found)
 
 
-def across(results: Sequence[RankResult]) -> tuple[RankResult, ...]:
-    """Results of several models, each with the orders of the others it shares layers with."""
+def with_other_models(results: Sequence[RankResult]) -> tuple[RankResult, ...]:
+    """Results of several models, each with the orders of the other models that have layers of the same names."""
     return tuple(
         replace(result, stability=(*result.stability, *_others(result, [*results[:n], *results[n + 1 :]])))
         for n, result in enumerate(results)

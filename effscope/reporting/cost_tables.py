@@ -96,10 +96,12 @@ def _cost_notes(result: CostResult) -> tuple[str, ...]:
     if result.predicted_ms is not None:
         from effscope.reporting.latency_tables import FUSED  # noqa: PLC0415
 
-        made.append(
-            f"ms: roofline of {result.device}, {result.dtype}, deploy form, "
-            f"memory-bound below {result.ridge:,.1f} FLOP/B ({result.device_source}); {FUSED[bool(result.fused)]}"
-        )
+        made += [
+            f"ms: least time on {result.device} in {result.dtype}, deploy form: for each operation the longer of "
+            f"computing and moving its bytes; {FUSED[bool(result.fused)]}",
+            f"memory limits operations below {result.ridge:,.1f} FLOP/B; source of the device's figures: "
+            f"{result.device_source}",
+        ]
     return (*made, *_coverage_notes(result), *result.notes, result.convention)
 
 

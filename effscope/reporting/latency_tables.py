@@ -10,8 +10,8 @@ TOTAL = "Latency with "
 """How the part of a total begins; what it counts in follows."""
 
 FUSED = {
-    True: "activations, norms and sums are computed where their operand is made",
-    False: "every activation and sum is read and written, as eager torch does",
+    True: "activations, norms and sums are fused into the operation before them",
+    False: "nothing is fused, as in eager torch",
 }
 
 

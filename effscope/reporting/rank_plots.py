@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effscope.ranking.thresholds import read_threshold
 from effscope.reporting.plots import BLUE, GREY, INK, RED, figure, save
 from effscope.results import RankResult, StageRank
+from effscope.thresholds import read_threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effscope.ranking.thresholds import read_threshold
 from effscope.reporting.tables import Table, bar
 from effscope.results import HeadUse, RankResult, StageRank
+from effscope.thresholds import read_threshold
 
 WHERE = {
     "stage": "closing conv of each stage",

@@ -1,4 +1,4 @@
-"""How a block writes primitive nodes: an emitter knows the module path it stands at and the layer it serves."""
+"""How a block writes primitive nodes: an emitter knows its module path and its layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAKY, LEAKY_SLOPE = "leaky_relu", 0.1
 
 @dataclass(frozen=True)
 class Value:
-    """A feature map while a graph is written: the node that makes it, its channels, its stride from the image."""
+    """A feature map while a graph is written: name of its node, channels, stride relative to the image."""
 
     name: str
     c: int
@@ -28,17 +28,17 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def portion(c: Any, ratio: float) -> Any:
-    """Channels times a ratio, rounded down; of a symbol exactly, through the ratio as a fraction."""
+    """Channels times a ratio, rounded down. For a SymPy symbol: exact, with the ratio as a fraction."""
     if isinstance(c, int):
         return int(c * ratio)
-    from fractions import Fraction  # noqa: PLC0415 - for formulas only, which are asked for seldom
+    from fractions import Fraction  # noqa: PLC0415 - only formulas need it
 
     exact = Fraction(ratio).limit_denominator(64)
     return c * exact.numerator // exact.denominator
 
 
 class Emitter:
-    """Appends nodes below one module path. `at` gives an emitter one level deeper; all share the node list."""
+    """Appends nodes below one module path. `at` returns an emitter one level deeper that shares the node list."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Emitter:
         return Emitter(path, self.layer, self.nodes, self.views, self.info, self.activation)
 
     def node(self, op: str, name: str, inputs: tuple[Value, ...], c: int, stride: int, /, **args: Any) -> Value:
-        """Append one node `path.name` (or `path` without a name) and return its value. `args` are exactly the op's."""
+        """Append one node `path.name` (or `path` if the name is empty); `args` are all arguments of the op."""
         kind = OPS[op]
         if args.keys() != kind.takes:
             raise TypeError(f"{op} takes {kind.arguments}, got {tuple(args)}")
@@ -82,7 +82,7 @@ class Emitter:
         bias_init: float | None = None,
         name: str = "conv",
     ) -> Value:
-        """A bare convolution; padding k//2 unless given."""
+        """A convolution alone; padding k//2 by default."""
         k, s = pair(k), pair(s)
         p = (k[0] // 2, k[1] // 2) if p is None else pair(p)
         if x.c % groups or c_out % groups:
@@ -93,11 +93,11 @@ class Emitter:
         )  # fmt: skip
 
     def norm(self, x: Value, name: str = "bn") -> Value:
-        """Batch norm with the constants of the YOLO families."""
+        """Batch norm with the epsilon and momentum of the YOLO families."""
         return self.same("batchnorm", name, x, c=x.c, eps=BN_EPS, momentum=BN_MOMENTUM, affine=True)
 
     def act(self, x: Value, act: bool | str = True, name: str = "act") -> Value:
-        """An activation: True is the model's own, False none, a text names one (`LEAKY` slopes by 0.1)."""
+        """An activation. True: the model's default; False: none; else the name of one (`LEAKY` has a slope of 0.1)."""
         kind = self.activation if act is True else act
         if not kind:
             return x
@@ -137,7 +137,7 @@ class Emitter:
         return self.conv(name, x, x.c, k, s, groups=x.c, act=act)
 
     def parameter(self, name: str, shape: tuple[int, ...], value: float) -> Value:
-        """A trained tensor of its own, filled with `value` at first; its state-dict key is `path.name`."""
+        """A trained tensor that belongs to no module, filled with `value`; its state-dict key is `path.name`."""
         return self.node("parameter", name, (), shape[0], 1, shape=shape, value=value)
 
     def same(self, op: str, name: str, x: Value, **args: Any) -> Value:
@@ -149,7 +149,7 @@ class Emitter:
         return self.node("add", name, (a, b), a.c, a.stride)
 
     def pool(self, op: str, name: str, x: Value, k: int, s: int = 1, p: int | None = None) -> Value:
-        """A "maxpool" or "avgpool"; padding k//2 unless given."""
+        """A "maxpool" or "avgpool"; padding k//2 by default."""
         return self.node(op, name, (x,), x.c, x.stride * s, k=k, s=s, p=k // 2 if p is None else p, ceil=False)
 
     def mul(self, name: str, a: Value, b: Value) -> Value:

@@ -1,4 +1,4 @@
-"""What machines count and run: primitive nodes joined by name. No torch; no height or width anywhere."""
+"""A model as effscope counts and runs it: primitive nodes joined by name. No torch; no height or width anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from effscope.errors import unknown
 INPUT = "image"
 IMAGE_CHANNELS = 3
 DECODED = "decoded"
-"""The view of a detector that holds boxes and scores of the head used at inference."""
+"""Name of a detector's view that holds the boxes and scores of its inference head."""
 
 
 def image_shape(side: int) -> tuple[int, int, int, int]:
@@ -21,14 +21,14 @@ def image_shape(side: int) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True)
 class Source:
-    """The call of a torch module that a node was traced from: what other counting tools go by.
+    """The call of a torch module that a node was traced from. The rules of other counters need it.
 
     Attributes:
         target: the aten overload, `conv2d.padding`.
-        module: class in torch.nn of the module that makes the call, or the nearest one it derives from.
-        exact: it is of that class itself, not of one derived from it.
-        paths: ways to the module through the tree; more than one where several parents share it.
-        fused: torch runs the module, or one around it, as one fused kernel at inference.
+        module: class of the calling module, or its nearest base class in torch.nn.
+        exact: whether the module has exactly this class, not a subclass.
+        paths: number of paths to the module in the module tree; more than one if several parents share it.
+        fused: whether torch runs the module, or a module around it, as one fused kernel at inference.
     """
 
     target: str
@@ -43,13 +43,13 @@ class Node:
     """One primitive operation.
 
     Attributes:
-        name: unique; for a node that owns tensors also its module path (`model.8.m.0.cv2.conv`).
+        name: unique: the module path (`model.8.m.0.cv2.conv`); later calls of a module add a counter (`model.9.m@1`).
         op: key of OPS, LAWS and BUILDERS.
         inputs: names of the nodes read.
         args: arguments of the op, name -> value.
-        layer: id of the layout layer it came from.
-        params: tensors it owns, role -> state-dict key; two nodes with the same keys share them.
-        source: where it was traced from; None for a layout's.
+        layer: id of its layout layer.
+        params: (role, state-dict key) of the tensors it owns; two nodes with equal keys share the tensors.
+        source: the call it was traced from; None for nodes of a layout.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Node:
 
     @property
     def module(self) -> str:
-        """Module path: the name without the call counter of a second call."""
+        """Module path: the name without its call counter."""
         return self.name.split("@")[0]
 
 
@@ -71,11 +71,11 @@ class Graph:
     """Nodes in forward order with named output views.
 
     Attributes:
-        nodes: every input of a node stands before it.
-        views: view name -> names of its output nodes. Detectors have `o2m` and, with a dual head, `o2o`: raw
-            logits per level; `decoded`: boxes and scores of the head used for inference.
+        nodes: every node comes after its inputs.
+        views: view name -> names of its output nodes. Detectors have `o2m` and, with a dual head, `o2o` (raw
+            logits per level), and `decoded` (boxes and scores of the inference head).
         layers: layer ids in forward order; position N is the N of `model.N`.
-        info: facts for readers of the outputs: `nc`, `strides`, `box_format`.
+        info: facts about the outputs: `nc`, `strides`, `box_format`.
     """
 
     nodes: tuple[Node, ...]
@@ -92,7 +92,7 @@ class Graph:
         return tuple(node for node in self.nodes if node.layer == layer_id)
 
     def keep(self, *views: str) -> Graph:
-        """The graph pruned to what the views need. Raises EffscopeError for a view it does not have."""
+        """The graph with only the nodes that these views need. Raises EffscopeError for an unknown view."""
         for view in views:
             if view not in self.views:
                 raise unknown("view", view, self.views)
@@ -105,7 +105,7 @@ class Graph:
         return replace(self, nodes=tuple(reversed(kept)), views={v: self.views[v] for v in views})
 
     def consumers(self) -> dict[str, list[str]]:
-        """Node name -> names of the nodes that read it."""
+        """Node name -> names of the nodes that read its output."""
         readers: dict[str, list[str]] = {node.name: [] for node in self.nodes}
         for node in self.nodes:
             for name in node.inputs:
@@ -114,7 +114,7 @@ class Graph:
 
 
 def rewire(nodes: Iterable[Node], renamed: Mapping[str, str]) -> tuple[Node, ...]:
-    """The nodes with inputs renamed; chains of renames are followed to their end."""
+    """The nodes with renamed inputs. A chain of renames a -> b -> c gives c."""
 
     def target(name: str) -> str:
         while name in renamed:

@@ -1,4 +1,4 @@
-"""What people write and search over: an ordered list of layers with a scale and a class count. No torch."""
+"""A model as people write it and the search changes it: a list of layers, a scale, a class count. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from effscope.errors import EffscopeError, unknown
 from effscope.results.frozen import frozen
 
 IMAGE = "image"
-"""The source id that names the model's input."""
+"""Source id of the model's input."""
 
 CHANNEL_MULTIPLE = 8
 
@@ -26,14 +26,14 @@ class Scale:
     depth: float = 1.0
     width: float = 1.0
     max_channels: int = 1 << 30
-    multiple: int = CHANNEL_MULTIPLE  # 1 where channels are real already: read from weights, not from a description
+    multiple: int = CHANNEL_MULTIPLE  # 1 if the layout was read from weights: its channels are real numbers
 
     def channels(self, nominal: int) -> int:
-        """Channels of a nominal width: capped, scaled, rounded up to a multiple."""
+        """Real channels: ceil(min(nominal, max_channels) * width / multiple) * multiple."""
         return math.ceil(min(nominal, self.max_channels) * self.width / self.multiple) * self.multiple
 
     def repeats(self, nominal: int) -> int:
-        """Repeats of a nominal depth; a single block stays single."""
+        """Real repeats: max(round(nominal * depth), 1); a single block stays single."""
         return max(round(nominal * self.depth), 1) if nominal > 1 else nominal
 
 
@@ -42,12 +42,12 @@ class Layer:
     """One line of a layout.
 
     Attributes:
-        id: stable name, kept by every move; other layers name it in `sources`.
-        block: key of the block table.
-        args: nominal arguments in the order of the block function, channels first if the block has them.
-        sources: ids of the layers read, `image` for the input.
+        id: stable name that every move keeps; other layers refer to it in `sources`.
+        block: key of BLOCKS.
+        args: nominal arguments in the order of the block function, channels first if the block has channels.
+        sources: ids of the layers that it reads, `image` for the input.
         repeats: nominal number of inner blocks.
-        origin: id in the base layout this layer came from; None if the layer is new.
+        origin: id of the base layout's layer that this layer came from; None for a new layer.
     """
 
     id: str
@@ -63,12 +63,12 @@ class Layout:
     """A model as people write it.
 
     Attributes:
-        name: shown in tables, e.g. `yolov8n`.
-        layers: in forward order; a source always stands before its reader.
-        scale: how nominal numbers become real ones.
+        name: for tables, e.g. `yolov8n`.
+        layers: in forward order; every layer comes after its sources.
+        scale: turns nominal numbers into real ones.
         nc: number of classes.
-        n_backbone: how many of the first layers are the backbone (YAML keeps the two lists apart).
-        activation: what the model's conv units end with, a primitive without arguments or "leaky_relu".
+        n_backbone: number of layers of the backbone, which come first (YAML has two lists).
+        activation: activation of the conv units: one of ACTIVATIONS in `spec.ops`.
     """
 
     name: str
@@ -84,14 +84,14 @@ class Layout:
             missing = [s for s in layer.sources if s not in seen]
             if missing:
                 raise EffscopeError(
-                    f"layout {self.name}: layer '{layer.id}' reads '{missing[0]}', which is no earlier layer"
+                    f"layout {self.name}: layer '{layer.id}' reads '{missing[0]}', which is not an earlier layer"
                 )
             if layer.id in seen:
                 raise EffscopeError(f"layout {self.name}: two layers have the id '{layer.id}'")
             seen.add(layer.id)
 
     def index(self, layer_id: str) -> int:
-        """Position N of a layer, the N of `model.N` in state dicts. Raises EffscopeError for an unknown id."""
+        """Position of a layer: the N of `model.N` in state dicts. Raises EffscopeError for an unknown id."""
         for n, layer in enumerate(self.layers):
             if layer.id == layer_id:
                 return n
@@ -102,14 +102,14 @@ class Layout:
         return self.layers[self.index(layer_id)]
 
     def swap(self, new: Iterable[Layer]) -> Layout:
-        """The layout with each layer of `new` in the place of the one with the same id."""
+        """The layout with each layer of `new` instead of the one with its id. Raises EffscopeError for unknown ids."""
         by_id = {layer.id: layer for layer in new}
         for layer_id in by_id:
             self.index(layer_id)
         return replace(self, layers=tuple(by_id.get(layer.id, layer) for layer in self.layers))
 
     def chain(self, row: tuple[Layer, ...]) -> Layout:
-        """The layout with layers in a row in the place of the first one's id; what read it reads the last one then."""
+        """The layout with a row of layers instead of the one with the first id; its readers then read the last one."""
         n, end = self.index(row[0].id), row[-1].id
 
         def reads(layer: Layer) -> Layer:
@@ -120,12 +120,12 @@ class Layout:
         return replace(self, layers=(*self.layers[:n], *row, *behind), n_backbone=self.n_backbone + deeper)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, the inverse of `from_dict`."""
+        """The layout as dicts, lists, numbers and text; `from_dict` is the inverse."""
         return asdict(self)
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Layout:
-        """A layout from `to_dict`'s data, also after a trip through JSON. Raises EffscopeError if it is not one."""
+        """A layout from the data of `to_dict`, also after JSON. Raises EffscopeError if the data is not a layout."""
         try:
             layers = tuple(
                 Layer(**{**row, "args": frozen(row["args"]), "sources": tuple(row["sources"])})
@@ -136,6 +136,6 @@ class Layout:
             raise EffscopeError(f"this is not a layout of effscope: {e}") from None
 
     def digest(self) -> str:
-        """Hash of everything that decides the model; the name does not."""
+        """Hash (16 hex digits) of all fields but the name."""
         text = json.dumps({**vars(self), "name": ""}, sort_keys=True, default=vars)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

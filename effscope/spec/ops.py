@@ -1,4 +1,4 @@
-"""The primitives: what arguments each takes, the shape it gives, the tensors it owns. No torch."""
+"""The primitives: their arguments, output shapes and tensors. No torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from effscope.spec.shape_rules import Args, Shape
 
 
 class TensorSpec(NamedTuple):
-    """A tensor owned by a node. `kind`: "param" is trained, "frozen" is counted but never trained, "buffer" neither."""
+    """A tensor of a node. `kind`: "param" is trained; "frozen" is counted but not trained; "buffer" is neither."""
 
     shape: Shape
     kind: str = "param"
@@ -22,7 +22,7 @@ class TensorSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Op:
-    """A primitive: its argument names, its shape rule and the tensors it owns (role -> TensorSpec)."""
+    """A primitive: argument names, shape rule, and the tensors it owns (role -> TensorSpec)."""
 
     arguments: tuple[str, ...]
     shape: Callable[[Args, Sequence[Shape]], Any]
@@ -40,14 +40,15 @@ POINTWISE = ("silu", "sigmoid", "relu", "relu6", "hardswish", "hardsigmoid", "ge
 ACTIVATIONS = (*POINTWISE, "leaky_relu")
 
 CALL_ARGUMENTS = ("target", "operands", "keywords", "shape", "tensors")
-"""Arguments of what an imported model does and no primitive says: `view` only re-labels, `copy` moves, `elementwise`
-does one operation per output value, `opaque` computes something else. `target` names it, `operands` and `keywords` are
-its arguments with inputs as `Slot`s, `shape` what it gave when it was traced."""
+"""Arguments of torch calls of an imported model that have no primitive of their own. `view` changes the shape without a
+copy, `copy` copies values, `elementwise` does one operation per output value, `opaque` computes something else.
+`target` names the aten overload; `operands` and `keywords` are its arguments, with a `Slot` for each input; `shape` is
+the output shape of the trace."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Stands in `operands` for the n-th input of the node."""
+    """Takes the place of the n-th input of the node in `operands`."""
 
     n: int
 
@@ -84,7 +85,7 @@ def _affine(args: Args) -> dict[str, TensorSpec]:
     return {"weight": TensorSpec((args["c"],)), "bias": TensorSpec((args["c"],))} if args.get("affine", True) else {}
 
 
-@cache  # of every convolution's norm, asked for twice
+@cache  # called twice for every convolution
 def _batchnorm(c: Any, affine: bool) -> dict[str, TensorSpec]:
     buffers = {"running_mean": TensorSpec((c,), "buffer"), "running_var": TensorSpec((c,), "buffer")}
     return {**_affine({"c": c, "affine": affine}), **buffers, "num_batches_tracked": TensorSpec((), "buffer")}
@@ -151,7 +152,7 @@ OPS: dict[str, Op] = {
     "elementwise": Op(CALL_ARGUMENTS, lambda args, inputs: args["shape"]),
     "opaque": Op(CALL_ARGUMENTS, lambda args, inputs: args["shape"], lambda args: dict(args["tensors"])),
 }
-"""Primitive name -> Op. LAWS (costing) and BUILDERS (nn) have the same keys."""
+"""Primitive name -> Op. LAWS in `costing` and BUILDERS in `nn` have the same keys."""
 
 
 def owned(node: Node) -> dict[str, TensorSpec]:
@@ -161,10 +162,10 @@ def owned(node: Node) -> dict[str, TensorSpec]:
 
 
 def shapes(graph: Graph, image: Shape) -> dict[str, Any]:
-    """Output shape of every node for an input of shape (batch, channels, height, width).
+    """Node name -> output shape, for an image of shape (batch, channels, height, width).
 
     Raises:
-        EffscopeError: a layer does not fit the one before it; the message names the node.
+        EffscopeError: a layer does not fit the layer before it; the message names the node.
     """
     known: dict[str, Any] = {}
     for node in graph.nodes:
@@ -173,7 +174,7 @@ def shapes(graph: Graph, image: Shape) -> dict[str, Any]:
 
 
 def output_shape(node: Node, inputs: Sequence[Shape]) -> Any:
-    """What a node gives for inputs of these shapes (for the image itself: of its own). Raises as `shapes` does."""
+    """Output shape of a node for inputs of these shapes (an input node: its own shape). Raises as `shapes` does."""
     if node.op not in OPS:
         raise unknown("primitive", node.op, OPS)
     try:

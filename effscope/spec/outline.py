@@ -1,4 +1,4 @@
-"""How the nodes of a graph are gathered into the rows people read: layers, stages, the head."""
+"""How the nodes of a graph are grouped into table rows: layers, stages, the head."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Outline:
-    """What tables call the parts of a graph; a part is what its nodes name as their `layer`.
+    """Names of the layers of a graph, for tables. A layer is the set of nodes with the same `layer`.
 
     Attributes:
-        model: name of the whole.
-        rows: part -> (name of its row, block or class it is made of), in forward order.
-        stages: part -> number of the stage it belongs to, from 1.
-        heads: parts that are detection heads.
-        digest: hash of what decides the model.
-        unreached: state-dict key -> parameters that no node owns: a trace never came to them.
-        notes: what a reader of the numbers must know, one line each.
+        model: name of the model.
+        rows: layer -> (row name, block or class), in forward order.
+        stages: layer -> number of its stage, from 1.
+        heads: layers that are detection heads.
+        digest: hash of the layout.
+        unreached: state-dict key -> number of parameters, for tensors that the trace did not use.
+        notes: facts that a reader of the numbers must know, one line each.
     """
 
     model: str

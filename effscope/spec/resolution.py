@@ -1,4 +1,4 @@
-"""Stages of a model that is no layout: where its maps change their size."""
+"""Stages of a model without a layout: groups of layers with equal map sizes."""
 
 from __future__ import annotations
 
@@ -13,43 +13,42 @@ from effscope.spec.shape_rules import Shape
 
 MAP = 4
 MOVES = frozenset({"view", "copy"})
-"""What changes a shape without computing."""
+"""Primitives that change a shape without computing."""
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """The parts of a model that give maps of one size, and the convolution that closes them.
+    """Consecutive layers with output maps of one size, and their closing convolution.
 
     Attributes:
         number: from 1, in forward order.
         side: (height, width) of the maps.
-        parts: what the nodes name as their `layer`.
-        closing: the last full convolution of the last part at that size.
+        layers: the `layer` of their nodes.
+        closing: the last full convolution of the last layer at this size.
     """
 
     number: int
     side: tuple[int, int]
-    parts: tuple[str, ...]
+    layers: tuple[str, ...]
     closing: Node
 
 
 def resolutions(graph: Graph, image: Shape) -> tuple[Resolution, ...]:
-    """Runs of parts whose output maps have one size; a run of a single convolution (a stem) is none.
+    """Groups of consecutive layers with output maps of one size and more than one convolution (unlike a stem).
 
-    Squeeze-and-excitation and other maps of 1 x 1 are looked over, depthwise convolutions close nothing.
+    Maps of 1 x 1 (squeeze and excitation) do not count. A depthwise convolution does not close a group.
 
     Args:
         graph: connected, in forward order.
         image: shape of its input.
     """
     known = shapes(graph, image)
-    outputs = {part: convs[-1] for part, convs in _convolutions(graph, known).items()}
-    counts = {part: len(convs) for part, convs in _convolutions(graph, known).items()}
+    convs = _convolutions(graph, known)
     found: list[Resolution] = []
-    for side, group in groupby(outputs, key=lambda part: _side(known, outputs[part])):
-        parts = tuple(group)
-        if sum(counts[part] for part in parts) > 1:
-            found.append(Resolution(len(found) + 1, side, parts, outputs[parts[-1]]))
+    for side, group in groupby(convs, key=lambda layer: _side(known, convs[layer][-1])):
+        layers = tuple(group)
+        if sum(len(convs[layer]) for layer in layers) > 1:
+            found.append(Resolution(len(found) + 1, side, layers, convs[layers[-1]][-1]))
     return tuple(found)
 
 
@@ -59,8 +58,8 @@ def _side(known: Mapping[str, Any], node: Node) -> tuple[int, int]:
 
 
 def _convolutions(graph: Graph, known: Mapping[str, Any]) -> dict[str, list[Node]]:
-    """Part -> its full convolutions at the size of its output map; of a part that only pools behind its convolutions
-    (DenseNet's transitions), at the size of the last one."""
+    """Layer -> its full convolutions at the size of its output map. If the layer only pools after its convolutions
+    (DenseNet's transitions): at the size of its last convolution."""
     last: dict[str, tuple[int, int]] = {}
     convs: dict[str, list[Node]] = {}
     for node in graph.nodes:
@@ -71,6 +70,8 @@ def _convolutions(graph: Graph, known: Mapping[str, Any]) -> dict[str, list[Node
             last[node.layer] = (shape[2], shape[3])
         if node.op == "conv2d" and node.args["groups"] < max(node.args["c_out"], 2):
             convs.setdefault(node.layer, []).append(node)
-    at_output = {part: [n for n in found if _side(known, n) == last[part]] for part, found in convs.items()}
-    at_last = {part: [n for n in found if _side(known, n) == _side(known, found[-1])] for part, found in convs.items()}
-    return {part: at_output[part] or at_last[part] for part in convs}
+    at_output = {layer: [n for n in found if _side(known, n) == last[layer]] for layer, found in convs.items()}
+    at_last = {
+        layer: [n for n in found if _side(known, n) == _side(known, found[-1])] for layer, found in convs.items()
+    }
+    return {layer: at_output[layer] or at_last[layer] for layer in convs}

@@ -1,4 +1,4 @@
-"""Deploy form as two rewrites. Each returns the new graph and the weight steps that make its tensors."""
+"""The deploy form in two rewrites. Each returns the new graph and the weight steps that compute its tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from effscope.spec.graph import Graph, Node, rewire
 
 @dataclass(frozen=True)
 class FoldBN:
-    """Weight step: scale the filters of `conv` by the batch norm `bn`, the rest becomes its bias (module paths)."""
+    """Weight step: scale the filters of `conv` by the batch norm `bn`; its shift becomes the bias (module paths)."""
 
     conv: str
     bn: str
@@ -18,7 +18,7 @@ class FoldBN:
 
 @dataclass(frozen=True)
 class MergeBranches:
-    """Weight step: pad the smaller kernel of `other` and add it, with its bias, to `into` (module paths)."""
+    """Weight step: pad the kernel of `other` and add it, with its bias, to that of `into` (module paths)."""
 
     into: str
     other: str
@@ -33,8 +33,8 @@ def _with_bias(conv: Node) -> Node:
 
 
 def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
-    """Fold every batch norm into the convolution before it, where nothing else reads that convolution and neither is
-    called twice."""
+    """Fold every batch norm into the convolution before it, if only the batch norm reads this convolution and neither
+    module is called twice."""
     nodes, readers = graph.by_name(), graph.consumers()
     outputs = {name for names in graph.views.values() for name in names}
     calls = Counter(node.module for node in graph.nodes)
@@ -55,7 +55,7 @@ def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
 
 
 def _mergeable(a: Node, b: Node) -> bool:
-    """Whether the kernel of b, padded, can be added to that of a."""
+    """Whether the padded kernel of b can be added to the kernel of a."""
     equal = ("c_in", "c_out", "s", "d", "groups", "bias")
     covers = all(ka >= kb for ka, kb in zip(a.args["k"], b.args["k"], strict=True))
     centred = all(k % 2 == 1 and p == k // 2 for n in (a, b) for k, p in zip(n.args["k"], n.args["p"], strict=True))
@@ -63,9 +63,9 @@ def _mergeable(a: Node, b: Node) -> bool:
 
 
 def merge_branches(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
-    """Merge sums of two parallel convolutions of one input (odd centred kernels) into the larger one.
+    """Merge the sum of two parallel convolutions of one input (odd, centred kernels) into the larger convolution.
 
-    Meant for folded graphs: a batch norm between convolution and sum hides the pattern.
+    Fold the batch norms first: one between convolution and sum prevents the merge.
     """
     nodes, readers = graph.by_name(), graph.consumers()
     outputs = {name for names in graph.views.values() for name in names}
@@ -88,7 +88,7 @@ def merge_branches(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
 
 
 def deploy_form(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
-    """One head, batch norms folded, parallel branches merged: what runs on the device and what papers count."""
+    """One head, batch norms folded, parallel branches merged: the form that runs on a device and that papers count."""
     folded, fold_steps = fold_bn(graph.keep("decoded") if "decoded" in graph.views else graph)
     merged, merge_steps = merge_branches(folded)
     return merged, fold_steps + merge_steps

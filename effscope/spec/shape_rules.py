@@ -1,6 +1,6 @@
 """Shape rules of the primitives: arguments and input shapes in, output shape out. No torch.
 
-Sides may be sympy symbols, so nothing here compares them unless they are whole numbers.
+Sides may be SymPy symbols, so a rule compares them only if they are whole numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from effscope.errors import EffscopeError
 
-Shape = tuple[Any, ...]  # ints, or sympy symbols when a law is asked for its formula
+Shape = tuple[Any, ...]  # ints, or SymPy symbols for a formula
 Args = Mapping[str, Any]
 
 
@@ -20,7 +20,7 @@ def same(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def window(size: Any, k: int, s: int, p: int, d: int = 1) -> Any:
-    """Length of one side after a sliding window, as torch counts it."""
+    """Length of one side after a sliding window, as in torch."""
     length = (size + 2 * p - d * (k - 1) - 1) // s + 1
     if isinstance(length, int) and length < 1:
         raise EffscopeError(f"a kernel of {k} does not fit a side of {size} with padding {p}")
@@ -30,13 +30,13 @@ def window(size: Any, k: int, s: int, p: int, d: int = 1) -> Any:
 def conv2d(args: Args, inputs: Sequence[Shape]) -> Shape:
     b, c, h, w = inputs[0]
     if c != args["c_in"]:
-        raise EffscopeError(f"a convolution for {args['c_in']} channels was given {c}")
+        raise EffscopeError(f"a convolution for {args['c_in']} channels got {c}")
     k, s, p, d = args["k"], args["s"], args["p"], args["d"]
     return (b, args["c_out"], window(h, k[0], s[0], p[0], d[0]), window(w, k[1], s[1], p[1], d[1]))
 
 
 def conv2d_given(args: Args, inputs: Sequence[Shape]) -> Shape:
-    """A convolution whose weights (and bias) are inputs: something else in the model computes them."""
+    """A convolution with weights (and bias) that other nodes compute: they are its inputs."""
     weight = inputs[1]
     sizes = {"c_in": weight[1] * args["groups"], "c_out": weight[0], "k": weight[2:]}
     return conv2d({**args, **sizes}, inputs[:1])
@@ -45,7 +45,7 @@ def conv2d_given(args: Args, inputs: Sequence[Shape]) -> Shape:
 def conv_transpose2d(args: Args, inputs: Sequence[Shape]) -> Shape:
     b, c, h, w = inputs[0]
     if c != args["c_in"]:
-        raise EffscopeError(f"a transposed convolution for {args['c_in']} channels was given {c}")
+        raise EffscopeError(f"a transposed convolution for {args['c_in']} channels got {c}")
     sides = zip((h, w), args["k"], args["s"], args["p"], args["op"], args["d"], strict=True)
     return (b, args["c_out"], *((n - 1) * s - 2 * p + d * (k - 1) + op + 1 for n, k, s, p, op, d in sides))
 
@@ -53,7 +53,7 @@ def conv_transpose2d(args: Args, inputs: Sequence[Shape]) -> Shape:
 def linear(args: Args, inputs: Sequence[Shape]) -> Shape:
     *lead, c = inputs[0]
     if c != args["c_in"]:
-        raise EffscopeError(f"a linear layer for {args['c_in']} features was given {c}")
+        raise EffscopeError(f"a linear layer for {args['c_in']} features got {c}")
     return (*lead, args["c_out"])
 
 
@@ -74,18 +74,18 @@ def pool(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def _rounded_up(size: int, k: int, s: int, p: int) -> int:
-    """Length of a side whose last window may hang over the edge, but must begin inside."""
+    """Length of a side if the last window may end outside of the padded map; it must begin inside of the map."""
     length = -(-(size + 2 * p - k) // s) + 1
     return length - 1 if (length - 1) * s >= size + p else length
 
 
 def indices(equation: str, inputs: Sequence[Shape]) -> dict[str, Any]:
-    """Length of every index of an einsum. Raises EffscopeError where inputs disagree."""
+    """Length of every index of an einsum. Raises EffscopeError if two inputs have different lengths for one index."""
     lengths: dict[str, Any] = {}
     for letters, shape in zip(equation.split("->", maxsplit=1)[0].split(","), inputs, strict=True):
         for letter, n in zip(letters, shape, strict=True):
             if lengths.setdefault(letter, n) != n:
-                raise EffscopeError(f"einsum {equation}: index {letter} is {lengths[letter]} and {n} long")
+                raise EffscopeError(f"einsum {equation}: index {letter} has the lengths {lengths[letter]} and {n}")
     return lengths
 
 
@@ -104,7 +104,7 @@ def reduced(args: Args, inputs: Sequence[Shape]) -> Shape:
 def sdpa(args: Args, inputs: Sequence[Shape]) -> Shape:
     q, k, v = inputs[:3]
     if q[-1] != k[-1] or k[-2] != v[-2]:
-        raise EffscopeError(f"queries, keys and values that do not fit: {q}, {k}, {v}")
+        raise EffscopeError(f"shapes of queries, keys and values do not fit: {q}, {k}, {v}")
     return (*q[:-1], v[-1])
 
 
@@ -138,7 +138,7 @@ def reshape_as(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def windows(args: Args, inputs: Sequence[Shape]) -> Shape:
-    """(B, windows, C, positions of one): sides that are no multiple of the window are padded."""
+    """(B, windows, C, positions of a window); sides are padded to a multiple of the window."""
     b, c, h, w = inputs[0]
     size = args["size"]
     return (b, -(-h // size) * -(-w // size), c, size * size)
@@ -166,16 +166,16 @@ def matmul(args: Args, inputs: Sequence[Shape]) -> Shape:
 def attention(args: Args, inputs: Sequence[Shape]) -> Shape:
     q, k, v = inputs
     if q[:-1] != k[:-1] or k[-1] != v[-1]:
-        raise EffscopeError(f"queries, keys and values that do not fit: {q}, {k}, {v}")
+        raise EffscopeError(f"shapes of queries, keys and values do not fit: {q}, {k}, {v}")
     return (*v[:-1], q[-1])
 
 
 def broadcast(a: Shape, b: Shape) -> Shape:
-    """The common shape of two shapes as torch broadcasts them. Raises EffscopeError if there is none."""
+    """The common shape of two shapes, as torch broadcasts them. Raises EffscopeError if they have none."""
     long, short = (a, b) if len(a) >= len(b) else (b, a)
     padded = (1,) * (len(long) - len(short)) + tuple(short)
     if any(m != n and 1 not in (m, n) for m, n in zip(long, padded, strict=True)):
-        raise EffscopeError(f"shapes that do not fit together: {a}, {b}")
+        raise EffscopeError(f"shapes that cannot be broadcast: {a}, {b}")
     return tuple(n if m == 1 else m for m, n in zip(long, padded, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Clocks: one call timed, several jobs by turns, a network's layers lap by lap."""
+"""Clocks: time of one call, of several jobs that take turns, and of the layers inside one pass."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
 
 WARM_UP = 2
-"""Rounds that are not counted."""
+"""Rounds before the counted ones."""
 
 Job = Callable[[], Mapping[str, float]]
-"""Does its work once and says how long its parts took: name -> ms."""
+"""Runs once and returns the time of each of its parts: part -> ms."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, interquartile range and least of some times, ms."""
+    """Median, interquartile range and minimum of several times, in ms."""
 
     median_ms: float
     iqr_ms: float
@@ -34,14 +34,14 @@ class Spread:
 
     @staticmethod
     def of(times: list[float]) -> Spread:
-        """Of one time or more."""
+        """The spread of one or more times. The range of a single time is 0."""
         low, _, high = quantiles(times, n=4, method="inclusive") if len(times) > 1 else (0.0, 0.0, 0.0)
         return Spread(median(times), high - low, min(times))
 
 
 @contextmanager
 def threads(n: int | None) -> Iterator[int]:
-    """Torch with that many threads (None: as it is), and afterwards with as many as before."""
+    """Run torch with `n` threads (None: unchanged) and restore the number afterwards. Gives the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(n or before)
     try:
@@ -51,10 +51,10 @@ def threads(n: int | None) -> Iterator[int]:
 
 
 def timer(work: Callable[[], object]) -> Timer:
-    """torch.utils.benchmark's timer of a call, with as many threads as torch has now."""
+    """torch.utils.benchmark's timer of a call, with the current number of threads."""
     compiler = logging.getLogger("torch.utils.cpp_extension")
     level = compiler.level
-    compiler.setLevel(logging.ERROR)  # importing the timer warns of a compiler for GPUs that nothing here needs
+    compiler.setLevel(logging.ERROR)  # the import warns about a missing CUDA compiler, which is not needed
     try:
         from torch.utils.benchmark import Timer  # noqa: PLC0415 - slow import
     finally:
@@ -62,11 +62,11 @@ def timer(work: Callable[[], object]) -> Timer:
     return Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
 
 
-def call_ms(work: Callable[[], object], place: torch.device) -> float:
-    """Time of one call in ms, after two that are not timed: by events on a GPU, else by torch.utils.benchmark."""
-    if place.type == "cpu":
+def call_ms(work: Callable[[], object], device: torch.device) -> float:
+    """Time of one call in ms, after two untimed calls: CUDA events on a GPU, torch.utils.benchmark on a CPU."""
+    if device.type == "cpu":
         return 1000 * timer(work).timeit(1).median
-    laps = Laps(place)
+    laps = Laps(device)
     for _ in range(2):
         work()
     laps.mark()
@@ -76,16 +76,16 @@ def call_ms(work: Callable[[], object], place: torch.device) -> float:
 
 
 class Laps:
-    """Marks in the course of a computation, and the times between them."""
+    """Marks during a computation, and the times between them."""
 
-    def __init__(self, place: torch.device) -> None:
-        self.place = place
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.marks: list[float] = []
         self.events: list[torch.cuda.Event] = []
 
     def mark(self) -> None:
-        """Remember now; on a GPU, the moment its work so far is done."""
-        if self.place.type == "cuda":
+        """Set a mark now; on a GPU, at the end of the work queued so far."""
+        if self.device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record()
             self.events.append(event)
@@ -93,23 +93,23 @@ class Laps:
             self.marks.append(1000 * time.perf_counter())
 
     def ms(self) -> list[float]:
-        """Time from each mark to the next one."""
+        """Time from each mark to the next, in ms."""
         if self.events:
-            torch.cuda.synchronize(self.place)
+            torch.cuda.synchronize(self.device)
             return [a.elapsed_time(b) for a, b in zip(self.events, self.events[1:], strict=False)]
         return [b - a for a, b in zip(self.marks, self.marks[1:], strict=False)]
 
 
 def by_turns(jobs: Mapping[str, Job], rounds: int, progress: Progress = silent) -> dict[str, dict[str, list[float]]]:
-    """Times of each job's parts, round by round: a busy moment of the machine hits all jobs.
+    """Times of each job's parts. In each round every job runs once, so a busy moment of the machine affects all jobs.
 
     Args:
         jobs: name -> job.
-        rounds: counted ones; `WARM_UP` go before.
-        progress: told after every job.
+        rounds: counted rounds, after `WARM_UP` others.
+        progress: called before every run of a job.
 
     Returns:
-        name -> part -> ms of every counted round.
+        job name -> part -> ms of each counted round.
     """
     found: dict[str, dict[str, list[float]]] = {name: {} for name in jobs}
     steps = (WARM_UP + rounds) * len(jobs)

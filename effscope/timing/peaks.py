@@ -1,4 +1,4 @@
-"""What this machine can do: its peak and its bandwidth, measured once and remembered in the user's cache."""
+"""Peak FLOP/s and bandwidth of this machine, measured once and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from effscope.timing.clock import Laps, timer
 from effscope.timing.clock import threads as as_many_threads
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-"""dtypes a forward pass is measured in."""
+"""dtypes that a forward pass can run in."""
 
 SECONDS = 0.3
-"""How long each computation is repeated."""
+"""How long each computation is repeated, in s."""
 
 
 @dataclass(frozen=True)
 class Problems:
-    """What is computed and copied to measure a kind of device: long enough to reach its peak, and short, so that some
-    rounds end before a neighbour on the machine takes its turn.
+    """Computations that measure a type of device.
+
+    They are long enough to reach its peak, and short enough that some rounds are not disturbed by other processes.
 
     Attributes:
-        matrix: side of the matrices multiplied.
-        convolutions: channels and side of the maps of 3x3 convolutions.
-        piece: bytes copied at a time.
+        matrix: side of the multiplied matrices.
+        convolutions: (channels, side of the map) of 3x3 convolutions.
+        piece: bytes of one copy.
     """
 
     matrix: int
@@ -50,19 +51,19 @@ PROBLEMS = {
     "cpu": Problems(512, ((64, 40), (64, 80), (128, 20), (128, 40), (256, 20)), 1 << 24),
     "cuda": Problems(8192, ((256, 160), (512, 80)), 1 << 26),
 }
-"""Type of device -> what it is measured by."""
+"""Type of device -> what measures it."""
 
-ALONE = 0.85
-"""Share of the asked threads' time that a machine must give for its peak to be remembered."""
+MIN_CPU_SHARE = 0.85
+"""A peak is kept in the cache only if its threads had at least this share of the CPU time."""
 
 COPIED_BYTES, PASSES = 1 << 28, 4
-"""Memory that is copied piece by piece, far more than caches hold, and how often, the first time uncounted."""
+"""Bytes copied piece by piece, far more than a cache holds, and how often. The first time is not counted."""
 
 
-def processor(place: torch.device) -> str:
-    """Name of the processor or of the GPU."""
-    if place.type == "cuda":
-        return torch.cuda.get_device_name(place)
+def processor(device: torch.device) -> str:
+    """Name of the CPU or GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -71,57 +72,57 @@ def processor(place: torch.device) -> str:
 
 
 def cache_file() -> Path:
-    """Where measured machines are remembered."""
+    """Cache file of the measured machines: $XDG_CACHE_HOME/effscope/devices.json."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "effscope" / "devices.json"
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """The dtype of that name. Raises EffscopeError for one no forward pass is measured in."""
+    """The torch dtype of that name. Raises EffscopeError if it is no key of DTYPES."""
     if name not in DTYPES:
-        raise unknown("dtype", name, DTYPES)
+        raise unknown("`dtype`", name, DTYPES)
     return DTYPES[name]
 
 
 def this_machine(
     device: str = "auto", threads: int | None = None, dtype: str = "float32", *, fresh: bool = False
 ) -> Device:
-    """This machine as a device. It is measured in three or four seconds the first time, and read from the cache then;
-    what was measured while others used the processor is taken, said, and not remembered.
+    """Peak and bandwidth of this machine. The first call measures for a few seconds; later calls read the cache.
+
+    A measurement that other processes disturbed is used but not kept. Its `source` says so.
 
     Args:
         device: as in `pick_device`.
-        threads: of torch; None, as it is now. Restored afterwards.
+        threads: number of torch threads, restored afterwards; None keeps the current number.
         dtype: key of DTYPES.
-        fresh: measure again, and remember that.
+        fresh: measure again and replace the value in the cache.
 
     Raises:
-        EffscopeError: no such device or dtype.
+        EffscopeError: an unknown device or dtype.
     """
-    place, kind = pick_device(device), torch_dtype(dtype)
+    chosen, dtype_of_torch = pick_device(device), torch_dtype(dtype)
     with as_many_threads(threads) as n:
-        name = processor(place)
+        name = processor(chosen)
         key = f"{name} | {n} threads | {dtype} | torch {torch.__version__}"
-        known = _remembered()
-        found, when = known.get(key), ""
+        known = _read_cache()
+        found, disturbed = known.get(key), ""
         if fresh or found is None:
             began, used = time.perf_counter(), time.process_time()
-            peak = _peak(place, kind)
-            given = (time.process_time() - used) / (time.perf_counter() - began) / min(n, os.cpu_count() or n)
-            found = {"peak": peak, "bandwidth": _bandwidth(place)}
-            if place.type == "cuda" or given > ALONE:
-                _remember(known | {key: found})
+            peak = _peak(chosen, dtype_of_torch)
+            cpu_share = (time.process_time() - used) / (time.perf_counter() - began) / min(n, os.cpu_count() or n)
+            found = {"peak": peak, "bandwidth": _bandwidth(chosen)}
+            if chosen.type == "cuda" or cpu_share > MIN_CPU_SHARE:
+                _write_cache(known | {key: found})
             else:
-                when = " while others used it"
-    label = name if place.type == "cuda" else f"{name}, {n} thread{'s' * (n != 1)}"
-    source = (
-        f"measured here{when}: fastest 3x3 convolution or matrix product; copy of 256 MB in pieces, read and written"
-    )
+                disturbed = " while other processes ran"
+    label = name if chosen.type == "cuda" else f"{name}, {n} thread{'s' * (n != 1)}"
+    what = "fastest 3x3 convolution or matrix product; copy of 256 MB in pieces, read and written"
+    source = f"measured here{disturbed}: {what}"
     return Device(label, {dtype: found["peak"]}, found["bandwidth"], source)
 
 
-def _remembered() -> dict[str, dict[str, float]]:
-    """Machines in the cache: entries that are not sound are left out."""
+def _read_cache() -> dict[str, dict[str, float]]:
+    """Entries of the cache with positive values; none if the file is missing or damaged."""
     try:
         known = json.loads(cache_file().read_text(encoding="utf-8"))
         return {key: entry for key, entry in known.items() if min(entry["peak"], entry["bandwidth"]) > 0}
@@ -129,35 +130,36 @@ def _remembered() -> dict[str, dict[str, float]]:
         return {}
 
 
-def _remember(machines: dict[str, dict[str, float]]) -> None:
-    with contextlib.suppress(EffscopeError):  # a home that cannot be written to: measured again next time
+def _write_cache(machines: dict[str, dict[str, float]]) -> None:
+    with contextlib.suppress(EffscopeError):  # not writable: the next call measures again
         write_text(cache_file(), json.dumps(machines, indent=1) + "\n")
 
 
 @torch.inference_mode()
-def _peak(place: torch.device, dtype: torch.dtype) -> float:
+def _peak(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the fastest computation."""
 
     def ones(*shape: int) -> Tensor:
-        return torch.ones(shape, dtype=dtype, device=place)
+        return torch.ones(shape, dtype=dtype, device=device)
 
-    problems = PROBLEMS[place.type]
+    problems = PROBLEMS[device.type]
     a = ones(problems.matrix, problems.matrix)
-    works: list[tuple[int, Callable[[], object]]] = [(2 * problems.matrix**3, lambda: a @ a)]
+    computations: list[tuple[int, Callable[[], object]]] = [(2 * problems.matrix**3, lambda: a @ a)]
     for c, side in problems.convolutions:
         convolve = partial(F.conv2d, ones(1, c, side, side), ones(c, c, 3, 3), padding=1)
-        works.append((18 * c * c * side * side, convolve))
-    return max(flops / min(timer(work).blocked_autorange(min_run_time=SECONDS).times) for flops, work in works)
+        computations.append((18 * c * c * side * side, convolve))
+    seconds = [min(timer(work).blocked_autorange(min_run_time=SECONDS).times) for _, work in computations]
+    return max(flops / least for (flops, _), least in zip(computations, seconds, strict=True))
 
 
-def _bandwidth(place: torch.device) -> float:
-    """Bytes read and written per second, of the fastest piece."""
-    source = torch.ones(COPIED_BYTES // 4, device=place)
+def _bandwidth(device: torch.device) -> float:
+    """Bytes read and written per second, by the fastest copy of a piece."""
+    source = torch.ones(COPIED_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    piece = PROBLEMS[place.type].piece
+    piece = PROBLEMS[device.type].piece
     pieces = list(zip(torch.split(source, piece // 4), torch.split(target, piece // 4), strict=True))
     target.zero_()
-    laps = Laps(place)
+    laps = Laps(device)
     laps.mark()
     for read, written in PASSES * pieces:
         written.copy_(read)

@@ -1,4 +1,4 @@
-"""A model made ready to be timed: what runs, its graph, the parts a pass is cut in."""
+"""A model prepared for timing: its forward pass, its graph, and the parts of the pass."""
 
 from __future__ import annotations
 
@@ -31,72 +31,72 @@ from effscope.timing.peaks import torch_dtype
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is timed.
+class Runnable:
+    """A model that can be timed.
 
     Attributes:
-        name: for tables.
-        graph: what runs, in the form it runs in.
-        costs: of its nodes.
-        forward: one pass over one image.
-        lapped: the same pass, told part by part: part -> ms; None where it cannot be cut.
+        name: name in tables.
+        graph: the graph that runs.
+        costs: costs of its nodes.
+        forward: runs one image.
+        parts_ms: runs one image and returns the time of each part: part -> ms. None if the pass cannot be divided.
         part_of: layer of the graph -> part.
-        heads: box formats of its heads; empty for what is no detector.
-        notes: what a reader must know.
+        heads: box formats of its heads; empty if it is no detector.
+        notes: notes for the reader of the result.
     """
 
     name: str
     graph: Graph
     costs: Sequence[NodeCost]
     forward: Callable[[], object]
-    lapped: Callable[[], dict[str, float]] | None = None
+    parts_ms: Callable[[], dict[str, float]] | None = None
     part_of: Mapping[str, str] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def decoded_shape(self) -> tuple[int, int]:
-        """(4 + C, A) of the head."""
+        """Shape (4 + C, A) of the decoded output."""
         shape = next(row.shape for row in self.costs if row.node.name == self.graph.views[DECODED][0])
         return shape[1], shape[2]
 
 
 @contextmanager
-def ready(model: Model, config: LatencyConfig, place: torch.device) -> Iterator[Subject]:
-    """The model, ready to run one random image of the config's size, dtype and runtime. It is left as it was.
+def runnable(model: Model, config: LatencyConfig, device: torch.device) -> Iterator[Runnable]:
+    """The model, prepared to run one random image at the config's size, dtype and runtime. Restores the model at exit.
 
     Raises:
-        EffscopeError: a model of which only tensors are known, one traced at another size, one that does not run in
-            this dtype, a runtime that is not installed or cannot run it.
+        EffscopeError: only the tensors of the model are known, it was traced at another size, it does not run in this
+            dtype, or the runtime is not installed or cannot run it.
     """
     if config.runtime == "onnx":
-        yield _proved(_onnx(model, config, place), config)
+        yield _checked(_onnx(model, config, device), config)
     elif model.architecture is not None:
-        yield _proved(_built(model, config, place), config)
+        yield _checked(_built(model, config, device), config)
     else:
-        with _foreign(model, config, place) as subject:
-            yield _proved(subject, config)
+        with _traced(model, config, device) as found:
+            yield _checked(found, config)
 
 
-def _proved(subject: Subject, config: LatencyConfig) -> Subject:
-    """The subject, after a first pass. Raises EffscopeError, with torch's reason in one line, if it does not run."""
+def _checked(found: Runnable, config: LatencyConfig) -> Runnable:
+    """The runnable, after a first pass. Raises EffscopeError, with torch's reason in one line, if the pass fails."""
     try:
-        subject.forward()
+        found.forward()
     except RuntimeError as e:
         reason = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise EffscopeError(f"{subject.name} does not run in {config.dtype} here: {reason[:200]}") from e
-    return subject
+        raise EffscopeError(f"{found.name} does not run in {config.dtype} here: {reason[:200]}") from e
+    return found
 
 
 def parts(outline: Outline, graph: Graph) -> dict[str, str]:
-    """Layer -> "stage k", "head" or "between stages", as the rows of a cost are called."""
+    """Layer -> "stage k", "head" or "between stages", the names of the rows of a cost."""
     return {layer: stage_of(outline, layer) for layer in graph.layers}
 
 
-def _image(config: LatencyConfig, place: torch.device) -> Tensor:
+def _image(config: LatencyConfig, device: torch.device) -> Tensor:
     random = torch.Generator().manual_seed(config.seed)
     image = torch.rand(image_shape(config.imgsz), generator=random)
-    return image.to(place, torch_dtype(config.dtype))
+    return image.to(device, torch_dtype(config.dtype))
 
 
 def _costs(graph: Graph, config: LatencyConfig) -> list[NodeCost]:
@@ -104,27 +104,27 @@ def _costs(graph: Graph, config: LatencyConfig) -> list[NodeCost]:
 
 
 def _heads(graph: Graph) -> tuple[str, ...]:
-    """Box formats: corners of a one-to-one head; centre and size where there is a one-to-many head."""
+    """Box formats: "xyxy" for a one-to-one head, then "xywh" for a one-to-many head."""
     if DECODED not in graph.views:
         return ()
     own = str(graph.info["box_format"])
     return (own,) if own == CENTRED or "o2m" not in graph.views else (own, CENTRED)
 
 
-def _built(model: Model, config: LatencyConfig, place: torch.device) -> Subject:
-    network = deploy(model.network(config.seed)).to(place, torch_dtype(config.dtype))
+def _built(model: Model, config: LatencyConfig, device: torch.device) -> Runnable:
+    network = deploy(model.network(config.seed)).to(device, torch_dtype(config.dtype))
     for node in network.spec.nodes:
-        if node.op == "conv2d" and node.args["init"] == "arange":  # decoding stays in float32, whatever leads to it
+        if node.op == "conv2d" and node.args["init"] == "arange":  # boxes are always decoded in float32
             network.get_submodule(node.module).float()
-    image, part_of = _image(config, place), parts(model.outline, network.spec)
-    lapped = partial(_laps, network, image, part_of, place)
+    image, part_of = _image(config, device), parts(model.outline, network.spec)
+    parts_ms = partial(_parts_ms, network, image, part_of, device)
     costs, heads = _costs(network.spec, config), _heads(model.graph)
-    return Subject(model.name, network.spec, costs, partial(network, image), lapped, part_of, heads)
+    return Runnable(model.name, network.spec, costs, partial(network, image), parts_ms, part_of, heads)
 
 
-def _laps(network: Network, image: Tensor, part_of: Mapping[str, str], place: torch.device) -> dict[str, float]:
-    """One pass with a mark after every layer, summed by part."""
-    laps, order = Laps(place), network.spec.layers
+def _parts_ms(network: Network, image: Tensor, part_of: Mapping[str, str], device: torch.device) -> dict[str, float]:
+    """Times of one pass by part, from a mark after each layer."""
+    laps, order = Laps(device), network.spec.layers
     marks = [layer.register_forward_hook(lambda *_: laps.mark()) for layer in network.model.values()]
     with temporary_hooks(marks):
         laps.mark()
@@ -137,44 +137,44 @@ def _laps(network: Network, image: Tensor, part_of: Mapping[str, str], place: to
 
 
 @contextmanager
-def _foreign(model: Model, config: LatencyConfig, place: torch.device) -> Iterator[Subject]:
+def _traced(model: Model, config: LatencyConfig, device: torch.device) -> Iterator[Runnable]:
     if model.module is None:
-        raise EffscopeError(f"{model.name}: only its tensors are known, so it cannot be run: {model.why}")
+        raise EffscopeError(f"{model.name}: only its tensors are known, so it cannot run: {model.why}")
     if model.imgsz != config.imgsz:
         raise EffscopeError(f"{model.name} was traced at {model.imgsz} px: open it at {config.imgsz} px")
     module: nn.Module = model.module
-    if place.type != "cpu" or config.dtype != "float32":
-        module = copy.deepcopy(module).to(place, torch_dtype(config.dtype))
+    if device.type != "cpu" or config.dtype != "float32":
+        module = copy.deepcopy(module).to(device, torch_dtype(config.dtype))
     with preserved(module, {}):
-        costs, run = _costs(model.graph, config), partial(module, _image(config, place))
-        yield Subject(model.name, model.graph, costs, run, notes=model.outline.notes)
+        costs, run = _costs(model.graph, config), partial(module, _image(config, device))
+        yield Runnable(model.name, model.graph, costs, run, notes=model.outline.notes)
 
 
-def _onnx(model: Model, config: LatencyConfig, place: torch.device) -> Subject:
-    """The exported deploy form in onnxruntime; the graph of a one-to-one head ends in its best boxes."""
-    from effscope.exporting.onnx_graph import INPUT, write_onnx  # noqa: PLC0415 - exporting is a job of its own
+def _onnx(model: Model, config: LatencyConfig, device: torch.device) -> Runnable:
+    """The exported deploy form in onnxruntime. The graph of a one-to-one head includes top-k."""
+    from effscope.exporting.onnx_graph import INPUT, write_onnx  # noqa: PLC0415 - for this runtime only
 
-    if place.type != "cpu" or config.dtype != "float32":
-        raise EffscopeError("--runtime onnx is timed on the processor in float32: give --device cpu --dtype float32")
+    if device.type != "cpu" or config.dtype != "float32":
+        raise EffscopeError("`runtime` onnx runs on the CPU in float32: set `device` to cpu and `dtype` to float32")
     network = model.network(config.seed).eval()
     if DECODED not in network.spec.views:
-        raise EffscopeError(f"{model.name} has no head that can be decoded here: it cannot be exported to onnx")
+        raise EffscopeError(f"{model.name} has no head that effscope can decode, so it cannot be exported to ONNX")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         write_onnx(file, network, tuple(f"class{i}" for i in range(network.nc)), config.imgsz)
         session = _session(file.read_bytes())
-    image = _image(config, place).numpy()
-    chosen = network.spec.info["box_format"] != CENTRED
-    heads = () if chosen else _heads(model.graph)
-    notes = (f"{model.name}: its ONNX graph ends in top-k, which forward holds",) if chosen else ()
+    image = _image(config, device).numpy()
+    has_top_k = network.spec.info["box_format"] != CENTRED
+    heads = () if has_top_k else _heads(model.graph)
+    notes = (f"{model.name}: its ONNX graph ends in top-k, so forward includes top-k",) if has_top_k else ()
     graph = deploy_form(model.graph)[0]
     costs = _costs(graph, config)
-    return Subject(model.name, graph, costs, lambda: session.run(None, {INPUT: image}), heads=heads, notes=notes)
+    return Runnable(model.name, graph, costs, lambda: session.run(None, {INPUT: image}), heads=heads, notes=notes)
 
 
 def _session(data: bytes) -> Any:
-    """The graph with as many threads as torch has now."""
-    import onnxruntime  # noqa: PLC0415 - optional, and there: the graph was checked with it
+    """The graph in onnxruntime, with the current number of torch threads."""
+    import onnxruntime  # noqa: PLC0415 - optional; installed, because the export used it
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -66,7 +66,7 @@ def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Impor
             "masks); give the part of it before that"
         ) from None
     notes = _uncounted_share(found.graph, sum(p.numel() for p in module.parameters()))
-    stages = {part: stage.number for stage in resolutions(found.graph, shape) for part in stage.parts}
+    stages = {part: stage.number for stage in resolutions(found.graph, shape) for part in stage.layers}
     return replace(found, outline=replace(found.outline, stages=stages, notes=notes))
 
 

@@ -1,9 +1,9 @@
 """Task-aligned assignment: which anchor points learn which true box, and how strongly.
 
-An anchor point may learn a box when it lies inside it; of those the k best by score^alpha * overlap^beta do. Source:
-TOOD (arXiv 2108.07755), YOLOv10 (arXiv 2405.14458) for one-to-one (k = 1). Agrees with YOLOv8 as Ultralytics 8.4
-runs it: the overlap is CIoU cut at zero, and boxes narrower than the middle stride are widened to it when looking for
-points inside.
+An anchor point can learn a box that it lies inside. Of these points, the k with the greatest score^alpha * overlap^beta
+learn it. Sources: TOOD (arXiv 2108.07755); YOLOv10 (arXiv 2405.14458) for one-to-one (k = 1). Equal to YOLOv8 in
+Ultralytics 8.4: the overlap is CIoU, negative values set to zero; to find the points inside, sides shorter than the
+middle stride are widened to it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _EPS = 1e-9
 
 @dataclass(frozen=True)
 class Truth:
-    """True boxes of a batch, padded to equal number.
+    """True boxes of a batch, padded to the same number in every image.
 
     Attributes:
-        boxes: float32 (B, M, 4) xyxy in px of the input.
+        boxes: float32 (B, M, 4) xyxy in px of the network input.
         labels: int64 (B, M), 0 where padded.
         valid: bool (B, M), false where padded.
     """
@@ -39,13 +39,13 @@ class Truth:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the anchor points have to learn. P points learn a box, each one box; all others learn background.
+    """What each anchor point learns. P points learn one box each; the others learn background.
 
     Attributes:
-        image: int64 (P,), position of the point's picture in the batch, ascending.
+        image: int64 (P,), position of the point's image in the batch, ascending.
         point: int64 (P,), index of the anchor point.
-        box: int64 (P,), index of the true box it learns, along M.
-        strength: float32 (P,), its soft class target, within 0-1.
+        box: int64 (P,), index of its true box, along M.
+        strength: float32 (P,), its soft class target, 0-1.
         scores: float32 (B, A, C), the soft targets of all classes, zero for background.
     """
 
@@ -64,8 +64,15 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How boxes are dealt out: k points a box, exponents of score and overlap, least side in px when looking inside."""
+class AssignRule:
+    """How boxes are assigned.
+
+    Attributes:
+        topk: points that learn a box.
+        alpha: exponent of the class score.
+        beta: exponent of the overlap.
+        least_side: px; shorter sides are widened to it to find the points inside.
+    """
 
     topk: int = 10
     alpha: float = 0.5
@@ -74,15 +81,15 @@ class Rule:
 
 
 @torch.no_grad()
-def assign(scores: Tensor, boxes: Tensor, points: Tensor, truth: Truth, rule: Rule) -> Assignment:
-    """Deal out the true boxes of a batch.
+def assign(scores: Tensor, boxes: Tensor, points: Tensor, truth: Truth, rule: AssignRule) -> Assignment:
+    """Assign the true boxes of a batch to anchor points.
 
     Args:
         scores: (B, A, C) predicted class probabilities.
         boxes: (B, A, 4) predicted xyxy in px.
         points: (A, 2) anchor points, x, y in px.
         truth: the true boxes.
-        rule: how to choose.
+        rule: how to assign.
     """
     inside = _points_inside(points, truth, rule.least_side)
     metric, overlap = _metric(scores, boxes, truth, inside, rule)
@@ -96,7 +103,7 @@ def assign(scores: Tensor, boxes: Tensor, points: Tensor, truth: Truth, rule: Ru
 
 
 def _points_inside(points: Tensor, truth: Truth, least_side: float) -> Tensor:
-    """Bool (B, M, A): the point is strictly inside the (valid) box, sides under `least_side` px widened to it."""
+    """Bool (B, M, A): the point is strictly inside the valid box, with sides of at least `least_side` px."""
     sized = xyxy_to_xywh(truth.boxes)
     sized[..., 2:].clamp_(min=least_side)
     widened = xywh_to_xyxy(sized)[:, :, None]  # (B, M, 1, 4)
@@ -106,8 +113,8 @@ def _points_inside(points: Tensor, truth: Truth, least_side: float) -> Tensor:
     return inside & truth.valid[..., None]
 
 
-def _metric(scores: Tensor, boxes: Tensor, truth: Truth, inside: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-    """Alignment and overlap, float32 (B, M, A) each, zero outside the boxes; only pairs inside are computed."""
+def _metric(scores: Tensor, boxes: Tensor, truth: Truth, inside: Tensor, rule: AssignRule) -> tuple[Tensor, Tensor]:
+    """Alignment and overlap, float32 (B, M, A) each. Only points inside a box are computed; the others are zero."""
     image, box, point = inside.nonzero(as_tuple=True)
     score = scores[image, point, truth.labels[image, box]].float()
     overlap = ciou(truth.boxes[image, box], boxes[image, point]).clamp(min=0)
@@ -119,13 +126,13 @@ def _metric(scores: Tensor, boxes: Tensor, truth: Truth, inside: Tensor, rule: R
 
 
 def _best(metric: Tensor, topk: int) -> Tensor:
-    """Bool (B, M, A): among the k greatest of its row."""
+    """Bool (B, M, A): the k greatest of each row."""
     index = metric.topk(min(topk, metric.shape[-1]), dim=-1, sorted=False).indices
     return torch.zeros_like(metric, dtype=torch.bool).scatter_(-1, index, True)
 
 
 def _one_box_each(taken: Tensor, overlap: Tensor) -> Tensor:
-    """Leave each point one box: where several took it, the box with the greatest overlap of all gets it."""
+    """Give a point that several boxes took to one box: of all boxes, the one with the greatest overlap."""
     image, point = (taken.sum(1) > 1).nonzero(as_tuple=True)
     winner = overlap[image, :, point].argmax(1)
     taken[image, :, point] = False
@@ -134,12 +141,12 @@ def _one_box_each(taken: Tensor, overlap: Tensor) -> Tensor:
 
 
 def _strength(metric: Tensor, overlap: Tensor, row: Tensor, rows: int) -> Tensor:
-    """Soft targets (P,): alignment scaled per box so that its greatest equals the box's greatest overlap.
+    """Soft targets (P,): alignment, scaled per box so that its greatest value is the box's greatest overlap.
 
     Args:
         metric: (P,) alignment of the chosen pairs.
-        overlap: (P,) likewise.
-        row: int64 (P,), which of the `rows` boxes of the batch the pair is of.
+        overlap: (P,) overlap of the chosen pairs.
+        row: int64 (P,), index of the pair's box among the `rows` boxes of the batch.
         rows: B * M.
     """
     most_aligned, most_overlap = (

@@ -1,9 +1,9 @@
-"""Augmentation at training size: mosaic, scale, shift, flips, colour. Plan first, then paint, then move the boxes.
+"""Augmentation at training size: mosaic, scale, shift, flips, colour. First a plan, then the pixels, then the boxes.
 
-Every random number comes from one generator on the CPU, so a seed fixes a batch whatever the device.
-Source of the rules: YOLOv8 recipe (mosaic of four about a random centre; a box stays when more than a tenth of it is
-visible and it is larger than 2 px). Colour is one 3x3 matrix per image: hue as a rotation about the grey axis,
-saturation as a stretch away from it, value as a gain.
+Every random number comes from one generator on the CPU, so a seed gives the same batch on every device.
+Source: YOLOv8's recipe (mosaic of four images around a random centre; a box stays when more than a tenth of it is
+visible and it is larger than 2 px). Colour is one 3x3 matrix per image: hue is a rotation about the grey axis,
+saturation a stretch away from it, value a gain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Tile:
-    """One source picture in one picture of the batch: x_out = gain * x_source + left, likewise y and top, in px."""
+    """A source image in an image of the batch, in px: x_out = gain * x_source + left, y_out = gain * y_source + top."""
 
     source: int
     gain: float
@@ -34,11 +34,11 @@ class Tile:
 
 
 Plan = tuple[tuple[Tile, ...], ...]
-"""The tiles of every picture of a batch."""
+"""The tiles of every image of a batch."""
 
 
 class Draws:
-    """Uniform numbers from a generator."""
+    """Uniform random numbers from a generator."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
@@ -56,8 +56,8 @@ class Draws:
         return int(torch.randint(n, (), generator=self.generator))
 
 
-def still(sources: Sequence[int], sizes: Sequence[tuple[int, int]], imgsz: int) -> Plan:
-    """No augmentation: every picture, of (width, height) px by its index, centred at its own size."""
+def unaugmented(sources: Sequence[int], sizes: Sequence[tuple[int, int]], imgsz: int) -> Plan:
+    """A plan without augmentation: each image in the centre at its own size. `sizes`: (width, height) px by index."""
     plan = []
     for source in sources:
         left, top = letterbox(sizes[source], imgsz).pad
@@ -69,11 +69,11 @@ def arrange(sources: Sequence[int], sizes: Sequence[tuple[int, int]], imgsz: int
     """Choose mosaics, scale and shift for a batch.
 
     Args:
-        sources: indices of the batch's pictures.
-        sizes: (width, height) of every picture of the set, none longer than `imgsz` px.
+        sources: indices of the batch's images.
+        sizes: (width, height) in px of every image of the set; no side is longer than `imgsz`.
         imgsz: side of the square output in px.
         recipe: `mosaic`, `scale`, `translate`.
-        draws: where chance comes from.
+        draws: source of random numbers.
     """
     plan = []
     for source in sources:
@@ -95,7 +95,7 @@ def arrange(sources: Sequence[int], sizes: Sequence[tuple[int, int]], imgsz: int
 def _around_centre(
     sources: Sequence[int], sizes: Sequence[tuple[int, int]], imgsz: int, draws: Draws
 ) -> list[tuple[int, float, float]]:
-    """Four pictures (index, left, top) touching a random centre of a canvas of twice the side."""
+    """Four images (index, left, top) that meet at a random centre of a canvas with twice the side."""
     x, y = draws.uniform(0.5, 1.5) * imgsz, draws.uniform(0.5, 1.5) * imgsz
     placed = []
     for corner, source in enumerate(sources):
@@ -104,35 +104,35 @@ def _around_centre(
     return placed
 
 
-def paint(plan: Plan, pictures: Sequence[Tensor], imgsz: int) -> tuple[Tensor, Plan]:
+def paint(plan: Plan, images: Sequence[Tensor], imgsz: int) -> tuple[Tensor, Plan]:
     """Paint the tiles.
 
     Args:
-        plan: where pictures go.
-        pictures: uint8 (h, w, 3) each.
+        plan: where the images go.
+        images: uint8 (h, w, 3) each.
         imgsz: side of the output in px.
 
     Returns:
-        uint8 (B, imgsz, imgsz, 3) on grey, and the plan as painted: tiles moved by less than a px so that pixels are
-        whole; those outside left out.
+        uint8 (B, imgsz, imgsz, 3) on grey, and the plan as painted: tiles are moved by less than a px to whole pixels,
+        and tiles outside are left out.
     """
-    canvas = torch.full((len(plan), imgsz, imgsz, 3), PAD_VALUE, dtype=torch.uint8)
+    canvases = torch.full((len(plan), imgsz, imgsz, 3), PAD_VALUE, dtype=torch.uint8)
     painted = []
-    for image, tiles in zip(canvas, plan, strict=True):
-        done = (_paint_tile(image, tile, pictures[tile.source]) for tile in tiles)
+    for canvas, tiles in zip(canvases, plan, strict=True):
+        done = (_paint_tile(canvas, tile, images[tile.source]) for tile in tiles)
         painted.append(tuple(tile for tile in done if tile is not None))
-    return canvas, tuple(painted)
+    return canvases, tuple(painted)
 
 
-def _paint_tile(canvas: Tensor, tile: Tile, picture: Tensor) -> Tile | None:
-    """Paint the visible part of a picture; returns the tile where it landed."""
+def _paint_tile(canvas: Tensor, tile: Tile, image: Tensor) -> Tile | None:
+    """Paint the visible part of an image. Returns the tile at its final place, None when nothing is visible."""
     side = canvas.shape[0]
-    rows = _visible(tile.top, tile.gain, picture.shape[0], side)
-    columns = _visible(tile.left, tile.gain, picture.shape[1], side)
+    rows = _visible(tile.top, tile.gain, image.shape[0], side)
+    columns = _visible(tile.left, tile.gain, image.shape[1], side)
     if rows is None or columns is None:
         return None
     (y0, y1, top), (x0, x1, left) = rows, columns
-    part = picture[y0:y1, x0:x1]
+    part = image[y0:y1, x0:x1]
     if tile.gain != 1:
         part = functional.interpolate(
             part.permute(2, 0, 1)[None],
@@ -147,7 +147,7 @@ def _paint_tile(canvas: Tensor, tile: Tile, picture: Tensor) -> Tile | None:
 
 
 def _visible(start: float, gain: float, length: int, side: int) -> tuple[int, int, int] | None:
-    """Along one axis: first and past-the-last source px to scale, and the whole px where the first one lands."""
+    """Along one axis: first source px, end of the source px (exclusive), and the canvas px where the first one goes."""
     first = max(math.floor(-start / gain), 0)
     last = min(math.ceil((side - start) / gain) + 1, length)
     at = round(start + first * gain)
@@ -159,17 +159,17 @@ def _visible(start: float, gain: float, length: int, side: int) -> tuple[int, in
 def move_boxes(
     plan: Plan, boxes: Sequence[Tensor], labels: Sequence[Tensor], imgsz: int, recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """True boxes after the plan, clipped, the hardly visible ones dropped.
+    """True boxes after the plan, clipped to the image; boxes that are hardly visible are dropped.
 
     Args:
         plan: as painted.
-        boxes: float32 (n, 4) xyxy px of each source picture.
-        labels: int64 (n,) of each source picture.
+        boxes: per source image, float32 (n, 4) xyxy px.
+        labels: per source image, int64 (n,).
         imgsz: side of the output in px.
-        recipe: which boxes are worth learning.
+        recipe: limits for boxes, see `worth_learning`.
 
     Returns:
-        boxes float32 (N, 4) xyxy px, labels int64 (N,), and the position in the batch of each, int64 (N,).
+        boxes float32 (N, 4) xyxy px, labels int64 (N,), and positions in the batch int64 (N,).
     """
     tiles = [(position, tile) for position, tiles in enumerate(plan) for tile in tiles]
     if not tiles:
@@ -184,7 +184,7 @@ def move_boxes(
 
 
 def worth_learning(whole: Tensor, visible: Tensor, recipe: Recipe) -> Tensor:
-    """Bool (N,): the visible part (N, 4) of the box (N, 4) is neither tiny, nor a sliver, nor a small share of it."""
+    """Bool (N,): the visible part (N, 4) of a box (N, 4) is large enough, by side, share of the box and aspect."""
     wide, high = (visible[:, 2:] - visible[:, :2]).unbind(-1)
     aspect = torch.maximum(wide / high.clamp(min=1e-6), high / wide.clamp(min=1e-6))
     share = area(visible) / area(whole).clamp(min=1e-6)
@@ -193,13 +193,13 @@ def worth_learning(whole: Tensor, visible: Tensor, recipe: Recipe) -> Tensor:
 
 
 def flip(images: Tensor, boxes: Tensor, owner: Tensor, chosen: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Mirror some pictures and their boxes.
+    """Mirror some images and their boxes.
 
     Args:
         images: (B, H, W, 3).
         boxes: (N, 4) xyxy px.
         owner: (N,) position in the batch of each box.
-        chosen: bool (B,), pictures to mirror.
+        chosen: bool (B,), images to mirror.
         axis: 0 left-right, 1 up-down.
     """
     if not bool(chosen.any()):
@@ -226,11 +226,11 @@ def colour_matrices(n: int, recipe: Recipe, draws: Draws) -> Tensor:
 
 
 def colour(images: Tensor, matrices: Tensor | None) -> Tensor:
-    """Pixels as the network takes them.
+    """Pixels as the network reads them.
 
     Args:
         images: uint8 (B, H, W, 3).
-        matrices: float32 (B, 3, 3) or none for no change.
+        matrices: float32 (B, 3, 3), or None for no change.
 
     Returns:
         float32 (B, 3, H, W) within 0-1, channels last in memory.

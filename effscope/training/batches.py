@@ -1,4 +1,4 @@
-"""Training batches from a bank of pictures: augmented, seeded, shared out among processes."""
+"""Training batches from a bank of images: augmented, seeded, divided among processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from effscope.training.augment import (
     flip,
     move_boxes,
     paint,
-    still,
+    unaugmented,
 )
 
 T = TypeVar("T")
@@ -31,13 +31,13 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures to learn, in memory of the host.
+    """Images to learn from, in CPU memory.
 
     Attributes:
-        images: uint8 (B, imgsz, imgsz, 3) RGB: this process's share of the batch.
-        matrices: float32 (B, 3, 3), the change of colour of each; none for no change.
-        truth: their true boxes.
-        indices: pictures of the whole batch, over all processes, by position in the bank.
+        images: uint8 (B, imgsz, imgsz, 3) RGB, this process's share of the batch.
+        matrices: float32 (B, 3, 3), the colour change of each image; None for no change.
+        truth: the true boxes of these images.
+        indices: positions in the bank of the whole batch, over all processes.
     """
 
     images: Tensor
@@ -46,11 +46,11 @@ class Batch:
     indices: tuple[int, ...]
 
     def pixels(self, device: torch.device) -> Tensor:
-        """What the network takes: float32 (B, 3, imgsz, imgsz) within 0-1, channels last, on a device."""
+        """Input of the network on a device: float32 (B, 3, imgsz, imgsz) within 0-1, channels last."""
         return colour(self.images.to(device), None if self.matrices is None else self.matrices.to(device))
 
     def parts(self, n: int) -> list[Batch]:
-        """The share cut into at most `n` parts of nearly equal size, to be learnt one after the other."""
+        """The share cut into at most `n` parts of nearly equal size."""
         size = max(-(-len(self.images) // n), 1)
         cuts = [slice(start, start + size) for start in range(0, len(self.images), size)]
         truth, colours = self.truth, self.matrices
@@ -72,9 +72,9 @@ def epoch_order(n: int, batch: int, generator: torch.Generator) -> list[list[int
 
 
 def training_batch(bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Draws, share: slice = ALL) -> Batch:
-    """One augmented batch of the pictures `indices`; only the `share` of it that this process learns.
+    """One augmented batch of the images `indices`, of which this process makes its `share`.
 
-    Chance is drawn for the whole batch, so that its shares are what one process would have made of it.
+    Random numbers are drawn for the whole batch, so all shares together are the batch that one process would make.
     """
     n = len(indices)
     plan = arrange(indices, bank.sizes, bank.imgsz, recipe, draws)[share]
@@ -88,8 +88,8 @@ def training_batch(bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Dr
 
 
 def plain_batch(bank: Bank, indices: Sequence[int]) -> Batch:
-    """One batch of the pictures `indices` without augmentation, letterboxed to a square."""
-    images, plan = paint(still(indices, bank.sizes, bank.imgsz), bank.images, bank.imgsz)
+    """One batch of the images `indices` without augmentation, letterboxed to a square."""
+    images, plan = paint(unaugmented(indices, bank.sizes, bank.imgsz), bank.images, bank.imgsz)
     truth = padded(*move_boxes(plan, bank.boxes, bank.labels, bank.imgsz, Recipe()), len(indices))
     return Batch(images, None, truth, tuple(indices))
 
@@ -101,21 +101,21 @@ def batches(
     generator: torch.Generator,
     share: Callable[[int], slice] = lambda _: ALL,
 ) -> Iterator[Batch]:
-    """One epoch of augmented batches, order and augmentation fixed by the generator.
+    """One epoch of augmented batches. The generator decides order and augmentation.
 
     Args:
-        bank: the pictures.
-        batch: pictures a batch, over all processes.
+        bank: the images.
+        batch: images per batch, over all processes.
         recipe: augmentation.
-        generator: of chance, on the CPU.
-        share: pictures of a batch -> those this process learns.
+        generator: on the CPU.
+        share: number of images in a batch -> the slice that this process makes.
     """
     for indices in epoch_order(len(bank.images), batch, generator):
         yield training_batch(bank, indices, recipe, Draws(generator), share(len(indices)))
 
 
-def ahead(source: Iterator[T], most: int = 2) -> Iterator[T]:
-    """The same things in the same order, made by a thread up to `most` ahead of their use."""
+def prefetched(source: Iterator[T], most: int = 2) -> Iterator[T]:
+    """The same items in the same order; a thread makes up to `most` of them before they are used."""
     ready: Queue[T | BaseException | None] = Queue(most)
     stopped = Event()
 
@@ -149,13 +149,13 @@ def ahead(source: Iterator[T], most: int = 2) -> Iterator[T]:
 
 
 def padded(boxes: Tensor, labels: Tensor, owner: Tensor, n: int) -> Truth:
-    """Boxes of a batch of n pictures side by side.
+    """Boxes of a batch of n images, padded to the same number per image.
 
     Args:
         boxes: (N, 4) xyxy px.
         labels: int64 (N,).
         owner: int64 (N,), position in the batch, ascending.
-        n: pictures in the batch.
+        n: images in the batch.
     """
     counts = torch.bincount(owner, minlength=n)
     widest = max(int(counts.max()), 1)

@@ -1,4 +1,4 @@
-"""Layers that keep the weights they have, for a while or for good."""
+"""Frozen layers: they keep their weights, for some epochs or for the whole training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from effscope.nn.build import Network
 
 
 def frozen_layers(epoch: int, config: TrainConfig) -> int:
-    """How many layers, counted from the image, are frozen in an epoch.
+    """Number of layers, counted from the input, that are frozen in an epoch.
 
     Args:
         epoch: counted from 0.
-        config: `freeze` layers are frozen at first; over `unfreeze_epochs` they thaw evenly, the deepest first.
+        config: `freeze` layers are frozen at first. Over `unfreeze_epochs` they unfreeze evenly, the deepest first.
     """
     if config.unfreeze_epochs == 0:
         return config.freeze
@@ -23,31 +23,31 @@ def frozen_layers(epoch: int, config: TrainConfig) -> int:
 
 
 def check_freeze(network: Network, config: TrainConfig) -> None:
-    """Raises EffscopeError when nothing would be left to train, or layers are to thaw that never froze."""
+    """Raises EffscopeError when no layer would train, or `unfreeze_epochs` is given without `freeze`."""
     n = 1 + max(int(position) for position in network.model)
     if config.freeze >= n:
-        raise EffscopeError(f"--freeze {config.freeze}: the network has {n} layers and its head must train")
+        raise EffscopeError(f"`freeze` {config.freeze}: the head must train, so give at most {n - 1} of {n} layers")
     if config.unfreeze_epochs and not config.freeze:
-        raise EffscopeError("--unfreeze-epochs thaws the layers that --freeze froze: say how many those are")
+        raise EffscopeError("`unfreeze_epochs` needs frozen layers: give their number as `freeze`")
 
 
 def freeze(network: Network, n: int, trainable: frozenset[str]) -> None:
-    """Freeze the first n layers, thaw the others. A frozen layer's batch norms keep their statistics.
+    """Freeze the first n layers and unfreeze the others. Frozen batch norms keep their statistics.
 
     Args:
         network: in training mode.
         n: layers to freeze.
-        trainable: names of the parameters that train when their layer does.
+        trainable: names of the parameters that train when their layer is not frozen.
     """
     for position, layer in network.model.items():
         layer.train(int(position) >= n)
     for name, parameter in network.named_parameters():
-        thawed = int(name.split(".")[1]) >= n
-        parameter.requires_grad_(thawed and name in trainable)
-        if not thawed:
+        active = int(name.split(".")[1]) >= n
+        parameter.requires_grad_(active and name in trainable)
+        if not active:
             parameter.grad = None
 
 
 def trainable_names(network: nn.Module) -> frozenset[str]:
-    """Names of the parameters that take a gradient."""
+    """Names of the parameters with `requires_grad`."""
     return frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)

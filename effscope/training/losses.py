@@ -1,7 +1,7 @@
-"""Detection losses of YOLOv8 heads: CIoU and box-distribution loss on assigned points, BCE on all classes.
+"""Losses of YOLOv8 heads: CIoU and distribution focal loss (DFL) on assigned points, BCE on all classes and points.
 
-Source: YOLOv8 recipe (gains 7.5, 1.5, 0.5); DFL: arXiv 2006.04388. A dual head is the sum of both heads' losses
-(YOLOv10, arXiv 2405.14458); detaching the one-to-one head's features is the model's affair.
+Sources: YOLOv8's recipe (gains 7.5, 1.5, 0.5); DFL: arXiv 2006.04388. The loss of a dual head is the sum of both heads'
+losses (YOLOv10, arXiv 2405.14458). The network itself detaches the features of the one-to-one head.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.nn import functional
 from effscope.detect.boxes import BINS, ciou, dfl_expectation, distances_to_xyxy, xyxy_to_distances
 from effscope.nn.anchor_points import anchor_points
 from effscope.recipes import Recipe
-from effscope.training.assign import Assignment, Rule, Truth, assign
+from effscope.training.assign import Assignment, AssignRule, Truth, assign
 
 ONE_TO_MANY, ONE_TO_ONE = "o2m", "o2o"
-"""Names of the raw views of a detector."""
+"""Names of a detector's views with raw levels."""
 
 Summed = Callable[[Tensor], Tensor]
-"""Sum of a tensor over the processes that share a batch."""
+"""Sums a tensor over the processes that share a batch."""
 
 _BOX_CHANNELS = 4 * BINS
 _LAST_BIN = BINS - 1 - 0.01
@@ -30,8 +30,12 @@ _LAST_BIN = BINS - 1 - 0.01
 
 @dataclass(frozen=True)
 class Losses:
-    """Loss terms, scalars with gain, mean over the assigned strength of the whole batch; and what each head was
-    assigned, the one-to-many head first."""
+    """Loss terms of a batch.
+
+    Attributes:
+        box, cls, dfl: scalars, times their gain, divided by the sum of soft targets of the whole batch.
+        assigned: the assignment of each head, the one-to-many head first.
+    """
 
     box: Tensor
     cls: Tensor
@@ -48,13 +52,16 @@ class Losses:
         return Losses(self.box + other.box, self.cls + other.cls, self.dfl + other.dfl, assigned)
 
 
-def rules(recipe: Recipe) -> dict[str, Rule]:
-    """How each head's boxes are dealt out. Consistent matching (YOLOv10, section 3.1): the one-to-one exponents are r
-    times the one-to-many ones, unless the recipe names its own."""
+def assign_rules(recipe: Recipe) -> dict[str, AssignRule]:
+    """How boxes are assigned, per head.
+
+    Consistent matching (arXiv 2405.14458, section 3.1): the one-to-one exponents are `o2o_ratio` times the one-to-many
+    exponents, unless the recipe gives `o2o_alpha` or `o2o_beta`.
+    """
     alpha, beta, r = recipe.assign_alpha, recipe.assign_beta, recipe.o2o_ratio
     one_alpha = r * alpha if recipe.o2o_alpha is None else recipe.o2o_alpha
     one_beta = r * beta if recipe.o2o_beta is None else recipe.o2o_beta
-    return {ONE_TO_MANY: Rule(recipe.assign_topk, alpha, beta), ONE_TO_ONE: Rule(1, one_alpha, one_beta)}
+    return {ONE_TO_MANY: AssignRule(recipe.assign_topk, alpha, beta), ONE_TO_ONE: AssignRule(1, one_alpha, one_beta)}
 
 
 def detector_loss(
@@ -64,18 +71,18 @@ def detector_loss(
     recipe: Recipe,
     summed: Summed = lambda tensor: tensor,
 ) -> Losses:
-    """Loss of a detector with one head or two: the sum over its heads.
+    """Loss of a detector: the sum over its one or two heads.
 
     Args:
         views: "o2m", "o2o" or both: levels (B, 64 + classes, H, W), finest first.
         truth: the true boxes, in px of the input.
         imgsz: (height, width) of the input in px.
         recipe: gains and assignment.
-        summed: over the processes that share the batch; their losses then add up to the batch's.
+        summed: sums over the processes that share the batch, so that their losses add up to the loss of the batch.
     """
     first, *others = (
         head_loss(views[name], truth, imgsz, recipe, rule, summed)
-        for name, rule in rules(recipe).items()
+        for name, rule in assign_rules(recipe).items()
         if name in views
     )
     return sum(others, start=first)
@@ -86,10 +93,10 @@ def head_loss(
     truth: Truth,
     imgsz: tuple[int, int],
     recipe: Recipe,
-    rule: Rule,
+    rule: AssignRule,
     summed: Summed = lambda tensor: tensor,
 ) -> Losses:
-    """Loss of one head; arguments as in `detector_loss`. The rule's least side is the middle level's stride."""
+    """Loss of one head; arguments as in `detector_loss`. `rule.least_side` is replaced by the middle level's stride."""
     shapes = [(level.shape[2], level.shape[3]) for level in levels]
     strides = [imgsz[0] // height for height, _ in shapes]
     cells, scales = anchor_points(shapes, strides, levels[0].device)
@@ -112,7 +119,7 @@ def head_loss(
 def _box_losses(
     sides: Tensor, points: Tensor, stride: Tensor, truth: Tensor, assigned: Assignment
 ) -> tuple[Tensor, Tensor]:
-    """Summed CIoU and distribution losses of the assigned points, each weighted by its soft class target."""
+    """Sums over assigned points of the CIoU loss and the DFL, each point weighted by its soft class target."""
     image, point, weight = assigned.image, assigned.point, assigned.strength
     logits, at, step = sides[image, point], points[point], stride[point]
     target = truth[image, assigned.box]
@@ -124,7 +131,7 @@ def _box_losses(
 
 
 def _distribution_loss(logits: Tensor, distances: Tensor) -> Tensor:
-    """Cross-entropy with the two bins beside the true distance, weighted by nearness: (P, 64), (P, 4) -> (P,)."""
+    """Cross-entropy of the two bins next to the true distance, weighted by nearness: (P, 64), (P, 4) -> (P,)."""
     log_p = logits.reshape(-1, 4, BINS).log_softmax(-1)
     below = distances.floor().long()
     nearness = below + 1 - distances

@@ -1,7 +1,7 @@
-"""How far the two assignments of a dual head are apart, measured while it trains.
+"""How much the two assignments of a dual head differ during training.
 
-Source: YOLOv10 (arXiv 2405.14458, section 3.1 and appendix A.2). Both heads learn a box with soft targets t; the
-one-to-one head at its one point i, the one-to-many head at the points Omega.
+Source: YOLOv10 (arXiv 2405.14458, section 3.1 and appendix A.2). Both heads learn a box with soft targets t: the
+one-to-one head at one point i, the one-to-many head at the points Omega.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from torch import Tensor
 from effscope.training.assign import Assignment
 
 TOPS = (1, 5, 10)
-"""The one-to-one point is looked for among so many best points of the one-to-many head."""
+"""Numbers k: is the one-to-one point among the k best one-to-many points of its box?"""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Sums over one-to-one points; adds up over batches.
+    """Sums over one-to-one points. Matchings of several batches can be added.
 
-    A true box has one such point, now and then two: a point that several boxes took goes to the one it overlaps most.
+    A true box has one such point, sometimes none or two: a point that several boxes took goes to the box that it
+    overlaps most.
 
     Attributes:
-        points: how many.
-        gap: of the supervision gap, see `matching`.
-        within: for each of `TOPS`, points that are among the best so many one-to-many points of their box.
+        points: number of one-to-one points.
+        gap: sum of the supervision gaps, see `matching`.
+        within: for each k of `TOPS`, the number of points that are among the k best one-to-many points of their box.
     """
 
     points: int = 0
@@ -39,13 +40,13 @@ class Matching:
         return Matching(self.points + other.points, self.gap + other.gap, tuple(within))
 
     def over(self, summed: Callable[[Tensor], Tensor]) -> Matching:
-        """The sum over processes that each counted a share."""
+        """The sum over processes; each of them counted its share of the batch."""
         counts = torch.tensor([self.points, self.gap, *self.within], dtype=torch.float64)
         points, gap, *within = summed(counts).tolist()
         return Matching(round(points), gap, tuple(map(round, within)))
 
     def means(self) -> dict[str, float]:
-        """`gap`, and `top1`, `top5`, `top10` as shares of the points; empty where there is none."""
+        """`gap`, `top1`, `top5`, `top10`: means over the points, the last three as fractions. Empty without points."""
         if not self.points:
             return {}
         shares = {f"top{k}": n / self.points for k, n in zip(TOPS, self.within, strict=True)}
@@ -57,12 +58,12 @@ def matching(many: Assignment, one: Assignment, n_boxes: int) -> Matching:
     """Compare the two assignments of a batch.
 
     The gap of a one-to-one point i is the 1-Wasserstein distance A = t_o2o,i - [i in Omega] t_o2m,i + sum over Omega
-    without i of t_o2m,k. The best one-to-many points are those of the greatest target.
+    without i of t_o2m,k. The best one-to-many points are the points with the greatest target.
 
     Args:
-        many: of the one-to-many head.
-        one: of the one-to-one head.
-        n_boxes: true boxes a picture is padded to.
+        many: assignment of the one-to-many head.
+        one: assignment of the one-to-one head.
+        n_boxes: number of true boxes that each image is padded to.
     """
     row_many, row_one = (given.image * n_boxes + given.box for given in (many, one))
     n_rows = int(torch.cat((row_many, row_one)).max()) + 1 if len(row_many) + len(row_one) else 0
@@ -73,8 +74,8 @@ def matching(many: Assignment, one: Assignment, n_boxes: int) -> Matching:
 
 
 def _place_among(many: Assignment, row_many: Tensor, one: Assignment, row_one: Tensor) -> tuple[Tensor, Tensor]:
-    """For each one-to-one point: the target the one-to-many head has there for the same box (0 where it has none), and
-    how many of that box's one-to-many points have a greater one; (P,) each."""
+    """Two tensors (P,), per one-to-one point: the one-to-many target of the same box at this point (0 without one), and
+    how many one-to-many points of this box have a greater target."""
     n_points = many.scores.shape[1]
     by_row = torch.argsort(many.strength, descending=True, stable=True)
     by_row = by_row[torch.argsort(row_many[by_row], stable=True)]  # best first, box by box

@@ -1,4 +1,4 @@
-"""What one optimiser step needs: parameter groups, learning rate, moving average."""
+"""Parts of an optimiser step: parameter groups, learning rates, gradient clipping, moving average."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from effscope.recipes import WORDS, Recipe
 
 ADAM_BETA2 = 0.999
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum, fused; biases and norms are not decayed, tensors that take no gradient not
-    touched."""
+    """AdamW, or SGD with Nesterov momentum, fused. Biases and norms have no weight decay; tensors without
+    `requires_grad` are left out."""
     trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     weights = [p for _, p in trained if p.ndim > 1]
     norms = [p for name, p in trained if p.ndim <= 1 and not name.endswith("bias")]
@@ -38,7 +38,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 @dataclass(frozen=True)
 class Rates:
-    """Settings of one optimiser step."""
+    """Learning rates and momentum of one optimiser step."""
 
     lr: float
     bias_lr: float
@@ -46,12 +46,12 @@ class Rates:
 
 
 def rates(step: int, steps: int, warmup_steps: float, recipe: Recipe) -> Rates:
-    """Settings of one optimiser step: the learning rate rises to its peak in a line, then decays to its last.
+    """Rates of one optimiser step: the learning rate rises linearly to its peak, then decays to its last value.
 
     Args:
         step: counted from 0.
-        steps: of the whole training.
-        warmup_steps: length of the rise; momentum and the biases' rate move to what they are later meanwhile.
+        steps: number of steps of the whole training.
+        warmup_steps: length of the rise. Momentum and the biases' rate move from their start values meanwhile.
         recipe: `lr`, `final_lr_ratio`, `schedule`, `momentum`, `warmup_momentum`, `warmup_bias_lr`.
     """
     progress = step / max(steps - 1, 1)
@@ -73,7 +73,7 @@ def rates(step: int, steps: int, warmup_steps: float, recipe: Recipe) -> Rates:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, now: Rates) -> None:
-    """Give every group its settings of a step."""
+    """Set the rates of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = now.bias_lr if group.get("bias") else now.lr
         if "betas" in group:
@@ -83,19 +83,19 @@ def set_rates(optimizer: torch.optim.Optimizer, now: Rates) -> None:
 
 
 class MovingAverage:
-    """Exponential moving average of every float tensor of a network's state; other tensors are copied.
+    """Exponential moving average of every float tensor of a network's state dict; other tensors are copied.
 
-    The decay of step t is `ema_decay * (1 - exp(-t / ema_ramp_steps))`: short memory first, while weights move fast.
+    The decay of step t is `ema_decay * (1 - exp(-t / ema_ramp_steps))`: short memory while the weights change fast.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         self.recipe = recipe
         self.steps = 0
-        self.current: State = {key: value.detach() for key, value in network.state_dict().items()}
-        self.state: State = {key: value.clone() for key, value in self.current.items()}
+        self.current: StateDict = {key: value.detach() for key, value in network.state_dict().items()}
+        self.state: StateDict = {key: value.clone() for key, value in self.current.items()}
 
     def update(self) -> None:
-        """Take in the network's weights after an optimiser step."""
+        """Add the network's weights after an optimiser step."""
         self.steps += 1
         decay = self.recipe.ema_decay * (1 - math.exp(-self.steps / self.recipe.ema_ramp_steps))
         floats = [key for key, value in self.current.items() if value.is_floating_point()]
@@ -107,5 +107,5 @@ class MovingAverage:
 
 
 def clip_gradients(parameters: Iterable[Tensor], limit: float) -> float:
-    """Scale all gradients so that their joint norm is at most `limit`, 0 leaves them; returns the norm they had."""
+    """Scale all gradients to a joint norm of at most `limit` (0: no limit). Returns the norm before."""
     return float(torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else math.inf))

@@ -1,4 +1,4 @@
-"""The processes that train together. One needs nothing but torch; several are started by `accelerate launch`."""
+"""The processes that train together. A single process needs only torch; `accelerate launch` starts several."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from effscope.nn.precision import pick_device
 from effscope.progress import together
 
 PATIENCE = timedelta(hours=12)
-"""How long the others wait for the first one, which scores and writes alone."""
+"""How long the other processes wait for the first one, which alone scores and writes."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """What a training needs to know of the others.
+    """This process and the processes that train with it.
 
     Attributes:
-        rank: of this process, from 0; the first one reads and writes files and talks.
-        count: how many there are.
-        device: where this one computes.
-        state: Accelerate's, where there are several.
+        rank: number of this process, from 0; the first one reads and writes files and prints.
+        count: number of processes.
+        device: of this process.
+        state: Accelerate's state when there are several processes, else None.
     """
 
     rank: int
@@ -34,13 +34,13 @@ class Processes:
     state: Any = None
 
     def share(self, n: int) -> slice:
-        """This process's part of a batch of n pictures; all of it where there are fewer pictures than processes."""
+        """This process's part of a batch of n images; the whole batch when there are fewer images than processes."""
         if n < self.count:
             return slice(None)
         return slice(self.rank * n // self.count, (self.rank + 1) * n // self.count)
 
     def summed(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, without gradient."""
+        """The sum over all processes. It carries no gradient."""
         if self.count == 1:
             return tensor
         total = tensor.detach().to(self.device, copy=True)
@@ -57,19 +57,19 @@ class Processes:
             gradient.copy_(total.view_as(gradient))
 
     def wait(self) -> None:
-        """Go on when all have come here."""
+        """Wait until all processes are here."""
         if self.state is not None:
             self.state.wait_for_everyone()
 
 
 def processes(device: str) -> Processes:
-    """The processes this one was started with.
+    """This process and those that were started with it.
 
     Args:
-        device: as in `pick_device`; with several processes "auto" gives each its own GPU.
+        device: as in `pick_device`. With several processes `auto` and `cuda` give each its own GPU.
 
     Raises:
-        EffscopeError: several processes without Accelerate, or a GPU by number for several processes.
+        EffscopeError: several processes without Accelerate, or with a GPU given by number.
     """
     if together() <= 1:
         return Processes(0, 1, pick_device(device))
@@ -78,19 +78,19 @@ def processes(device: str) -> Processes:
     except ImportError:
         raise EffscopeError("several processes need Accelerate: pip install 'effscope[distributed]'") from None
     if device not in ("auto", "cpu", "cuda"):
-        raise EffscopeError(f"--device {device} with several processes: say auto, cpu or cuda, each gets its own")
+        raise EffscopeError(f"`device` {device} with several processes: give auto, cpu or cuda; each gets its own")
     try:
         state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
-    except ValueError as error:  # an environment that no launcher made
+    except ValueError as error:  # WORLD_SIZE without the other variables of a launcher
         raise EffscopeError(
-            f"WORLD_SIZE says {together()} processes, but they cannot meet ({error}): start them with accelerate "
+            f"WORLD_SIZE is {together()}, but the processes cannot connect ({error}): start them with accelerate "
             "launch or torchrun, or unset WORLD_SIZE"
         ) from None
     return Processes(state.process_index, state.num_processes, state.device, state)
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; its gradient is the sum of all processes' gradients."""
+    """The sum over all processes. Its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(_: Any, tensor: Tensor) -> Tensor:
@@ -103,11 +103,8 @@ class _Sum(torch.autograd.Function):
         return _Sum.forward(_, gradient)
 
 
-class _SharedNorm(nn.BatchNorm2d):
-    """A batch norm whose statistics are of the whole batch, whatever share of it a process holds.
-
-    `torch.nn.SyncBatchNorm` does this on GPUs only.
-    """
+class _SyncBatchNorm(nn.BatchNorm2d):
+    """A batch norm with statistics of the whole batch, over all processes. `torch.nn.SyncBatchNorm` needs GPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -133,14 +130,14 @@ class _SharedNorm(nn.BatchNorm2d):
         return (values * scale.view(-1, 1, 1) + (self.bias - mean * scale).view(-1, 1, 1)).to(x.dtype)
 
 
-def share_norms(network: nn.Module, everyone: Processes) -> None:
-    """Let the batch norms of a network see the whole batch of several processes; nothing changes for one."""
-    if everyone.count == 1:
+def sync_batch_norms(network: nn.Module, group: Processes) -> None:
+    """Give the batch norms of a network, in place, statistics over all processes. A single process changes nothing."""
+    if group.count == 1:
         return
-    kind = _SharedNorm if everyone.device.type == "cpu" else nn.SyncBatchNorm
+    kind = _SyncBatchNorm if group.device.type == "cpu" else nn.SyncBatchNorm
     for name, norm in list(network.named_modules()):
         if isinstance(norm, nn.BatchNorm2d):
-            shared = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-            shared.load_state_dict(norm.state_dict())
+            synced = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+            synced.load_state_dict(norm.state_dict())
             parent, _, leaf = name.rpartition(".")
-            setattr(network.get_submodule(parent), leaf, shared.to(everyone.device).train(norm.training))
+            setattr(network.get_submodule(parent), leaf, synced.to(group.device).train(norm.training))

@@ -1,4 +1,4 @@
-"""How fast this machine trains a network, measured in a second or two, to say beforehand how long a run takes."""
+"""Training speed of a network on this machine, measured in a second or two to predict the time of a run."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from effscope.training.processes import Processes
 TIMED_STEPS = 2
 
 
-def training_images_per_s(network: Network, imgsz: int, batch: int, everyone: Processes) -> float:
-    """Images per second of all processes through forward and backward pass; reading, augmentation and assignment are
-    left out. Where memory runs out, of half the batch, and so on.
+def training_images_per_s(network: Network, imgsz: int, batch: int, group: Processes) -> float:
+    """Images per second of all processes through forward and backward pass, without reading, augmentation and
+    assignment. When memory runs out, it measures half the batch, and so on.
 
     Args:
         network: not changed.
         imgsz: side of the image in px.
         batch: images per step, over all processes.
-        everyone: the processes; each times its share on its device.
+        group: the processes; each measures its share on its device.
 
     Raises:
         EffscopeError: not even one image fits into memory.
     """
-    device, size = everyone.device, max(batch // everyone.count, 1)
+    device, size = group.device, max(batch // group.count, 1)
     whole = copy.deepcopy(network).to(device).train()
     whole.to(memory_format=torch.channels_last)
     raw = view(whole, *(name for name in whole.spec.views if name != DECODED))
     while True:
         try:
-            return everyone.count * size * TIMED_STEPS / _seconds(raw, imgsz, size, device)
+            return group.count * size * TIMED_STEPS / _seconds(raw, imgsz, size, device)
         except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error):
                 raise
         if size == 1:
-            raise EffscopeError("out of memory with one picture at a time: give a smaller --imgsz or model")
+            raise EffscopeError("out of memory with one image at a time: give a smaller `imgsz` or model")
         size //= 2
 
 
 def _seconds(raw: Network, imgsz: int, batch: int, device: torch.device) -> float:
-    """Of `TIMED_STEPS` steps; one before is not counted."""
+    """Seconds of `TIMED_STEPS` steps, after one step that is not counted."""
     images = torch.zeros(batch, 3, imgsz, imgsz, device=device).to(memory_format=torch.channels_last)
     began = 0.0
     for step in range(1 + TIMED_STEPS):

@@ -1,4 +1,4 @@
-"""The state of a training on disk: written whole or not at all, read only for the training it belongs to."""
+"""The state of an unfinished training on disk: written whole or not at all, read only by the same training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from effscope.errors import EffscopeError
 
 FORMAT_VERSION = 1
 FREE = ("device", "eval_every")
-"""Settings that may differ between the parts of one training."""
+"""Settings that may change when a training is resumed."""
 
-Saved = dict[str, Any]
-"""Tensors, numbers, and lists and dicts of them."""
+SavedState = dict[str, Any]
+"""Tensors, numbers, text, and lists and dicts of them."""
 
 
-def save_state(path: Path, state: Saved, config: TrainConfig, digest: str) -> None:
-    """Write the state; an interruption leaves the file of the epoch before."""
+def save_state(path: Path, state: SavedState, config: TrainConfig, digest: str) -> None:
+    """Write the state. An interruption leaves the file of the previous epoch.
+
+    Raises:
+        EffscopeError: the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -32,39 +36,40 @@ def save_state(path: Path, state: Saved, config: TrainConfig, digest: str) -> No
         partial.unlink(missing_ok=True)
 
 
-def load_state(path: Path, config: TrainConfig, digest: str) -> Saved:
+def load_state(path: Path, config: TrainConfig, digest: str) -> SavedState:
     """Read the state of a training.
 
     Args:
-        path: what `save_state` wrote.
-        config: of the training to go on with; must be the saved one, the device aside.
-        digest: of its data.
+        path: a file by `save_state`.
+        config: settings of the training to resume; must equal the saved ones, except for `FREE`.
+        digest: of its data and starting weights.
 
     Raises:
-        EffscopeError: no readable state, or one of another training.
+        EffscopeError: the file holds no readable state, or the state of another training.
     """
     try:
-        saved: Saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved: SavedState = torch.load(path, map_location="cpu", weights_only=True)
         version, kept, data = saved["format"], saved["config"], saved["digest"]
-    except Exception as error:  # a damaged file raises nearly anything
+    except Exception as error:  # a damaged file raises errors of many types
         raise no_state(path, type(error).__name__) from None
     if version != FORMAT_VERSION:
-        raise EffscopeError(f"{path} has format {version}, not {FORMAT_VERSION}: delete it to start anew")
+        raise EffscopeError(f"{path} has format {version}, not {FORMAT_VERSION}: delete it to start again")
     differing = differences(kept, identity(config))
     if data != digest:
         differing = ["the data or the starting weights", *differing]
     if differing:
-        raise EffscopeError(f"{path} is of another training ({', '.join(differing)} differ): delete it to start anew")
+        named = ", ".join(differing)
+        raise EffscopeError(f"{path} belongs to another training ({named} differ): delete it to start again")
     return saved
 
 
 def no_state(path: Path, reason: str) -> EffscopeError:
-    """What to say of a file that does not hold what a training needs."""
-    return EffscopeError(f"{path} is no training state ({reason}): delete it to start anew")
+    """The error for a file that is not a training state."""
+    return EffscopeError(f"{path} is not a training state ({reason}): delete it to start again")
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
-    """What makes a training this one: everything but the device and when it is evaluated."""
+    """Settings that identify a training: all except `FREE`."""
     return {key: value for key, value in to_dict(config).items() if key not in FREE}
 
 

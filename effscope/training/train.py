@@ -1,4 +1,4 @@
-"""Training a detector: short, seeded, resumable, on one device or several. The network handed in is left as it was."""
+"""Training a detector: short, seeded, resumable, on one device or several. The given network does not change."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from effscope.nn.build import Network, digest
 from effscope.nn.fuse import deploy
 from effscope.nn.random_state import own_random_state
 from effscope.progress import Progress, Say, unsaid
-from effscope.training.batches import Batch, ahead, batches
+from effscope.training.batches import Batch, batches, prefetched
 from effscope.training.freezing import check_freeze, freeze, frozen_layers, trainable_names
 from effscope.training.learner import Learner, make_learner
-from effscope.training.optimise import State, rates
+from effscope.training.optimise import StateDict, rates
 from effscope.training.peak_memory import peak_memory_mb
 from effscope.training.processes import Processes, processes
-from effscope.training.state_file import Saved, load_state, no_state, save_state
+from effscope.training.state_file import SavedState, load_state, no_state, save_state
 
 Row = dict[str, float]
 
@@ -40,17 +40,17 @@ class Trained:
 
     Attributes:
         state: averaged weights, every key of the network's state dict, on the CPU, floats as float32.
-        history: a row per epoch: epoch (from 1), box, cls, dfl (means over batches), lr (last), seconds; where the
-            epoch was evaluated ap, ap50 (fractions); of a dual head gap, top1, top5, top10 (see `matching`); with
-            frozen layers how many.
-        images_per_s: training speed, evaluation and reading left out.
+        history: one row per epoch: epoch (from 1); box, cls, dfl (means over batches); lr (of the last step); seconds;
+            ap, ap50 (fractions) of an evaluated epoch; gap, top1, top5, top10 of a dual head (see `matching`); frozen
+            (number of layers) when layers are frozen.
+        images_per_s: training speed, without evaluation and reading.
         peak_memory_mb: of the process on a CPU, of the allocator on CUDA.
-        seconds: wall time of all epochs, evaluation included, reading left out.
-        evaluation: of the last epoch, where it was scored.
-        notes: what the user must know, e.g. that memory ran out.
+        seconds: wall time of all epochs with evaluation, without reading.
+        evaluation: of the last evaluated epoch, None without evaluation.
+        notes: facts that the user must know, e.g. that memory ran out.
     """
 
-    state: State
+    state: StateDict
     history: tuple[Row, ...]
     images_per_s: float
     peak_memory_mb: float
@@ -61,7 +61,7 @@ class Trained:
 
 @dataclass
 class _Run:
-    """How far a training is."""
+    """State of a running training."""
 
     learner: Learner
     config: TrainConfig
@@ -73,6 +73,11 @@ class _Run:
     seconds: float = 0.0
     history: list[Row] = field(default_factory=list)
     evaluation: Evaluation | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process scores and writes."""
+        return self.learner.group.rank == 0
 
 
 def train(
@@ -88,57 +93,42 @@ def train(
 ) -> Trained:
     """Train a detector.
 
-    The same model, data, configuration and processor give the same weights, resumed or not; no global random state
-    changes. Processes started together share every batch and end with what one would have.
+    The same model, data, configuration and processor give the same weights, resumed or not. The global random state
+    does not change. Several processes share every batch and end with the weights of a single one.
 
     Args:
         model: starting weights; not changed.
-        train_set: what to learn; a bank spares the decoding.
+        train_set: training images; a bank is already decoded.
         config: size, length, seed, recipe, limits.
         val_set: scored with the averaged weights after the last epoch and every `eval_every` epochs.
         progress: told the fraction done and e.g. "epoch 3/60  box 1.23 cls 0.98 dfl 1.10".
         say: told what the user must know when it happens.
-        state_file: where the full state is kept after every epoch; if it exists, the training goes on from it.
+        state_file: keeps the full state after every epoch. If it exists, the training resumes from it.
         on_epoch: told the row of every epoch.
 
     Raises:
-        EffscopeError: size or classes do not fit the network, no picture can be read, the loss is not finite, memory
-            runs out with one picture, or the state file is of another training.
+        EffscopeError: size or classes do not fit the network, no image can be read, the loss is not finite, memory
+            runs out with one image, or the state file belongs to another training.
     """
     dataset = train_set.dataset if isinstance(train_set, Bank) else train_set
     _check_fit(model, dataset, config)
     check_freeze(model, config)
     identity = f"{dataset.digest}+{digest(model.state_dict())}"
-    everyone = processes(config.device)
-    run = _start(model, config, everyone)
+    group = processes(config.device)
+    run = _start(model, config, group)
     reading = (lambda _, text: progress(0.0, text)) if progress else None
     bank = _bank(train_set, config.limit_train, config.imgsz, reading)
     val_bank = None if val_set is None else _bank(val_set, config.limit_val, config.imgsz, None)
     if state_file is not None and state_file.exists():
-        saved = load_state(state_file, config, identity)
-        try:
-            _restore(run, saved)
-        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise no_state(state_file, type(error).__name__) from None
+        _resume(run, state_file, identity)
     while run.epoch < config.epochs:
-        began = time.perf_counter()
-        with own_random_state(_epoch_seed(config.seed, run.epoch), everyone.device):
-            row = _train_epoch(run, bank, progress, say)
-        run.epoch += 1
-        if not run.learner.is_finite():
-            smaller = f"try a smaller learning rate than {config.recipe.lr}"
-            raise EffscopeError(f"the weights are not finite after epoch {run.epoch}: {smaller}")
-        if val_bank is not None and everyone.rank == 0 and _is_due(run):
-            run.evaluation = _scored(run, model, val_bank)
-            row |= {"ap": run.evaluation.ap, "ap50": run.evaluation.ap50}
-        run.seconds += time.perf_counter() - began
-        run.history.append(row)
+        row = _epoch(run, model, bank, val_bank, progress, say)
         if on_epoch:
             on_epoch(row)
-        if state_file is not None and everyone.rank == 0:
+        if state_file is not None and run.leads:
             counters = {name: getattr(run, name) for name in _COUNTERS}
             save_state(state_file, {**run.learner.snapshot(), "moved": counters}, config, identity)
-    everyone.wait()
+    group.wait()
     return _finish(run)
 
 
@@ -146,7 +136,7 @@ def _bank(given: DataSet | Bank, limit: int | None, imgsz: int, progress: Progre
     if not isinstance(given, Bank):
         return load_bank(limited(given, limit), imgsz, progress)
     if given.imgsz != imgsz:
-        raise ValueError(f"the bank is of {given.imgsz} px, the training of {imgsz}")
+        raise ValueError(f"the bank has images of {given.imgsz} px, the training needs {imgsz} px")
     return limited_bank(given, limit)
 
 
@@ -154,29 +144,55 @@ def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
     classes, coarsest = model.nc, max(model.spec.info["strides"])
     if model.spec.info["reg_max"] != BINS:
         raise EffscopeError(
-            "this head cannot be trained here: effscope trains heads that read box sides from a distribution over "
-            f"{BINS} bins (YOLOv8 and its kin); it can be counted, ranked, evaluated and exported"
+            "effscope cannot train this head: it trains heads that predict box sides as a distribution over "
+            f"{BINS} bins (YOLOv8 and later); this model can be counted, ranked, evaluated and exported"
         )
     if config.imgsz == coarsest:
-        raise EffscopeError(f"imgsz {coarsest} leaves one cell at stride {coarsest}: give at least {2 * coarsest}")
+        raise EffscopeError(f"`imgsz` {coarsest} leaves one cell at stride {coarsest}: give at least {2 * coarsest}")
     if config.imgsz % coarsest:
-        raise EffscopeError(f"imgsz {config.imgsz} is no multiple of {coarsest}, the network's coarsest stride")
+        raise EffscopeError(f"`imgsz` {config.imgsz} is not a multiple of {coarsest}, the network's largest stride")
     if classes < len(data.classes):
         raise EffscopeError(
-            f"the network knows {classes} classes, '{data.source}' has {len(data.classes)}: "
+            f"the network has {classes} classes, '{data.source}' has {len(data.classes)}: "
             f"build it with nc={len(data.classes)}"
         )
 
 
-def _start(model: Network, config: TrainConfig, everyone: Processes) -> _Run:
-    learner = make_learner(model, config, everyone)
-    if everyone.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(everyone.device)
+def _start(model: Network, config: TrainConfig, group: Processes) -> _Run:
+    learner = make_learner(model, config, group)
+    if group.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(group.device)
     return _Run(learner, config, trainable_names(learner.network))
 
 
+def _resume(run: _Run, state_file: Path, identity: str) -> None:
+    """Continue from a state file."""
+    saved = load_state(state_file, run.config, identity)
+    try:
+        _restore(run, saved)
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise no_state(state_file, type(error).__name__) from None
+
+
+def _epoch(run: _Run, model: Network, bank: Bank, val_bank: Bank | None, progress: Progress | None, say: Say) -> Row:
+    """One epoch: training, then a score if one is due. Returns its row, which is also in the history."""
+    began = time.perf_counter()
+    with own_random_state(_epoch_seed(run.config.seed, run.epoch), run.learner.group.device):
+        row = _train_epoch(run, bank, progress, say)
+    run.epoch += 1
+    if not run.learner.is_finite():
+        smaller = f"try a smaller learning rate than {run.config.recipe.lr}"
+        raise EffscopeError(f"the weights are not finite after epoch {run.epoch}: {smaller}")
+    if val_bank is not None and run.leads and _is_due(run):
+        run.evaluation = _scored(run, model, val_bank)
+        row |= {"ap": run.evaluation.ap, "ap50": run.evaluation.ap50}
+    run.seconds += time.perf_counter() - began
+    run.history.append(row)
+    return row
+
+
 def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> Row:
-    """One pass over the data."""
+    """One pass over the training images; returns its row without scores."""
     config, recipe, learner = run.config, run.config.recipe, run.learner
     per_epoch = -(-len(bank.images) // config.batch)
     frozen = frozen_layers(run.epoch, config)
@@ -209,21 +225,21 @@ def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> 
 
 
 def _batches(run: _Run, bank: Bank) -> Iterator[Batch]:
-    """The batches of an epoch; made ahead by a thread where the processor would otherwise wait for a GPU."""
-    config, everyone = run.config, run.learner.everyone
+    """The batches of an epoch. A thread prepares them while a GPU trains."""
+    config, group = run.config, run.learner.group
     recipe = config.recipe
     if run.epoch >= config.epochs - recipe.close_mosaic_epochs:
         recipe = replace(recipe, mosaic=0.0)
     generator = torch.Generator().manual_seed(_epoch_seed(config.seed, run.epoch))
-    made = batches(bank, config.batch, recipe, generator, everyone.share)
-    return made if everyone.device.type == "cpu" else ahead(made)
+    made = batches(bank, config.batch, recipe, generator, group.share)
+    return made if group.device.type == "cpu" else prefetched(made)
 
 
 def _not_finite(run: _Run, n: int, batch: Batch, bank: Bank, terms: list[float], what: str) -> str:
     box, cls, dfl = terms
     names = ", ".join(bank.dataset.samples[k].name for k in batch.indices)
     return (
-        f"the {what} not finite in epoch {run.epoch + 1}, batch {n + 1} (pictures {names}, mosaics mix others in): "
+        f"the {what} not finite in epoch {run.epoch + 1}, batch {n + 1} (images {names}; mosaics add others): "
         f"box {box}, cls {cls}, dfl {dfl}; try a smaller learning rate than {run.config.recipe.lr}"
     )
 
@@ -234,19 +250,19 @@ def _is_due(run: _Run) -> bool:
 
 
 def _scored(run: _Run, model: Network, val_bank: Bank) -> Evaluation:
-    """AP with the averaged weights, branches and norms merged."""
-    averaged = copy.deepcopy(model).to(run.learner.everyone.device)
+    """Score of the averaged weights, with branches and norms merged."""
+    averaged = copy.deepcopy(model).to(run.learner.group.device)
     averaged.load_state_dict(run.learner.average.state)
-    config = EvalConfig(imgsz=run.config.imgsz, batch=run.config.batch, device=str(run.learner.everyone.device))
+    config = EvalConfig(imgsz=run.config.imgsz, batch=run.config.batch, device=str(run.learner.group.device))
     return evaluate(deploy(averaged), val_bank, config)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    """A seed of its own for every epoch, so that a resumed training draws what the whole one would have drawn."""
+    """The seed of an epoch, so that a resumed training draws the same numbers as an undisturbed one."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
 
 
-def _restore(run: _Run, saved: Saved) -> None:
+def _restore(run: _Run, saved: SavedState) -> None:
     run.learner.restore(saved)
     for name in _COUNTERS:
         setattr(run, name, saved["moved"][name])
@@ -258,5 +274,5 @@ def _finish(run: _Run) -> Trained:
         for key, value in run.learner.average.state.items()
     }
     speed = run.images / run.train_seconds if run.train_seconds else 0.0
-    memory = peak_memory_mb(run.learner.everyone.device)
+    memory = peak_memory_mb(run.learner.group.device)
     return Trained(state, tuple(run.history), speed, memory, run.seconds, run.evaluation, tuple(run.learner.notes))

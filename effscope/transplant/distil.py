@@ -8,14 +8,14 @@ Sources: arXiv 1911.13053 (block-wise supervision); docs/background.md, "Inherit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 
 from effscope.config import DistilConfig
 from effscope.nn.precision import amp
+from effscope.nn.preserved import attributes_kept, eval_mode, requires_grad_kept, temporary_hooks
 from effscope.nn.random_state import own_random_state
 from effscope.progress import Progress, silent
 from effscope.transplant.record import Pairs, Tensors
@@ -50,10 +50,9 @@ def distil(
         The normalised error at the end, in eval mode, over all pairs.
     """
     device = next(layer.parameters()).device
-    with own_random_state(seed, device), _restored(layer):
+    with own_random_state(seed, device), requires_grad_kept(layer), eval_mode(layer):
         for name, p in layer.named_parameters():
             p.requires_grad_(p.requires_grad and name in trained)
-        layer.eval()
         norms = _reached_norms(layer, _floats(pairs.inputs, slice(0, 1), device))
         for norm in norms:
             norm.train()
@@ -73,8 +72,7 @@ def error_of(layer: nn.Module, pairs: Pairs, batch: int) -> float:
     """Normalised error of a layer in eval mode: mean over all recorded pairs, `batch` images at a time."""
     device = next(layer.parameters()).device
     errors, weights = [], []
-    with _restored(layer):
-        layer.eval()
+    with eval_mode(layer):
         for start in range(0, len(pairs), batch):
             part = slice(start, start + batch)
             with amp(device):
@@ -118,37 +116,17 @@ def _reached_norms(layer: nn.Module, given: Tensors) -> list[nn.BatchNorm2d]:
         if inputs[0].requires_grad or module.weight.requires_grad:
             reached.append(module)
 
-    handles = [m.register_forward_pre_hook(look) for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
-    try:
+    norms = [module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)]
+    with temporary_hooks(norm.register_forward_pre_hook(look) for norm in norms):
         layer(*given)
-    finally:
-        for handle in handles:
-            handle.remove()
     return reached
 
 
 def _recalibrate(layer: nn.Module, norms: list[nn.BatchNorm2d], pairs: Pairs, batch: int, device: torch.device) -> None:
     """Set the statistics of these batch norms, which are in training mode, to plain averages over the inputs."""
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    with torch.no_grad(), amp(device):
+    with attributes_kept(norms, "momentum"), torch.no_grad(), amp(device):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
         for start in range(0, len(pairs), batch):
             layer(*_floats(pairs.inputs, slice(start, start + batch), device))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-
-@contextmanager
-def _restored(layer: nn.Module) -> Iterator[None]:
-    """Restore the modes and gradient flags of a layer afterwards; its weights may change."""
-    modes = [(module, module.training) for module in layer.modules()]
-    flags = [(p, p.requires_grad) for p in layer.parameters()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for p, flag in flags:
-            p.requires_grad_(flag)

@@ -28,8 +28,8 @@ from pages import SE, Row, page
 from pictures import picture
 from torch import Tensor, nn
 
-from effscope.costing.forms import graph_of
-from effscope.costing.layer_families import Form, named_layer
+from effscope.costing.layer_cost import graph_of
+from effscope.costing.layer_forms import LayerForm, named_layer
 from effscope.costing.nodes import node_costs
 from effscope.costing.roofline import Device, Predicted, predicted
 from effscope.files import write_text
@@ -71,19 +71,19 @@ class Item:
     side: int
 
 
-def gated(form: Form) -> Form:
+def gated(form: LayerForm) -> LayerForm:
     """The form with squeeze-and-excitation behind it, ratio 4."""
 
     def emit(e: Emitter, x: Value, c_out: int, stride: int) -> Value:
         return squeeze_excite(e.at("se"), form.emit(e, x, c_out, stride))
 
-    return Form(form.name + SE, emit)
+    return LayerForm(form.name + SE, emit)
 
 
 def items() -> Iterator[Item]:
     """Layers, blocks, models."""
     known = {form.name: form for form in named_layer("conv3x3").forms}
-    forms = [Form(name, known[full].emit) for name, full in BARE.items()]
+    forms = [LayerForm(name, known[full].emit) for name, full in BARE.items()]
     for stride in (1, 2):
         for c, side in CELLS:
             to = f"{c} to {stride * c}, map {side}" + (f" to {side // 2}" if stride > 1 else "")

@@ -23,10 +23,12 @@ import torch
 
 from effscope.config import RankConfig
 from effscope.models.open import open_model
-from effscope.ranking.kernels import every_conv, kernels
+from effscope.ranking.convs import every_conv
+from effscope.ranking.kernels import kernels
 from effscope.ranking.models import rank_model
-from effscope.ranking.thresholds import read_threshold, settled_spectra
+from effscope.ranking.thresholds import cut, spectra_for
 from effscope.results import version
+from effscope.thresholds import read_threshold
 
 PEERS = Path(__file__).parents[2] / "tests" / "peers" / ".venv" / "bin" / "python"
 ROUNDS = 5
@@ -70,11 +72,11 @@ def main() -> None:
     half = read_threshold("half")
     opened = open_model("yolov8x")
     network = opened.network()
-    found = list(kernels(network.spec, network.state_dict(), [p.conv for p in every_conv(network.spec)]).values())
+    found = list(kernels(network.spec, network.state_dict(), [conv.node for conv in every_conv(network.spec)]).values())
 
     def ours() -> list[int]:
-        values = settled_spectra(found, [half])
-        return [half.cut(v, k.shape, k.eps).rank for v, k in zip(values, found, strict=True)]
+        values = spectra_for(found, [half])
+        return [cut(half, v, k.shape, k.eps).rank for v, k in zip(values, found, strict=True)]
 
     def loop() -> list[int]:
         counts = []

@@ -1,4 +1,4 @@
-"""Operations of torch with hand-derived multiply-adds: an outside truth for the counts."""
+"""Operations of torch with multiply-adds derived by hand: an independent check of the counts."""
 
 from battery.attention import ATTENTION
 from battery.case import Case

@@ -1,21 +1,21 @@
-"""Modules whose multiply-adds were derived by hand: the arithmetic stands beside each, no number is from a tool.
+"""Modules with multiply-adds derived by hand.
 
-Every number comes from the arithmetic written beside its case, never from a tool.
+Every number comes from the formula in its case, never from a tool.
 
 Conventions (dense, batch 1, eval mode, forward only; biases are additions and never counted):
 
 * convolution: C_in / groups * C_out * kernel * output positions; padded taps count like any other;
 * transposed convolution: C_in * C_out / groups * kernel * *input* positions;
-* deformable convolution: its ordinary convolution's; the bilinear sampling and the modulation mask are not MACs;
+* deformable convolution: as an ordinary convolution; the bilinear sampling and the modulation mask are not MACs;
 * matrix product: m * k * n, times the broadcast batch; attention: QK^T and AV in full, causal or masked or not;
-* LSTM / GRU / RNN: every gate's product, over all steps, layers and directions;
+* LSTM / GRU / RNN: the products of all gates, over all steps, layers and directions;
 * einsum: the product of the index lengths of each pairwise contraction;
-* interpolation (grid_sample included), pooling, normalisation, activations, look-ups, elementwise work, sums,
-  comparisons (sort, topk, nms): 0, and 0 is a *known* count there;
+* interpolation (grid_sample included), pooling, normalisation, activations, look-ups, elementwise operations,
+  sums, comparisons (sort, topk, nms): 0, and this 0 is a *known* count;
 * ``macs=None``: no agreed number of MACs (FFT, solvers, decompositions, cdist, code that a counter cannot see into):
-  a counter must say that it does not count this, rather than pass over it as 0.  ``countable_macs`` is the rest.
+  a counter must report that it does not count this; 0 is wrong.  ``countable_macs`` are the MACs of the rest.
 
-``alternatives`` lists totals that another defensible reading of the same rules gives; ``note`` says which reading.
+``alternatives`` lists totals of other valid readings of these rules; ``note`` says which readings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Shape = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Case:
-    """One module, the image-like input it takes, and its hand-derived multiply-adds."""
+    """A module, the shape of its input, and its multiply-adds derived by hand."""
 
     name: str
     make: Callable[[], nn.Module]
@@ -47,7 +47,7 @@ class Case:
 
 
 def evaluate(expression: str) -> int:
-    """The value of an integer formula of +, * and // such as ``"3*8*9*13*17"``; 0 for an empty one."""
+    """The value of an integer formula with +, * and //, such as ``"3*8*9*13*17"``; 0 for an empty one."""
 
     def value(node: ast.expr) -> int:
         match node:
@@ -79,7 +79,7 @@ def case(
     note: str = "",
     countable: bool = True,
 ) -> Case:
-    """A case from the formula of its convolutions and that of its other products."""
+    """A case, from the formula of its convolutions and the formula of its other products."""
     conv_macs = evaluate(conv)
     total = conv_macs + evaluate(other)
     parts = [f"conv {conv}"] * bool(conv) + [f"products {other}"] * bool(other)
@@ -100,7 +100,7 @@ def case(
 
 
 class Net(nn.Module):
-    """A module whose forward is a plain function of itself and its input, holding the given parts."""
+    """A module with the given submodules; its forward is a function of the module and its input."""
 
     def __init__(self, forward: Callable[[Any, Tensor], Tensor], **parts: nn.Module | nn.Parameter) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ def par(*shape: int) -> nn.Parameter:
 
 
 def wide(x: Tensor, channels: int) -> Tensor:
-    """``x`` with its channels repeated up to ``channels``; no arithmetic."""
+    """``x`` with its channels repeated to ``channels``; no arithmetic."""
     return x.repeat(1, -(-channels // x.shape[1]), 1, 1)[:, :channels]
 
 

@@ -1,4 +1,4 @@
-"""Convolutions of every form, and what stands around them."""
+"""Convolutions of every form, and modules around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The modules of the battery that need more than one expression."""
+"""Modules of the battery that need more than one expression."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from battery.case import Net, heads, tokens, wide
 
 
 class TwoRateConv(nn.Conv2d):
-    """Its kernel applied at two dilations in one call."""
+    """One kernel, applied with two dilations in one call."""
 
     def forward(self, input: Tensor) -> Tensor:
         near = F.conv2d(input, self.weight, self.bias, padding=1)
@@ -23,7 +23,7 @@ class TwoRateConv(nn.Conv2d):
 
 
 class CentreTapConv(nn.Conv2d):
-    """Declared 3x3, but only the centre tap is ever applied."""
+    """A 3x3 convolution that applies only its centre tap."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.conv2d(input, self.weight[:, :, 1:2, 1:2], self.bias)
@@ -38,7 +38,7 @@ class StandardisedConv(nn.Conv2d):
 
 
 class TiedConvs(nn.Module):
-    """Two convolutions of different stride that hold one and the same weight."""
+    """Two convolutions of different stride with the same weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class HandPooled(nn.Module):
-    """A small classifier that pools by hand."""
+    """A small classifier with a mean instead of a pooling module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Recurrent(nn.Module):
 
 
 class CellOverColumns(nn.Module):
-    """A recurrent cell stepped over the columns; the rows are its batch."""
+    """A recurrent cell, called for each column; the rows are its batch."""
 
     def __init__(self, cell: nn.LSTMCell | nn.GRUCell) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class CellOverColumns(nn.Module):
 
 
 class Deformable(nn.Module):
-    """A deformable convolution with predicted offsets, and a mask where asked."""
+    """A deformable convolution with predicted offsets and an optional mask."""
 
     def __init__(self, masked: bool) -> None:
         super().__init__()
@@ -118,14 +118,14 @@ class Deformable(nn.Module):
 
 
 def deform_grouped(m: Any, x: Tensor) -> Tensor:
-    """A grouped, strided deformable convolution through the function, with no offsets to compute."""
+    """A grouped, strided deformable convolution as a function, with constant offsets."""
     image = wide(x, 8)
     offset = x.new_full((1, 2 * 4 * 9, 5, 7), 0.25)
     return torchvision.ops.deform_conv2d(image, offset, m.weight, stride=2, padding=1)
 
 
 class ConvFunction(torch.autograd.Function):
-    """A custom autograd function whose forward is visible torch code."""
+    """A custom autograd function with a forward in torch code."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class ConvFunction(torch.autograd.Function):
 
 
 class NumpyMatmul(torch.autograd.Function):
-    """A custom autograd function that leaves torch for its matrix product."""
+    """A custom autograd function with a matrix product in numpy."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class NumpyMatmul(torch.autograd.Function):
 
 @torch.library.custom_op("battery::opaque_conv", mutates_args=())
 def opaque_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """A registered operator with a convolution inside that a dispatch mode does not see."""
+    """A registered operator with a convolution that a dispatch mode does not see."""
     return F.conv2d(x, weight, padding=1)
 
 
@@ -172,14 +172,14 @@ def compiled(module: nn.Module, backend: str) -> nn.Module:
 
 
 def exported_conv() -> nn.Module:
-    """A convolution gone through torch.export; unregistered, because an exported module refuses eval()."""
+    """A convolution after torch.export; not registered, because an exported module refuses eval()."""
     layer = nn.Conv2d(3, 7, 3, padding=1).eval()
     exported = torch.export.export(layer, (torch.zeros(1, 3, 9, 14),)).module()
     return Net(lambda m, x: exported(x))
 
 
 def threaded(m: Any, x: Tensor) -> Tensor:
-    """A convolution run in another thread, where a mode of this thread is not active."""
+    """A convolution in another thread, where dispatch modes of this thread are not active."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(m.conv, x).result()
 
@@ -191,13 +191,13 @@ def mean_cell_loop(m: Any, x: Tensor) -> Tensor:
 
 
 def left_to_right_einsum(m: Any, x: Tensor) -> Tensor:
-    """Three operands contracted in the order written, which is the dearer one here."""
+    """Three operands contracted in the written order, which is the more expensive one here."""
     with torch.backends.opt_einsum.flags(enabled=False):
         return torch.einsum("nd,de,ef->nf", tokens(x, 6)[0], m.first, m.second)
 
 
 def einsum_attention(m: Any, x: Tensor) -> Tensor:
-    """Attention spelt out in einsum over (batch, token, head, width)."""
+    """Attention as einsums over (batch, token, head, width)."""
     query = heads(x, 3, 4).transpose(1, 2)
     key = query[:, :11]
     weights = torch.einsum("bnhd,bmhd->bhnm", query, key).softmax(-1)
@@ -205,19 +205,19 @@ def einsum_attention(m: Any, x: Tensor) -> Tensor:
 
 
 def linear_attention(m: Any, x: Tensor) -> Tensor:
-    """Linear attention: the (width x width) summary first, then the queries."""
+    """Linear attention: first the (width x width) product of keys and values, then the queries."""
     query = heads(x, 2, 5)
     return query.softmax(-1) @ (query.softmax(-2).transpose(-2, -1) @ query)
 
 
 def decode(m: Any, x: Tensor) -> Tensor:
-    """A decoder layer whose memory is the first seven tokens."""
+    """A decoder layer; its memory is the first seven tokens."""
     sequence = tokens(x, 12)
     return m.layer(sequence, sequence[:, :7])
 
 
 def padded_encoder(m: Any, x: Tensor) -> Tensor:
-    """An encoder told that its last six tokens are padding."""
+    """An encoder with a mask: its last six tokens are padding."""
     sequence = tokens(x, 12)
     padding = torch.zeros(sequence.shape[:2], dtype=torch.bool, device=x.device)
     padding[:, -6:] = True
@@ -265,7 +265,7 @@ def self_attention(x: Tensor, causal: bool = False) -> Tensor:
 
 
 def masked_attention(m: Any, x: Tensor) -> Tensor:
-    """Attention under a boolean mask that keeps a band of keys."""
+    """Attention with a boolean mask that keeps a band of keys."""
     query = heads(x, 2, 7)
     places = torch.arange(query.shape[2], device=x.device)
     mask = (places[:, None] - places[None, :]).abs() < 4
@@ -273,7 +273,7 @@ def masked_attention(m: Any, x: Tensor) -> Tensor:
 
 
 def uneven_attention(m: Any, x: Tensor) -> Tensor:
-    """Attention of 24 queries over 9 keys, with values of another width than the keys."""
+    """Attention of 24 queries over 9 keys; values and keys have different widths."""
     return F.scaled_dot_product_attention(heads(x, 3, 4), heads(x, 3, 4)[:, :, :9], heads(x, 3, 8)[:, :, :9])
 
 
@@ -284,7 +284,7 @@ def mobile_pyramid(m: Any, x: Tensor) -> Tensor:
 
 
 def boxes_of(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Six boxes and scores read off the image, for the box operators."""
+    """Six boxes and scores made from the image, for the box operators."""
     low = x.flatten()[:12].view(6, 2).sigmoid() * 3
     return torch.cat([low, low + 4], dim=1), x.flatten()[12:18].contiguous()
 
@@ -298,7 +298,7 @@ def suppressed(m: Any, x: Tensor) -> Tensor:
 
 
 def spatial_transformer(m: Any, x: Tensor) -> Tensor:
-    """An affine grid and a bilinear sampling of the image along it."""
+    """An affine grid, and bilinear sampling of the image on it."""
     return F.grid_sample(x, F.affine_grid(m.theta, [1, 3, 6, 9], align_corners=False), align_corners=False)
 
 
@@ -314,7 +314,7 @@ def global_filter(m: Any, x: Tensor) -> Tensor:
 
 
 def kept_tokens(m: Any, x: Tensor) -> Tensor:
-    """Keeps the ten tokens that score highest and projects those."""
+    """Projects the ten tokens with the highest scores."""
     sequence = tokens(x, 6)
     kept = sequence.sum(-1).topk(10).indices[0]
     return m.project(sequence[:, kept.sort().values]).cumsum(1)
@@ -342,14 +342,14 @@ def ensemble(m: Any, x: Tensor) -> Tensor:
 
 
 def loop_of(m: Any, x: Tensor) -> Tensor:
-    """One convolution, five times."""
+    """One convolution, called five times."""
     for _step in range(5):
         x = torch.relu(m.conv(x))
     return x
 
 
 def embed(m: Any, x: Tensor) -> Tensor:
-    """A look-up table and a projection of what it gives."""
+    """An embedding and a projection of its output."""
     return m.project(m.table((x * 10).long().clamp(0, 15)))
 
 
@@ -360,5 +360,5 @@ def autocast_conv(m: Any, x: Tensor) -> Tensor:
 
 
 def multiply_tbc(m: Any, x: Tensor) -> Tensor:
-    """The time-batch-channel convolution of fairseq days."""
+    """torch.conv_tbc: a convolution of (time, batch, channel), as in fairseq."""
     return torch.conv_tbc(x[0].permute(2, 1, 0).contiguous(), m.weight, m.bias, 1)

@@ -1,4 +1,4 @@
-"""Operations with hand-derived truths: counted exactly, or said not to be; never a silent zero."""
+"""Operations derived by hand: counted exactly or listed as uncounted, never silently as 0."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from effscope.tracing.importer import Imported, import_module
 BY_NAME = {case.name: case for case in CASES}
 
 REFUSED = {"vmap_conv", "jit_trace", "thread_conv", "covariance", "nms_roi_align", "numpy_inside"}
-"""What torch.export cannot trace, or what has no size before it runs: one line says so."""
+"""Cases that torch.export cannot trace, or with sizes that depend on values: an error of one line."""
 
-SAID = {"multi_dot", "matrix_power", "sparse_matmul", "vmap_matmul"}
-"""Products of matrices without a law: listed as uncounted."""
+UNCOUNTED = {"multi_dot", "matrix_power", "sparse_matmul", "vmap_matmul"}
+"""Matrix products without a law: listed as uncounted."""
 
 AS_VALUES = {"cdist"}
-"""Counted by their values, whichever way torch takes."""
+"""Counted by their values, because torch chooses the method at run time."""
 
-OTHERWISE = {
+DIFFERENT = {
     ("thop", "conv2d_unbatched"): "thop takes the first dimension for channels",
     ("thop", "conv2d_autocast"): "inside of autocast the trace does not know the module",
     ("thop", "checkpoint_reentrant"): "inside of a checkpoint the trace does not know the module",
     ("thop", "encoder_padding_mask"): "with a mask torch drops the padded tokens before the modules that thop watches",
     ("thop", "lstm_projected"): "thop does not know projections",
     ("torch", "lstm_projected"): "an LSTM with projections runs as matrix products",
-    ("fvcore", "autograd_function_conv"): "functions of autograd are closed to fvcore",
-    ("fvcore", "feature_pyramid"): "fvcore leaves out what no output needs",
+    ("fvcore", "autograd_function_conv"): "fvcore does not look into autograd functions",
+    ("fvcore", "feature_pyramid"): "fvcore ignores what no output needs",
     ("fvcore", "einsum_three_in_order"): "numpy's best order, torch multiplies from the left",
     ("fvcore", "einsum_one_operand"): "sums count",
     ("fvcore", "vmap_matmul"): "vmap is uncounted here",
@@ -51,14 +51,14 @@ OTHERWISE = {
     ("torch", "multi_dot"): "uncounted here",
     ("torch", "matrix_power"): "uncounted here",
 }
-"""Where a tool says something else than our rules for it, and why."""
+"""(tool, case) -> why the tool gives another number than our rules for it."""
 
 
 FAILS = {
     *(("fvcore", name) for name in ("checkpoint_reentrant", "functional_call", "exported_program", "matrix_by_vector")),
     *((tool, f"compile_{kind}") for tool in ("fvcore", "thop") for kind in ("eager_backend", "inductor")),
 }
-"""What a tool cannot run."""
+"""(tool, case) that the tool cannot run."""
 
 
 def imported(case: Case) -> tuple[torch.nn.Module, Imported]:
@@ -69,7 +69,7 @@ def imported(case: Case) -> tuple[torch.nn.Module, Imported]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", BY_NAME)
-def test_counted_exactly_or_said_to_be_uncounted(name: str) -> None:
+def test_every_operation_is_counted_exactly_or_listed_as_uncounted(name: str) -> None:
     case = BY_NAME[name]
     if name in REFUSED:
         with pytest.raises(EffscopeError, match=r"cannot be (traced|counted)"):
@@ -78,11 +78,11 @@ def test_counted_exactly_or_said_to_be_uncounted(name: str) -> None:
     _, found = imported(case)
     rows = node_costs(found.graph, case.input_shape)
     counts, _ = total(rows)
-    said = uncounted(rows)
-    assert coverage(rows)["uncounted"] == sum(row.calls for row in said)
-    assert all(row.macs_at_most for row in said)
-    if said:
-        assert name in SAID or case.macs is None, [row.name for row in said]
+    left = uncounted(rows)
+    assert coverage(rows)["uncounted"] == sum(row.calls for row in left)
+    assert all(row.macs_at_most for row in left)
+    if left:
+        assert name in UNCOUNTED or case.macs is None, [row.name for row in left]
         assert counts.macs <= case.countable_macs
     elif name not in AS_VALUES:
         assert counts.macs in (case.macs, *case.alternatives), case.derivation
@@ -92,7 +92,7 @@ def test_counted_exactly_or_said_to_be_uncounted(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [name for name in BY_NAME if name not in REFUSED])
-def test_the_tools_say_what_our_rules_for_them_say(name: str) -> None:
+def test_the_tools_give_what_our_rules_for_them_give(name: str) -> None:
     case = BY_NAME[name]
     module, found = imported(case)
     rows = node_costs(found.graph, case.input_shape)
@@ -103,12 +103,12 @@ def test_the_tools_say_what_our_rules_for_them_say(name: str) -> None:
                 with pytest.raises(Exception, match=""):
                     TOOLS[tool].run(copy.deepcopy(module).eval(), image)
                 continue
-            told = TOOLS[tool].run(copy.deepcopy(module).eval(), image)
-        same = told == sum(counter.count(row)[0] for row in rows)
-        assert same != ((tool, name) in OTHERWISE), (tool, told)
+            measured = TOOLS[tool].run(copy.deepcopy(module).eval(), image)
+        same = measured == sum(counter.count(row)[0] for row in rows)
+        assert same != ((tool, name) in DIFFERENT), (tool, measured)
 
 
-def test_no_function_stands_in_two_tables() -> None:
+def test_no_function_is_in_two_tables() -> None:
     words = [word for functions in KINDS.values() for word in functions] + list(FUNCTIONS)
     assert len(set(words)) == len(words)
 
@@ -120,7 +120,7 @@ def columns(forward: Callable[[Any, torch.Tensor], torch.Tensor], shape: tuple[i
 
 
 def test_laws_of_functions_by_hand() -> None:
-    """Of a map of 72 values."""
+    """Counts for a map of 72 values."""
     half = torch.zeros(1, 2, 3, 2)
     assert columns(lambda m, x: F.gelu(x, approximate="tanh")).act == 2 * 72
     assert columns(lambda m, x: F.hardtanh(x, -2, 2)).act == 72
@@ -135,14 +135,14 @@ def test_laws_of_functions_by_hand() -> None:
     assert columns(lambda m, x: x.topk(2, -1)[0]).elementwise == 72 * 3
 
 
-def test_weights_are_read_at_every_call_and_once() -> None:
-    """In bytes: of parameters that a function reads, and of a module called twice."""
+def test_weights_are_read_once_per_call() -> None:
+    """Values read: of the parameters of a function, and of a module that is called twice."""
     lstm = nn.LSTM(3, 4, batch_first=True)
     module = Net(lambda m, x: m.lstm(x.flatten(2).transpose(1, 2))[0], lstm=lstm)
     shape = (1, 3, 2, 5)
     rows = node_costs(import_module(module, shape, "made").graph, shape)
     own = sum(p.numel() for p in lstm.parameters())
-    states = 2 * 4  # what it starts from
+    states = 2 * 4  # the initial states
     read = next(row for row in rows if row.node.op == "opaque").read
     assert read == own + 30 + states
     assert sum(row.read for row in rows) == read
@@ -154,8 +154,8 @@ def test_weights_are_read_at_every_call_and_once() -> None:
     assert twice == 2 * once == 2 * (12 + 30 + 30)
 
 
-def test_many_readers_of_one_value_before_what_is_uncounted() -> None:
-    """The share of parameters is found without walking every way there is."""
+def test_the_share_of_uncounted_parameters_with_many_paths() -> None:
+    """The share is found without a walk over all 2^40 paths."""
 
     def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
         x = m.scale - x

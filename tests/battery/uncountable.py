@@ -1,4 +1,4 @@
-"""What has no agreed number of multiply-adds: it must be said, not passed over."""
+"""Operations without an agreed number of multiply-adds: they must be listed as uncounted."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ UNCOUNTABLE: tuple[Case, ...] = (
         "matrix_exp",
         lambda: Net(lambda m, x: torch.linalg.matrix_exp(x * 0.1)),
         (6, 6),
-        why="as many products as the norm asks for",
+        why="the number of products depends on the norm",
         countable=False,
     ),
     case(

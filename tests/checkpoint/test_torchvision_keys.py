@@ -65,6 +65,6 @@ def test_the_same_weights_give_torchvisions_maps(size: str) -> None:
 
 
 def test_keys_that_are_no_efficientnets_are_refused() -> None:
-    with pytest.raises(EffscopeError, match=r"'features\.1\.weight' is no tensor"):
+    with pytest.raises(EffscopeError, match=r"'features\.1\.weight' is not a tensor"):
         from_torchvision_keys({"features.1.weight": 0})
     assert from_torchvision_keys({"classifier.1.weight": 0, "features.8.0.weight": 0}) == {}

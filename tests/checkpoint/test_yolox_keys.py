@@ -87,7 +87,7 @@ def test_a_repository_state_loads_and_lands_where_it_belongs() -> None:
 
 @pytest.mark.parametrize("key", ["model.0.conv.weight", "backbone.dark2.weight", "head", "headline.weight", ""])
 def test_foreign_keys_are_refused(key: str) -> None:
-    with pytest.raises(EffscopeError, match="is no tensor of a YOLOX model"):
+    with pytest.raises(EffscopeError, match="is not a tensor of a YOLOX model"):
         from_yolox_keys({key: 0})
 
 

@@ -339,7 +339,7 @@ def test_what_is_not_counted_is_a_no_where_that_was_asked(
         ("cost yolov8n --cin 3", "--cin has no say in the cost of a MODEL: it goes with --layer"),
         ("cost --layer conv3x3 --dtype float16", "--dtype has no say in --layer"),
         ("cost --scale yolov8n --explain", "--explain has no say in --scale"),
-        ("cost yolov8n --as paper --check", "paper is no tool to run on a module"),
+        ("cost yolov8n --as paper --check", "paper cannot run on a module"),
         ("latency yolov8n --objects few", "--objects takes whole numbers"),
         ("latency yolov8n --objects=-1", "whole numbers"),
         ("latency yolov8n --rounds 0", "--rounds must be at least 1"),

@@ -82,5 +82,5 @@ def test_speed_is_measured_on_what_fits_into_memory(monkeypatch: pytest.MonkeyPa
     assert training_images_per_s(network, 64, 8, processes("cpu")) > 0
     assert sizes == [8, 4, 2, 2, 2]
     monkeypatch.setattr(Network, "forward", lambda *_: (_ for _ in ()).throw(MemoryError))
-    with pytest.raises(EffscopeError, match="one picture at a time"):
+    with pytest.raises(EffscopeError, match="one image at a time"):
         training_images_per_s(network, 64, 8, processes("cpu"))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from effscope import api
 from effscope.config import LayerCostConfig
-from effscope.costing.forms import layer_cost
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, Counts, summed
+from effscope.costing.layer_cost import layer_cost
 from effscope.costing.model import cost, inference_view
 from effscope.costing.nodes import node_costs, total
 from effscope.costing.roofline import devices
@@ -182,11 +182,11 @@ def test_defaults_of_a_layer() -> None:
         ({"layer": "conv4x4"}, "odd K"),
         ({"layer": "conv0x0"}, "odd K"),
         ({"layer": ""}, "unknown layer"),
-        ({"layer": "conv3x3", "cin": 0}, "--cin must be at least 1, got 0"),
-        ({"layer": "conv3x3", "cin": -4}, "--cin"),
-        ({"layer": "conv3x3", "cout": -1}, "--cout"),
-        ({"layer": "conv3x3", "stride": 0}, "--stride"),
-        ({"layer": "conv3x3", "size": -80}, "--size"),
+        ({"layer": "conv3x3", "cin": 0}, "`cin` must be at least 1, got 0"),
+        ({"layer": "conv3x3", "cin": -4}, "`cin`"),
+        ({"layer": "conv3x3", "cout": -1}, "`cout`"),
+        ({"layer": "conv3x3", "stride": 0}, "`stride`"),
+        ({"layer": "conv3x3", "size": -80}, "`size`"),
     ],
 )
 def test_bad_layers_are_refused(settings: dict[str, object], message: str) -> None:

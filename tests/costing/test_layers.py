@@ -12,13 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from effscope import api
 from effscope.config import LayerCostConfig
-from effscope.costing.forms import count_form, graph_of, layer_cost
-from effscope.costing.layer_families import LAYERS, Form, Layer, conv_layer
+from effscope.costing.layer_cost import count_form, graph_of, layer_cost
+from effscope.costing.layer_forms import LAYERS, LayerForm, NamedLayer, conv_layer
 from effscope.errors import EffscopeError
 from effscope.nn.build import build
 from effscope.results import Alternative
 
-EVERY: dict[str, tuple[Layer, Form]] = {
+EVERY: dict[str, tuple[NamedLayer, LayerForm]] = {
     f"{name}/{form.name}": (layer, form)
     for name, layer in {"conv3x3": conv_layer(3), "conv1x1": conv_layer(1), **LAYERS}.items()
     for form in layer.forms
@@ -26,7 +26,7 @@ EVERY: dict[str, tuple[Layer, Form]] = {
 WIDEST = max(layer.divides for layer in LAYERS.values())
 
 
-def sizes(layer: Layer, form: Form, times: int) -> tuple[int, int, int]:
+def sizes(layer: NamedLayer, form: LayerForm, times: int) -> tuple[int, int, int]:
     """Channels in and out, and a stride, that the form can have."""
     c_out = times * max(layer.divides, form.divides)
     return (7 * times if layer.widens else c_out), c_out, (form.strides or ((2,) if layer.widens else (1,)))[0]
@@ -153,9 +153,9 @@ def test_forms_that_do_not_fit_are_left_out() -> None:
         ({"layer": "c2f", "cin": 6}, "multiples of 4, got 6"),
         ({"layer": "psa", "cin": 64}, "multiples of 128"),
         ({"layer": "cib", "cin": 8, "cout": 16}, "keeps its channels"),
-        ({"layer": "patch-embed", "cin": 3, "cout": 96, "size": 81}, "no multiple of 4"),
+        ({"layer": "patch-embed", "cin": 3, "cout": 96, "size": 81}, "must be a multiple of 4, got 81"),
         ({"layer": "c2g"}, "unknown layer 'c2g': write convKxK.*c2f, c3"),
-        ({"layer": "cib", "cin": 0}, "--cin must be at least 1"),
+        ({"layer": "cib", "cin": 0}, "`cin` must be at least 1"),
     ],
 )
 def test_bad_layers_are_refused(settings: dict[str, object], message: str) -> None:

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from effscope.costing.memory import peak_elements
-from effscope.costing.model import cost
+from effscope.costing.model import cost, peak_elements
 from effscope.costing.nodes import node_costs
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout

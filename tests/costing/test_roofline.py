@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 from support.golden_files import golden
 
-from effscope.costing.forms import graph_of
 from effscope.costing.laws import Counts
-from effscope.costing.layer_families import named_layer
+from effscope.costing.layer_cost import graph_of
+from effscope.costing.layer_forms import named_layer
 from effscope.costing.nodes import NodeCost, node_costs
 from effscope.costing.roofline import (
     ITEM_BYTES,

@@ -60,12 +60,12 @@ def test_exponents_as_people_write_them() -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "1..", "3..1", "-1", "1.5", "0..99", "1,,2"])
 def test_other_exponents_are_refused(text: str) -> None:
-    with pytest.raises(EffscopeError, match="--phi"):
+    with pytest.raises(EffscopeError, match="`phi`"):
         api.scaled_cost("yolov8n", text)
 
 
 def test_factors_below_one_and_fixed_channels_are_refused() -> None:
-    with pytest.raises(EffscopeError, match="--width is a factor of 1 or more"):
+    with pytest.raises(EffscopeError, match="`width` must be a factor of at least 1"):
         api.scaled_cost("yolov8n", width=0.9)
     with pytest.raises(EffscopeError, match="nan"):
         api.scaled_cost("yolov8n", depth=float("nan"))

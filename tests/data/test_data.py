@@ -1,4 +1,4 @@
-"""Every data format meets one contract; the layouts agree; bad input gives one line."""
+"""Every data format passes one contract; the formats agree; bad input gives one line."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def drawn() -> list[DataSet]:
     return [load(BUILTIN_SHAPES, split, limit=N_IMAGES) for split in ("train", "val")]
 
 
-@pytest.fixture(scope="module", params=[layout.name for layout in FORMATS])
+@pytest.fixture(scope="module", params=[known.name for known in FORMATS])
 def data(request: pytest.FixtureRequest, drawn: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a user would name, one per format, each holding the same pictures."""
+    """A data set per format, as a user names it; all have the same images."""
     if request.param == "builtin":
         return BUILTIN_SHAPES
     return str(WRITERS[request.param](drawn, tmp_path_factory.mktemp(request.param) / "set"))
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_contract(data: str, split: str) -> None:
+def test_every_format_passes_the_contract(data: str, split: str) -> None:
     dataset = load(data, split, limit=N_IMAGES)
     assert (dataset.source, dataset.split, len(dataset.samples)) == (data, split, N_IMAGES)
     assert not dataset.faults
@@ -64,7 +64,7 @@ def test_contract(data: str, split: str) -> None:
         assert sample.name
 
 
-def test_digest_is_stable_and_follows_the_labels(data: str) -> None:
+def test_the_digest_depends_on_the_labels(data: str) -> None:
     first, again = load(data, "val", limit=N_IMAGES), load(data, "val", limit=N_IMAGES)
     assert first.digest == again.digest
     assert first.digest != load(data, "train", limit=N_IMAGES).digest
@@ -75,7 +75,7 @@ def test_digest_is_stable_and_follows_the_labels(data: str) -> None:
         assert digest_of(first.classes, (changed, *first.samples[1:])) != first.digest
 
 
-def test_limit_gives_a_prefix(data: str) -> None:
+def test_a_limit_keeps_the_first_images(data: str) -> None:
     some, more = load(data, "train", limit=2), load(data, "train", limit=4)
     assert [sample.name for sample in some.samples] == [sample.name for sample in more.samples[:2]]
     for a, b in zip(some.samples, more.samples[:2], strict=True):
@@ -83,13 +83,13 @@ def test_limit_gives_a_prefix(data: str) -> None:
         np.testing.assert_array_equal(a.boxes, b.boxes)
 
 
-def test_unknown_split_lists_the_splits(data: str) -> None:
+def test_an_unknown_split_lists_the_splits(data: str) -> None:
     with pytest.raises(EffscopeError, match=r"no split 'nightly': its splits are train, val") as caught:
         load(data, "nightly")
     assert "\n" not in str(caught.value)
 
 
-def test_round_trip_through_every_layout(data: str, drawn: list[DataSet]) -> None:
+def test_round_trip_through_every_format(data: str, drawn: list[DataSet]) -> None:
     for source in drawn:
         back = load(data, source.split, limit=N_IMAGES)
         assert back.classes == source.classes
@@ -100,7 +100,7 @@ def test_round_trip_through_every_layout(data: str, drawn: list[DataSet]) -> Non
 
 
 @pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
-def test_writers_keep_what_is_there(writer: Callable[..., Path], drawn: list[DataSet], tmp_path: Path) -> None:
+def test_writers_refuse_a_folder_with_files(writer: Callable[..., Path], drawn: list[DataSet], tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(EffscopeError, match="is not empty"):
         writer(drawn, tmp_path)
@@ -111,7 +111,7 @@ def test_writers_keep_what_is_there(writer: Callable[..., Path], drawn: list[Dat
 # --- built-in shapes
 
 
-def test_a_shape_picture_depends_only_on_seed_split_and_position() -> None:
+def test_a_shape_image_depends_only_on_seed_split_and_position() -> None:
     train, other = load(BUILTIN_SHAPES, "train", limit=3), load(BUILTIN_SHAPES, "train", limit=3, seed=1)
     val = load(BUILTIN_SHAPES, "val", limit=3)
     assert len({train.digest, other.digest, val.digest}) == 3
@@ -140,14 +140,14 @@ def test_every_kind_of_shape_occurs_and_boxes_are_tight() -> None:
         np.testing.assert_allclose(sample.boxes[0], found, atol=1.5)
 
 
-def test_unknown_kind_or_set_is_named() -> None:
+def test_an_unknown_kind_or_built_in_set_is_an_error() -> None:
     with pytest.raises(EffscopeError, match="unknown kind of shape 'moon'"):
         list_shapes(BUILTIN_SHAPES, "train", 0, Ledger(), ShapesConfig(kinds=("moon",)))
     with pytest.raises(EffscopeError, match="unknown built-in data set 'builtin:cats': choose one of builtin:shapes"):
         load("builtin:cats", "train")
 
 
-# --- input that is no data set: one line, what, where, what to do
+# --- input that is not a data set: one line, what, where, what to do
 
 
 BAD_YAMLS = {
@@ -157,8 +157,8 @@ BAD_YAMLS = {
     "{names: [a], nc: 2, train: x}": "'nc' is 2 but 'names' lists 1",
     "{names: {0: a, 2: b}, train: x}": "without gaps",
     "{names: [a], train: nowhere}": "'train' points to .*nowhere, which does not exist",
-    "{names: [a], path: gone, train: x}": "'path' points to .*gone, which is no folder",
-    "{names: [a], train: empty}": "holds no pictures",
+    "{names: [a], path: gone, train: x}": "'path' points to .*gone, which is not a folder",
+    "{names: [a], train: empty}": "has no images",
     "{names: [a], val: empty}": "no split 'train': its splits are val",
 }
 
@@ -189,12 +189,12 @@ def test_bad_json(text: str, message: str, tmp_path: Path) -> None:
         load(str(tmp_path), "train")
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_missing_or_unknown_data(tmp_path: Path) -> None:
     with pytest.raises(EffscopeError, match="does not exist"):
         load(str(tmp_path / "gone"), "train")
-    with pytest.raises(EffscopeError, match="is no data set that effscope knows"):
+    with pytest.raises(EffscopeError, match="is not a data set that effscope can read"):
         load(str(tmp_path), "train")
-    with pytest.raises(EffscopeError, match="ask for at least one image"):
+    with pytest.raises(EffscopeError, match="at least 1"):
         load(BUILTIN_SHAPES, "train", limit=0)
 
 
@@ -206,14 +206,14 @@ def test_no_usable_box(drawn: list[DataSet], tmp_path: Path) -> None:
         load(str(source), "val")
 
 
-# --- BCCD: real data, three layouts, known faults
+# --- BCCD: real data, three formats, known faults
 
 
 BCCD_COUNTS = {"train": 205, "val": 87, "test": 72}
 
 
 @pytest.mark.parametrize("split", BCCD_COUNTS)
-def test_bccd_layouts_agree(shared: Path, split: str) -> None:
+def test_bccd_formats_agree(shared: Path, split: str) -> None:
     root = shared / "data" / "bccd"
     coco, voc, yolo = (load(name, split) for name in (str(root), f"voc:{root}", str(root / "data.yaml")))
     assert coco.classes == yolo.classes == ("WBC", "RBC", "Platelets")
@@ -229,10 +229,10 @@ def test_bccd_layouts_agree(shared: Path, split: str) -> None:
             np.testing.assert_allclose(exact[1:], text[1:], atol=0.02)
 
 
-@pytest.mark.parametrize(("layout", "flat"), [("coco", 2), ("voc", 2), ("yolo", 0)])
-def test_bccd_counts_and_faults(shared: Path, layout: str, flat: int) -> None:
+@pytest.mark.parametrize(("name", "flat"), [("coco", 2), ("voc", 2), ("yolo", 0)])
+def test_bccd_counts_and_faults(shared: Path, name: str, flat: int) -> None:
     root = shared / "data" / "bccd"
-    sets = {split: load(f"{layout}:{root}", split) for split in BCCD_COUNTS}
+    sets = {split: load(f"{name}:{root}", split) for split in BCCD_COUNTS}
     assert {split: len(dataset.samples) for split, dataset in sets.items()} == BCCD_COUNTS
     names = [dataset.classes[label] for dataset in sets.values() for s in dataset.samples for label in s.labels]
     assert {name: names.count(name) for name in set(names)} == {"RBC": 4153, "WBC": 372, "Platelets": 361}
@@ -250,6 +250,6 @@ def test_bccd_counts_and_faults(shared: Path, layout: str, flat: int) -> None:
     }
 
 
-def test_bccd_pictures_decode(shared: Path) -> None:
+def test_bccd_images_decode(shared: Path) -> None:
     dataset = load(str(shared / "data" / "bccd"), "val", limit=5)
     assert decodable(dataset).digest == dataset.digest

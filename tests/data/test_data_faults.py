@@ -1,4 +1,4 @@
-"""Every kind of fault, made on purpose in the layouts where it can occur: counted, mended, never fatal."""
+"""Every kind of fault, in each format that can have it: counted, corrected, never fatal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from effscope.errors import EffscopeError
 
 Box = tuple[float, ...]
 
-GOOD = (10.0, 20.0, 40.0, 60.0)  # xyxy px on a picture of SIZE
+GOOD = (10.0, 20.0, 40.0, 60.0)  # xyxy px on an image of SIZE
 SIZE = (100, 80)
 BOX_FAULTS: dict[Fault, list[Box]] = {
     Fault.ZERO_AREA: [(30, 30, 30, 30), (50, 50, 40, 60)],
@@ -33,7 +33,7 @@ BOX_FAULTS: dict[Fault, list[Box]] = {
 KEPT = {Fault.CLIPPED, Fault.NEAR_DUPLICATE}
 
 
-def save_picture(path: Path, orientation: int = 1, size: tuple[int, int] = SIZE) -> Path:
+def save_image(path: Path, orientation: int = 1, size: tuple[int, int] = SIZE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     exif = Image.Exif()
@@ -43,7 +43,7 @@ def save_picture(path: Path, orientation: int = 1, size: tuple[int, int] = SIZE)
 
 
 def make_yolo(root: Path, boxes: list[Box], extra: str = "") -> str:
-    save_picture(root / "images/train/a.jpg")
+    save_image(root / "images/train/a.jpg")
     (root / "labels/train").mkdir(parents=True)
     (root / "data.yaml").write_text("{train: images/train, names: [cat, dog]}")
     scale = np.array([*SIZE, *SIZE])
@@ -54,7 +54,7 @@ def make_yolo(root: Path, boxes: list[Box], extra: str = "") -> str:
 
 
 def make_coco(root: Path, boxes: list[Box], extra: list[object] | None = None, image: str = "a.jpg") -> str:
-    save_picture(root / "images/train/a.jpg")
+    save_image(root / "images/train/a.jpg")
     annotations = [
         {"id": i, "image_id": 1, "category_id": 7, "bbox": [x1, y1, x2 - x1, y2 - y1]}
         for i, (x1, y1, x2, y2) in enumerate(boxes)
@@ -69,7 +69,7 @@ def make_coco(root: Path, boxes: list[Box], extra: list[object] | None = None, i
 
 
 def make_voc(root: Path, boxes: list[Box], extra: str = "", head: str = "") -> str:
-    save_picture(root / "JPEGImages/train/a.jpg")
+    save_image(root / "JPEGImages/train/a.jpg")
     (root / "Annotations").mkdir()
     corners = ("xmin", "ymin", "xmax", "ymax")
     objects = [
@@ -98,7 +98,7 @@ def test_faults_of_boxes(maker: Callable[[Path, list[Box]], str], fault: Fault, 
     assert line.startswith(f"{fault.value}: {len(bad)}, {ACTIONS[fault]} (e.g. a.jpg: cat [")
 
 
-def test_clipping_ends_at_the_edge_and_forgives_rounding(tmp_path: Path) -> None:
+def test_boxes_are_clipped_and_rounding_errors_not_counted(tmp_path: Path) -> None:
     dataset = load(make_coco(tmp_path, [(80, -5, 130, 40), (50, 50, 100.3, 80.4)]), "train")
     np.testing.assert_array_equal(dataset.samples[0].boxes, [[80, 0, 100, 40], [50, 50, 100, 80]])
     assert dataset.faults == {Fault.CLIPPED.value: 1}
@@ -152,9 +152,9 @@ def test_faults_of_voc_objects(tmp_path: Path) -> None:
     ]
     + [b"<annotation><object>", b"", b"\xff\x00\x01"],
 )
-def test_broken_or_unsafe_xml_drops_its_picture(bad: bytes, tmp_path: Path) -> None:
+def test_broken_or_unsafe_xml_drops_its_image(bad: bytes, tmp_path: Path) -> None:
     source = make_voc(tmp_path, [GOOD])
-    save_picture(tmp_path / "JPEGImages/train/b.jpg")
+    save_image(tmp_path / "JPEGImages/train/b.jpg")
     (tmp_path / "Annotations/b.xml").write_bytes(bad)
     dataset = load(source, "train")
     assert dataset.faults == {Fault.UNREADABLE_LABELS.value: 1}
@@ -165,8 +165,8 @@ def test_broken_or_unsafe_xml_drops_its_picture(bad: bytes, tmp_path: Path) -> N
 def test_faults_of_images(tmp_path: Path) -> None:
     source = make_yolo(tmp_path, [GOOD])
     folder = tmp_path / "images/train"
-    save_picture(folder / "background.png")
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    save_image(folder / "background.png")
+    (folder / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "list.txt").write_text("images/train/a.jpg\n./images/train/background.png\nimages/train/gone.jpg\n")
     (tmp_path / "data.yaml").write_text("{train: [list.txt, images/train/broken.jpg], names: [cat]}")
     (tmp_path / "labels/train/broken.txt").write_text("")
@@ -183,13 +183,13 @@ def test_missing_files_in_coco_and_voc(tmp_path: Path) -> None:
     sets = tmp_path / "voc/ImageSets/Main"
     sets.mkdir(parents=True)
     (sets / "train.txt").write_text("a 1\nb -1\nc\n")
-    save_picture(tmp_path / "voc/JPEGImages/train/c.jpg")
+    save_image(tmp_path / "voc/JPEGImages/train/c.jpg")
     assert load(source, "train").faults == {Fault.MISSING_IMAGE.value: 1, Fault.MISSING_LABELS.value: 1}
 
 
-def test_truncated_picture_is_found_when_decoded(tmp_path: Path) -> None:
+def test_truncated_image_is_found_when_decoded(tmp_path: Path) -> None:
     source = make_yolo(tmp_path, [GOOD])
-    whole = save_picture(tmp_path / "images/train/b.jpg", size=(300, 300))
+    whole = save_image(tmp_path / "images/train/b.jpg", size=(300, 300))
     whole.write_bytes(whole.read_bytes()[:5000])
     (tmp_path / "labels/train/b.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     dataset = load(source, "train")
@@ -206,15 +206,15 @@ def test_a_missing_split_has_an_alias(tmp_path: Path) -> None:
     Path(source).write_text("{valid: images/train, test: images/train, names: [cat]}")
     dataset = load(source, "val")
     assert (dataset.split, dataset.faults) == ("val", {Fault.OTHER_SPLIT.value: 1})
-    assert "'valid' stands in" in fault_lines(dataset)[0]
+    assert "'valid' is used" in fault_lines(dataset)[0]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "tif", "png"])
-def test_exif_orientation_turns_the_picture(orientation: int, suffix: str, tmp_path: Path) -> None:
+def test_exif_orientation_turns_the_image(orientation: int, suffix: str, tmp_path: Path) -> None:
     source = make_yolo(tmp_path, [])
     (tmp_path / "images/train/a.jpg").unlink()
-    save_picture(tmp_path / f"images/train/a.{suffix}", orientation)
+    save_image(tmp_path / f"images/train/a.{suffix}", orientation)
     (tmp_path / "labels/train/a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (sample,) = load(source, "train").samples
     assert sample.size == (SIZE if orientation not in SIDEWAYS else SIZE[::-1])
@@ -222,7 +222,7 @@ def test_exif_orientation_turns_the_picture(orientation: int, suffix: str, tmp_p
 
 
 @pytest.mark.parametrize("orientation", range(5, 9))
-def test_boxes_drawn_on_the_unturned_picture_turn_with_it(orientation: int, tmp_path: Path) -> None:
+def test_boxes_drawn_on_the_unturned_image_are_turned_with_it(orientation: int, tmp_path: Path) -> None:
     source = make_coco(tmp_path, [GOOD])
     pixels = np.zeros((SIZE[1], SIZE[0], 3), dtype=np.uint8)
     x1, y1, x2, y2 = map(int, GOOD)
@@ -237,16 +237,16 @@ def test_boxes_drawn_on_the_unturned_picture_turn_with_it(orientation: int, tmp_
     np.testing.assert_array_equal(dataset.samples[0].boxes[0], found)
 
 
-def test_a_declared_size_that_is_wrong_is_counted(tmp_path: Path) -> None:
+def test_a_wrong_declared_size_is_counted(tmp_path: Path) -> None:
     source = make_voc(tmp_path, [GOOD])
-    save_picture(tmp_path / "JPEGImages/train/a.jpg", size=(120, 90))
+    save_image(tmp_path / "JPEGImages/train/a.jpg", size=(120, 90))
     dataset = load(source, "train")
     assert (dataset.samples[0].size, dataset.faults) == ((120, 90), {Fault.OTHER_SIZE.value: 1})
 
 
 @dataclass(frozen=True)
 class ModeCase:
-    """A picture in some mode, and the grey level it shows."""
+    """An image in some mode, and the grey level that it shows."""
 
     image: Image.Image
     level: int

@@ -1,4 +1,4 @@
-"""The bank of decoded pictures: in memory and mapped, for training and for scoring."""
+"""The bank of decoded images: in memory and mapped, for training and for scoring."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from support.small_detector import coloured_squares, small_network
 from effscope.config import EvalConfig
 from effscope.data.record import Fault
 from effscope.data.sample import DataSet
-from effscope.detect.bank import _places, bank_inputs, limited, limited_bank, load_bank
+from effscope.detect.bank import _arrays, bank_inputs, limited, limited_bank, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.letterbox import letterbox, letterboxed
 from effscope.errors import EffscopeError
-from effscope.training.batches import ahead
+from effscope.training.batches import prefetched
 
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> DataSet:
-    """Pictures of several shapes in files, the third one broken."""
+    """Images of several shapes in files, the third one broken."""
     made = coloured_squares(5)
     samples = []
     for k, sample in enumerate(made.samples):
@@ -36,18 +36,18 @@ def on_disk(tmp_path: Path) -> DataSet:
 
 
 def test_a_mapped_bank_equals_one_in_memory(on_disk: DataSet) -> None:
-    here, mapped = load_bank(on_disk, 64), load_bank(on_disk, 64, most_in_memory=100)
-    assert [s.name for s in here.dataset.samples] == ["train0", "train1", "train3", "train4"]
-    assert here.dataset.faults == mapped.dataset.faults == {Fault.UNREADABLE_IMAGE.value: 1}
-    assert "2.png" in here.dataset.examples[Fault.UNREADABLE_IMAGE.value][0]
-    assert here.dataset.digest == mapped.dataset.digest != on_disk.digest
-    assert isinstance(_places([letterbox((40, 80), 64)], 100)[0], np.memmap)
-    for a, b in zip(here.images, mapped.images, strict=True):
+    in_memory, mapped = load_bank(on_disk, 64), load_bank(on_disk, 64, most_in_memory=100)
+    assert [s.name for s in in_memory.dataset.samples] == ["train0", "train1", "train3", "train4"]
+    assert in_memory.dataset.faults == mapped.dataset.faults == {Fault.UNREADABLE_IMAGE.value: 1}
+    assert "2.png" in in_memory.dataset.examples[Fault.UNREADABLE_IMAGE.value][0]
+    assert in_memory.dataset.digest == mapped.dataset.digest != on_disk.digest
+    assert isinstance(_arrays([letterbox((40, 80), 64)], 100)[0], np.memmap)
+    for a, b in zip(in_memory.images, mapped.images, strict=True):
         assert max(a.shape[:2]) == 64
         assert torch.equal(a, b)
 
 
-def test_scaled_pictures_and_boxes_lie_where_the_letterbox_puts_them(on_disk: DataSet) -> None:
+def test_scaled_images_and_boxes_agree_with_the_letterbox(on_disk: DataSet) -> None:
     bank = load_bank(on_disk, 64)
     for sample, (fit, pixels), boxes in zip(bank.dataset.samples, bank_inputs(bank, 32), bank.boxes, strict=True):
         whole = torch.from_numpy(np.array(Image.open(str(sample.image)))).permute(2, 0, 1)
@@ -69,10 +69,10 @@ def test_scoring_from_a_bank_equals_scoring_from_files(on_disk: DataSet) -> None
         assert np.array_equal(a.scores, b.scores)
 
 
-def test_made_ahead_is_the_same_in_the_same_order() -> None:
-    assert list(ahead(iter(range(50)))) == list(range(50))
-    assert list(ahead(iter(()))) == []
-    for n in ahead(iter(range(10**9))):  # leaving early ends the thread
+def test_prefetched_batches_are_equal_and_in_order() -> None:
+    assert list(prefetched(iter(range(50)))) == list(range(50))
+    assert list(prefetched(iter(()))) == []
+    for n in prefetched(iter(range(10**9))):  # leaving early ends the thread
         if n == 3:
             break
 
@@ -80,13 +80,13 @@ def test_made_ahead_is_the_same_in_the_same_order() -> None:
         yield 1
         raise ValueError("in the thread")
 
-    source = ahead(broken())  # type: ignore[arg-type]
+    source = prefetched(broken())  # type: ignore[arg-type]
     assert next(source) == 1
     with pytest.raises(ValueError, match="in the thread"):
         next(source)
 
 
-def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, on_disk: DataSet) -> None:
+def test_a_full_disk_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch, on_disk: DataSet) -> None:
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -100,7 +100,7 @@ def test_a_bank_of_another_size_is_refused(on_disk: DataSet) -> None:
         evaluate(small_network(), load_bank(on_disk, 64), EvalConfig(imgsz=96))
 
 
-def test_some_pictures_of_a_bank_are_those_of_the_limited_split(on_disk: DataSet) -> None:
+def test_a_limited_bank_has_the_images_of_the_limited_split(on_disk: DataSet) -> None:
     bank = load_bank(on_disk, 64)
     few, same = limited_bank(bank, 2), load_bank(limited(bank.dataset, 2), 64)
     assert [s.name for s in few.dataset.samples] == [s.name for s in same.dataset.samples] == ["train0", "train3"]

@@ -44,7 +44,7 @@ def test_distances_round_trip(some: torch.Tensor, at: tuple[float, float]) -> No
 
 
 @given(boxes(), boxes())
-def test_iou_is_symmetric_and_a_share(a: torch.Tensor, b: torch.Tensor) -> None:
+def test_iou_is_symmetric_and_within_0_and_1(a: torch.Tensor, b: torch.Tensor) -> None:
     iou = iou_matrix(a, b)
     assert torch.allclose(iou, iou_matrix(b, a).T, atol=1e-6)
     assert bool(((iou >= 0) & (iou <= 1)).all())
@@ -85,7 +85,7 @@ sizes = st.tuples(st.integers(8, 3000), st.integers(8, 3000))
 
 
 @given(sizes, st.sampled_from([256, 320, 640]), st.sampled_from([None, 32]))
-def test_letterbox_there_and_back(size: tuple[int, int], imgsz: int, stride: int | None) -> None:
+def test_letterbox_round_trip(size: tuple[int, int], imgsz: int, stride: int | None) -> None:
     fit = letterbox(size, imgsz, stride)
     whole = torch.tensor([[0.0, 0.0, *map(float, size)]])
     inside = fit.forward(whole)
@@ -108,15 +108,15 @@ def test_letterbox_sizes(size: tuple[int, int], imgsz: int) -> None:
             assert 0 <= fit.out[k] - fit.resized[k] - 2 * fit.pad[k] <= 1
 
 
-def test_back_cuts_at_the_edges() -> None:
+def test_back_clips_to_the_image() -> None:
     fit = letterbox((640, 480), 256, 32)
     back = fit.back(torch.tensor([[-50.0, -50.0, 900.0, 900.0]]))
     assert back.tolist() == [[0, 0, 640, 480]]
 
 
-def test_letterboxed_is_grey_around_the_picture() -> None:
-    picture = torch.full((3, 30, 60), 200, dtype=torch.uint8)
-    out = letterboxed(picture, letterbox((60, 30), 64))
+def test_letterboxed_is_grey_around_the_image() -> None:
+    image = torch.full((3, 30, 60), 200, dtype=torch.uint8)
+    out = letterboxed(image, letterbox((60, 30), 64))
     assert out.shape == (3, 64, 64)
     assert out[:, 0].unique().tolist() == [PAD_VALUE]
     assert out[:, 16:48].unique().tolist() == [200]

@@ -1,4 +1,4 @@
-"""Errors by kind: one case of each by hand, what the oracles give back, and what adds up whatever is found."""
+"""Errors by kind: one case of each by hand, the AP of the oracles, and sums that hold for any detections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from effscope.data.sample import Sample
-from effscope.detect.error_analysis import MENDS, breakdown, judge
+from effscope.detect.error_analysis import CORRECTIONS, error_analysis, judge
 from effscope.detect.evaluate import score
 from effscope.detect.predict import Detections
 from effscope.results import ErrorKind
@@ -41,19 +41,19 @@ CASES: dict[str, tuple[Row, ...]] = {
     "background": (*HITS, (320, 0, 390, 60, 0.95, 0)),
     "missed": (HITS[0],),
 }
-"""Kind -> detections with one error of it. The other box of its class, if any, is found."""
+"""Kind -> detections with one error of this kind. The other true box has a match if the kind allows it."""
 
 
 def by_kind(*rows: Row) -> dict[str, ErrorKind]:
-    return {error.kind: error for error in breakdown([TRUTH], [found(*rows)], NAMES)}
+    return {error.kind: error for error in error_analysis([TRUTH], [found(*rows)], NAMES)}
 
 
-@pytest.mark.parametrize("kind", MENDS)
+@pytest.mark.parametrize("kind", CORRECTIONS)
 def test_one_error_of_each_kind_by_hand(kind: str) -> None:
     errors = by_kind(*CASES[kind])
-    assert {name: error.count for name, error in errors.items()} == {name: int(name == kind) for name in MENDS}
+    assert {name: error.count for name, error in errors.items()} == {name: int(name == kind) for name in CORRECTIONS}
     before = score([TRUTH], [found(*CASES[kind])], NAMES)
-    assert errors[kind].ap50 == pytest.approx(1)  # it is the only error there is
+    assert errors[kind].ap50 == pytest.approx(1)  # it is the only error
     assert errors[kind].d_ap50 == pytest.approx(1 - before.ap50)
     assert errors[kind].d_ap == pytest.approx(errors[kind].ap - before.ap)
     for name, error in errors.items():
@@ -61,27 +61,27 @@ def test_one_error_of_each_kind_by_hand(kind: str) -> None:
             assert (error.d_ap50, error.d_ap) == (0, 0)
 
 
-def test_nothing_wrong_and_nothing_found() -> None:
+def test_no_errors_and_no_detections() -> None:
     assert all((error.count, error.d_ap50) == (0, 0) for error in by_kind(*HITS).values())
     nothing = by_kind()
     assert nothing["missed"].count == 2
     assert all(error.count == 0 for kind, error in nothing.items() if kind != "missed")
-    assert all(error.count == 0 for error in breakdown([sample()], [found()], NAMES))
-    alone = {error.kind: error.count for error in breakdown([sample()], [found(HITS[0])], NAMES)}
+    assert all(error.count == 0 for error in error_analysis([sample()], [found()], NAMES))
+    alone = {error.kind: error.count for error in error_analysis([sample()], [found(HITS[0])], NAMES)}
     assert alone["background"] == 1
 
 
-def test_the_better_scored_takes_the_box() -> None:
+def test_the_better_score_takes_the_box() -> None:
     worse_first = found((0, 0, 100, 90, 0.5, 0), (0, 0, 100, 60, 0.6, 0))
     assert judge(TRUTH, worse_first).kind.tolist() == ["duplicate", ""]
 
 
-def test_of_several_of_one_box_the_best_is_put_right() -> None:
+def test_of_several_detections_of_one_box_the_best_is_corrected() -> None:
     rows = ((200, 200, 300, 300, 0.7, 0), (200, 200, 300, 290, 0.8, 0), HITS[0])
     errors = by_kind(*rows)
     assert errors["classification"].count == 2
     assert errors["classification"].ap50 == pytest.approx(1)
-    assert errors["missed"].count == 0  # it was seen, under another class
+    assert errors["missed"].count == 0  # it was detected, as another class
 
 
 boxes = st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(1, 90), st.integers(1, 90)).map(
@@ -95,10 +95,10 @@ found_rows = st.lists(
 
 @settings(deadline=None, max_examples=60)
 @given(true_rows, found_rows)
-def test_every_detection_is_one_thing(truth_rows: list[Row], rows: list[Row]) -> None:
+def test_every_detection_has_one_kind(truth_rows: list[Row], rows: list[Row]) -> None:
     truth, guesses = sample(*truth_rows), found(*rows)
     judged = judge(truth, guesses)
-    assert set(judged.kind.tolist()) <= {"", *MENDS}
+    assert set(judged.kind.tolist()) <= {"", *CORRECTIONS}
     assert (judged.kind == "").sum() == judged.hit.sum()
     assert not (judged.hit & judged.missed).any()
     overlap = box_iou(*(torch.from_numpy(boxes).double() for boxes in (guesses.boxes, truth.boxes))).numpy()

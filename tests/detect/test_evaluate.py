@@ -46,13 +46,13 @@ def test_false_alarm_between_two_hits_by_hand() -> None:
     assert score(truth, guesses, NAMES).ap == pytest.approx((51 + 50 * 2 / 3) / 101, abs=1e-6)
 
 
-def test_overlap_decides_the_thresholds_passed() -> None:
+def test_overlap_decides_which_iou_thresholds_are_met() -> None:
     scored = score([sample((0, 0, 100, 100, 0))], [found((0, 0, 100, 77, 0.9, 0))], NAMES)  # IoU .77
     assert scored.ap == pytest.approx(6 / 10)
     assert scored.ap50 == scored.ap75 == pytest.approx(1)
 
 
-def test_areas_are_of_the_original_picture() -> None:
+def test_areas_are_of_the_original_image() -> None:
     sides = {"ap_s": 31, "ap_m": 33, "ap_l": 97}
     for name, side in sides.items():
         scored = score([sample((0, 0, side, side, 0))], [found((0, 0, side, side, 0.5, 0))], NAMES)
@@ -61,7 +61,7 @@ def test_areas_are_of_the_original_picture() -> None:
         }
 
 
-def test_nothing_found_scores_zero() -> None:
+def test_no_detections_score_zero() -> None:
     scored = score([sample((0, 0, 20, 20, 1)), sample()], [found(), found()], NAMES)
     assert scored.ap == scored.ap50 == 0
     assert scored.ap_s == 0
@@ -69,14 +69,14 @@ def test_nothing_found_scores_zero() -> None:
     assert scored.per_class == {"dust": 0}
 
 
-def test_classes_without_truth_do_not_count() -> None:
+def test_classes_without_true_boxes_do_not_count() -> None:
     guesses = found((0, 0, 20, 20, 0.9, 1), (5, 5, 90, 90, 0.9, 0))
     scored = score([sample((0, 0, 20, 20, 1))], [guesses], NAMES)
     assert scored.ap == pytest.approx(1)
     assert list(scored.per_class) == ["dust"]
 
 
-def test_no_truth_at_all() -> None:
+def test_no_true_boxes() -> None:
     scored = score([sample()], [found((0, 0, 20, 20, 0.9, 1))], NAMES)
     assert scored.ap == 0
     assert scored.boxes == 0
@@ -134,7 +134,7 @@ def test_equals_pycocotools(tmp_path: Path) -> None:
     assert (ours.ap, ours.ap50, ours.ap75, ours.ap_s, ours.ap_m, ours.ap_l) == pytest.approx(theirs, abs=1e-9)
 
 
-def test_evaluate_reports_progress_and_leaves_the_mode(tmp_path: Path) -> None:
+def test_evaluate_reports_progress_and_restores_the_mode(tmp_path: Path) -> None:
     network, seen = small_network().train(), list[float]()
     data = coloured_squares(6)
     data = replace(data, samples=(replace(data.samples[0], image=tmp_path / "gone.jpg"), *data.samples[1:]))
@@ -149,9 +149,9 @@ def test_evaluate_reports_progress_and_leaves_the_mode(tmp_path: Path) -> None:
     assert 0 <= scored.ap <= 1
 
 
-def test_evaluate_refuses_too_few_classes_and_no_pictures(tmp_path: Path) -> None:
+def test_evaluate_refuses_too_few_classes_and_no_images(tmp_path: Path) -> None:
     data = coloured_squares(1)
-    with pytest.raises(EffscopeError, match="knows 2 classes"):
+    with pytest.raises(EffscopeError, match="has 2 classes"):
         evaluate(small_network(), replace(data, classes=NAMES), CONFIG)
     gone = replace(data.samples[0], image=tmp_path / "gone.jpg")
     with pytest.raises(EffscopeError, match="can be read"):
@@ -160,15 +160,15 @@ def test_evaluate_refuses_too_few_classes_and_no_pictures(tmp_path: Path) -> Non
 
 def test_detections_do_not_depend_on_the_batch() -> None:
     random = np.random.default_rng(0)
-    pictures = [random.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in ((64, 64), (40, 64), (64, 64), (70, 30))]
+    images = [random.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in ((64, 64), (40, 64), (64, 64), (70, 30))]
     network = small_network().eval()
-    single = dict(detect(network, pictures, replace(CONFIG, batch=1, conf=0.0, max_det=50)))
-    joint = dict(detect(network, pictures, replace(CONFIG, batch=3, conf=0.0, max_det=50)))
+    single = dict(detect(network, images, replace(CONFIG, batch=1, conf=0.0, max_det=50)))
+    joint = dict(detect(network, images, replace(CONFIG, batch=3, conf=0.0, max_det=50)))
     assert sorted(single) == sorted(joint) == [0, 1, 2, 3]
-    for position, picture in enumerate(pictures):
+    for position, image in enumerate(images):
         assert np.allclose(single[position].scores, joint[position].scores, atol=1e-5)
         boxes = joint[position].boxes
-        assert bool((boxes >= 0).all() and (boxes <= (picture.shape[1], picture.shape[0]) * 2).all())
+        assert bool((boxes >= 0).all() and (boxes <= (image.shape[1], image.shape[0]) * 2).all())
 
 
 def decoded(*rows: tuple[float, ...]) -> torch.Tensor:
@@ -184,21 +184,21 @@ def test_suppression_is_per_class_and_labels_may_be_several() -> None:
     assert [(round(row[4], 2), int(row[5])) for row in best.tolist()] == [(0.9, 0), (0.7, 1)]
 
 
-def test_one_to_one_boxes_do_not_compete() -> None:
+def test_one_to_one_boxes_are_not_suppressed() -> None:
     raw = decoded((40, 40, 60, 60, 0.9, 0.3), (41, 40, 61, 60, 0.8, 0.0005))
     rows = select(raw, "xyxy", replace(CONFIG, max_det=3))[0]
     assert [(round(row[4], 2), int(row[5])) for row in rows.tolist()] == [(0.9, 0), (0.8, 0), (0.3, 1)]
     assert rows[1, :4].tolist() == [41, 40, 61, 60]
 
 
-def test_drawing_shows_boxes_and_names_even_on_a_small_picture() -> None:
-    picture = np.zeros((48, 64, 3), np.uint8)
+def test_drawing_shows_boxes_and_names_even_on_a_small_image() -> None:
+    image = np.zeros((48, 64, 3), np.uint8)
     guesses = found((5, 20, 30, 40, 0.9, 0), (40, 2, 60, 20, 0.1, 1))
-    image = draw(picture, guesses, NAMES, truth=sample((5, 22, 28, 40, 0), size=(64, 48)))
-    assert image.size == (640, 480)
-    pixels = np.asarray(image)
+    drawing = draw(image, guesses, NAMES, truth=sample((5, 22, 28, 40, 0), size=(64, 48)))
+    assert drawing.size == (640, 480)
+    pixels = np.asarray(drawing)
     assert (pixels == (230, 25, 75)).all(-1).sum() > 1000
-    assert not (pixels == (0, 130, 200)).all(-1).any()  # below the least score
-    assert (pixels[215:225, 50:280] == 255).all(-1).any()  # dashes of the truth
+    assert not (pixels == (0, 130, 200)).all(-1).any()  # below the smallest score to draw
+    assert (pixels[215:225, 50:280] == 255).all(-1).any()  # dashes of the true box
     assert not pixels[300:, 400:].any()
-    assert not picture.any()
+    assert not image.any()

@@ -1,4 +1,4 @@
-"""AP from kept matches against the scorer, on the whole split and on pictures weighed anew."""
+"""AP from stored matches against the scorer, on the whole split and on reweighted images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Split = tuple[list[Sample], list[Detections]]
 
 
 def split(seed: int, n: int, stray: int = 5) -> Split:
-    """Pictures with 0-6 boxes, found with noise, and false alarms; some have no truth or nothing found."""
+    """Images with 0-6 boxes, noisy detections and false ones; some images have no true box or no detection."""
     random = np.random.default_rng(seed)
     samples, guesses = [], []
     for k in range(n):
@@ -49,29 +49,29 @@ def ap(made: Split, which: list[int]) -> float:
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
-def test_whole_split_equals_the_scorer(seed: int, n: int) -> None:
+def test_the_whole_split_equals_the_scorer(seed: int, n: int) -> None:
     made = split(seed, n)
     assert matches(made).ap() == pytest.approx(ap(made, list(range(n))), abs=1e-9)
 
 
 @given(seed=st.integers(0, 10_000), counts=st.lists(st.integers(0, 1), min_size=8, max_size=8))
 @settings(max_examples=40, deadline=None)
-def test_leaving_pictures_out_equals_scoring_without_them(seed: int, counts: list[int]) -> None:
+def test_leaving_images_out_equals_scoring_without_them(seed: int, counts: list[int]) -> None:
     made = split(seed, 8)
     kept = [k for k, n in enumerate(counts) if n]
     expected = ap(made, kept) if kept else 0.0
     assert matches(made).ap(np.array(counts, float)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_picture_counted_twice_equals_two_of_it() -> None:
+def test_a_image_counted_twice_equals_two_of_it() -> None:
     made = split(3, 8)
     twice = ap(made, [0, 1, 2, 2, 3, 4, 5, 6, 7])
     weights = np.ones(8)
     weights[2] = 2
-    assert matches(made).ap(weights) == pytest.approx(twice, abs=0.02)  # equal scores stand in another order
+    assert matches(made).ap(weights) == pytest.approx(twice, abs=0.02)  # equal scores are in another order
 
 
-def test_each_picture_equals_scoring_it_alone() -> None:
+def test_each_image_equals_scoring_it_alone() -> None:
     made = split(5, 12)
     for k, value in enumerate(matches(made).per_image()):
         if len(made[0][k].boxes):
@@ -80,12 +80,12 @@ def test_each_picture_equals_scoring_it_alone() -> None:
             assert value is None
 
 
-def test_more_than_a_hundred_detections_of_a_class_are_cut_as_the_scorer_does() -> None:
+def test_only_the_best_hundred_detections_of_a_class_count() -> None:
     made = split(1, 3, stray=400)
     assert matches(made).ap() == pytest.approx(ap(made, [0, 1, 2]), abs=1e-9)
 
 
-def test_standard_error_is_the_jackknife_of_the_scorer() -> None:
+def test_standard_error_equals_a_jackknife_with_the_scorer() -> None:
     made, groups = split(2, 10), 5
     left = [ap(made, [k for k in range(10) if k % groups != g]) for g in range(groups)]
     by_hand = np.sqrt((groups - 1) / groups * np.sum((np.array(left) - np.mean(left)) ** 2))
@@ -94,8 +94,8 @@ def test_standard_error_is_the_jackknife_of_the_scorer() -> None:
     assert found.standard_error(found) == 0  # a detector does not differ from itself
 
 
-def test_standard_error_foretells_the_spread_over_other_pictures() -> None:
-    """Twenty splits of 60 pictures of one kind: the jackknife's mean and the true spread agree."""
+def test_standard_error_predicts_the_spread_over_other_images() -> None:
+    """Twenty splits of 60 similar images: the mean of the jackknife and the true spread agree."""
     everything = split(9, 1200)
     truth, found = everything
     estimates, values = list[float](), list[float]()
@@ -106,7 +106,7 @@ def test_standard_error_foretells_the_spread_over_other_pictures() -> None:
     assert np.mean(estimates) == pytest.approx(np.std(values, ddof=1), rel=0.5)
 
 
-def test_nothing_found_and_no_truth() -> None:
+def test_no_detections_and_no_true_boxes() -> None:
     samples, _ = split(0, 4)
     assert match(samples, [NOTHING] * 4, 3).ap() == 0
     empty = Sample(Path("none.jpg"), (10, 10), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))

@@ -1,27 +1,22 @@
-"""Every block of the table: its law against the built module, shapes and FLOPs against torch, published formulas."""
+"""Every block of the table: its law against the built module, shapes and FLOPs against torch."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.graphs import Case, graph_of, params_of
+from support.graphs import Case, graph_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from effscope.costing.nodes import node_costs, parameters, total
-from effscope.errors import EffscopeError
-from effscope.layouts.blocks import stages as stage_blocks
-from effscope.layouts.blocks.heads import CLASS_TOWERS, PAIRINGS, class_bias
+from effscope.layouts.blocks.heads import CLASS_TOWERS, PAIRINGS
 from effscope.layouts.blocks.table import BLOCKS
 from effscope.layouts.blocks.yolox import FORMS
 from effscope.nn.build import build
-from effscope.spec.emit import Emitter, Value
-from effscope.spec.graph import INPUT
 from effscope.spec.ops import shapes
 
 SIDE = 32
@@ -35,7 +30,7 @@ def cases(strides: st.SearchStrategy[tuple[int, ...]] | None = None, **args: st.
 
 
 def chained(c: int) -> tuple[tuple[Any, ...], ...]:
-    """An inverted residual as a row of primitives."""
+    """An inverted residual as a chain of primitives."""
     return (
         ("conv2d", "layers.0.c", 3 * c, (1, 1), (1, 1), (0, 0), (1, 1), 1, False),
         ("batchnorm", "layers.0.bn", 1e-5, 0.1),
@@ -62,7 +57,7 @@ CSP: dict[str, Any] = {
 
 
 def kept(c: st.SearchStrategy[int], **args: st.SearchStrategy[Any]) -> Any:
-    """Calls of blocks that keep their channels."""
+    """Cases of blocks that keep their channels."""
     made = st.tuples(c, st.fixed_dictionaries(args))
     return made.map(lambda t: Case(t[0], {"c_out": t[0], **t[1]}))
 
@@ -214,14 +209,14 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
         reg_max=st.sampled_from([1, 4, 16]),
     ),
 }
-"""Block -> calls to try. A block that is added to the table must be added here."""
+"""Block -> cases. Add every new block of the table here."""
 
 
 PRODUCTS = {"attention", "mha", "matmul", "linear"}
-"""Primitives whose multiply-adds are no convolution's."""
+"""Primitives with multiply-adds that are not of a convolution."""
 
 
-def test_every_block_is_walked() -> None:
+def test_every_block_has_cases() -> None:
     assert set(CASES) == set(BLOCKS)
 
 
@@ -245,11 +240,11 @@ def test_law_equals_the_built_module(name: str) -> None:
         image = (2, case.c, SIDE, SIDE + 8)
         counts, params = total(node_costs(graph, image))
         assert params == parameters(graph) == sum(p.numel() for p in network.parameters())
-        if name == "RTDETRDecoder":  # counted, not run
+        if name == "RTDETRDecoder":  # it is counted but cannot run
             return
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             out = network(torch.rand(image))
-        if name == "AIFI":  # torch's fast path of attention is one operation nothing counts
+        if name == "AIFI":  # torch runs it as one fused operation, which FlopCounterMode does not count
             return
         assert counter.get_total_flops() == 2 * counts.macs
         if not {node.op for node in graph.nodes} & PRODUCTS:
@@ -261,92 +256,3 @@ def test_law_equals_the_built_module(name: str) -> None:
         assert set(network.state_dict()) == {key for node in graph.nodes for _, key in node.params}
 
     check()
-
-
-@given(st.integers(1, 300), FLAG)
-def test_published_formula_of_bottleneck(c: int, shortcut: bool) -> None:
-    assert params_of(stage_blocks.bottleneck, c, shortcut=shortcut) == 18 * c**2 + 4 * c
-
-
-@given(st.integers(1, 300), FLAG, FLAG)
-def test_published_formula_of_cib(c: int, shortcut: bool, large: bool) -> None:
-    expected = 4 * c**2 + 50 * c + (102 * c if large else 0)
-    assert params_of(stage_blocks.cib, c, shortcut=shortcut, large_kernel=large) == expected
-
-
-@given(st.integers(1, 300))
-def test_published_formula_of_scdown(c: int) -> None:
-    norms = 2 * 2 * (2 * c)
-    assert params_of(BLOCKS["SCDown"].emit, c, c_out=2 * c) == 2 * c**2 + 18 * c + norms
-
-
-@given(st.integers(1, 64), st.integers(1, 64), st.integers(0, 4))
-def test_c2f_by_hand(c1: int, c: int, n: int) -> None:
-    opening, closing = c1 * 2 * c + 2 * 2 * c, (2 + n) * c * 2 * c + 2 * 2 * c
-    inner = n * (18 * c**2 + 4 * c)
-    assert params_of(BLOCKS["C2f"].emit, c1, c_out=2 * c, n=n) == opening + inner + closing
-
-
-@given(st.integers(1, 40), st.integers(1, 64))
-def test_sppf_by_hand(half: int, c_out: int) -> None:
-    c1 = 2 * half
-    expected = c1 * half + 2 * half + 4 * half * c_out + 2 * c_out
-    assert params_of(BLOCKS["SPPF"].emit, c1, c_out=c_out) == expected
-
-
-@pytest.mark.parametrize("emit", [stage_blocks.bottleneck, stage_blocks.cib])
-@pytest.mark.parametrize("shortcut", [True, False])
-def test_shortcut_is_a_sum_with_the_input(emit: Callable[..., Value], shortcut: bool) -> None:
-    graph = graph_of(Case(4, {"shortcut": shortcut}), emit)
-    sums = [n for n in graph.nodes if n.op == "add" and INPUT in n.inputs]
-    assert len(sums) == shortcut
-
-
-def test_large_kernel_branch_is_a_sum_of_seven_and_three() -> None:
-    graph = graph_of(Case(4, {"large_kernel": True}), stage_blocks.cib)
-    (add,) = (n for n in graph.nodes if n.name.endswith("cv1.2.add"))
-    kernels = {graph.by_name()[graph.by_name()[i].inputs[0]].args["k"] for i in add.inputs}
-    assert kernels == {(7, 7), (3, 3)}
-    assert [n.op for n in graph.nodes if add.name in n.inputs] == ["silu"]
-
-
-@pytest.mark.parametrize("tower", CLASS_TOWERS)
-@pytest.mark.parametrize("nc", [1, 80])
-def test_head_starts_with_the_published_biases(tower: str, nc: int) -> None:
-    case = Case(16, {"nc": nc, "class_tower": tower}, (1, 2, 4))
-    network = build(graph_of(case, BLOCKS["Detect"].emit, many=True))
-    for level, stride in enumerate((8, 16, 32)):
-        box, scores = (network.get_parameter(f"model.0.{cv}.{level}.2.bias").detach() for cv in ("cv2", "cv3"))
-        assert torch.equal(box, torch.full_like(box, 1.0))
-        assert torch.allclose(scores, torch.full_like(scores, class_bias(nc, stride)))
-        assert 5 / nc == pytest.approx(float(scores[0].exp()) * (640 / stride) ** 2)
-
-
-def test_head_widths_are_the_published_ones() -> None:
-    for c0, nc, box, cls in [
-        (64, 80, 64, 80),
-        (128, 80, 64, 128),
-        (320, 80, 80, 320),
-        (16, 300, 64, 100),
-        (16, 2, 64, 16),
-    ]:
-        case = Case(c0 // 2, {"nc": nc}, (1, 2, 4))
-        nodes = graph_of(case, BLOCKS["Detect"].emit, many=True).by_name()
-        assert nodes["model.0.cv2.0.0.conv"].args["c_out"] == box
-        assert nodes["model.0.cv3.0.0.conv"].args["c_out"] == cls
-
-
-def test_maps_of_unlike_strides_are_not_joined() -> None:
-    with pytest.raises(EffscopeError, match="strides 8, 16"):
-        graph_of(Case(4, {}, (1, 2)), BLOCKS["Concat"].emit, many=True)
-
-
-def test_groups_must_divide_the_channels() -> None:
-    emitter = Emitter("model.0", "0", [], {}, {})
-    with pytest.raises(EffscopeError, match="4 groups do not divide 6 -> 8 channels"):
-        emitter.conv2d(Value(INPUT, 6), 8, groups=4)
-
-
-def test_an_argument_the_primitive_does_not_take_is_refused() -> None:
-    with pytest.raises(TypeError, match="takes"):
-        Emitter("model.0", "0", [], {}, {}).same("silu", "act", Value(INPUT, 6), slope=2)

@@ -70,8 +70,8 @@ def test_linear_bottleneck_ends_without_activation(c: int, c_out: int, k: int) -
 
 
 @given(WIDTH.map(lambda n: 8 * n), st.sampled_from([2, 4, 8]))
-def test_maps_held_by_inverted_and_classic_bottleneck(c: int, e: int) -> None:
-    """(1 + e)C values a position against (1 + 1/e)C, at the pointwise that widens or narrows."""
+def test_map_sizes_of_inverted_and_classic_bottleneck(c: int, e: int) -> None:
+    """Values per position at the first pointwise: (1 + e)C for the inverted, (1 + 1/e)C for the classic one."""
     side = 4
     inverted = graph_of(Case(c, {"c_out": c, "expansion": e}), BLOCKS["InvertedResidual"].emit)
     classic = graph_of(Case(c, {"kernels": (1, 3), "expansion": 1 / e}), bottleneck)
@@ -84,7 +84,7 @@ def test_maps_held_by_inverted_and_classic_bottleneck(c: int, e: int) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("c_out", [8, 12])
-def test_the_input_is_added_only_where_maps_agree(stride: int, c_out: int) -> None:
+def test_the_input_is_added_only_if_shapes_are_equal(stride: int, c_out: int) -> None:
     graph = graph_of(Case(8, {"c_out": c_out, "s": stride}), BLOCKS["InvertedResidual"].emit)
     assert any(n.op == "add" for n in graph.nodes) == (stride == 1 and c_out == 8)
 

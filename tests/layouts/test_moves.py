@@ -1,4 +1,4 @@
-"""Moves: what every one keeps over every model of the zoo, which layers it takes by itself, and what it refuses."""
+"""Moves: what they keep in every model of the zoo, the layers that they choose, and what they refuse."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ STAGES = ["2", "4", "6", "8", "12", "15", "18", "21"]
 TAKEN = {
     "cib": STAGES, "cib-lk": STAGES, "light-head": ["22"], "nms-free": ["22"], "psa": ["9"], "scdown": ["5", "7", "19"],
 }  # fmt: skip
-"""Layers of YOLOv8 that a move changes when none are named (REFERENCE sections 1 and 4, golden/ladder.csv)."""
+"""Layers of YOLOv8 that a move changes by default: those of the released YOLOv10 (golden/yolov10_layouts.csv)."""
 
 REPLACING = [name for name in MOVES if name != "psa"]
-"""Moves that put one layer in the place of one."""
+"""Moves that replace one layer by one layer."""
 
 SMALLER = ["cib", "cib-lk", "light-head", "scdown"]
 YOLOV8 = [f"yolov8{scale}" for scale in "nsmlx"]
 SMALLEST = [name for name in ZOO if "n" in name.removeprefix("yolov")[:4] or not re.search(r"\d[a-z]", name)]
-"""One size of each family is enough where a law is one for all sizes."""
+"""One size of each family: the rules do not depend on the size."""
 
 IMAGE = (1, 3, 128, 192)
 
 
 def layer_outputs(model: Layout) -> dict[str, object]:
-    """Shape and stride of what each layer hands on."""
+    """Output shape of each layer; views, strides and box format."""
     graph = expand(model)
     known = shapes(graph, IMAGE)
     last = {node.layer: known[node.name] for node in graph.nodes if node.layer != "22"}
@@ -48,13 +48,13 @@ def changed(before: Layout, after: Layout) -> list[str]:
     return [a.id for a, b in zip(before.layers, after.layers, strict=True) if a != b]
 
 
-def test_every_move_is_walked() -> None:
+def test_every_move_is_tested() -> None:
     assert set(TAKEN) == set(MOVES)
 
 
 @pytest.mark.parametrize("name", MOVES)
 @pytest.mark.parametrize("model", SMALLEST)
-def test_a_move_keeps_the_maps_of_every_model_or_says_it_has_nothing_to_do(model: str, name: str) -> None:
+def test_a_move_keeps_the_maps_of_every_model_or_has_no_layer_to_change(model: str, name: str) -> None:
     base = layout(model, 7)
     try:
         moved = move(base, name)
@@ -93,14 +93,14 @@ def test_a_move_keeps_ids_shapes_strides_and_origin(model: str, name: str) -> No
         assert cost(moved, 128).macs < cost(base, 128).macs
 
 
-def test_two_heads_cost_parameters_but_no_inference() -> None:
+def test_a_second_head_adds_parameters_but_no_inference_cost() -> None:
     base, moved = (cost(m) for m in (layout("yolov8s"), move(layout("yolov8s"), "nms-free")))
     assert moved.params_one_head == base.params_one_head == base.params < moved.params
     assert moved.conv_flops == base.conv_flops
     assert expand(move(layout("yolov8s"), "nms-free")).info["box_format"] == "xyxy"
 
 
-def test_attention_stands_behind_the_pooling_and_feeds_its_readers() -> None:
+def test_attention_follows_the_pooling_and_feeds_its_readers() -> None:
     base = layout("yolov8n")
     moved = move(base, "psa")
     assert [la.id for la in moved.layers] == [*map(str, range(10)), "9-psa", *map(str, range(10, 23))]
@@ -115,7 +115,7 @@ def test_attention_stands_behind_the_pooling_and_feeds_its_readers() -> None:
 
 @pytest.mark.parametrize("name", REPLACING)
 @pytest.mark.parametrize("model", YOLOV8)
-def test_a_move_changes_named_layers_alone_and_once(model: str, name: str) -> None:
+def test_a_move_changes_only_the_named_layers_and_only_once(model: str, name: str) -> None:
     base = layout(model)
     for layer_id in TAKEN[name]:
         moved = move(base, name, [layer_id])
@@ -138,15 +138,15 @@ def test_moves_in_any_order_give_one_layout() -> None:
 
 
 @pytest.mark.parametrize("model", YOLOV8)
-def test_scdown_takes_late_downsampling_by_its_nominal_width(model: str) -> None:
-    """The rule is in nominal channels, so it is one for all scales."""
+def test_scdown_chooses_downsampling_layers_by_their_nominal_width(model: str) -> None:
+    """The rule is in nominal channels, so it is the same at all scales."""
     base = layout(model)
     late = [la.id for la in base.layers if la.block == "Conv" and la.args[0] >= DECOUPLED_FROM and la.args[2] == 2]
     assert changed(base, move(base, "scdown")) == late == ["5", "7", "19"]
 
 
 def test_cib_is_as_released() -> None:
-    """Residuals on, also in the neck where the C2f has none; no large kernel unless asked for."""
+    """With residuals, also in the neck where C2f has none; the large kernel only with `cib-lk`."""
     for name, args in {"cib": (True,), "cib-lk": (True, True)}.items():
         moved = move(layout("yolov8n"), name)
         for layer_id in STAGES:
@@ -197,7 +197,7 @@ def test_a_layer_of_another_kind_is_refused(name: str, layer_id: str) -> None:
 
 
 def test_scdown_of_a_convolution_without_stride_keeps_the_shape_or_is_refused() -> None:
-    """A bare `Conv` line leaves kernel and stride to the block's defaults, and SCDown has others."""
+    """`Conv` and `SCDown` have different defaults for kernel and stride."""
     base = layout("yolov8n")
     bare = base.swap([replace(base.layer("19"), args=(512,), repeats=1)])
     try:
@@ -212,13 +212,13 @@ def _until(model: Layout, n: int) -> Layout:
     return replace(model, layers=model.layers[:n])
 
 
-def test_a_model_with_nothing_to_move_says_so() -> None:
+def test_a_model_without_a_layer_to_change_is_an_error() -> None:
     bare = _until(layout("yolov8n"), 2)
     for name in MOVES:
         with pytest.raises(EffscopeError, match="has no layer it applies to"):
             move(bare, name)
 
 
-def test_the_table_of_blocks_holds_what_moves_make() -> None:
+def test_the_table_has_all_blocks_that_moves_create() -> None:
     made = {la.block for name in MOVES for la in move(layout("yolov8n"), name).layers}
     assert made <= set(BLOCKS)

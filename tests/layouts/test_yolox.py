@@ -1,4 +1,4 @@
-"""YOLOX: published figures, the slimming study's table, the repository's key names, decoding."""
+"""YOLOX: published figures, the table of the slimming study, decoding."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ PUBLISHED = {
     "nano": (416, 0.91, 1.08), "tiny": (416, 5.06, 6.45), "s": (640, 9.0, 26.8),
     "m": (640, 25.3, 73.8), "l": (640, 54.2, 155.6), "x": (640, 99.1, 281.9),
 }  # fmt: skip
-"""Size -> side in px, parameters in millions, GFLOPs: the table of the YOLOX repository."""
+"""Size -> side in px, parameters in millions, GFLOPs. Source: README of the YOLOX repository."""
 
 NORM_PER_ELEMENT = 2
-"""Twice the 2 operations of a batch norm that `norm` counts: the repository doubles what thop 0.1.1 calls MACs, and
-thop counts 2 for each element of a batch norm."""
+"""Factor for `norm`, which has 2 operations per element: the repository doubles the MACs of thop 0.1.1, and thop counts
+2 per element of a batch norm."""
 
 SIZE = 416
 WITHIN = 0.02
 
 
 def figures(model: Layout, side: int) -> tuple[float, float]:
-    """Parameters in millions and GFLOPs as the YOLOX repository counts them: batch norms unfolded and counted."""
+    """Parameters in millions and GFLOPs, counted as in the YOLOX repository: batch norms not folded, and counted."""
     graph = expand(model)
     counts, _ = total(node_costs(graph.keep("decoded"), (1, 3, side, side)))
     return parameters(graph) / 1e6, (counts.conv_flops + NORM_PER_ELEMENT * counts.norm) / 1e9
@@ -70,12 +70,12 @@ def test_figures_of_the_study(row: str) -> None:
     assert flops_g == pytest.approx(ROWS[row][1], rel=WITHIN)
 
 
-def test_the_study_states_its_base_as_published_with_eighty_classes() -> None:
+def test_the_study_gives_the_published_figures_of_eighty_classes_for_its_base() -> None:
     assert figures(layout("yolox-nano"), SIZE) == pytest.approx(ROWS["base"], rel=0.004)
 
 
-def test_without_pointwise_halves_the_study_counts_less_than_is_left() -> None:
-    """The one row no reading reaches: the 30 pointwise halves weigh 0.17 M, the study's figures differ by 0.22 M."""
+def test_the_study_counts_less_than_a_model_without_pointwise_halves() -> None:
+    """The 30 pointwise halves have 0.17 M parameters, the study's two figures differ by 0.22 M."""
     base, vanilla = (expand(layout(f"yolox-nano{v}")) for v in ("-voc", "-dwconv-vanilla"))
     halves = [n for n in base.nodes if ".pconv." in n.name and n.op == "conv2d"]
     assert len(halves) == 30
@@ -89,7 +89,7 @@ def test_without_pointwise_halves_the_study_counts_less_than_is_left() -> None:
 
 
 def kernels(graph: Graph, layer: str) -> set[tuple[int, ...]]:
-    """Kernel sides of the depthwise convolutions of a layer, each with its channel groups in order."""
+    """Kernel sides of the depthwise convolutions of a layer, one tuple per convolution in the order of its groups."""
     groups: dict[str, list[int]] = {}
     for node in graph.in_layer(layer):
         if node.op == "conv2d" and node.args["groups"] > 1:
@@ -132,21 +132,21 @@ def test_decoding_by_hand() -> None:
     assert decoded[0, :, row * 12 + column].tolist() == pytest.approx(box + scores, rel=1e-4)
 
 
-def test_pictures_are_detected_in() -> None:
-    """Boxes lie in the picture; the deploy form finds the same."""
+def test_detection_in_an_image() -> None:
+    """Boxes are inside the image; the deploy form gives the same scores."""
     network = lively(layout("yolox-nano", 4))
     config = EvalConfig(imgsz=96, conf=1e-5, max_det=20)
-    picture = load("builtin:shapes", "val", limit=1).samples[0].image
-    assert isinstance(picture, np.ndarray)
-    found = [dict(detect(made, [picture], config))[0] for made in (network, deploy(network))]
-    height, width = picture.shape[:2]
+    image = load("builtin:shapes", "val", limit=1).samples[0].image
+    assert isinstance(image, np.ndarray)
+    found = [dict(detect(made, [image], config))[0] for made in (network, deploy(network))]
+    height, width = image.shape[:2]
     assert len(found[0].boxes) > 0
     assert (found[0].boxes >= 0).all()
     assert (found[0].boxes <= [width, height, width, height]).all()
     assert found[0].scores == pytest.approx(found[1].scores, abs=1e-5)
 
 
-def test_fresh_logits_stand_for_one_percent() -> None:
+def test_fresh_logits_give_one_percent() -> None:
     network = build(expand(layout("yolox-nano", 4)))
     for level in range(3):
         for name in ("cls_preds", "obj_preds"):
@@ -154,9 +154,9 @@ def test_fresh_logits_stand_for_one_percent() -> None:
             assert torch.allclose(bias.sigmoid(), torch.tensor(0.01), atol=1e-6)
 
 
-def test_the_head_is_not_trained_and_says_so() -> None:
+def test_training_this_head_is_an_error() -> None:
     network = build(expand(layout("yolox-nano", 20)))
-    with pytest.raises(EffscopeError, match="this head cannot be trained here"):
+    with pytest.raises(EffscopeError, match="cannot train this head"):
         train(network, load("builtin:shapes", "train", limit=2), TrainConfig(imgsz=64, epochs=1))
 
 
@@ -169,7 +169,7 @@ def test_stages_are_the_csp_layers() -> None:
 def test_mixed_kernels_need_a_depthwise() -> None:
     model = layout("yolox-nano")
     broken = model.layer("1")
-    with pytest.raises(EffscopeError, match="mixed in a depthwise only"):
+    with pytest.raises(EffscopeError, match="only be mixed in a depthwise"):
         expand(model.swap([replace(broken, args=(128, (3, 5), 2, "vanilla"))]))
     with pytest.raises(EffscopeError, match="'form' must be one of dense, separable, lean, vanilla"):
         expand(model.swap([replace(broken, args=(128, (3,), 2, "sparse"))]))

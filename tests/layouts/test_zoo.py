@@ -1,4 +1,4 @@
-"""The built-in models against published and independently counted figures."""
+"""The built-in models against published figures and independent counts."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_published_figures_hold_after_rounding(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", golden("ladder.csv"), ids=lambda row: row["scale"] + row["step"])
-def test_ladder_to_the_unit(row: Row) -> None:
-    """Every step, the one-to-one head kept: that is the view papers count."""
+def test_exact_counts_of_the_ladder(row: Row) -> None:
+    """Every step, counted with one head, as papers do."""
     result = cost(ladder(row["scale"])[LADDER_STEPS[row["step"]]])
     if row["exact_params"]:
         assert result.params_one_head == int(row["exact_params"])
@@ -66,7 +66,7 @@ def test_ladder_to_the_unit(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", golden("yolov10_layouts.csv"), ids=lambda row: row["scale"])
-def test_yolov10_has_its_blocks_where_they_were_released(row: Row) -> None:
+def test_yolov10_has_the_blocks_of_the_release(row: Row) -> None:
     model = layout(f"yolov10{row['scale']}")
     swapped = [s for s in stages(model) if s.block == "C2fCIB"]
     assert " ".join(str(s.number) for s in swapped) == row["cib_stages"]
@@ -136,7 +136,7 @@ def test_every_node_of_the_built_network_has_the_predicted_shape_and_flops(moves
     assert parameters(network.spec) == sum(p.numel() for p in network.parameters())
 
 
-def test_class_count_changes_the_class_towers_alone() -> None:
+def test_class_count_changes_only_the_class_towers() -> None:
     a, b = (expand(layout("yolov8n", nc)) for nc in (80, 3))
     different = {x.module.rsplit(".", 1)[0] for x, y in zip(a.nodes, b.nodes, strict=True) if x != y}
     assert all(name.startswith("model.22") and "cv2" not in name for name in different)

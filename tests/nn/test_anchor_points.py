@@ -1,4 +1,4 @@
-"""Centres of cells: their order, their units, their device-independent type."""
+"""Centres of cells: order, units, type."""
 
 from __future__ import annotations
 

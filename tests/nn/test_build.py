@@ -51,7 +51,7 @@ def equal_states(a: nn.Module, b: nn.Module) -> bool:
     return list(one) == list(two) and all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_the_seed_decides_the_weights_and_nothing_else_moves(model: Layout) -> None:
+def test_only_the_seed_decides_the_weights_and_the_random_state_is_kept(model: Layout) -> None:
     graph = expand(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -108,7 +108,7 @@ def test_modules_of_one_shape_differ_by_path_and_by_seed() -> None:
 
 
 def test_the_seed_of_a_path_is_the_documented_one() -> None:
-    """Written out so that a change of the rule, which changes every seeded number, cannot pass unseen."""
+    """The number is written out: a change of the rule changes every seeded number and must fail here."""
     assert path_seed(0, "model.8.m.0.cv1.conv") == 8_955_356_915_291_087_932
     paths = [
         path_seed(seed, path) for seed in (0, 1, 11) for path in ("model.0.conv", "model.1.conv", "1/model.0.conv")
@@ -162,7 +162,7 @@ def test_a_view_shares_every_weight_and_gives_the_same_output(model: Layout) -> 
 
 
 def test_a_view_leaves_the_modes_of_the_network() -> None:
-    """Frozen norms (a module in eval mode inside a training network) must stay as they were set."""
+    """A frozen norm (in eval mode inside a training network) must stay in eval mode."""
     network = build(expand(LAYOUTS["plain"]))
     frozen = network.get_submodule("model.2.cv1.bn").eval()
     view(network, "o2m")
@@ -197,7 +197,7 @@ def test_hooks_fire_at_layers_and_primitives(path: str) -> None:
     assert fired == [path] * (3 if path == "model.9.m" else 1)
 
 
-def test_a_layer_alone_is_the_layer_inside(model: Layout) -> None:
+def test_a_layer_gives_the_same_alone_and_in_the_network(model: Layout) -> None:
     network = lively(model)
     seen: dict[str, tuple[object, object]] = {}
     for position, layer in network.model.items():
@@ -233,7 +233,7 @@ def test_outputs_do_not_depend_on_the_batch(model: Layout) -> None:
 
 
 def test_a_model_with_a_new_layer_keeps_its_weights_when_opened() -> None:
-    """A layer that came from no base (origin None) has weights too."""
+    """A layer without an origin has weights too."""
     base = LAYOUTS["plain"]
     fresh = base.swap([replace(base.layer("9"), origin=None)])
     network = lively(fresh)
@@ -241,8 +241,8 @@ def test_a_model_with_a_new_layer_keeps_its_weights_when_opened() -> None:
     assert equal_states(opened, network)
 
 
-def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
-    """A weights file of ours that lacks a tensor must not open with a random one in its place."""
+def test_missing_weights_are_an_error(tmp_path: Path) -> None:
+    """effscope's weights file without one tensor must not open with random values for it."""
     network = lively(LAYOUTS["plain"])
     state = dict(network.state_dict())
     file = tmp_path / "model.safetensors"

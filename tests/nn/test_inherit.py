@@ -1,4 +1,4 @@
-"""Weights from one layout into another: joined by origin, whatever the positions."""
+"""Weights of one layout in another one: matched by origin, not by position."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from effscope.runs import transfer_lines
 from support.golden_files import lively
 
 from effscope.errors import EffscopeError
@@ -14,16 +15,15 @@ from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.nn.inherit import by_layer, inherit, positions
-from effscope.runs import transfer_lines
 from effscope.spec.layout import Layer, Layout
 
 BASE = layout("yolov8n", 5)
 GIVER = lively(BASE)
-"""Only ever read."""
+"""Tests must not change it."""
 
 
 def with_new_layer(base: Layout, after: str) -> Layout:
-    """The layout with a C2f of its own behind a layer; what read that layer reads the new one."""
+    """The layout with a new C2f after a layer; the layer's readers read the new one."""
     at = base.index(after) + 1
     channels = base.layer(after).args[0]
     later = [replace(la, sources=tuple("new" if s == after else s for s in la.sources)) for la in base.layers[at:]]
@@ -35,7 +35,7 @@ def taken_from(network: Network, base: Network, key: str, base_key: str) -> bool
     return torch.equal(network.state_dict()[key], base.state_dict()[base_key])
 
 
-def test_the_same_layout_takes_everything() -> None:
+def test_the_same_layout_inherits_everything() -> None:
     base = GIVER
     network = build(expand(BASE), 7)
     found = inherit(network, BASE, BASE, base.state_dict())
@@ -65,7 +65,7 @@ def test_an_inserted_layer_shifts_positions_but_not_weights(after: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cib", "cib-lk", "scdown", "light-head"])
-def test_a_move_leaves_untouched_tensors_exactly(name: str) -> None:
+def test_a_move_keeps_the_tensors_of_the_other_layers_exactly(name: str) -> None:
     model, base = move(BASE, name), GIVER
     touched = {la.id for la, old in zip(model.layers, BASE.layers, strict=True) if la != old}
     network = build(expand(model), 7)
@@ -81,8 +81,8 @@ def test_a_move_leaves_untouched_tensors_exactly(name: str) -> None:
         assert all(".m." in key for key in found.fresh)
 
 
-def test_another_class_count_renews_the_class_outputs_only() -> None:
-    """At 5 and at 64 classes the class towers are 64 wide, so only their last convolutions differ."""
+def test_another_class_count_renews_only_the_class_outputs() -> None:
+    """With 5 and with 64 classes the class towers have 64 channels, so only their last convolutions differ."""
     wide = layout("yolov8n", 64)
     base, network = GIVER, build(expand(wide), 7)
     found = inherit(network, wide, BASE, base.state_dict())
@@ -93,7 +93,7 @@ def test_another_class_count_renews_the_class_outputs_only() -> None:
     assert "fresh: model.22.cv3 (6)" in found.summary()
 
 
-def test_report_counts_what_came_over() -> None:
+def test_the_summary_counts_the_copied_tensors() -> None:
     model = move(BASE, "cib", ["8"])
     found = inherit(build(expand(model)), model, BASE, GIVER.state_dict())
     counters = sum(key.endswith("num_batches_tracked") for key in found.exact)
@@ -103,7 +103,7 @@ def test_report_counts_what_came_over() -> None:
     assert not any(key.endswith("num_batches_tracked") for key in found.fresh + found.reshaped + found.unused)
 
 
-def test_half_precision_weights_come_over_as_float32() -> None:
+def test_half_precision_weights_become_float32() -> None:
     base, network = lively(BASE).half(), build(expand(BASE))
     inherit(network, BASE, BASE, base.state_dict())
     assert {v.dtype for v in network.state_dict().values()} == {torch.float32, torch.int64}
@@ -122,8 +122,8 @@ def test_nothing_fits_is_an_error_and_changes_nothing() -> None:
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
-def test_the_fixed_weights_alone_are_no_match() -> None:
-    """Every YOLOv8 shares the 16 DFL weights and some counters: that is not a model's weights."""
+def test_the_fixed_weights_alone_are_not_enough() -> None:
+    """All YOLOv8 models share the 16 DFL weights and some counters: that is too little to inherit."""
     small, large = layout("yolov8n", 5), layout("yolov8s", 5)
     with pytest.raises(EffscopeError):
         inherit(build(expand(small)), small, large, lively(large).state_dict())
@@ -140,7 +140,7 @@ def test_a_second_head_comes_from_the_first() -> None:
 
 
 def test_the_transfer_layer_by_layer_adds_up() -> None:
-    """nc differs and a layer is new: the head is partial, the new layer fresh, all else exact."""
+    """Another class count and a new layer: the head is partial, the new layer fresh, all others exact."""
     model = replace(with_new_layer(BASE, "9"), nc=80)
     network = build(expand(model), 7)
     found = inherit(network, model, BASE, GIVER.state_dict())

@@ -31,7 +31,7 @@ def modes(module: nn.Module) -> list[bool]:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_mixed_modes_and_gradient_flags_come_back(fails: bool) -> None:
+def test_mixed_modes_and_gradient_flags_are_restored(fails: bool) -> None:
     module = frozen_norm()
     flags = [p.requires_grad for p in module.parameters()]
     try:
@@ -46,7 +46,7 @@ def test_mixed_modes_and_gradient_flags_come_back(fails: bool) -> None:
     assert [p.requires_grad for p in module.parameters()] == flags == [True, False, True, True]
 
 
-def test_modes_inside_are_free() -> None:
+def test_modes_may_change_inside() -> None:
     module = frozen_norm()
     with modes_kept(module):
         assert modes(module) == [True, True, False, True]
@@ -54,7 +54,7 @@ def test_modes_inside_are_free() -> None:
     assert modes(module) == [True, True, False, True]
 
 
-def test_a_buffer_set_to_none_comes_back_as_the_same_tensor() -> None:
+def test_a_buffer_set_to_none_is_restored_as_the_same_tensor() -> None:
     norm = nn.BatchNorm2d(4)
     counter = norm.num_batches_tracked
     with attributes_kept([norm], "momentum", "num_batches_tracked"):
@@ -92,7 +92,7 @@ def test_hooks_made_before_an_error_are_removed() -> None:
     assert not module[0]._forward_hooks
 
 
-def test_changed_and_replaced_tensors_come_back() -> None:
+def test_changed_and_replaced_tensors_are_restored() -> None:
     module = frozen_norm()
     weight, values = module[0].weight, module[0].weight.detach().clone()
     with tensors_kept(module):

@@ -230,7 +230,7 @@ def test_a_tool_leaves_nothing_behind() -> None:
 
 
 def test_a_tool_that_is_unknown_or_fails_is_said_in_one_line() -> None:
-    with pytest.raises(EffscopeError, match=r"unknown --as 'fvcor'.*fvcore"):
+    with pytest.raises(EffscopeError, match=r"unknown `counter` 'fvcor'.*fvcore"):
         counters(expand(layout("yolov8n")), outline(layout("yolov8n")), 64, ["fvcor"])
 
     class Fails(nn.Module):
@@ -252,10 +252,10 @@ def test_tools_that_are_not_there_are_said_not_to_be(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "version", lambda name: "none" if name == "thop" else "1")
     rows = {row.counter: row for row in crosscheck(of("yolov8n", SMALL), network).rows}
     assert rows["fvcore"].version == 'not installed: pip install "effscope[crosscheck]"'
-    assert rows["thop"].version.startswith("another package answers")
+    assert rows["thop"].version.startswith("the module thop is from another package")
     assert rows["fvcore"].measured is rows["thop"].measured is None
     assert rows["torch"].measured == rows["torch"].count
-    with pytest.raises(EffscopeError, match="paper is no tool to run"):
+    with pytest.raises(EffscopeError, match="paper cannot run on a module"):
         crosscheck(counters(expand(layout("yolov8n")), outline(layout("yolov8n")), SMALL, ["paper"]), network)
 
 

@@ -10,7 +10,7 @@ from support.peers_env import ask
 from support.small_detector import random_levels, random_truth
 
 from effscope.recipes import Recipe
-from effscope.training.assign import Rule, Truth
+from effscope.training.assign import AssignRule, Truth
 from effscope.training.losses import ONE_TO_MANY, detector_loss, head_loss
 
 IMGSZ, IMAGES = 256, 4
@@ -83,7 +83,7 @@ def test_terms_assignments_and_gradients_agree(tmp_path: Path) -> None:
     for case, theirs in zip(torch.load(asked), torch.load(answered), strict=True):
         levels = [level.requires_grad_() for level in case["levels"]]
         truth = Truth(case["boxes"], case["labels"], case["valid"])
-        ours = head_loss(levels, truth, (IMGSZ, IMGSZ), Recipe(), Rule(case["topk"]))
+        ours = head_loss(levels, truth, (IMGSZ, IMGSZ), Recipe(), AssignRule(case["topk"]))
         ours.total.backward()
         terms = torch.stack((ours.box, ours.cls, ours.dfl))
         assert torch.allclose(terms, theirs["terms"], rtol=1e-4, atol=1e-6)

@@ -17,7 +17,7 @@ from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
 from effscope.layouts.ultralytics_yaml.layout_yaml import from_yaml, read_yaml, to_yaml
-from effscope.layouts.ultralytics_yaml.tables import OPEN_VOCABULARY, SPELLED
+from effscope.layouts.ultralytics_yaml.tables import OPEN_VOCABULARY, SHARED_BLOCKS
 from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.spec.layout import Layout
 
@@ -89,7 +89,7 @@ MOVED = ("yolov8n", "yolov5s", "yolov9t", "yolov10n", "yolo11n", "yolo11m", "yol
 
 def written() -> dict[str, str]:
     """Name -> text of every fourth built-in model, and of some after moves where that can be spelled."""
-    spelled = [name for name in ZOO if {layer.block for layer in layout(name).layers} <= set(SPELLED)]
+    spelled = [name for name in ZOO if {layer.block for layer in layout(name).layers} <= set(SHARED_BLOCKS)]
     texts = {name: to_yaml(layout(name)) for name in spelled[::4]}
     for name in MOVED:
         for moves in MOVES:

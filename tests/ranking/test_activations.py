@@ -1,4 +1,4 @@
-"""Ranks of outputs over images: streaming moments, and a network that is given back as it was."""
+"""Ranks of outputs over images: streaming moments, and a network that is restored afterwards."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from effscope.progress import silent, unsaid
 from effscope.ranking.analyze import rank
 from effscope.ranking.models import rank_model
 from effscope.ranking.moments import Moments
-from effscope.ranking.thresholds import read_threshold
+from effscope.ranking.thresholds import cut
 from effscope.results import RankResult
 from effscope.spec.layout import Layout
+from effscope.thresholds import read_threshold
 
 
 def shown(outputs: list[Tensor]) -> Moments:
@@ -41,15 +42,15 @@ def shown(outputs: list[Tensor]) -> Moments:
 
 
 def offline(outputs: list[Tensor], *, centred: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The same of every activation kept, in one go."""
+    """The same moments from all outputs at once."""
     vectors = torch.cat([o.double().permute(0, 2, 3, 1).flatten(0, 2) for o in outputs])
     return (vectors.T.cov(correction=0) if centred else vectors.T @ vectors / len(vectors)).numpy()
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 10_000), st.sampled_from([0.0, 1.0, 1e4]), st.booleans())
-def test_moments_equal_those_of_everything_kept(n: int, c: int, seed: int, common: float, centred: bool) -> None:
-    """Also where a common value is ten thousand times the spread: nothing cancels."""
+def test_moments_equal_those_of_all_outputs_in_memory(n: int, c: int, seed: int, common: float, centred: bool) -> None:
+    """Also if a common value is ten thousand times the spread: no digits cancel."""
     random = torch.Generator().manual_seed(seed)
     outputs = [torch.randn(2, c, 3, 4, generator=random) + common for _ in range(n)]
     found, expected = shown(outputs).second(centred=centred), offline(outputs, centred=centred)
@@ -59,7 +60,7 @@ def test_moments_equal_those_of_everything_kept(n: int, c: int, seed: int, commo
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("times", [2, 4, 7])
-def test_repeated_images_change_not_one_bit(times: int, centred: bool) -> None:
+def test_repeated_images_do_not_change_one_bit(times: int, centred: bool) -> None:
     random = torch.Generator().manual_seed(times)
     outputs = [torch.randn(1, 16, 9, 9, generator=random) * 3 + 5 for _ in range(11)]
     once, often = shown(outputs), shown(outputs * times)
@@ -70,7 +71,7 @@ def test_repeated_images_change_not_one_bit(times: int, centred: bool) -> None:
     assert np.abs(found - expected).max() <= 2 * np.spacing(np.abs(expected).max())
 
 
-def test_what_is_held_does_not_grow_with_the_images() -> None:
+def test_memory_does_not_depend_on_the_number_of_images() -> None:
     moments = Moments("made")
     for n in range(200):
         moments(nn.Identity(), (), torch.full((1, 4, 8, 8), float(n)))
@@ -78,7 +79,7 @@ def test_what_is_held_does_not_grow_with_the_images() -> None:
     assert sum(t.numel() for s in held for t in (s.high, s.low)) + moments.shift.numel() == 4 * (2 + 8 + 1)
 
 
-def test_nothing_shown_is_told() -> None:
+def test_no_image_is_an_error() -> None:
     with pytest.raises(EffscopeError, match="made: no image"):
         Moments("made").second(centred=True)
     model = layout("yolov8n", 3)
@@ -103,7 +104,7 @@ def agrees(result: RankResult, outputs: dict[int, list[Tensor]], *, centred: boo
     threshold = result.definition.threshold
     for row in result.stages:
         values = np.sqrt(np.clip(np.linalg.eigvalsh(offline(outputs[row.stage], centred=centred))[::-1], 0, None))
-        assert row.rank == read_threshold(threshold).cut(values, None, 2.0**-23).rank  # type: ignore[arg-type]
+        assert row.rank == cut(read_threshold(threshold), values, None, 2.0**-23).rank  # type: ignore[arg-type]
         share = values[values > 0] / values.sum()
         assert row.effective_rank == pytest.approx(float(np.exp(-(share * np.log(share)).sum())), rel=1e-4)
         assert (row.null_ratio, row.null_sd) == (None, None)
@@ -125,7 +126,7 @@ def test_activation_ranks_equal_an_offline_computation(threshold: float | str, c
     assert (variant.order, variant.ties) == (other.order, other.ties)
 
 
-def test_sixty_four_real_images_and_the_same_twice_agree_to_the_digit(shared: Path) -> None:
+def test_sixty_four_real_images_shown_twice_give_equal_ranks(shared: Path) -> None:
     opened = open_model(str(shared / "data" / "weights" / "yolov8n_coco.pt"))
     images = list(training_images(str(shared / "data" / "bccd" / "data.yaml"), 64, 160, silent, unsaid))
     assert len(images) == 64
@@ -137,7 +138,7 @@ def test_sixty_four_real_images_and_the_same_twice_agree_to_the_digit(shared: Pa
 
 
 class Restless(nn.Module):
-    """A module whose forward pass draws, counts in a buffer, and raises at the n-th call."""
+    """A module with a forward pass that draws, counts in a buffer, and raises at the n-th call."""
 
     def __init__(self, raises_at: int = 99) -> None:
         super().__init__()
@@ -150,7 +151,7 @@ class Restless(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         if self.calls == self.raises_at:
-            raise RuntimeError("the third picture is too much\nfor this module")
+            raise RuntimeError("the third image is too much\nfor this module")
         self.seen += 1
         self.scratch.copy_(torch.rand(2))
         out: Tensor = self.second(self.drop(self.norm(self.first(x))))
@@ -158,7 +159,7 @@ class Restless(nn.Module):
 
 
 def traces(module: nn.Module) -> dict[str, Any]:
-    """Everything that must be as it was."""
+    """Everything that must be as before."""
     return {
         "state": {k: v.clone() for k, v in module.state_dict().items()},
         "buffers": {k: v.clone() for k, v in module.named_buffers()},
@@ -179,7 +180,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("raises_at", [99, 1, 3])
-def test_the_hooks_leave_no_trace(raises_at: int) -> None:
+def test_hooks_are_removed_and_the_module_restored(raises_at: int) -> None:
     module = Restless(raises_at)
     module.norm.eval()  # a mixed mode must come back as it was
     ran: list[int] = []
@@ -198,7 +199,7 @@ def test_the_hooks_leave_no_trace(raises_at: int) -> None:
     assert len(ran) == min(raises_at - 1, 4)
 
 
-def test_a_whole_ranking_leaves_no_trace(tmp_path: Path) -> None:
+def test_a_ranking_restores_the_module(tmp_path: Path) -> None:
     module = Restless()
     before = traces(module)
     result = api.rank(module, activations="builtin:shapes", limit=3, imgsz=64, at="all")
@@ -206,12 +207,12 @@ def test_a_whole_ranking_leaves_no_trace(tmp_path: Path) -> None:
     assert same(before, traces(module))
     broken = Restless(raises_at=3)  # the first call is the trace's
     before = traces(broken)
-    with pytest.raises(EffscopeError, match=r"Restless cannot be run on these images: the third picture is too much$"):
+    with pytest.raises(EffscopeError, match=r"Restless cannot be run on these images: the third image is too much$"):
         api.rank(broken, activations="builtin:shapes", limit=4, imgsz=64, at="all")
     assert same(before, traces(broken))
 
 
-def test_built_networks_are_given_back_too() -> None:
+def test_a_ranking_restores_a_built_network() -> None:
     model = layout("yolov8n", 3)
     network = build(expand(model))
     before = traces(network)
@@ -228,7 +229,7 @@ def test_built_networks_are_given_back_too() -> None:
 
 
 class Meddling(nn.Module):
-    """A module whose forward pass puts other tensors into its slots and writes into its weights."""
+    """A module with a forward pass that replaces buffers and changes its weights in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -245,7 +246,7 @@ class Meddling(nn.Module):
         return out
 
 
-def test_slots_and_weights_are_put_back_too() -> None:
+def test_replaced_buffers_and_changed_weights_are_restored() -> None:
     module = Meddling()
     before, count, wide = traces(module), module.count, module.wide
     with preserved(module, {"conv": Moments("conv")}):
@@ -255,14 +256,14 @@ def test_slots_and_weights_are_put_back_too() -> None:
     assert (module.count is count, module.wide is wide, module.late) == (True, True, None)
 
 
-def test_a_part_that_is_not_there_is_told_before_anything_runs() -> None:
+def test_a_hook_at_an_unknown_module_path_is_refused() -> None:
     module = Restless()
     with pytest.raises(EffscopeError, match="third"), preserved(module, {"third": Moments("third")}):
         pass
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_modules_of_other_precision_are_shown_images_of_theirs(dtype: torch.dtype) -> None:
+def test_images_have_the_dtype_of_the_module(dtype: torch.dtype) -> None:
     module = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.Conv2d(8, 8, 3)).to(dtype)
     plain = copy.deepcopy(module).double()
     found, expected = (
@@ -280,20 +281,20 @@ def test_non_finite_outputs_are_named() -> None:
 
 
 @pytest.mark.parametrize("threshold", ["mp", 1e-9])
-def test_thresholds_that_say_nothing_of_outputs(threshold: float | str) -> None:
-    with pytest.raises(EffscopeError, match="--threshold"):
+def test_thresholds_without_meaning_for_outputs_are_refused(threshold: float | str) -> None:
+    with pytest.raises(EffscopeError, match="`threshold`"):
         api.rank("yolov8n", threshold=threshold, activations="builtin:shapes", limit=1, imgsz=64)
 
 
-def test_rounding_is_not_counted_where_a_covariance_cannot_tell() -> None:
-    """Three channels go in, so three directions come out, in double precision too."""
+def test_eps_is_not_below_the_rounding_error_of_a_covariance() -> None:
+    """Three channels in give three directions out, also in double precision."""
     for dtype in (torch.float32, torch.float64):
         module = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1, bias=False)).to(dtype)
         rows = api.rank(module, at="all", imgsz=32, activations="builtin:shapes", limit=2, threshold="eps").stages
         assert [row.rank for row in rows] == [3, 3]
 
 
-def test_too_few_positions_are_told() -> None:
+def test_too_few_positions_are_noted() -> None:
     module = nn.Sequential(nn.Conv2d(3, 64, 32, 32), nn.Conv2d(64, 8, 1))
     rows = {r.layer: r for r in api.rank(module, activations="builtin:shapes", limit=1, imgsz=64, at="all").stages}
     assert rows["0"].note == "only 4 positions for 64 channels: show more or larger images"
@@ -303,7 +304,7 @@ def test_too_few_positions_are_told() -> None:
 
 
 def test_outputs_of_depthwise_convolutions_are_ranked() -> None:
-    """Their weight has no rank in this sense; what they give has."""
+    """A rank of their weights has no meaning; one of their outputs has."""
     module = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 1, 1))
     rows = {r.layer: r for r in api.rank(module, activations="builtin:shapes", limit=2, imgsz=64, at="all").stages}
     assert rows["1"].rank is not None and 1 <= rows["1"].rank <= 8
@@ -315,7 +316,7 @@ def test_outputs_of_depthwise_convolutions_are_ranked() -> None:
     }
 
 
-def test_the_images_that_were_shown_are_counted() -> None:
+def test_the_definition_has_the_number_of_images() -> None:
     result = api.rank("yolov8n", activations="builtin:shapes", limit=3, imgsz=64)
     assert result.definition.of == "activations over 3 training images of builtin:shapes at 64 px"
 

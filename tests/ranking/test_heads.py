@@ -1,4 +1,4 @@
-"""Attention heads: their weights against another way to the same numbers, entropies and likeness by hand."""
+"""Attention heads: their weights computed in another way, entropies and similarities by hand."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from effscope import api
 from effscope.models.open import open_model
 from effscope.nn.function_modules import Attention, Float32Softmax, ScaledAttention, SelfAttention
-from effscope.ranking.heads import WEIGHTS, Heads, attention_nodes
+from effscope.ranking.heads import WEIGHTS, HeadStatistics, attention_nodes
 
 RANDOM = torch.Generator().manual_seed(0)
 
 
 def weights_by_values(op: str, part: nn.Module, q: Tensor, k: Tensor, more: tuple[Tensor, ...] = ()) -> Tensor:
-    """Attention weights read off the part's own output: values that are unit vectors give them back."""
+    """Attention weights from the output of the module: with unit vectors as values, the output is the weights."""
     n = k.shape[-1] if op == "attention" else k.shape[-2]
     eye = torch.eye(n).expand(*q.shape[:-2], n, n)
     out: Tensor = part(q, k, eye, *more)
@@ -57,13 +57,13 @@ def test_weights_of_multi_head_attention() -> None:
 
 
 def uses_of(weights: Tensor) -> Any:
-    """Rows of a softmax that gave these weights (B, heads, rows, choices)."""
-    heads = Heads("attn", "softmax")
+    """Statistics of a softmax with these weights (B, heads, rows, choices) as output."""
+    heads = HeadStatistics("attn", "softmax")
     heads(Float32Softmax(-1), (), weights)
-    return heads.uses()
+    return heads.rows_of_heads()
 
 
-def test_uniform_and_single_minded_heads_by_hand() -> None:
+def test_uniform_and_one_hot_heads_by_hand() -> None:
     uniform, first, second = torch.full((1, 4), 0.25), torch.eye(4)[:1], torch.eye(4)[1:2]
     found = uses_of(torch.stack([uniform, first, second, first])[None])
     assert [use.head for use in found] == [1, 2, 3, 4]
@@ -79,40 +79,40 @@ def test_uniform_and_single_minded_heads_by_hand() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 3), st.integers(2, 5), st.integers(1, 6), st.integers(2, 9), st.integers(0, 999))
-def test_bounds_and_streams(batch: int, heads: int, rows: int, choices: int, seed: int) -> None:
+def test_bounds_and_independence_of_the_chunks(batch: int, heads: int, rows: int, choices: int, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     weights = (3 * torch.randn(batch, heads, rows, choices, generator=random)).softmax(-1)
     found = uses_of(weights)
     for use in found:
         assert -1e-9 <= use.entropy_ratio <= 1 + 1e-6
         assert -1e-9 <= use.similarity <= use.nearest_similarity <= 1 + 1e-9
-    streamed = Heads("attn", "softmax")
+    streamed = HeadStatistics("attn", "softmax")
     for image in weights:
         streamed(Float32Softmax(-1), (), image[None])
-    for a, b in zip(found, streamed.uses(), strict=True):
+    for a, b in zip(found, streamed.rows_of_heads(), strict=True):
         assert (a.entropy, a.similarity) == (pytest.approx(b.entropy), pytest.approx(b.similarity))
 
 
-def test_where_the_heads_lie() -> None:
-    """One head without a dimension of its own; windows before the heads; heads in the batch."""
+def test_the_dimension_of_the_heads() -> None:
+    """One head without a dimension for it; windows before the heads; heads in the batch dimension."""
     found = {}
     for shape in ((1, 6, 6), (1, 4, 2, 6, 6), (5, 6, 6)):
-        heads = Heads("attn", "softmax")
+        heads = HeadStatistics("attn", "softmax")
         heads(Float32Softmax(-1), (), torch.rand(shape).softmax(-1))
-        found[shape] = len(heads.uses())
+        found[shape] = len(heads.rows_of_heads())
     assert list(found.values()) == [1, 2, 5]
-    single = Heads("attn", "sdpa")
+    single = HeadStatistics("attn", "sdpa")
     q = torch.rand(1, 16, 4)
     single(ScaledAttention(None, False), (q, q, q), q)
-    assert [use.positions for use in single.uses()] == [16]
+    assert [use.positions for use in single.rows_of_heads()] == [16]
 
 
-def test_what_a_mask_forbids_is_no_choice() -> None:
-    """Uniform over what may be looked at is 1, however much is masked."""
-    heads = Heads("attn", "sdpa")
+def test_masked_positions_are_not_choices() -> None:
+    """Uniform over the positions that the mask allows is 1, for any mask."""
+    heads = HeadStatistics("attn", "sdpa")
     q = torch.zeros(1, 2, 6, 4)
     heads(ScaledAttention(None, True), (q, q, q), q)
-    assert [use.entropy_ratio for use in heads.uses()] == pytest.approx([1.0, 1.0])
+    assert [use.entropy_ratio for use in heads.rows_of_heads()] == pytest.approx([1.0, 1.0])
 
 
 class Attends(nn.Module):
@@ -137,16 +137,16 @@ def test_attention_written_with_channels_first_is_found() -> None:
     assert [(use.heads, use.positions) for use in result.attention] == [(2, 64)] * 2
 
 
-def test_heads_that_cannot_be_measured_do_not_cost_the_ranks() -> None:
+def test_ranks_are_given_even_if_heads_fail() -> None:
     result = api.rank(Attends("grouped queries"), activations="builtin:shapes", limit=1, imgsz=64, at="all")
     assert result.order == (1,)
     assert result.attention or any("attention heads could not be measured" in note for note in result.notes)
 
 
-def test_a_softmax_over_another_dimension_is_no_head() -> None:
-    heads = Heads("attn", "softmax")
+def test_a_softmax_over_another_dimension_is_not_attention() -> None:
+    heads = HeadStatistics("attn", "softmax")
     heads(Float32Softmax(1), (), torch.rand(1, 2, 3, 3))
-    assert heads.uses() == ()
+    assert heads.rows_of_heads() == ()
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_softmax_over_another_dimension_is_no_head() -> None:
         ("timm:mobilevit_xxs", 9, 4, None),
     ],
 )
-def test_attention_of_real_architectures(name: str, layers: int, heads: int | None, positions: int | None) -> None:
+def test_attention_of_known_architectures(name: str, layers: int, heads: int | None, positions: int | None) -> None:
     side = 160 if name.startswith("yolo") else 224 if name.startswith("torchvision") else 256
     result = api.rank(name, activations="builtin:shapes", limit=1, imgsz=side)
     found: dict[str, list[int]] = {}
@@ -172,8 +172,8 @@ def test_attention_of_real_architectures(name: str, layers: int, heads: int | No
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in found.values())
 
 
-def test_heads_of_a_traced_model_are_those_of_its_own_attention() -> None:
-    """What torchvision's own multi-head attention says of its weights, asked for by a hook on it."""
+def test_heads_of_a_traced_model_equal_those_of_its_attention() -> None:
+    """Against the weights that torchvision's own multi-head attention returns, recorded by a hook."""
     from effscope.config import RankConfig
     from effscope.ranking.models import rank_model
 
@@ -206,6 +206,6 @@ def test_heads_of_a_traced_model_are_those_of_its_own_attention() -> None:
     assert torch.allclose(found, torch.stack(expected).float(), atol=1e-4)
 
 
-def test_weights_alone_tell_nothing_of_heads() -> None:
+def test_no_heads_without_images() -> None:
     assert api.rank("yolov10n").attention == ()
     assert list(attention_nodes(open_model("yolov8n").graph)) == []

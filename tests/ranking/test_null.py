@@ -13,10 +13,16 @@ from support.spectra import kernel, svd
 from effscope.ranking.measures import effective_rank, is_spiked, rank_without_top, top_gap
 from effscope.ranking.null import DRAWN_BELOW, Reference, bulk_quantiles, drawn_values, gaussian_values
 from effscope.ranking.spectrum import Array, MapShape
-from effscope.ranking.thresholds import read_threshold
+from effscope.ranking.thresholds import cut
+from effscope.thresholds import Threshold, read_threshold
 
 HALF = read_threshold(0.5)
 EPS = 2.0**-23
+
+
+def null_ratio(shape: MapShape, threshold: Threshold = HALF) -> tuple[float, float]:
+    """Mean and standard deviation of the ratio of a Gaussian map."""
+    return Reference(shape).ratio(lambda values: cut(threshold, values, shape, EPS).rank)
 
 
 @pytest.mark.parametrize(
@@ -26,9 +32,9 @@ EPS = 2.0**-23
         ((64, 147), 0.59), ((512, 4608), 1.0), ((256, 9), 0.035),
     ],
 )  # fmt: skip
-def test_the_published_ratios(shape: tuple[int, int], expected: float) -> None:
-    """Figures of random convolutions in the facts the project is built on; 3x3 c -> c tends to 1 as c grows."""
-    assert Reference(MapShape(*shape)).rank(HALF, EPS)[0] == pytest.approx(expected, abs=0.02)
+def test_known_ratios_of_random_convolutions(shape: tuple[int, int], expected: float) -> None:
+    """Ratios of random convolutions (docs/background.md, "Rank"); 3x3 c -> c tends to 1 as c grows."""
+    assert null_ratio(MapShape(*shape))[0] == pytest.approx(expected, abs=0.02)
 
 
 SHAPES = ((40, 40), (64, 64), (40, 48), (96, 864), (96, 48), (64, 147), (16, 27), (9, 4), (2, 50))
@@ -43,28 +49,28 @@ def gaussian_draws(shape: tuple[int, int]) -> list[Array]:
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, "energy:0.9", "energy:0.99", "mp", "mp:0.9", "eps"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_against_draws(shape: tuple[int, int], threshold: float | str) -> None:
-    cut = read_threshold(threshold)
-    ratios = np.array([cut.cut(values, MapShape(*shape), EPS).rank / shape[0] for values in gaussian_draws(shape)])
-    mean, spread = Reference(MapShape(*shape)).rank(cut, EPS)
+def test_ratios_agree_with_draws_of_gaussian_matrices(shape: tuple[int, int], threshold: float | str) -> None:
+    given, made = read_threshold(threshold), MapShape(*shape)
+    ratios = np.array([cut(given, values, made, EPS).rank / shape[0] for values in gaussian_draws(shape)])
+    mean, spread = null_ratio(made, given)
     near = 0.02 if threshold == "mp:0.9" else 0.01
     assert mean == pytest.approx(ratios.mean(), abs=near + 3 * ratios.std() / math.sqrt(DRAWS))
     assert spread == pytest.approx(ratios.std(), abs=0.55 / min(shape) + 0.4 * ratios.std())
 
 
 @pytest.mark.parametrize("shape", [MapShape(4, 36, 8), MapShape(16, 27, 2), MapShape(72, 90, 4), MapShape(64, 64, 2)])
-def test_grouped_maps_against_draws(shape: MapShape) -> None:
+def test_ratios_of_grouped_maps_agree_with_draws(shape: MapShape) -> None:
     random, size = np.random.default_rng(2), (shape.groups * shape.rows, shape.columns)
     ratios = [
-        HALF.cut(svd(kernel(random.standard_normal(size), groups=shape.groups)), shape, EPS).rank / size[0]
+        cut(HALF, svd(kernel(random.standard_normal(size), groups=shape.groups)), shape, EPS).rank / size[0]
         for _ in range(120)
     ]  # fmt: skip
-    mean, spread = Reference(shape).rank(HALF, EPS)
+    mean, spread = null_ratio(shape)
     assert mean == pytest.approx(np.mean(ratios), abs=0.01 + 3 * np.std(ratios) / math.sqrt(120))
     assert spread == pytest.approx(np.std(ratios), abs=0.006 + 0.5 * np.std(ratios))
 
 
-def test_large_groups_cost_no_draws() -> None:
+def test_large_groups_use_the_limit_laws() -> None:
     values, weights = Reference(MapShape(DRAWN_BELOW, 576, 32)).spectra
     assert values.shape == (3, 32 * DRAWN_BELOW) and weights.sum() == pytest.approx(1.0)
     small, _ = Reference(MapShape(DRAWN_BELOW - 1, 576, 32)).spectra
@@ -72,7 +78,7 @@ def test_large_groups_cost_no_draws() -> None:
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.5, 1 / 9, 0.01])
-def test_quantiles_of_the_law_are_those_of_its_density(beta: float) -> None:
+def test_quantiles_agree_with_the_density_of_the_law(beta: float) -> None:
     low, high = (1 - math.sqrt(beta)) ** 2, (1 + math.sqrt(beta)) ** 2
 
     def below(x: float) -> float:
@@ -85,7 +91,7 @@ def test_quantiles_of_the_law_are_those_of_its_density(beta: float) -> None:
         assert below(quantile) == pytest.approx(share, abs=1e-4)
 
 
-def test_the_bidiagonal_model_draws_what_gaussian_matrices_have() -> None:
+def test_the_bidiagonal_model_has_the_values_of_gaussian_matrices() -> None:
     random, shape = np.random.default_rng(3), MapShape(6, 15)
     plain = np.array([svd(kernel(random.standard_normal((6, 15)))) for _ in range(3000)])
     drawn = drawn_values(shape, 3000)
@@ -105,8 +111,8 @@ def test_expected_values_descend_and_hold_the_energy() -> None:
 
 
 def test_the_spike_table() -> None:
-    """A rank-1 spike of so many times the top value of a random 256 x 2304 matrix, means of 25 draws: the half-max
-    count falls, the effective rank hardly moves (facts the project is built on). Every spike is flagged."""
+    """A random 256 x 2304 matrix plus a rank-1 term of 1 to 2 times its largest value, means of 25 draws: the rank
+    falls, the effective rank hardly changes (docs/background.md, "Rank"). Every spike is flagged."""
     random, shape = np.random.default_rng(0), MapShape(256, 2304)
     table = {1.0: 0.74, 1.2: 0.55, 1.5: 0.24, 2.0: 0.004}
     ratios: dict[float, list[float]] = {size: [] for size in table}
@@ -118,7 +124,7 @@ def test_the_spike_table() -> None:
         for size in table:
             spiked = matrix + size * top * np.outer(u, v)
             values = np.sqrt(np.linalg.eigvalsh(spiked @ spiked.T)[::-1])
-            rank = HALF.cut(values, shape, EPS).rank
+            rank = cut(HALF, values, shape, EPS).rank
             ratios[size].append(rank / 256)
             effective[size].append(effective_rank(values) / 256)
             without = rank_without_top(values, shape, HALF, EPS)
@@ -133,11 +139,11 @@ def test_the_spike_table() -> None:
 @pytest.mark.parametrize(
     "shape", [(8, 8), (8, 27), (9, 9), (16, 16), (16, 27), (24, 16), (40, 40), (96, 864), (128, 128)]
 )
-def test_random_matrices_are_seldom_spiked(shape: tuple[int, int]) -> None:
-    """Small ones least of all: there a value or two by chance is a tenth of the rows."""
+def test_random_matrices_are_rarely_spiked(shape: tuple[int, int]) -> None:
+    """Nor are small ones, whose tenth of the rows is one or two values, which chance alone can move."""
     drawn = drawn_values(MapShape(*shape), 200, seed=4)
     flags = [
-        is_spiked(HALF.cut(v, MapShape(*shape), EPS).rank, rank_without_top(v, MapShape(*shape), HALF, EPS), shape[0])
+        is_spiked(cut(HALF, v, MapShape(*shape), EPS).rank, rank_without_top(v, MapShape(*shape), HALF, EPS), shape[0])
         for v in drawn
     ]
     assert np.mean(flags) <= 0.03

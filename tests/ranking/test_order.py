@@ -1,4 +1,4 @@
-"""Orders of stages: Kendall's tau against SciPy, ties, and the stages that change places."""
+"""Orders of stages: Kendall's tau against SciPy, ties, and the stages that change their order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_orders_and_ties_by_hand() -> None:
     assert ties(ratios) == ((1, 3), (2, 5))
 
 
-def test_stages_that_change_places() -> None:
+def test_groups_of_stages_that_change_their_order() -> None:
     base = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4, 5: 0.5}
     assert unsettled(base, []) == ()
     assert unsettled(base, [{**base, 2: 0.35}]) == ((2, 3),)

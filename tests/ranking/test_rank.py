@@ -21,13 +21,15 @@ from effscope.layouts.expand import closing_conv, expand, stages
 from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import folded_conv
-from effscope.ranking.analyze import rank, take
-from effscope.ranking.kernels import layout_places
+from effscope.ranking.analyze import rank
+from effscope.ranking.collect import collect
+from effscope.ranking.convs import layout_convs
 from effscope.ranking.spectrum import Array, Kernel
 from effscope.ranking.stability import RELATIVE, SHAPES
-from effscope.ranking.thresholds import read_threshold, settled_spectra
+from effscope.ranking.thresholds import cut, spectra_for
 from effscope.results import StageRank
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
+from effscope.thresholds import read_threshold
 
 ORACLE = golden("rank_oracle_yolov8n.csv")
 COLUMNS = {
@@ -93,7 +95,7 @@ def test_ranks_of_a_network_made_with_the_published_ranks(at: str) -> None:
     assert [r.rank for r in raw.stages] != [r.rank for r in result.stages]
 
 
-def test_rank_is_the_count_of_an_independent_svd() -> None:
+def test_rank_equals_the_count_of_an_independent_svd() -> None:
     model = layout("yolov8n", 3)
     network = lively(model)
     for at in COLUMNS:
@@ -127,7 +129,7 @@ def test_equal_ratios_are_ordered_by_stage_and_name_each_other() -> None:
     assert result.order[at : at + 3] == (2, 5, 7)
 
 
-def test_random_weights_show_the_null() -> None:
+def test_random_weights_have_the_null_ratio() -> None:
     result = api.rank("yolov8n")
     assert result.definition.weights == "random"
     for row in result.stages:
@@ -178,7 +180,7 @@ def test_a_stage_of_zeros_has_rank_zero_and_comes_first() -> None:
     [
         ({"at": "head"}, "unknown --at 'head'"),
         ({"threshold": 1.0}, "between 0 and 1"),
-        ({"threshold": "some"}, "unknown --threshold 'some': give a ratio"),
+        ({"threshold": "some"}, "unknown `threshold` 'some': give a ratio"),
         ({"limit": 0}, "at least 1"),
         ({"activations": "nowhere"}, "does not exist"),
         ({"activations": "builtin:shapes", "imgsz": 0, "limit": 1}, "at least 1"),
@@ -206,7 +208,7 @@ def test_stages_without_inner_blocks_have_no_block_to_rank() -> None:
         rank(network, model, RankConfig(at="block"))
 
 
-def test_oracle_is_the_one_of_the_design(shared: Path) -> None:
+def test_the_golden_file_equals_the_shared_one(shared: Path) -> None:
     def read(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
 
@@ -216,8 +218,8 @@ def test_oracle_is_the_one_of_the_design(shared: Path) -> None:
 
 @pytest.mark.parametrize("size", "nsmlx")
 def test_random_weights_at_every_size(size: str) -> None:
-    """What random weights show is no redundancy (facts the project is built on): a square 3x3 convolution loses at
-    most one value up to 64 channels, and has a ratio of .98 or more above."""
+    """Random weights show no redundancy (docs/background.md, "Rank"): a square 3x3 convolution of up to 64 channels
+    loses at most one value, a larger one has a ratio of .98 or more."""
     rows = api.rank(f"yolov8{size}", at="all").stages
     square = [row for row in rows if row.shape[1] == 9 * row.c_out]
     assert len(square) >= 20
@@ -227,12 +229,12 @@ def test_random_weights_at_every_size(size: str) -> None:
 
 
 @pytest.mark.parametrize("c", [64, 128, 256])
-def test_random_square_pointwise_convolutions_show_the_quarter_circle(c: int) -> None:
+def test_random_square_pointwise_convolutions_follow_the_quarter_circle_law(c: int) -> None:
     """Mean of 20 draws of torch's own initialisation."""
     torch.manual_seed(c)
     draws = [Kernel("w", nn.Conv2d(c, c, 1, bias=False).weight.detach().numpy()) for _ in range(20)]
     half = read_threshold("half")
-    ratios = [half.cut(v, draws[0].shape, 0).rank / c for v in settled_spectra(draws, [half])]
+    ratios = [cut(half, v, draws[0].shape, 0).rank / c for v in spectra_for(draws, [half])]
     assert 0.38 <= np.mean(ratios) <= 0.43
 
 
@@ -248,7 +250,7 @@ def spiked(model: Layout, stage: int) -> Network:
     return network
 
 
-def test_one_direction_that_decides_the_count_is_told() -> None:
+def test_one_direction_that_decides_the_count_is_flagged() -> None:
     model = layout("yolov8n", 3)
     result = rank(spiked(model, 7), model, RankConfig())
     row = by_stage(result.stages)[7]
@@ -259,7 +261,7 @@ def test_one_direction_that_decides_the_count_is_told() -> None:
     assert [r.stage for r in result.stages if r.spike] == [7]
 
 
-def test_the_order_is_told_with_those_of_other_definitions() -> None:
+def test_the_result_has_the_orders_of_other_definitions() -> None:
     model = layout("yolov8n", 3)
     network = lively(model)
     result = rank(network, model, RankConfig())
@@ -284,7 +286,7 @@ def test_the_order_is_told_with_those_of_other_definitions() -> None:
     assert rank(network, model, RankConfig(fold_bn=False)).stability[-3].name == "BN folded"
 
 
-def test_how_much_of_the_order_the_shapes_alone_tell() -> None:
+def test_the_result_has_the_order_of_the_shapes_alone() -> None:
     """Untrained weights whose null ratios are equal are ordered by chance, the others by their null ratios."""
     result = api.rank("yolov8m")
     null = {row.stage: row.null_ratio for row in result.stages if row.null_ratio is not None}
@@ -300,8 +302,8 @@ def test_how_much_of_the_order_the_shapes_alone_tell() -> None:
     assert all(ratios[a] < ratios[b] for a, b in unlike)
 
 
-def test_the_reference_checkpoint_by_other_definitions(shared: Path) -> None:
-    """What the published order of yolov8n rests on: it holds over thresholds, less so without folding."""
+def test_the_coco_checkpoint_by_other_definitions(shared: Path) -> None:
+    """The order of yolov8n is similar over thresholds, less so without folding."""
     result = api.rank(str(shared / "data" / "weights" / "yolov8n_coco.pt"))
     taus = {v.name: v.tau for v in result.stability}
     assert all(taus[f"threshold 0.{n}"] > 0.7 for n in (3, 4, 6, 7))  # type: ignore[operator]
@@ -311,7 +313,7 @@ def test_the_reference_checkpoint_by_other_definitions(shared: Path) -> None:
     assert spikes == {4: 80, 5: 37}
 
 
-def test_several_models_know_each_other() -> None:
+def test_results_of_several_models_have_each_others_orders() -> None:
     results = api.ranks(["yolov8n", "yolov8s", "yolov10n"], threshold="energy:0.9")
     assert [r.model for r in results] == ["yolov8n", "yolov8s", "yolov10n"]
     first = {v.name: v for v in results[0].stability}
@@ -329,7 +331,7 @@ def test_several_models_know_each_other() -> None:
         api.ranks([])
 
 
-def test_separability_is_that_of_the_stages_wide_convolutions() -> None:
+def test_separability_is_the_mean_over_the_spatial_convolutions_of_a_stage() -> None:
     model = layout("yolov8n", 3)
     network = lively(model)
     for at in ("stage", "block"):
@@ -362,7 +364,7 @@ class Grouped(nn.Module):
         return x
 
 
-def test_groups_are_ranked_together_where_a_rank_means_something() -> None:
+def test_the_groups_of_a_convolution_are_ranked_together() -> None:
     module = Grouped()
     rows = {row.layer: row for row in api.rank(module, at="all", imgsz=64).stages}
     parts = module.grouped.weight.detach().double().view(4, 6, -1)
@@ -391,7 +393,7 @@ def test_groups_are_ranked_together_where_a_rank_means_something() -> None:
     ],
     ids=["empty", "identity", "no convolutions", "channels"],
 )
-def test_modules_that_cannot_be_ranked(module: nn.Module, message: str) -> None:
+def test_modules_without_a_rankable_convolution_are_refused(module: nn.Module, message: str) -> None:
     with pytest.raises(EffscopeError, match=message):
         api.rank(module, imgsz=32)
 
@@ -399,15 +401,15 @@ def test_modules_that_cannot_be_ranked(module: nn.Module, message: str) -> None:
 def test_weights_that_do_not_fit_the_layout_are_named() -> None:
     model = layout("yolov8n", 3)
     network = build(expand(model))
-    places = layout_places(network.spec, model, "stage")
+    convs = layout_convs(network.spec, model, "stage")
     state = network.state_dict()
     with pytest.raises(EffscopeError, match=r"no tensor 'model\.8\.cv2\.bn\.running_var'"):
-        take(network.spec, {k: v for k, v in state.items() if k != "model.8.cv2.bn.running_var"}, places)
+        collect(network.spec, {k: v for k, v in state.items() if k != "model.8.cv2.bn.running_var"}, convs)
     with pytest.raises(EffscopeError, match=r"model\.8\.cv2\.conv\.weight is \(3, 3\)"):
-        take(network.spec, state | {"model.8.cv2.conv.weight": torch.zeros(3, 3)}, places)
+        collect(network.spec, state | {"model.8.cv2.conv.weight": torch.zeros(3, 3)}, convs)
 
 
-def test_files_of_empty_and_broken_weights(tmp_path: Path) -> None:
+def test_files_with_empty_and_non_finite_weights(tmp_path: Path) -> None:
     torch.save({"a.weight": torch.zeros(0, 3, 3, 3), "b.weight": torch.zeros(4, 0, 1, 1)}, tmp_path / "empty.pt")
     rows = api.rank(str(tmp_path / "empty.pt")).stages
     assert [(row.rank, row.note) for row in rows] == [(None, "no weights at all")] * 2
@@ -429,22 +431,22 @@ def test_eps_is_that_of_the_stored_weights(dtype: torch.dtype) -> None:
     assert conv.weight.dtype == dtype
 
 
-def test_weights_stored_too_coarsely_for_eps_have_no_rank() -> None:
-    """max(rows, columns) * eps of float16 passes 1 at 1024 columns: rounding alone could make the largest value."""
+def test_weights_stored_in_too_few_digits_have_no_rank_by_eps() -> None:
+    """max(rows, columns) * eps of float16 is above 1 from 1024 columns on: rounding can make the largest value."""
     module = nn.Sequential(nn.Conv2d(3, 128, 1), nn.Conv2d(128, 64, 3)).half()
     rows = {row.layer: row for row in api.rank(module, threshold="eps", at="all", imgsz=32).stages}
     assert rows["0"].rank == 3
-    assert rows["1"].rank is None and rows["1"].note.startswith("too coarse: rounding at eps 0.00098")
+    assert rows["1"].rank is None and rows["1"].note.startswith("too coarse: at eps 0.00098")
 
 
-def test_zero_weights_hide_nothing() -> None:
+def test_zero_weights_have_no_spike() -> None:
     conv = nn.Conv2d(3, 8, 3, bias=False)
     nn.init.zeros_(conv.weight)
     row = api.rank(nn.Sequential(conv, nn.Conv2d(8, 8, 1)), at="all", imgsz=32).stages[0]
     assert (row.layer, row.rank, row.rank_without_top, row.spike, row.top_gap) == ("0", 0, 0, False, None)
 
 
-def test_the_order_over_random_stands_only_on_a_reference_that_is_more_than_chance() -> None:
+def test_no_order_over_random_if_the_null_ratios_are_too_small() -> None:
     assert SHAPES in {v.name for v in api.rank("yolov8n", threshold="mp").stability}
     assert RELATIVE not in {v.name for v in api.rank("yolov8n", threshold="mp").stability}
 
@@ -455,7 +457,7 @@ def test_a_shared_convolution_is_one_row_by_its_own_name() -> None:
     assert sorted(row.layer for row in rows) == ["0", "1"]
 
 
-def test_models_are_names_paths_or_modules(tmp_path: Path) -> None:
+def test_a_model_is_a_name_a_path_or_a_module(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.save({"a.weight": torch.rand(4, 3, 3, 3)}, path)
     assert api.rank(path).model == "a"  # type: ignore[arg-type]
@@ -464,18 +466,18 @@ def test_models_are_names_paths_or_modules(tmp_path: Path) -> None:
             api.rank(wrong)  # type: ignore[arg-type]
 
 
-def test_image_sides_of_models_that_are_no_detectors_are_free() -> None:
+def test_models_that_are_not_detectors_take_any_image_size() -> None:
     assert api.rank(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)), imgsz=50).order
     with pytest.raises(EffscopeError, match="multiple of 32"):
         api.rank("yolov8n", imgsz=50)
 
 
-def test_settings_that_say_nothing_are_refused() -> None:
-    with pytest.raises(EffscopeError, match="--uncentred is about activations"):
+def test_a_setting_without_effect_is_refused() -> None:
+    with pytest.raises(EffscopeError, match="`centred` is about activations"):
         api.rank("yolov8n", centred=False)
 
 
-def test_models_of_one_name_are_called_as_they_were_given(tmp_path: Path) -> None:
+def test_models_of_equal_names_are_named_as_given(tmp_path: Path) -> None:
     paths = [tmp_path / folder / name for folder, name in (("a", "best.pt"), ("b", "best.pt"), ("b", "last.pt"))]
     for n, path in enumerate(paths):
         path.parent.mkdir(exist_ok=True)
@@ -484,7 +486,7 @@ def test_models_of_one_name_are_called_as_they_were_given(tmp_path: Path) -> Non
     assert found == [str(paths[0]), str(paths[1]), "last", f"{paths[0]} (2)"]
 
 
-def test_weights_that_are_computed_are_told() -> None:
+def test_computed_weights_are_refused() -> None:
     module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3)))
     with pytest.raises(EffscopeError, match="weight norm"):
         api.rank(module, imgsz=32)

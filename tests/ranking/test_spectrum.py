@@ -1,4 +1,4 @@
-"""Singular values by Gram matrix against a plain float64 SVD, and the laws the measures obey."""
+"""Singular values by Gram matrix against a plain float64 SVD, and invariants of the measures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from effscope.errors import EffscopeError
 from effscope.ranking.measures import MEASURES, effective_rank, is_spiked, rank_without_top, stable_rank, top_gap
 from effscope.ranking.spectrum import Array, Kernel, MapShape, root_values, separability, spectra
-from effscope.ranking.thresholds import Threshold
+from effscope.ranking.thresholds import cut
+from effscope.thresholds import Threshold
 
 SIDES = st.integers(1, 24)
 SEEDS = st.integers(0, 10_000)
@@ -49,7 +50,7 @@ def test_measures_by_hand(values: list[float], effective: float, stable: float, 
 
 def test_the_rank_without_the_top_direction() -> None:
     spectrum, shape = np.array([10.0, 1.0, 0.9, 0.6, 0.4]), MapShape(5, 9)
-    assert HALF.cut(spectrum, shape, 0).rank == 1
+    assert cut(HALF, spectrum, shape, 0).rank == 1
     assert rank_without_top(spectrum, shape, HALF, 0) == 4
     assert is_spiked(1, 5, 5) and is_spiked(20, 31, 100)
     assert not any(is_spiked(*n) for n in ((4, 4, 5), (1, 4, 5), (20, 30, 100), (0, 9, 9)))
@@ -66,7 +67,7 @@ def test_weights_become_matrices_row_by_row() -> None:
 
 @settings(deadline=None)
 @given(SIDES, SIDES, SEEDS)
-def test_gram_values_are_those_of_a_float64_svd(rows: int, columns: int, seed: int) -> None:
+def test_gram_values_equal_those_of_a_float64_svd(rows: int, columns: int, seed: int) -> None:
     matrix = np.random.default_rng(seed).standard_normal((rows, columns))
     found, expected = by_gram(matrix), svd(kernel(matrix))
     assert len(found) == min(rows, columns)
@@ -76,8 +77,8 @@ def test_gram_values_are_those_of_a_float64_svd(rows: int, columns: int, seed: i
 
 @settings(deadline=None, max_examples=40)
 @given(SEEDS, st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=8))
-def test_many_kernels_at_once_are_each_alone(seed: int, shapes: list[tuple[int, int]]) -> None:
-    """Kernels of one shape share a stack; none hears of its neighbours, whatever their scale."""
+def test_kernels_in_one_stack_do_not_change_each_other(seed: int, shapes: list[tuple[int, int]]) -> None:
+    """Kernels of one shape share a stack; the scale of one does not change another."""
     random = np.random.default_rng(seed)
     matrices = [random.standard_normal(shape) * 10.0 ** random.integers(-12, 12) for shape in shapes * 2]
     together = spectra([kernel(m) for m in matrices], lambda k, v: False)
@@ -85,7 +86,7 @@ def test_many_kernels_at_once_are_each_alone(seed: int, shapes: list[tuple[int, 
         assert np.array_equal(values, by_gram(matrix))
 
 
-def test_one_thread_a_problem_and_the_cores_share_them() -> None:
+def test_one_thread_per_problem_spread_over_the_cores() -> None:
     blas: list[int] = []
     used: set[str] = set()
 
@@ -122,7 +123,7 @@ def test_scaling_transposing_and_rotating_change_nothing(name: str) -> None:
 
 @settings(deadline=None)
 @given(SIDES, SIDES, SEEDS)
-def test_measures_keep_their_bounds(rows: int, columns: int, seed: int) -> None:
+def test_measures_are_within_their_bounds(rows: int, columns: int, seed: int) -> None:
     values, n = by_gram(np.random.default_rng(seed).standard_normal((rows, columns))), min(rows, columns)
     assert 1 - 1e-9 <= stable_rank(values) <= n + 1e-9
     assert 1 - 1e-9 <= effective_rank(values) <= n + 1e-9
@@ -133,7 +134,7 @@ def test_measures_keep_their_bounds(rows: int, columns: int, seed: int) -> None:
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_grouped_kernels_are_block_diagonal_maps(groups: int, scaled: bool) -> None:
-    """The dense matrix of the whole map, built by hand, has the values the groups have together."""
+    """The dense matrix of the whole map, built by hand, has the values of all groups."""
     random = np.random.default_rng(groups)
     weight = random.standard_normal((8, 3 * 9))
     scale = random.uniform(0.5, 2.0, 8) if scaled else None
@@ -163,7 +164,7 @@ def test_separability_is_the_energy_of_the_best_separable_terms() -> None:
         assert (separability(Kernel("any", weight * scale)) or (0, 0))[0] == pytest.approx(expected)
 
 
-def test_separability_says_nothing_of_pointwise_grouped_or_empty_kernels() -> None:
+def test_pointwise_grouped_and_zero_kernels_have_no_separability() -> None:
     assert separability(Kernel("1x1", np.ones((4, 3, 1, 1)))) is None
     assert separability(Kernel("grouped", np.ones((4, 2, 3, 3)), groups=2)) is None
     assert separability(Kernel("zeros", np.zeros((4, 3, 3, 3)))) is None
@@ -194,13 +195,13 @@ def test_empty_kernels_have_no_values(shape: tuple[int, int]) -> None:
     assert len(by_gram(np.zeros(shape))) == 0
 
 
-def test_roots_of_a_covariance_are_the_values_of_what_it_is_made_of() -> None:
+def test_roots_of_a_covariance_are_the_singular_values_of_its_factor() -> None:
     matrix = made_of([3.0, 2.0, 0.5], 3, 40, 0)
     assert np.allclose(root_values(matrix @ matrix.T, ""), [3.0, 2.0, 0.5])
     assert np.array_equal(root_values(-np.eye(2), ""), [0.0, 0.0])
 
 
-def test_half_precision_weights_are_taken_as_they_are() -> None:
+def test_half_precision_weights_are_ranked_in_float64() -> None:
     weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0)).half()
     found = spectra([Kernel("half", weight.numpy())], lambda k, v: False)[0]
     assert np.allclose(found, torch.linalg.svdvals(weight.double().flatten(1)).numpy(), atol=1e-7)

@@ -1,4 +1,4 @@
-"""Where spectra are cut: by hand, and Gram counts against counts of a plain float64 SVD, over the whole zoo."""
+"""Counts above thresholds: by hand, and by Gram matrix against a plain float64 SVD, over the whole zoo."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.nn.build import build
-from effscope.ranking.kernels import every_conv, kernels
+from effscope.ranking.convs import every_conv
+from effscope.ranking.kernels import kernels
 from effscope.ranking.spectrum import Array, Kernel, MapShape
-from effscope.ranking.thresholds import KINDS, Threshold, read_threshold, refuse_for_outputs, settled_spectra
+from effscope.ranking.thresholds import RULES, check_for_outputs, cut, spectra_for
+from effscope.thresholds import KINDS, Threshold, read_threshold
 
 SQUARE = MapShape(4, 4)
+HALF = read_threshold(0.5)
 SCALES = st.sampled_from([1e-20, 1.0, 1e20])
-CUTS = [read_threshold(t) for t in (0.1, 0.3, 0.5, 0.7, "energy:0.5", "energy:0.9", "energy:0.99", "mp")]
+THRESHOLDS = [read_threshold(t) for t in (0.1, 0.3, 0.5, 0.7, "energy:0.5", "energy:0.9", "energy:0.99", "mp")]
 
 
-def counts(found: Kernel, values: Array, cuts: list[Threshold]) -> list[int]:
-    return [cut.cut(values, found.shape, found.eps).rank for cut in cuts]
+def counts(found: Kernel, values: Array, thresholds: list[Threshold]) -> list[int]:
+    return [cut(threshold, values, found.shape, found.eps).rank for threshold in thresholds]
 
 
-def agree(found: list[Kernel], cuts: list[Threshold] = CUTS) -> None:
-    """Our counts are those of the plain SVD of every kernel."""
-    for one, values in zip(found, settled_spectra(found, cuts), strict=True):
-        assert counts(one, values, cuts) == counts(one, svd(one), cuts), one.name
+def agree(found: list[Kernel], thresholds: list[Threshold] = THRESHOLDS) -> None:
+    """Our counts equal those of the plain SVD of every kernel."""
+    for one, values in zip(found, spectra_for(found, thresholds), strict=True):
+        assert counts(one, values, thresholds) == counts(one, svd(one), thresholds), one.name
 
 
 @pytest.mark.parametrize(
@@ -48,23 +51,27 @@ def agree(found: list[Kernel], cuts: list[Threshold] = CUTS) -> None:
         ("eps:10", [1.0, 1e-3, 4.1e-6, 3.9e-6], 2),
     ],
 )
-def test_by_hand(text: Any, values: list[float], rank: int) -> None:
-    assert read_threshold(text).cut(np.array(values), SQUARE, 1e-6).rank == rank
+def test_counts_by_hand(text: Any, values: list[float], rank: int) -> None:
+    assert cut(read_threshold(text), np.array(values), SQUARE, 1e-6).rank == rank
 
 
 def test_above_the_noise_edge_by_hand() -> None:
     """Median 1 of a square matrix: the quarter circle has its median at .8079 of sqrt(n), its edge at 2 sqrt(n)."""
     edge = 2 / 0.80794550659903
     values = np.array([edge * 1.01, edge * 0.99, 1.0, 0.5, 0.1])
-    assert read_threshold("mp").cut(values, MapShape(5, 5), 0).rank == 1
-    assert read_threshold("mp:0.9").cut(values, MapShape(5, 5), 0).rank == 2
+    assert cut(read_threshold("mp"), values, MapShape(5, 5), 0).rank == 1
+    assert cut(read_threshold("mp:0.9"), values, MapShape(5, 5), 0).rank == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_zeros_and_nothing_have_rank_zero(kind: str) -> None:
+def test_zeros_and_no_values_have_rank_zero(kind: str) -> None:
     for values in (np.zeros(3), np.zeros(0)):
-        cut = Threshold(kind, KINDS[kind].usual).cut(values, MapShape(3, 3), 1e-7)
-        assert (cut.rank, cut.tie, cut.resolved) == (0, False, True)
+        found = cut(Threshold(kind, KINDS[kind].default), values, MapShape(3, 3), 1e-7)
+        assert (found.rank, found.tie, found.resolved) == (0, False, True)
+
+
+def test_every_kind_has_a_rule() -> None:
+    assert list(RULES) == list(KINDS)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +84,7 @@ def test_zeros_and_nothing_have_rank_zero(kind: str) -> None:
         ("energy:0.9999999", "energy", 0.9999999, "energy:0.9999999"),
     ],
 )  # fmt: skip
-def test_what_people_write(given: Any, kind: str, level: float, spelling: Any) -> None:
+def test_spellings_that_are_read(given: Any, kind: str, level: float, spelling: Any) -> None:
     found = read_threshold(given)
     assert (found.kind, found.level, found.spelling) == (kind, level, spelling)
     assert read_threshold(found.spelling) == found
@@ -87,7 +94,7 @@ def test_what_people_write(given: Any, kind: str, level: float, spelling: Any) -
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("foo", "unknown --threshold 'foo'"), ("foo:1", "unknown --threshold"), ("", "unknown --threshold"),
+        ("foo", "unknown `threshold` 'foo'"), ("foo:1", "unknown `threshold`"), ("", "unknown `threshold`"),
         ("energy:nan", "between 0 and 1"),
         ("energy:1", "between 0 and 1"), ("energy:x", "unknown"), (0.0, "between 0 and 1"),
         (1.0, "between 0 and 1"), (-0.1, "between 0 and 1"), (float("nan"), "between 0 and 1"),
@@ -95,16 +102,16 @@ def test_what_people_write(given: Any, kind: str, level: float, spelling: Any) -
         ("0,5", "unknown"), ("0.5:1", "unknown"), ("half:0.3", "unknown"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused(given: Any, message: str) -> None:
+def test_impossible_thresholds_are_refused(given: Any, message: str) -> None:
     with pytest.raises(EffscopeError, match=message):
         read_threshold(given)
 
 
 def test_outputs_have_no_noise_edge_and_no_tiny_values() -> None:
-    for cut in (read_threshold("mp"), read_threshold(1e-7)):
-        with pytest.raises(EffscopeError, match="--threshold"):
-            refuse_for_outputs(cut)
-    refuse_for_outputs(read_threshold("energy:0.9"))
+    for threshold in (read_threshold("mp"), read_threshold(1e-7)):
+        with pytest.raises(EffscopeError, match="`threshold`"):
+            check_for_outputs(threshold)
+    check_for_outputs(read_threshold("energy:0.9"))
 
 
 @settings(deadline=None, max_examples=60)
@@ -118,7 +125,7 @@ def test_gram_counts_of_random_matrices(rows: int, columns: int, seed: int, scal
 def test_gram_counts_of_rank_deficient_matrices(rows: int, columns: int, count: int, seed: int, scale: float) -> None:
     values = list(np.linspace(1.0, 0.6, min(count, rows, columns)))
     agree([kernel(scale * made_of(values, rows, columns, seed))])
-    found = settled_spectra([kernel(scale * made_of(values, rows, columns, seed))], [read_threshold(0.5)])[0]
+    found = spectra_for([kernel(scale * made_of(values, rows, columns, seed))], [HALF])[0]
     assert np.allclose(found[: len(values)], np.multiply(scale, values), rtol=1e-7)
 
 
@@ -128,61 +135,61 @@ TIED = [[1.0] * 8, [1.0, 0.5], [1.0, 0.8, 0.5, 0.3, 0.1], [1.0, 0.5 + 1e-9], [1.
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
 @pytest.mark.parametrize("values", TIED)
 def test_gram_counts_of_ties(values: list[float], scale: float) -> None:
-    """The SVD settles them, so they are the plain SVD's counts, to the rounding."""
+    """The SVD decides them, so the counts equal those of the plain SVD, up to rounding."""
     for seed in range(5):
         agree([kernel(scale * made_of(values, 16, 30, seed))])
     agree([kernel(scale * np.diag(values))])
 
 
-def test_gram_counts_of_nothing() -> None:
+def test_gram_counts_of_zeros_and_empty_kernels() -> None:
     agree([kernel(np.zeros(shape)) for shape in ((3, 5), (5, 3), (1, 1), (0, 4), (4, 0))])
 
 
 @pytest.mark.parametrize("off", [0.0, 1e-9, -1e-9, 5e-7, -5e-7])
-def test_a_value_at_the_threshold_is_a_tie_settled_by_svd(off: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_at_the_threshold_is_a_tie_that_the_svd_decides(off: float, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, ...]] = []
     real = np.linalg.svd
     monkeypatch.setattr(np.linalg, "svd", lambda m, **o: (asked.append(m.shape), real(m, **o))[1])
     made = kernel(np.diag([1.0, 0.8, 0.5 + off, 0.1]))
-    cut = read_threshold(0.5).cut(settled_spectra([made], [read_threshold(0.5)])[0], made.shape, made.eps)
+    found = cut(HALF, spectra_for([made], [HALF])[0], made.shape, made.eps)
     assert asked == [(1, 4, 4)]
-    assert cut.tie
-    assert cut.rank == (3 if off > 0 else 2)
+    assert found.tie
+    assert found.rank == (3 if off > 0 else 2)
 
 
-def test_energy_reached_to_the_rounding_is_a_tie() -> None:
-    cut = read_threshold("energy:0.8").cut(np.array([2.0, 1.0]), MapShape(2, 2), 0)
-    assert (cut.rank, cut.tie, cut.resolved) == (1, True, False)
-    assert not read_threshold("energy:0.9").cut(np.array([2.0, 1.0]), MapShape(2, 2), 0).tie
+def test_energy_equal_to_the_threshold_up_to_rounding_is_a_tie() -> None:
+    found = cut(read_threshold("energy:0.8"), np.array([2.0, 1.0]), MapShape(2, 2), 0)
+    assert (found.rank, found.tie, found.resolved) == (1, True, False)
+    assert not cut(read_threshold("energy:0.9"), np.array([2.0, 1.0]), MapShape(2, 2), 0).tie
 
 
-def test_values_beside_the_threshold_need_no_svd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_near_the_threshold_need_no_svd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np.linalg, "svd", lambda *a, **k: pytest.fail("no SVD is needed"))
     for off in (1e-4, -1e-4):
         made = kernel(np.diag([1.0, 0.5 + off]))
-        cut = read_threshold(0.5).cut(settled_spectra([made], [read_threshold(0.5)])[0], made.shape, made.eps)
-        assert not cut.tie
-        assert cut.rank == (2 if off > 0 else 1)
+        found = cut(HALF, spectra_for([made], [HALF])[0], made.shape, made.eps)
+        assert not found.tie
+        assert found.rank == (2 if off > 0 else 1)
 
 
-def test_eps_gets_a_rank_deficient_kernel_right_where_a_gram_matrix_cannot() -> None:
-    """128 x 576 of rank 40: in float64, and as float32 and float16 store it."""
+def test_eps_is_right_for_a_rank_deficient_kernel_and_a_gram_matrix_is_not() -> None:
+    """128 x 576 of rank 40: in float64, and stored as float32 and float16."""
+    eps = read_threshold("eps")
     matrix = made_of([1.0] * 40, 128, 576, 0)
     for dtype in (np.float64, np.float32, np.float16):
         stored = matrix.astype(dtype).reshape(128, 64, 3, 3)
         made = Kernel("w", stored, eps=float(np.finfo(dtype).eps))
-        cut = read_threshold("eps")
-        values = settled_spectra([made], [cut])[0]
-        assert cut.cut(values, made.shape, made.eps).rank == 40, dtype
-    gram = settled_spectra([Kernel("w", matrix.reshape(128, 64, 3, 3), eps=2.0**-52)], [])[0]
-    assert read_threshold("eps").cut(gram, made.shape, 2.0**-52).rank > 40
+        values = spectra_for([made], [eps])[0]
+        assert cut(eps, values, made.shape, made.eps).rank == 40, dtype
+    gram = spectra_for([Kernel("w", matrix.reshape(128, 64, 3, 3), eps=2.0**-52)], [])[0]
+    assert cut(eps, gram, made.shape, 2.0**-52).rank > 40
 
 
-def test_thresholds_below_the_reach_of_a_gram_matrix_are_resolved() -> None:
+def test_thresholds_too_small_for_a_gram_matrix_are_resolved() -> None:
     made = kernel(made_of([1.0, 1e-7, 1e-9], 5, 6, 0))
     for level, rank in ((1e-8, 2), (1e-10, 3)):
-        cut = read_threshold(level)
-        assert cut.cut(settled_spectra([made], [cut])[0], made.shape, made.eps).rank == rank
+        threshold = read_threshold(level)
+        assert cut(threshold, spectra_for([made], [threshold])[0], made.shape, made.eps).rank == rank
 
 
 @settings(deadline=None)
@@ -191,14 +198,14 @@ def test_higher_levels_never_count_more(rows: int, columns: int, seed: int, leve
     made = kernel(np.random.default_rng(seed).standard_normal((rows, columns)))
     values = svd(made)
     for kind, falls in (("ratio", True), ("energy", False), ("eps", True), ("mp", True)):
-        low, high = (Threshold(kind, f).cut(values, made.shape, 1e-7).rank for f in (level, level * 1.1))
+        low, high = (cut(Threshold(kind, f), values, made.shape, 1e-7).rank for f in (level, level * 1.1))
         assert (low >= high) if falls else (low <= high)
         assert 0 <= high <= min(rows, columns)
 
 
 def zoo_kernels(name: str) -> list[Kernel]:
     network = with_random_norms(build(expand(layout(name))))
-    return list(kernels(network.spec, network.state_dict(), [p.conv for p in every_conv(network.spec)]).values())
+    return list(kernels(network.spec, network.state_dict(), [conv.node for conv in every_conv(network.spec)]).values())
 
 
 SMALLEST = ("yolov8n", "yolov10n", "yolo11n", "yolox-nano", "yolov9t", "yolov5n-p6", "efficientnet-b0-yolov8")
@@ -215,7 +222,7 @@ def test_gram_counts_of_every_convolution_of_the_zoo(name: str) -> None:
     agree(zoo_kernels(name))
 
 
-def test_words_are_plain() -> None:
+def test_words_for_tables() -> None:
     assert read_threshold("half").words == "singular values above 0.5 of the largest"
     assert "90 %" in read_threshold("energy:0.9").words
     assert math.isinf(KINDS["eps"].below)

@@ -1,4 +1,4 @@
-"""Layouts: what they refuse, what a swap keeps, and the way through JSON."""
+"""Layouts: what they refuse, what a swap keeps, and JSON."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MADE = Layout("made", CHAIN, Scale(), 3, 3)
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ((Layer("a", "Conv", (16,), ("z",)),), "layer 'a' reads 'z', which is no earlier layer"),
+        ((Layer("a", "Conv", (16,), ("z",)),), "layer 'a' reads 'z', which is not an earlier layer"),
         ((Layer("a", "Conv", (16,), ("a",)),), "reads 'a'"),
         ((Layer("a", "Conv", (16,), ("b",)), Layer("b", "Conv", (16,), (IMAGE,))), "reads 'b'"),
         ((Layer("a", "Conv", (16,), (IMAGE,)), Layer("a", "Conv", (16,), ("a",))), "two layers have the id 'a'"),
         ((Layer(IMAGE, "Conv", (16,), (IMAGE,)),), "id 'image'"),
     ],
 )
-def test_sources_stand_before_their_readers_and_ids_are_unique(layers: tuple[Layer, ...], message: str) -> None:
+def test_sources_come_before_their_readers_and_ids_are_unique(layers: tuple[Layer, ...], message: str) -> None:
     with pytest.raises(EffscopeError, match=message):
         Layout("made", layers, Scale(), 3, 1)
 
@@ -48,7 +48,7 @@ def test_position_and_layer_by_id() -> None:
             ask("z")
 
 
-def test_swap_puts_layers_in_the_place_of_their_namesakes() -> None:
+def test_swap_replaces_the_layers_with_the_same_ids() -> None:
     new = replace(CHAIN[1], block="C2fCIB")
     swapped = MADE.swap([new])
     assert swapped.layers == (CHAIN[0], new, CHAIN[2])
@@ -67,14 +67,14 @@ def everything() -> list[Layout]:
 
 
 @pytest.mark.parametrize("model", everything(), ids=lambda m: m.name)
-def test_the_way_through_json_changes_nothing(model: Layout) -> None:
+def test_a_layout_is_the_same_after_json(model: Layout) -> None:
     back = Layout.from_dict(json.loads(json.dumps(model.to_dict())))
     assert back == model
     assert back.digest() == model.digest()
     assert hash(back) == hash(model)
 
 
-def test_digest_is_of_what_decides_the_model() -> None:
+def test_digest_depends_on_everything_but_the_name() -> None:
     names = [name for name in ZOO if name != "yolox-nano-voc"]  # with 3 classes it is yolox-nano
     models = [layout(name, nc) for name in names for nc in (3, 80)] + [move(layout("yolov8n"), name) for name in MOVES]
     assert len({m.digest() for m in models}) == len(models)
@@ -97,20 +97,20 @@ def test_digest_is_of_what_decides_the_model() -> None:
     ],
     ids=str,
 )
-def test_data_that_is_no_layout_is_refused(broken: dict[str, Any]) -> None:
+def test_data_that_is_not_a_layout_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(EffscopeError):
         Layout.from_dict(broken)
 
 
 @pytest.mark.parametrize("broken", [None, 3, [], "layout"])
-def test_json_that_is_no_object_is_refused(broken: Any) -> None:
+def test_json_that_is_not_an_object_is_refused(broken: Any) -> None:
     with pytest.raises(EffscopeError):
         Layout.from_dict(broken)
 
 
 @given(st.integers(1, 4096), st.floats(0.05, 2.0), st.sampled_from([256, 512, 1024, 1 << 30]))
 def test_channels_by_the_published_rule(nominal: int, width: float, cap: int) -> None:
-    """REFERENCE pitfalls: ceil(min(c, max) * w / 8) * 8."""
+    """ceil(min(c, max_channels) * width / 8) * 8, as in Ultralytics' `make_divisible`."""
     found = Scale("", 1.0, width, cap).channels(nominal)
     assert found == math.ceil(min(nominal, cap) * width / 8) * 8
     assert found % 8 == 0

@@ -1,4 +1,4 @@
-"""Stages of any graph are where its maps change their size."""
+"""Stages of a graph without a layout: groups of layers with equal map sizes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_resnet_has_its_four_stages() -> None:
     assert [(s.side[0], s.closing.name) for s in found] == [
         (56, "layer1.1.conv2"), (28, "layer2.1.conv2"), (14, "layer3.1.conv2"), (7, "layer4.1.conv2")
     ]  # fmt: skip
-    assert found[1].parts == ("layer2.0", "layer2.1")
+    assert found[1].layers == ("layer2.0", "layer2.1")
 
 
 def test_transitions_close_the_stages_of_densenet() -> None:
@@ -46,8 +46,8 @@ def test_transitions_close_the_stages_of_densenet() -> None:
     assert names[:3] == [f"features.transition{k}.conv" for k in (1, 2, 3)]
 
 
-def test_a_layouts_own_stages_close_where_its_maps_change() -> None:
-    """YOLOv8's eight C2f stages, found without knowing any block: only SPPF stands behind the deepest of them."""
+def test_groups_of_equal_map_sizes_are_the_stages_of_yolov8() -> None:
+    """They are YOLOv8's eight C2f stages; only the deepest one closes with the SPPF that follows it."""
     made = layout("yolov8n")
     graph = expand(made)
     found = resolutions(graph, (1, 3, 640, 640))
@@ -58,14 +58,14 @@ def test_a_layouts_own_stages_close_where_its_maps_change() -> None:
     assert [stage.closing.name for stage in found] == own
 
 
-def test_the_image_size_moves_the_sides_not_the_stages() -> None:
+def test_the_image_size_changes_the_sides_but_not_the_stages() -> None:
     graph = expand(layout("yolov8n"))
     small, large = (resolutions(graph, (1, 3, side, side)) for side in (320, 640))
     assert [s.closing for s in small] == [s.closing for s in large]
     assert [2 * s.side[0] for s in small] == [s.side[0] for s in large]
 
 
-def test_depthwise_and_pooled_convolutions_close_nothing() -> None:
+def test_depthwise_and_pooled_convolutions_do_not_close_a_stage() -> None:
     graph = chain(
         conv("a", INPUT, "1", 3, 8), conv("b", "a", "2", 8, 8), conv("dw", "b", "2", 8, 8, groups=8),
         Node("gap", "adaptive_avgpool", ("dw",), {"size": (1, 1)}, "2"),
@@ -76,7 +76,7 @@ def test_depthwise_and_pooled_convolutions_close_nothing() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_one_convolution_is_a_stem_and_no_stage(n: int) -> None:
+def test_one_convolution_is_a_stem_and_not_a_stage(n: int) -> None:
     nodes = [conv("stem", INPUT, "stem", 3, 8), pooled("pool", "stem", "pool")]
     for k in range(n):
         nodes.append(conv(f"c{k}", nodes[-1].name, f"l{k}", 8, 8))

@@ -1,4 +1,4 @@
-"""Deploy form: same outputs, the parameters the law says, and views that keep what they need."""
+"""Deploy form: same outputs, the parameters of the law, and views with the nodes that they need."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ CASES = [(name, ()) for name in ZOO] + [(f"yolov8{s}", moves) for s in "nx" for 
 
 @pytest.mark.parametrize(("name", "moves"), CASES)
 def test_laws_of_the_rewrites(name: str, moves: tuple[str, ...]) -> None:
-    """Folding turns 2c parameters of each norm into c of a bias; merging drops the smaller branch."""
+    """Folding replaces the 2c parameters of each norm by a bias of c; merging removes the smaller branch."""
     graph = expand(moved(*moves, model=name))
     folded, steps = fold_bn(graph)
     norms = [n for n in graph.nodes if n.op == "batchnorm"]
@@ -86,7 +86,7 @@ def test_laws_of_the_rewrites(name: str, moves: tuple[str, ...]) -> None:
 
 
 def conv_and_norm(*, shared: bool = False, output: bool = False) -> Graph:
-    """image -> conv -> batch norm; the convolution is also read by an activation, or is an output itself."""
+    """image -> conv -> batch norm; `shared`: an activation also reads the convolution; `output`: it is an output."""
     e = Emitter("model.0", "0", [Node(INPUT, "input", args={"c": 3}, layer=INPUT)], {}, {})
     conv = e.conv2d(Value(INPUT, 3), 4, 3)
     norm = e.norm(conv)
@@ -95,7 +95,7 @@ def conv_and_norm(*, shared: bool = False, output: bool = False) -> Graph:
     return Graph(tuple(e.nodes), views, ("0",))
 
 
-def test_norm_behind_a_convolution_that_others_read_stays() -> None:
+def test_a_norm_after_a_convolution_with_other_readers_stays() -> None:
     for graph in (conv_and_norm(shared=True), conv_and_norm(output=True)):
         folded, steps = fold_bn(graph)
         assert steps == ()
@@ -118,7 +118,7 @@ def test_folded_convolution_equals_convolution_and_norm(c_in: int, c_out: int, k
 
 
 def branches(kernels: tuple[object, object], *, strides: tuple[int, int] = (1, 1), apart: bool = False) -> Graph:
-    """A sum of two parallel depthwise convolutions, `apart` when the second reads the first."""
+    """A sum of two parallel depthwise convolutions; `apart`: the second one reads the first."""
     e = Emitter("model.0", "0", [Node(INPUT, "input", args={"c": 4}, layer=INPUT)], {}, {})
     x = Value(INPUT, 4)
     a, b = (
@@ -145,20 +145,20 @@ def test_parallel_branches_merge_exactly(kernels: tuple[object, object]) -> None
 
 
 @pytest.mark.parametrize("kernels", [((1, 5), (3, 3)), ((5, 1), (3, 3)), ((1, 3), (3, 1))])
-def test_crossed_kernels_keep_their_outputs(kernels: tuple[object, object]) -> None:
-    """Neither kernel holds the other: they must be left alone, or merged into a larger one."""
+def test_branches_with_crossed_kernels_keep_their_outputs(kernels: tuple[object, object]) -> None:
+    """No kernel covers the other one: they must stay, or merge into a larger kernel."""
     network = build(branches(kernels)).eval()
     image = torch.rand(1, 4, 9, 8)
     with torch.no_grad():
         assert torch.allclose(deploy(network)(image)["features"][0], network(image)["features"][0], atol=1e-6)
 
 
-def test_sums_that_are_no_parallel_branches_stay() -> None:
+def test_sums_that_are_not_of_parallel_branches_stay() -> None:
     for graph in (branches((3, 3), apart=True), branches((4, 4)), expand(moved("cib-lk"))):
         assert merge_branches(graph)[1] == ()
 
 
-def test_a_branch_that_is_an_output_itself_stays() -> None:
+def test_a_branch_that_is_an_output_stays() -> None:
     graph = branches((3, 3))
     shown = Graph(graph.nodes, {"features": (*graph.views["features"], "model.0.c1")}, graph.layers)
     known = {node.name for node in merge_branches(shown)[0].nodes}
@@ -166,7 +166,7 @@ def test_a_branch_that_is_an_output_itself_stays() -> None:
 
 
 def test_a_convolution_shared_by_two_norms_keeps_its_outputs() -> None:
-    """One weight under two batch norms (a head shared by its levels) cannot become one folded weight."""
+    """One weight with two batch norms (a head that its levels share) cannot be folded into one weight."""
     e = Emitter("model.0", "0", [Node(INPUT, "input", args={"c": 4}, layer=INPUT)], {}, {})
     first = e.conv2d(Value(INPUT, 4), 4, 3)
     again = Node("model.0.conv@2", "conv2d", (INPUT,), e.nodes[-1].args, "0", e.nodes[-1].params)
@@ -180,12 +180,12 @@ def test_a_convolution_shared_by_two_norms_keeps_its_outputs() -> None:
             assert torch.allclose(a, b, atol=1e-6)
 
 
-def test_folding_twice_changes_nothing_more() -> None:
+def test_deploy_form_of_a_deploy_form_is_the_same() -> None:
     once, _ = deploy_form(expand(moved("cib-lk")))
     assert deploy_form(once) == (once, ())
 
 
-def test_view_keeps_ancestors_only() -> None:
+def test_keep_drops_the_nodes_that_no_view_needs() -> None:
     graph = expand(moved())
     raw = graph.keep("o2m")
     assert set(raw.views) == {"o2m"}

@@ -1,4 +1,4 @@
-"""Matrices made to measure, and the singular values a plain float64 SVD finds."""
+"""Matrices with chosen singular values, and the singular values by a plain float64 SVD."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def rotation(random: np.random.Generator, n: int) -> Array:
 
 
 def made_of(values: Sequence[float], rows: int, columns: int, seed: int) -> Array:
-    """A matrix with these singular values, further ones zero."""
+    """A matrix with these singular values; the others are zero."""
     random = np.random.default_rng(seed)
     n = len(values)
     return np.asarray((rotation(random, rows)[:, :n] * values) @ rotation(random, columns)[:n])
@@ -27,6 +27,6 @@ def kernel(matrix: Array, k: int = 1, groups: int = 1, scale: Array | None = Non
 
 
 def svd(kernel: Kernel) -> Array:
-    """Singular values of a kernel, descending, the plain way."""
+    """Singular values of a kernel, descending, by a plain SVD."""
     blocks = kernel.blocks()
     return np.sort(np.linalg.svd(blocks, compute_uv=False), axis=None)[::-1] if blocks.size else np.zeros(0)

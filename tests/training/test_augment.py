@@ -46,7 +46,7 @@ def bank() -> Bank:
 
 
 def colour_share(image: torch.Tensor, box: torch.Tensor, label: int) -> float:
-    """Share of the pixels in a box, an inner rim left out, that look like the class."""
+    """Share of the pixels inside a box, without its rim, that have the colour of the class."""
     x0, y0, x1, y1 = (box.round().int() + torch.tensor([1, 1, -1, -1])).tolist()
     inside = image[:, y0:y1, x0:x1].float()
     strong, weak = (0, 2) if COLOURS[label][0] > COLOURS[label][2] else (2, 0)
@@ -64,18 +64,18 @@ def test_boxes_stay_on_their_pixels(bank: Bank, mosaic: float, flip_lr: float, f
         for k, n in batch.truth.valid.nonzero().tolist():
             shares.append(colour_share(batch.pixels(CPU)[k], batch.truth.boxes[k, n], int(batch.truth.labels[k, n])))
     assert len(shares) > 40
-    assert sum(shares) / len(shares) > 0.9  # the rest is covered by later boxes of the made pictures
+    assert sum(shares) / len(shares) > 0.9  # the rest is covered by later boxes of the generated images
 
 
-def test_without_augmentation_the_batch_is_the_letterboxed_picture(bank: Bank) -> None:
+def test_without_augmentation_the_batch_is_the_letterboxed_image(bank: Bank) -> None:
     batch = training_batch(bank, range(12), STILL, Draws(generator()))
     plain = plain_batch(bank, range(12))
     assert torch.equal(batch.truth.boxes, plain.truth.boxes)
     assert (batch.pixels(CPU) - plain.pixels(CPU)).abs().max() < 1e-5
-    picture = bank.images[3]
-    top = (IMGSZ - picture.shape[0]) // 2
-    pixels = (plain.pixels(CPU)[3, :, top : top + picture.shape[0]] * 255).round().byte()
-    assert torch.equal(pixels, picture.permute(2, 0, 1))
+    image = bank.images[3]
+    top = (IMGSZ - image.shape[0]) // 2
+    pixels = (plain.pixels(CPU)[3, :, top : top + image.shape[0]] * 255).round().byte()
+    assert torch.equal(pixels, image.permute(2, 0, 1))
     assert (plain.pixels(CPU)[3, :, 0] * 255).round().unique().tolist() == [PAD_VALUE]
 
 
@@ -91,7 +91,7 @@ def test_boxes_are_inside_and_large_enough(bank_seed: int) -> None:
     assert 0 <= batch.pixels(CPU).min() <= batch.pixels(CPU).max() <= 1
 
 
-def test_equal_seeds_give_equal_batches_and_leave_torch_alone(bank: Bank) -> None:
+def test_equal_seeds_give_equal_batches_and_keep_the_global_random_state(bank: Bank) -> None:
     before = torch.random.get_rng_state()
     first, second, other = (
         list(batches(bank, 5, Recipe(), generator(seed))) for seed in (3, 3, 4)
@@ -102,13 +102,13 @@ def test_equal_seeds_give_equal_batches_and_leave_torch_alone(bank: Bank) -> Non
     assert not torch.equal(first[0].pixels(CPU), other[0].pixels(CPU))
 
 
-def test_epoch_covers_every_picture_once() -> None:
+def test_epoch_has_every_image_once() -> None:
     order = epoch_order(23, 5, generator())
     assert sorted(n for part in order for n in part) == list(range(23))
     assert [len(part) for part in order] == [5, 5, 5, 5, 3]
 
 
-def test_mosaic_joins_four_pictures(bank: Bank) -> None:
+def test_mosaic_joins_four_images(bank: Bank) -> None:
     plan = arrange(range(12), bank.sizes, IMGSZ, Recipe(mosaic=1), Draws(generator()))
     assert {len(tiles) for tiles in plan} == {4}
     assert [tiles[0].source for tiles in plan] == list(range(12))
@@ -117,8 +117,8 @@ def test_mosaic_joins_four_pictures(bank: Bank) -> None:
 
 
 def test_a_tile_outside_is_left_out() -> None:
-    picture = torch.full((10, 10, 3), 7, dtype=torch.uint8)
-    images, painted = paint(((Tile(0, 1.0, 70.0, 0.0), Tile(0, 2.0, 60.0, -4.0)),), [picture], IMGSZ)
+    image = torch.full((10, 10, 3), 7, dtype=torch.uint8)
+    images, painted = paint(((Tile(0, 1.0, 70.0, 0.0), Tile(0, 2.0, 60.0, -4.0)),), [image], IMGSZ)
     assert [tile.left for tile in painted[0]] == [60.0]
     assert (images[0] == 7).nonzero()[:, :2].amin(0).tolist() == [0, 60]
     boxes, labels, owner = move_boxes(painted, [torch.tensor([[0.0, 0, 10, 10]])], [torch.tensor([1])], IMGSZ, Recipe())
@@ -127,13 +127,13 @@ def test_a_tile_outside_is_left_out() -> None:
     assert owner.tolist() == [0]
 
 
-def test_candidate_rule() -> None:
+def test_boxes_that_are_hardly_visible_are_dropped() -> None:
     whole = torch.tensor([[0.0, 0, 20, 20], [0, 0, 20, 20], [0, 0, 20, 20], [0, 0, 400, 3]])
     visible = torch.tensor([[0.0, 0, 10, 10], [0, 0, 2, 20], [0, 0, 5, 5], [0, 0, 400, 3]])
     assert worth_learning(whole, visible, Recipe()).tolist() == [True, False, False, False]
 
 
-def test_flip_twice_is_nothing() -> None:
+def test_two_flips_change_nothing() -> None:
     images = torch.randint(0, 255, (3, 8, 8, 3), dtype=torch.uint8, generator=generator())
     boxes, owner = torch.tensor([[1.0, 2, 3, 7], [0, 0, 8, 8]]), torch.tensor([0, 2])
     chosen = torch.tensor([True, False, True])
@@ -156,7 +156,7 @@ def test_no_colour_change_is_the_identity() -> None:
     assert torch.allclose(matrices, torch.eye(3).expand(4, 3, 3), atol=1e-6)
 
 
-def test_padding_keeps_every_box_with_its_picture() -> None:
+def test_padding_keeps_every_box_with_its_image() -> None:
     boxes = torch.arange(12, dtype=torch.float32).view(3, 4)
     truth = padded(boxes, torch.tensor([4, 5, 6]), torch.tensor([0, 2, 2]), 3)
     assert truth.valid.tolist() == [[True, False], [False, False], [True, True]]

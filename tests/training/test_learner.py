@@ -1,4 +1,4 @@
-"""Memory that runs out, layers that keep still."""
+"""Training when memory runs out, and frozen layers."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ DATA = coloured_squares(10)
 
 
 def headed(pairing: str) -> Network:
-    """A small detector with a head of that pairing."""
+    """A small detector with a head of this pairing."""
     plain = layout("yolov8n", 2)
     *body, head = plain.layers
     return build(expand(replace(plain, layers=(*body, replace(head, args=("nc", "standard", pairing))))))
 
 
 class Memory:
-    """Lets a forward pass of at most `most` pictures through, as an allocator with so much room would."""
+    """An allocator with memory for a forward pass of at most `most` images."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int, error: BaseException):
         self.sizes: list[int] = []
@@ -66,8 +66,8 @@ ERRORS = (
 def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     memory, said = Memory(monkeypatch, 2, error), list[str]()
     found = train(small_network(), DATA, CONFIG, say=said.append)
-    halves = [2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1]  # of ten pictures, each twice: first for the batch's divisor
-    assert memory.sizes == [4, *halves, *halves]  # four did not fit once
+    halves = [2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1]  # of ten images, each twice: first for the divisor of the batch
+    assert memory.sizes == [4, *halves, *halves]  # four images did not fit once
     assert said == list(found.notes)
     assert "parts of 2" in said[0]
     assert len(said) == 1
@@ -75,7 +75,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch: pytest.MonkeyPa
 
 
 def gradients(pairing: str, parts: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Losses and gradients of one batch, its second half without a box, learnt in parts by norms that stand still."""
+    """Losses and gradients of one batch, learnt in parts with norms in eval mode. Its second half has no box."""
     bank = load_bank(coloured_squares(4), 64)
     batch = plain_batch(bank, range(4))
     batch.truth.valid[2:] = False
@@ -101,7 +101,7 @@ def test_parts_add_up_to_the_batch(pairing: str, parts: int, monkeypatch: pytest
         assert (summed[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, name
 
 
-def test_finding_the_divisor_moves_no_norm() -> None:
+def test_finding_the_divisor_changes_no_norm() -> None:
     learner = make_learner(small_network(), CONFIG, processes("cpu"))
     before = {key: value.clone() for key, value in learner.network.state_dict().items()}
     learner._divisors(plain_batch(load_bank(coloured_squares(4), 64), range(4)).parts(2))
@@ -116,7 +116,7 @@ def test_halved_training_resumes_halved(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def resumed(data: DataSet, config: TrainConfig, file: Path) -> tuple[tuple[str, ...], str]:
-    """Notes and weights of a training stopped in its second epoch and gone on with."""
+    """Notes and weights of a training that is interrupted in its second epoch and resumed."""
 
     def stop(_: float, text: str) -> None:
         if text.startswith("epoch 2/"):
@@ -145,14 +145,14 @@ def test_accumulated_batches_are_learnt_again_when_memory_runs_out(monkeypatch: 
     assert calls == 2 + 2 * 4 + 2 * 2  # the first step's two batches again, each in two parts, twice; the last batch
 
 
-def test_one_picture_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_image_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     Memory(monkeypatch, 0, MemoryError())
-    with pytest.raises(EffscopeError, match="one picture at a time: give a smaller --imgsz"):
+    with pytest.raises(EffscopeError, match="one image at a time: give a smaller `imgsz`"):
         train(small_network(), DATA, CONFIG)
 
 
-def test_a_small_last_batch_does_not_stop_larger_ones_from_being_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of 4 and 2 wait for one step; the 2 runs out first, and then the 4 in halves."""
+def test_when_a_small_batch_runs_out_of_memory_larger_ones_are_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 4 and 2 images wait for one step. Memory runs out with the 2, then with halves of the 4."""
     memory = Memory(monkeypatch, 4, MemoryError())
     bank = load_bank(DATA, 64)
     learner = make_learner(small_network(), CONFIG, processes("cpu"))
@@ -176,16 +176,16 @@ def test_the_command_says_that_memory_ran_out(monkeypatch: pytest.MonkeyPatch, t
 def test_gradients_that_are_not_finite_stop_and_name_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     sums = Processes.sum_gradients
 
-    def spoilt(everyone: Processes, network: torch.nn.Module) -> None:
-        sums(everyone, network)
+    def spoilt(group: Processes, network: torch.nn.Module) -> None:
+        sums(group, network)
         next(network.parameters()).grad.fill_(float("inf"))  # type: ignore[union-attr]
 
     monkeypatch.setattr(Processes, "sum_gradients", spoilt)
-    with pytest.raises(EffscopeError, match=r"gradients are not finite in epoch 1, batch 1 \(pictures train"):
+    with pytest.raises(EffscopeError, match=r"gradients are not finite in epoch 1, batch 1 \(images train"):
         train(small_network(), DATA, replace(CONFIG, recipe=replace(CONFIG.recipe, nominal_batch=4)))
 
 
-def test_pictures_without_a_box_are_learnt_as_background() -> None:
+def test_images_without_a_box_are_learnt_as_background() -> None:
     empty = tuple(replace(s, boxes=s.boxes[:0], labels=s.labels[:0]) for s in DATA.samples)
     found = train(small_network(), replace(DATA, samples=empty), replace(CONFIG, epochs=1))
     assert found.history[0]["box"] == found.history[0]["dfl"] == 0
@@ -201,7 +201,7 @@ def test_other_errors_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
         train(small_network(), DATA, CONFIG)
 
 
-# -- layers that keep still -------------------------------------------------------------------------------------------
+# -- frozen layers ---------------------------------------------------------------------------------------------------
 
 
 def moved_layers(found: Trained, before: Network) -> set[int]:
@@ -217,7 +217,7 @@ def test_frozen_layers_keep_every_tensor() -> None:
     assert min(moved_layers(train(network, DATA, CONFIG), network)) == 0
 
 
-def test_layers_thaw_the_deepest_first() -> None:
+def test_the_deepest_layers_unfreeze_first() -> None:
     config = replace(CONFIG, freeze=10, unfreeze_epochs=4)
     assert [frozen_layers(epoch, config) for epoch in range(6)] == [10, 8, 5, 3, 0, 0]
     evenly = replace(config, unfreeze_epochs=10)
@@ -229,16 +229,16 @@ def test_layers_thaw_the_deepest_first() -> None:
     assert [row["frozen"] for row in found.history] == [10.0, 8.0]
 
 
-def test_a_training_that_thaws_resumes_where_it_was(tmp_path: Path) -> None:
+def test_a_training_that_unfreezes_resumes_where_it_was(tmp_path: Path) -> None:
     config = replace(CONFIG, freeze=10, unfreeze_epochs=2)
     whole = train(small_network(), DATA, config)
     assert resumed(DATA, config, tmp_path / "state") == ((), digest(whole.state))
 
 
-def test_freezing_everything_or_thawing_nothing_is_refused() -> None:
-    with pytest.raises(EffscopeError, match="23 layers and its head must train"):
+def test_freezing_everything_or_unfreezing_nothing_is_refused() -> None:
+    with pytest.raises(EffscopeError, match="the head must train, so give at most 22 of 23 layers"):
         train(small_network(), DATA, replace(CONFIG, freeze=23))
-    with pytest.raises(EffscopeError, match="--freeze froze"):
+    with pytest.raises(EffscopeError, match="`unfreeze_epochs` needs frozen layers"):
         train(small_network(), DATA, replace(CONFIG, unfreeze_epochs=3))
 
 
@@ -261,7 +261,7 @@ def test_scoring_halves_its_batch_when_memory_runs_out(monkeypatch: pytest.Monke
         evaluate(network, DATA, config)
 
 
-def test_weights_that_are_no_numbers_are_not_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = Learner.step
 
     def spoilt(self: Learner, now: Rates) -> bool:
@@ -275,6 +275,6 @@ def test_weights_that_are_no_numbers_are_not_delivered(tmp_path: Path, monkeypat
     assert not (tmp_path / "state").exists()
 
 
-def test_one_value_a_channel_is_refused() -> None:
+def test_an_image_size_with_one_cell_is_refused() -> None:
     with pytest.raises(EffscopeError, match="at least 64"):
         train(small_network(), DATA, replace(CONFIG, imgsz=32))

@@ -7,7 +7,7 @@ import torch
 from support.small_detector import random_levels, random_truth
 
 from effscope.recipes import Recipe
-from effscope.training.assign import Rule, Truth
+from effscope.training.assign import AssignRule, Truth
 from effscope.training.losses import detector_loss, head_loss
 
 IMGSZ, NC = 128, 4
@@ -16,7 +16,7 @@ NO_BOX = Truth(torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.int64), torch
 
 
 def perfect_levels(truth_box: tuple[float, float, float, float], label: int) -> list[torch.Tensor]:
-    """A head that gives one box, with sides on whole strides, at every point."""
+    """A head that predicts one box at every point; its sides are whole strides."""
     levels = []
     for stride in (8, 16, 32):
         cells = IMGSZ // stride
@@ -38,7 +38,7 @@ def perfect_levels(truth_box: tuple[float, float, float, float], label: int) -> 
 def test_perfect_boxes_cost_nothing() -> None:
     box = (20.0, 20.0, 84.0, 100.0)
     truth = Truth(torch.tensor([[box]]), torch.tensor([[2]]), torch.tensor([[True]]))
-    losses = head_loss(perfect_levels(box, 2), truth, SIZE, Recipe(), Rule(topk=10))
+    losses = head_loss(perfect_levels(box, 2), truth, SIZE, Recipe(), AssignRule(topk=10))
     assert losses.box.item() == pytest.approx(0, abs=1e-3)
 
 
@@ -47,8 +47,8 @@ def test_dual_head_is_the_sum_of_both() -> None:
     many, one = (random_levels(generator, 3, NC, IMGSZ) for _ in range(2))
     truth = random_truth(generator, 3, 6, NC, IMGSZ)
     both = detector_loss({"o2m": many, "o2o": one}, truth, SIZE, Recipe()).total
-    first = head_loss(many, truth, SIZE, Recipe(), Rule(topk=10)).total
-    second = head_loss(one, truth, SIZE, Recipe(), Rule(topk=1)).total
+    first = head_loss(many, truth, SIZE, Recipe(), AssignRule(topk=10)).total
+    second = head_loss(one, truth, SIZE, Recipe(), AssignRule(topk=1)).total
     assert both.item() == pytest.approx((first + second).item(), rel=1e-6)
 
 
@@ -84,7 +84,7 @@ def test_gradient_descent_lowers_the_loss() -> None:
     assert totals[-1] < 0.5 * totals[0]
 
 
-def test_half_precision_levels_are_scored_in_float32() -> None:
+def test_losses_of_half_precision_levels_are_float32() -> None:
     generator = torch.Generator().manual_seed(3)
     levels, truth = random_levels(generator, 2, NC, IMGSZ), random_truth(generator, 2, 6, NC, IMGSZ)
     halves = [level.bfloat16() for level in levels]

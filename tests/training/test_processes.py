@@ -1,4 +1,4 @@
-"""Two processes started by Accelerate end where one does."""
+"""Two processes that Accelerate starts end with the weights of a single process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAUNCH = (
     "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1",
     "--main_process_port", "0",
 )  # fmt: skip
-"""`--multi_gpu` names the launcher; without a GPU the processes compute on the processor."""
+"""`--multi_gpu` names the launcher; without a GPU the processes run on the CPU."""
 
 SCRIPT = """
 import sys
@@ -39,7 +39,7 @@ if leads():
     kept = {n: {"state": one.state, "history": list(one.history)} for n, one in found.items()}
     torch.save({"runs": kept, "start": small_network().state_dict(), "together": together()}, sys.argv[1])
 """
-"""Ten pictures end in a batch of two, which is shared; nine in one of a single picture, which both processes hold."""
+"""Ten images: the last batch has two, one per process. Nine: it has a single one, which both processes learn."""
 
 
 def run(*words: object) -> None:
@@ -48,7 +48,7 @@ def run(*words: object) -> None:
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
 
 
-def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
+def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     run(sys.executable, script, tmp_path / "one.pt")
@@ -62,7 +62,7 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
             assert {name: b[name] for name in terms} == pytest.approx(terms, rel=1e-3)
         for key, value in alone["state"].items():
             if n == 9 and key.endswith("running_var"):
-                continue  # a picture that both hold counts twice in Bessel's correction
+                continue  # an image that both processes learn counts twice in Bessel's correction
             moved = (value - one["start"][key]).float().norm()
             assert (shared["state"][key] - value).float().norm() <= most * moved + 1e-7, (n, key)
 
@@ -78,7 +78,7 @@ def test_the_command_under_accelerate_leaves_one_result(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "training.state").exists()
 
 
-def test_shares_make_up_the_batch() -> None:
+def test_shares_together_are_the_batch() -> None:
     for n in range(2, 20):
         for count in (1, 2, 3):
             parts = [list(range(n))[Processes(rank, count, torch.device("cpu")).share(n)] for rank in range(count)]
@@ -98,7 +98,7 @@ def test_several_processes_need_accelerate_and_devices_of_their_own(monkeypatch:
         processes("cpu")
 
 
-def test_a_search_refuses_company(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_refuses_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     from effscope.api import search
 
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -16,7 +16,7 @@ def test_presets_read_by_name_and_are_valid(name: str) -> None:
     assert settled(TrainConfig, {"recipe": name}).recipe == RECIPES[name]
 
 
-def test_the_paper_preset_is_the_papers() -> None:
+def test_the_paper_preset_equals_the_paper() -> None:
     """arXiv 2405.14458, appendix, hyper-parameters of YOLOv10-N."""
     paper = RECIPES["paper"]
     published = {
@@ -28,7 +28,7 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert {name: getattr(paper, name) for name in published} == published
 
 
-def test_changes_behind_a_name() -> None:
+def test_changes_after_a_name() -> None:
     changed = read_recipe("quick, lr=0.005,mosaic=0, warmup_momentum=0.5,optimizer=sgd,o2o_alpha=none,assign_topk=13")
     expected = replace(
         RECIPES["quick"], lr=0.005, mosaic=0.0, warmup_momentum=0.5, optimizer="sgd", o2o_alpha=None, assign_topk=13
@@ -45,27 +45,27 @@ def test_changes_behind_a_name() -> None:
     [
         ("fast", "quick, standard, paper"),
         ("quick,learning=1", "learning"),
-        ("quick,lr=much", "lr=much is no float"),
+        ("quick,lr=much", "lr=much is not a number"),
         ("quick,lr", "write lr=VALUE"),
-        ("quick,lr=", "lr= is no float"),
+        ("quick,lr=", "lr= is not a number"),
         ("quick,lr=inf", "lr is inf"),
         ("paper,momentum=0", "momentum is 0"),
         ("quick,momentum=1", "momentum is 1"),
         ("quick,scale=1", "scale is 1"),
-        ({"lr": None}, "lr=None is no float"),
-        ({"lr": [1]}, "is no float"),
-        ({"assign_topk": 2.5}, "is no int"),
+        ({"lr": None}, "lr=None is not a number"),
+        ({"lr": [1]}, "is not a number"),
+        ({"assign_topk": 2.5}, "is not a whole number"),
         (5, "not 5"),
         ("quick,lr=0", "lr is 0"),
         ("quick,lr=nan", "lr is nan"),
-        ("quick,assign_topk=2.5", "is no int"),
+        ("quick,assign_topk=2.5", "is not a whole number"),
         ("quick,mosaic=1.5", "mosaic is 1.5"),
         ("quick,warmup_epochs=-1", "warmup_epochs is -1"),
         ("quick,optimizer=lion", "adamw, sgd"),
         ({"schedule": "step"}, "cosine, linear"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(given: object, said: str) -> None:
+def test_impossible_values_are_refused_in_one_line(given: object, said: str) -> None:
     with pytest.raises(EffscopeError, match=said) as caught:
         read_recipe(given)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)

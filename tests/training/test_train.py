@@ -28,7 +28,7 @@ DATA = coloured_squares(10)
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Nets this small are no faster with more, and far slower on a busy machine."""
+    """One thread: networks this small are not faster with more threads, and much slower on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -65,7 +65,7 @@ def test_result_holds_every_key_and_a_row_per_epoch(whole: Trained) -> None:
     assert torch.equal(whole.state["model.22.dfl.conv.weight"].flatten(), torch.arange(16.0))
 
 
-def test_equal_seeds_give_equal_weights_and_nothing_else_moves(whole: Trained) -> None:
+def test_equal_seeds_give_equal_weights_and_nothing_else_changes(whole: Trained) -> None:
     network, random_state = small_network(), torch.random.get_rng_state()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     again = train(network, DATA, CONFIG)
@@ -86,10 +86,10 @@ def test_interrupted_and_resumed_gives_the_same_weights(whole: Trained, tmp_path
     resumed = train(small_network(), DATA, CONFIG, state_file=file)
     assert equal(resumed, whole)
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
-    assert equal(train(small_network(), DATA, CONFIG, state_file=file), whole)  # finished: nothing left to do
+    assert equal(train(small_network(), DATA, CONFIG, state_file=file), whole)  # already finished
 
 
-def test_a_failed_save_keeps_the_epoch_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_keeps_the_previous_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "state.pt"
     train(small_network(), DATA, replace(CONFIG, epochs=1), state_file=file)
     kept = file.read_bytes()
@@ -129,11 +129,11 @@ def test_loss_that_is_not_finite_names_the_batch() -> None:
     network = small_network()
     with torch.no_grad():
         network.get_submodule("model.0.conv").weight.fill_(float("nan"))
-    with pytest.raises(EffscopeError, match=r"epoch 1, batch 1 \(pictures train\d, "):
+    with pytest.raises(EffscopeError, match=r"epoch 1, batch 1 \(images train\d, "):
         train(network, DATA, CONFIG)
 
 
-def test_unreadable_pictures_are_counted_not_fatal(tmp_path: Path) -> None:
+def test_unreadable_images_do_not_stop_the_training(tmp_path: Path) -> None:
     broken = replace(DATA.samples[0], image=tmp_path / "gone.jpg")
     found = train(small_network(), replace(DATA, samples=(broken, *DATA.samples[1:])), replace(CONFIG, epochs=1))
     assert equal(found, train(small_network(), replace(DATA, samples=DATA.samples[1:]), replace(CONFIG, epochs=1)))
@@ -177,7 +177,7 @@ def test_accumulation_steps_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Learner, "step", counted)
     recipe = replace(CONFIG.recipe, nominal_batch=8)
     train(small_network(), DATA, replace(CONFIG, epochs=1, recipe=recipe))
-    assert waiting == [2, 1]  # the last batch always steps
+    assert waiting == [2, 1]  # a step always follows the last batch
 
 
 def test_learning_rate_rises_and_falls() -> None:
@@ -193,7 +193,7 @@ def test_learning_rate_rises_and_falls() -> None:
         rates(0, 1, 0, replace(recipe, schedule="step"))
 
 
-def test_norms_and_biases_are_not_decayed_and_frozen_weights_not_touched() -> None:
+def test_norms_and_biases_have_no_weight_decay_and_frozen_weights_do_not_change() -> None:
     network = small_network()
     groups = make_optimizer(network, Recipe()).param_groups
     assert all(p.ndim > 1 for p in groups[0]["params"])
@@ -215,7 +215,7 @@ def test_moving_average_by_hand() -> None:
 
 
 def test_size_that_does_not_fit() -> None:
-    with pytest.raises(EffscopeError, match="imgsz 100 is no multiple of 32"):
+    with pytest.raises(EffscopeError, match="`imgsz` 100 is not a multiple of 32"):
         train(small_network(), DATA, replace(CONFIG, imgsz=100))
     with pytest.raises(EffscopeError, match="build it with nc=3"):
         train(small_network(), replace(DATA, classes=("a", "b", "c")), CONFIG)

@@ -1,4 +1,4 @@
-"""Fitting one layer to another: it learns, touches nothing else, and leaves the base as it was."""
+"""Recording a layer, and fitting its replacement: nothing else changes, and nothing but the arguments matters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def image_batches(n: int = 8, size: int = 4) -> list[torch.Tensor]:
 
 
 def teacher() -> Network:
-    """A network whose batch norms have seen the images, as those of a trained one."""
+    """A network with batch-norm statistics of the images, like a trained one."""
     network = with_random_norms(build(expand(BASE), 0), 1).train()
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
@@ -54,13 +54,13 @@ def teacher() -> Network:
 
 
 def student(base: Network) -> tuple[Network, set[str]]:
-    """The swapped network with what it could inherit, and the names of what is fresh in its swapped layer."""
+    """The swapped network with inherited weights, and the names of the fresh tensors in its swapped layer."""
     network = build(expand(SWAPPED), 3)
     found = inherit(network, SWAPPED, BASE, base.state_dict())
     return network, {key.removeprefix("model.2.") for key in found.fresh if key.startswith("model.2.")}
 
 
-def test_a_swapped_layer_learns_what_it_replaces() -> None:
+def test_a_swapped_layer_learns_the_layer_it_replaces() -> None:
     base = teacher()
     network, fresh = student(base)
     pairs = record(base, 2, image_batches(), PLENTY)
@@ -71,7 +71,7 @@ def test_a_swapped_layer_learns_what_it_replaces() -> None:
     assert error_of(layer, pairs, 8) == pytest.approx(after, rel=1e-6)
 
 
-def test_only_what_should_learn_changes() -> None:
+def test_only_the_named_parameters_change() -> None:
     base = teacher()
     network, fresh = student(base)
     pairs = record(base, 2, image_batches(), PLENTY)
@@ -86,7 +86,7 @@ def test_only_what_should_learn_changes() -> None:
     assert {m.momentum for m in norms} == {0.03}
 
 
-def test_the_seed_decides_the_result_and_the_global_state_is_left() -> None:
+def test_the_seed_decides_the_result_and_the_global_random_state_is_kept() -> None:
     results: list[float] = []
     for seed in (0, 0, 1):
         base = teacher()
@@ -100,7 +100,7 @@ def test_the_seed_decides_the_result_and_the_global_state_is_left() -> None:
     assert results[0] != results[2]
 
 
-def test_record_takes_inputs_and_outputs_of_the_layer() -> None:
+def test_record_keeps_inputs_and_outputs_of_the_layer() -> None:
     base, shown = teacher(), image_batches(3)
     pairs = record(base, 2, shown, PLENTY)
     assert len(pairs) == 12
@@ -112,7 +112,7 @@ def test_record_takes_inputs_and_outputs_of_the_layer() -> None:
     assert {t.dtype for t in (*pairs.inputs, *pairs.outputs)} == {torch.bfloat16}
 
 
-def test_record_takes_every_input_of_a_layer_that_joins_maps() -> None:
+def test_record_keeps_every_input_of_a_concat() -> None:
     pairs = record(teacher(), 3, image_batches(2), PLENTY)
     assert [tuple(t.shape[1:]) for t in pairs.inputs] == [(16, 8, 8), (16, 8, 8)]
     assert [tuple(t.shape[1:]) for t in pairs.outputs] == [(32, 8, 8)]
@@ -122,7 +122,7 @@ def test_record_takes_every_input_of_a_layer_that_joins_maps() -> None:
     ("limit", "batches"), [(1, 1), (16 * 8 * 8 * 2 * 2 * 4, 1), (16 * 8 * 8 * 2 * 2 * 4 + 1, 2), (PLENTY, 6)]
 )
 def test_record_stops_at_the_limit(limit: int, batches: int) -> None:
-    """A batch of four takes 4 * 16 * 8 * 8 values in and as many out, two bytes each."""
+    """A batch of four has 4 * 16 * 8 * 8 input values and as many output values, two bytes each."""
     asked = []
 
     def shown() -> Iterator[torch.Tensor]:
@@ -135,7 +135,7 @@ def test_record_stops_at_the_limit(limit: int, batches: int) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_record_leaves_mode_and_hooks(fails: bool) -> None:
+def test_record_restores_modes_and_hooks(fails: bool) -> None:
     network = build(expand(BASE))
     frozen = network.get_submodule("model.1.cv1.bn").eval()
     state = {k: v.clone() for k, v in network.state_dict().items()}
@@ -178,33 +178,39 @@ def test_batches_need_not_divide_the_images() -> None:
     assert error_of(base.model["2"], exact, 3) < 0.01
 
 
-TWO_SWAPPED = SWAPPED.swap([Layer("b", "C2fCIB", (16, True), ("a",), origin="b")])
+SWAPS = {
+    1: Layer("b", "C2fCIB", (16, True), ("a",), origin="b"),
+    2: Layer("c", "C2fCIB", (16, True), ("b",), origin="c"),
+}
+
+
+def fitted(network: Network, base: Network, position: int) -> dict[str, torch.Tensor]:
+    """Fit one layer of a network; returns its state dict."""
+    layer = network.model[str(position)]
+    names = {name for name, _ in layer.named_parameters()}
+    pairs = record(base, position, image_batches(4), PLENTY)
+    distil(layer, pairs, names, DistilConfig(steps=5, batch=4), seed=0)
+    return {key: value.clone() for key, value in layer.state_dict().items()}
+
+
+def with_swaps(base: Network, *positions: int) -> Network:
+    layout = BASE.swap([SWAPS[position] for position in positions])
+    network = build(expand(layout), 3)
+    inherit(network, layout, BASE, base.state_dict())
+    return network
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-def test_a_fitted_layer_does_not_depend_on_what_was_fitted_before(order: tuple[int, int]) -> None:
-    """Each layer as fitted alone in a fresh network, against both fitted in one network, in either order."""
-    config = DistilConfig(steps=5, batch=4)
+def test_a_fitted_layer_does_not_depend_on_other_swaps(order: tuple[int, int]) -> None:
+    """Bit for bit: each layer swapped and fitted alone, against both in one network, fitted in either order."""
     base = teacher()
-
-    def fitted(network: Network, position: int) -> dict[str, torch.Tensor]:
-        layer = network.model[str(position)]
-        names = {name for name, _ in layer.named_parameters()}
-        distil(layer, record(base, position, image_batches(4), PLENTY), names, config, seed=0)
-        return {key: value.clone() for key, value in layer.state_dict().items()}
-
-    def start() -> Network:
-        network = build(expand(TWO_SWAPPED), 3)
-        inherit(network, TWO_SWAPPED, BASE, base.state_dict())
-        return network
-
-    alone = {position: fitted(start(), position) for position in order}
-    together = start()
+    together = with_swaps(base, 1, 2)
     for n, position in enumerate(order):
+        alone = fitted(with_swaps(base, position), base, position)
         torch.manual_seed(n)
-        found = fitted(together, position)
-        assert found.keys() == alone[position].keys()
-        assert all(torch.equal(found[key], value) for key, value in alone[position].items())
+        found = fitted(together, base, position)
+        assert found.keys() == alone.keys()
+        assert all(torch.equal(found[key], value) for key, value in alone.items())
 
 
 class Noisy(nn.Module):

@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 def from_torchvision_keys(state: Mapping[str, T]) -> dict[str, T]:
-    """The backbone's part of a torchvision EfficientNet's state dict under our names; the rest is left out.
+    """The backbone's tensors of a torchvision EfficientNet's state dict, with our names.
 
-    Names only. Torchvision's b0-b4 have a batch norm epsilon of 1e-5, ours and its b5-b7 have 1e-3: for equal outputs
-    subtract 0.00099 from every `running_var` of b0-b4.
+    The values do not change. Torchvision's b0-b4 have a batch norm epsilon of 1e-5, its b5-b7 and our layouts 1e-3. For
+    equal outputs subtract 0.00099 from every `running_var` of b0-b4.
 
     Raises:
-        EffscopeError: a key of `features` that no EfficientNet has.
+        EffscopeError: a key of `features` that EfficientNets do not have.
     """
     kept = {key: value for key, value in state.items() if re.match(r"features\.[0-7]\.", key)}
     parts = {
@@ -31,13 +31,13 @@ def from_torchvision_keys(state: Mapping[str, T]) -> dict[str, T]:
 
 
 def _block(key: str) -> str:
-    """Path of the inverted residual a key stands in, "" for the stem."""
+    """Path of the inverted residual of a key, "" for the stem."""
     found = re.match(r"features\.[1-7]\.\d+\.block(?=\.\d+\.)", key)
     return found.group() if found else ""
 
 
 def _renamed(key: str, last: int) -> str:
-    """Our name of a key; `last` is the number of its block's closing pointwise: 3, or 2 where nothing is expanded."""
+    """Our name for a key. `last`: number of the block's closing pointwise: 3, or 2 without expansion."""
     match key.split("."):
         case ["features", "0", ("0" | "1") as unit, role]:
             return f"model.0.{UNITS[int(unit)]}.{role}"
@@ -46,4 +46,4 @@ def _renamed(key: str, last: int) -> str:
             return f"model.{stage}.{i}.{name}.{UNITS[int(unit)]}.{role}"
         case ["features", stage, i, "block", _, ("fc1" | "fc2") as layer, role]:
             return f"model.{stage}.{i}.se.{layer}.{role}"
-    raise EffscopeError(f"'{key}' is no tensor of a torchvision EfficientNet")
+    raise EffscopeError(f"'{key}' is not a tensor of a torchvision EfficientNet")

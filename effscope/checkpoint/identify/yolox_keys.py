@@ -29,7 +29,7 @@ YOLOX_KEYS = (
     ("backbone.C3_n4", "model.23"),
     ("head", "model.24"),
 )
-"""Module paths of the YOLOX repository -> ours, layer by layer."""
+"""Module paths of the YOLOX repository and ours, layer by layer."""
 
 NUMBERED = re.compile(r"\.conv([123])\.")
 """Convolutions of its CSP layers, bottlenecks and SPP; ours are cv1-3."""
@@ -38,13 +38,13 @@ T = TypeVar("T")
 
 
 def from_yolox_keys(state: Mapping[str, T]) -> dict[str, T]:
-    """A state dict of the YOLOX repository (`{"model": state}` in its checkpoints) under the names of our layouts.
+    """A state dict of the YOLOX repository (`{"model": state}` in its checkpoints) with the names of our layouts.
 
-    Names only: values stay as they are, so the network still expects BGR in 0-255. For RGB in 0-1 multiply
-    `model.0.conv.conv.weight` by 255 and reverse each three of its input channels.
+    The values do not change, so the network still expects BGR in 0-255. For RGB in 0-1 multiply
+    `model.0.conv.conv.weight` by 255 and reverse the order in each group of three input channels.
 
     Raises:
-        EffscopeError: a key that no YOLOX model has.
+        EffscopeError: a key that YOLOX models do not have.
     """
     return {_renamed(key): value for key, value in state.items()}
 
@@ -53,4 +53,4 @@ def _renamed(key: str) -> str:
     for theirs, ours in YOLOX_KEYS:
         if key.startswith(f"{theirs}."):
             return ours + NUMBERED.sub(r".cv\1.", key.removeprefix(theirs))
-    raise EffscopeError(f"'{key}' is no tensor of a YOLOX model: its keys begin with 'backbone.' and 'head.'")
+    raise EffscopeError(f"'{key}' is not a tensor of a YOLOX model: its keys begin with 'backbone.' and 'head.'")

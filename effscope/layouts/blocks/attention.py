@@ -7,18 +7,18 @@ from effscope.spec.emit import Emitter, Value, portion
 
 HEAD_CHANNELS = 64
 KEY_RATIO = 0.5
-"""Channels of queries and keys over those of values in YOLOv10's attention."""
+"""Channels of queries and keys divided by channels of values, in YOLOv10's attention."""
 
 
 def psa_heads(c: int) -> int:
-    """Heads of attention over c channels: one for 64."""
+    """Number of heads for c channels: one per 64 channels, at least one."""
     return max(c // HEAD_CHANNELS, 1)
 
 
 def _attended(e: Emitter, x: Value, qkv: Value, heads: int, key: int, area: int) -> tuple[Value, Value]:
-    """Values and attended values as maps, from queries, keys and values that lie head by head in `qkv`.
+    """Values and attended values as maps. `qkv` holds queries, keys and values head by head.
 
-    With `area` the positions are cut into that many runs, each attending to itself alone.
+    With area > 1 the positions are cut into `area` runs; attention stays inside each run.
     """
     head = x.c // heads
     flat = e.same("flatten", "positions", qkv, start=2, end=3)
@@ -42,9 +42,9 @@ def _attended(e: Emitter, x: Value, qkv: Value, heads: int, key: int, area: int)
 
 
 def attention(e: Emitter, x: Value, heads: int, key_ratio: float = KEY_RATIO) -> Value:
-    """Self-attention of all positions: qkv 1x1, a depthwise 3x3 of the values as position code, projection 1x1.
+    """Self-attention over all positions: qkv 1x1, a depthwise 3x3 of the values as position encoding, projection 1x1.
 
-    Source: YOLOv10 (arXiv 2405.14458, section 3.3). Queries and keys have `key_ratio` of a head's channels.
+    Source: YOLOv10 (arXiv 2405.14458, section 3.3). Queries and keys have `key_ratio` times a head's channels.
     """
     key = portion(x.c // heads, key_ratio)
     if not key:
@@ -55,7 +55,7 @@ def attention(e: Emitter, x: Value, heads: int, key_ratio: float = KEY_RATIO) ->
 
 
 def area_attention(e: Emitter, x: Value, heads: int, area: int) -> Value:
-    """Self-attention inside each of `area` runs of positions; position code by a depthwise 7x7.
+    """Self-attention inside each of `area` runs of positions; position encoding by a depthwise 7x7.
 
     Source: YOLO12 (arXiv 2502.12524).
     """
@@ -67,7 +67,7 @@ def area_attention(e: Emitter, x: Value, heads: int, area: int) -> Value:
 def window_attention(e: Emitter, x: Value, heads: int, size: int) -> Value:
     """Self-attention inside each square of `size` x `size` positions: qkv 1x1, projection 1x1.
 
-    Source: Swin (arXiv 2103.14030), without its table of relative positions.
+    Source: Swin (arXiv 2103.14030), without its relative position bias.
     """
     qkv = e.conv2d(x, 3 * x.c, bias=True, name="qkv")
     cells = e.same("windows", "windows", qkv, size=size)
@@ -85,13 +85,13 @@ def _feed_forward(e: Emitter, x: Value, ratio: float) -> Value:
 
 
 def psa_block(e: Emitter, x: Value, heads: int) -> Value:
-    """Attention and a feed-forward of twice the width, each added to what it read."""
+    """Attention, then a feed-forward of twice the width; each is added to its input."""
     x = e.add("add", x, attention(e.at("attn"), x, heads))
     return e.add("add1", x, _feed_forward(e.at("ffn"), x, 2.0))
 
 
 def area_block(e: Emitter, x: Value, heads: int, mlp_ratio: float, area: int) -> Value:
-    """Area attention and a feed-forward, each added to what it read. Source: YOLO12 (arXiv 2502.12524)."""
+    """Area attention, then a feed-forward; each is added to its input. Source: YOLO12 (arXiv 2502.12524)."""
     x = e.add("add", x, area_attention(e.at("attn"), x, heads, area))
     return e.add("add1", x, _feed_forward(e.at("mlp"), x, mlp_ratio))
 
@@ -105,7 +105,7 @@ def _partial(e: Emitter, x: Value, c_out: int, expansion: float) -> tuple[Value,
 
 
 def psa(e: Emitter, x: Value, c_out: int, expansion: float = 0.5) -> Value:
-    """Partial self-attention: half of the channels pass, half go through attention and a feed-forward, both residual.
+    """Partial self-attention: half of the channels stay, half go through attention and a feed-forward, both residual.
 
     Source: YOLOv10 (arXiv 2405.14458, section 3.3).
     """
@@ -114,7 +114,7 @@ def psa(e: Emitter, x: Value, c_out: int, expansion: float = 0.5) -> Value:
 
 
 def c2psa(e: Emitter, x: Value, c_out: int, n: int = 1, expansion: float = 0.5) -> Value:
-    """The same with n attention blocks in a chain. Source: YOLO11."""
+    """`psa` with n attention blocks in series. Source: YOLO11."""
     a, b = _partial(e, x, c_out, expansion)
     for i in range(n):
         b = psa_block(e.at("m", i), b, psa_heads(b.c))
@@ -122,7 +122,7 @@ def c2psa(e: Emitter, x: Value, c_out: int, n: int = 1, expansion: float = 0.5) 
 
 
 def aifi(e: Emitter, x: Value, c_hidden: int = 2048, heads: int = 8) -> Value:
-    """One transformer encoder layer over the positions of a map, sine position code, norms behind the sums.
+    """One transformer encoder layer over the positions of a map: sine position encoding, norms after the sums.
 
     Source: RT-DETR (arXiv 2304.08069, section 4.2).
     """

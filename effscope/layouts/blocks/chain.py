@@ -1,4 +1,4 @@
-"""A layer of somebody else's class as the chain of primitives it was seen to hold."""
+"""A layer of a class that effscope does not have, as the chain of primitives that was found in it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from effscope.spec.emit import Emitter, Value
 
 Link = tuple[Any, ...]
 """("conv2d", path, c_out, k, s, p, d, groups, bias), ("batchnorm", path, eps, momentum), ("maxpool", path, k, s, p), or
-an activation ("silu", path); the path is below the layer."""
+an activation ("silu", path). The path is relative to the layer."""
 
 
 def chain(e: Emitter, x: Value, links: tuple[Link, ...], residual: bool = False) -> Value:
-    """The links one after the other, plus the input if `residual`.
+    """The links in series, plus the input if `residual`.
 
-    For classes effscope has no block for (LeYOLO's inverted residuals and the like), read from a pickled module tree.
+    For classes without a block in effscope (such as LeYOLO's inverted residuals), read from a pickled module tree.
     """
     y = x
     for op, path, *rest in links:

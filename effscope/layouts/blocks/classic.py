@@ -1,4 +1,4 @@
-"""Blocks of classification backbones that stand under detectors: HGNet and ResNet. Source: RT-DETR's repositories."""
+"""Blocks of classification networks that serve as backbones: HGNet and ResNet. Source: RT-DETR's repositories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RELU = "relu"
 
 
 def hg_stem(e: Emitter, x: Value, c_mid: int, c_out: int) -> Value:
-    """Two 3x3 of stride 2; between them a pooling beside two 2x2 convolutions. Source: PP-HGNetV2."""
+    """Two 3x3 of stride 2; between them a pooling parallel to two 2x2 convolutions. Source: PP-HGNetV2."""
     x = e.conv("stem1", x, c_mid, 3, 2, act=RELU)
     x = _pad_right_bottom(e, "pad", x)
     y = _pad_right_bottom(e, "pad1", e.conv("stem2a", x, c_mid // 2, 2, p=0, act=RELU))
@@ -26,9 +26,9 @@ def _pad_right_bottom(e: Emitter, name: str, x: Value) -> Value:
 def hg_block(
     e: Emitter, x: Value, c_mid: int, c_out: int, k: int = 3, n: int = 6, light: bool = False, shortcut: bool = False
 ) -> Value:
-    """n convolutions in a chain, all outputs joined with the input, squeezed to c_out / 2, excited to c_out.
+    """n convolutions in series; input and all outputs concatenated; pointwise to c_out / 2, pointwise to c_out.
 
-    Source: PP-HGNetV2; `light` makes the convolutions pointwise plus depthwise.
+    Source: PP-HGNetV2. With `light` each convolution is a pointwise and a depthwise one.
     """
     parts = [x]
     for i in range(n):
@@ -43,12 +43,12 @@ def hg_block(
 def resnet_layer(
     e: Emitter, x: Value, c_in: int, c_mid: int, s: int = 1, first: bool = False, depth: int = 1, ratio: int = 4
 ) -> Value:
-    """A stage of a bottleneck ResNet (arXiv 1512.03385), or with `first` its stem.
+    """A stage of a bottleneck ResNet (arXiv 1512.03385); with `first` its stem.
 
-    The inner convolutions have the model's activation, the sum a ReLU.
+    The inner convolutions have the model's activation; the sum has a ReLU.
     """
     if x.c != c_in:
-        raise EffscopeError(f"{e.path}: it is made for {c_in} channels, got {x.c}")
+        raise EffscopeError(f"{e.path}: it needs {c_in} channels, got {x.c}")
     inner = e.at("layer")
     if first:
         return inner.pool("maxpool", "1", inner.conv(0, x, c_mid, 7, 2, p=3), 3, 2, 1)

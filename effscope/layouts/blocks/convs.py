@@ -1,4 +1,4 @@
-"""Single convolutions, downsampling, pooling and the joining of maps."""
+"""Single convolutions, downsampling, pooling, and blocks that combine several maps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def conv(
 
 
 def dwconv(e: Emitter, x: Value, c_out: int, k: int = 1, s: int = 1, d: int = 1, act: Act = True) -> Value:
-    """A conv unit with as many groups as both channel counts allow: depthwise where they are equal."""
+    """A conv unit with gcd(c_in, c_out) groups: depthwise if both are equal."""
     return conv(e, x, c_out, k, s, None, math.gcd(x.c, c_out), d, act)
 
 
@@ -55,12 +55,12 @@ def scdown(e: Emitter, x: Value, c_out: int, k: int = 3, s: int = 2) -> Value:
 
 
 def aconv(e: Emitter, x: Value, c_out: int) -> Value:
-    """Mean of 2 x 2 at every place, then a 3x3 conv unit of stride 2. Source: YOLOv9 (arXiv 2402.13616)."""
+    """2x2 average pooling of stride 1, then a 3x3 conv unit of stride 2. Source: YOLOv9 (arXiv 2402.13616)."""
     return e.conv("cv1", e.pool("avgpool", "mean", x, 2, 1, 0), c_out, 3, 2)
 
 
 def adown(e: Emitter, x: Value, c_out: int) -> Value:
-    """Mean of 2 x 2, then half of the channels by a 3x3 of stride 2, half by pooling and a pointwise.
+    """2x2 average pooling of stride 1; then half of the channels by a 3x3 of stride 2, half by pooling and a pointwise.
 
     Source: YOLOv9 (arXiv 2402.13616).
     """
@@ -72,7 +72,7 @@ def adown(e: Emitter, x: Value, c_out: int) -> Value:
 
 
 def conv_transpose2d(e: Emitter, x: Value, c_out: int, k: int = 1, s: int = 1, p: int = 0) -> Value:
-    """A bare transposed convolution with bias: the layer itself is the module."""
+    """A transposed convolution with bias, alone: the layer is this module."""
     return _transposed(e, x, c_out, k, s, p, "", bias=True)
 
 
@@ -91,17 +91,17 @@ def _transposed(e: Emitter, x: Value, c_out: int, k: int, s: int, p: int, name: 
 
 
 def max_pool(e: Emitter, x: Value, k: int, s: int | None = None, p: int = 0) -> Value:
-    """The largest value of each k x k window; the stride is k unless given."""
+    """Max pooling k x k; the stride is k by default."""
     return e.pool("maxpool", "pool", x, k, k if s is None else s, p)
 
 
 def zero_pad(e: Emitter, x: Value, sides: tuple[int, int, int, int]) -> Value:
-    """Zeros at the left, right, top and bottom."""
+    """Zero padding; `sides` are left, right, top, bottom."""
     return e.same("pad", "pad", x, sides=tuple(sides), value=0.0)
 
 
 def identity(e: Emitter, x: Value) -> Value:
-    """The map as it is."""
+    """The input, unchanged."""
     return x
 
 
@@ -111,21 +111,21 @@ def upsample(e: Emitter, x: Value, size: None = None, scale: int = 2, mode: str 
 
 
 def concat(e: Emitter, xs: Sequence[Value], dim: int = 1) -> Value:
-    """Join several maps over channels."""
+    """Concatenate several maps over channels."""
     return e.concat("cat", list(xs))
 
 
 def spp(e: Emitter, x: Value, c_out: int, kernels: tuple[int, ...] = (5, 9, 13)) -> Value:
-    """Pointwise to half, poolings of several sizes beside it, all joined, pointwise to c_out. Source: YOLOv3-SPP."""
+    """Pointwise to half, parallel poolings of several sizes, concatenated, pointwise to c_out. Source: YOLOv3-SPP."""
     y = e.conv("cv1", x, x.c // 2)
     pools = [e.at("m").pool("maxpool", str(i), y, k) for i, k in enumerate(kernels)]
     return e.conv("cv2", e.concat("cat", [y, *pools]), c_out)
 
 
 def sppf(e: Emitter, x: Value, c_out: int, k: int = 5, n_pools: int | None = None, shortcut: bool = False) -> Value:
-    """Pointwise to half, poolings k x k in series (three), the maps joined, pointwise to c_out.
+    """Pointwise to half, three poolings k x k in series, all concatenated, pointwise to c_out.
 
-    Saying `n_pools` makes it the form of YOLO26: its first pointwise has no activation, and the input can be added.
+    With `n_pools` it is YOLO26's form: the first pointwise has no activation, and `shortcut` adds the input.
     """
     pools = [e.conv("cv1", x, x.c // 2, act=n_pools is None)]
     for i in range(3 if n_pools is None else n_pools):
@@ -135,7 +135,7 @@ def sppf(e: Emitter, x: Value, c_out: int, k: int = 5, n_pools: int | None = Non
 
 
 def sppelan(e: Emitter, x: Value, c_out: int, c_hidden: int, k: int = 5) -> Value:
-    """Pointwise to c_hidden, three poolings in series, all joined, pointwise to c_out. Source: YOLOv9."""
+    """Pointwise to c_hidden, three poolings in series, all concatenated, pointwise to c_out. Source: YOLOv9."""
     pools = [e.conv("cv1", x, c_hidden)]
     for name in ("cv2", "cv3", "cv4"):
         pools.append(e.pool("maxpool", name, pools[-1], k))
@@ -143,16 +143,19 @@ def sppelan(e: Emitter, x: Value, c_out: int, c_hidden: int, k: int = 5) -> Valu
 
 
 def cb_linear(e: Emitter, x: Value, widths: tuple[int, ...], k: int = 1, s: int = 1) -> list[Value]:
-    """One biased convolution whose output is several maps. Source: CBNet, as in YOLOv9 (arXiv 2402.13616)."""
+    """A convolution with bias; its output is split into several maps. Source: CBNet, as in arXiv 2402.13616."""
     y = e.conv2d(x, sum(widths), k, s, bias=True)
     return e.split("maps", y, tuple(widths))
 
 
 def cb_fuse(e: Emitter, xs: Sequence[Value | Sequence[Value]], picks: tuple[int, ...]) -> Value:
-    """The last map plus one picked from each of the others, resized to it. Source: CBNet, as in YOLOv9."""
+    """The last map plus one map of each other layer, resized to it. Source: CBNet, as in arXiv 2402.13616.
+
+    `picks`: for each other layer the position of its map.
+    """
     *others, last = xs
     if not isinstance(last, Value):
-        raise EffscopeError(f"{e.path}: the last of the joined layers gives several maps")
+        raise EffscopeError(f"{e.path}: the last source gives several maps, it must give one")
     if len(picks) != len(others):
         raise EffscopeError(f"{e.path}: {len(picks)} picks for {len(others)} layers before the last")
     sums = []

@@ -1,4 +1,4 @@
-"""Ghost modules: half of the channels by a convolution, the other half by a cheap depthwise of them."""
+"""Ghost modules: a convolution makes half of the channels, a cheap depthwise convolution of these makes the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CHEAP_KERNEL = 5
 
 
 def ghost_conv(e: Emitter, x: Value, c_out: int, k: int = 1, s: int = 1, groups: int = 1, act: Act = True) -> Value:
-    """Conv k x k to c_out / 2, a depthwise 5x5 of it, both joined. Source: GhostNet (arXiv 1911.11907), ratio 2."""
+    """Conv k x k to c_out / 2, a depthwise 5x5 of it, concatenated. Source: GhostNet (arXiv 1911.11907), ratio 2."""
     y = e.conv("cv1", x, c_out // 2, k, s, groups=groups, act=act)
     return e.concat("cat", [y, e.depthwise("cv2", y, CHEAP_KERNEL, act=act)])
 

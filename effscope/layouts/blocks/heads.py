@@ -10,7 +10,7 @@ from effscope.layouts.blocks.chain import Link, chain
 from effscope.spec.emit import Emitter, Value
 
 REG_MAX = 16
-"""Bins of the distribution each box side is read from (DFL); with 1 bin the side is read directly."""
+"""Bins of the distribution of each box side (DFL, arXiv 2006.04388); with 1 bin the head predicts the side itself."""
 
 NOMINAL_SIZE = 640
 BOX_BIAS = 1.0
@@ -31,29 +31,29 @@ def _light(e: Emitter, x: Value, hidden: int, c_out: int, bias: float) -> Value:
 
 
 CLASS_TOWERS: dict[str, Tower] = {"standard": _standard, "light": _light}
-"""Class tower of a head: two 3x3 convolutions, or two depthwise-separable ones (YOLOv10's light class head)."""
+"""Class towers: two 3x3 convolutions, or two depthwise-separable ones (light class head, arXiv 2405.14458, 3.2)."""
 
 PAIRINGS = ("o2m", "dual", "o2o")
-"""Heads of a detector: one-to-many alone; with a one-to-one copy that needs no suppression (YOLOv10, 3.1); or
-one-to-one alone, its features not detached."""
+"""Heads of a detector. o2m: one-to-many alone. dual: with a one-to-one copy that needs no NMS (arXiv 2405.14458, 3.1).
+o2o: one-to-one alone, its features not detached."""
 
 
 DETECT_DEFAULTS = ("nc", "standard", "o2m", REG_MAX)
 
 
 def without_defaults(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The head's arguments as layouts write them: nothing behind the last that differs from its default."""
+    """The arguments of a Detect head as layouts write them: without the defaults at the end."""
     kept = max([n for n, value in enumerate(args) if value != DETECT_DEFAULTS[n]], default=0)
     return args[: kept + 1]
 
 
 def class_bias(nc: int, stride: int) -> float:
-    """Class logit bias that expects about 5 objects in a 640 px image."""
+    """Bias of the class logits for about 5 objects in a 640 px image: log(5 / nc / (640 / stride)^2)."""
     return math.log(5 / nc / (NOMINAL_SIZE / stride) ** 2)
 
 
 def _expected(e: Emitter, box: Value, reg_max: int) -> Value:
-    """The four sides from their bins: the expectation of a distribution, or the value itself where there is one bin."""
+    """The four sides from their bins: expectation of the distribution; with one bin the value itself."""
     if reg_max == 1:
         return box
     bins = e.same("unflatten", "bins", box, dim=1, sizes=(4, reg_max))
@@ -64,7 +64,7 @@ def _expected(e: Emitter, box: Value, reg_max: int) -> Value:
 
 
 def _decode(e: Emitter, levels: Sequence[Value], nc: int, reg_max: int, box_format: str) -> Value:
-    """Boxes in px over sigmoid scores, (B, 4 + nc, anchors)."""
+    """Boxes in px, then sigmoid scores: (B, 4 + nc, A)."""
     flat = [e.same("flatten", f"flat{i}", x, start=2, end=3) for i, x in enumerate(levels)]
     joined = e.node("concat", "anchors", tuple(flat), levels[0].c, 1, dim=2)
     box, logits = e.split("parts", joined, (4 * reg_max, nc))
@@ -78,7 +78,7 @@ def _decode(e: Emitter, levels: Sequence[Value], nc: int, reg_max: int, box_form
 def _levels(
     e: Emitter, xs: Sequence[Value], nc: int, class_tower: str, reg_max: int, prefix: str = ""
 ) -> tuple[Value, ...]:
-    """Raw maps of one head, (B, 4 * reg_max + nc, h, w) per level, box bins first."""
+    """Raw maps of one head: per level (B, 4 * reg_max + nc, h, w), box bins first."""
     c0 = xs[0].c
     c_box, c_cls = max(16, c0 // 4, 4 * reg_max), max(c0, min(nc, 100))
     levels = []
@@ -97,12 +97,13 @@ def detect(
     pairing: str = "o2m",
     reg_max: int = REG_MAX,
 ) -> None:
-    """YOLOv8's anchor-free head: per level a box tower and a class tower. Sets the views `o2m`, `o2o` (those its
-    pairing has) and `decoded`.
+    """YOLOv8's anchor-free head: per level a box tower and a class tower.
+
+    Sets the views `decoded`, and `o2m` and `o2o` as the pairing says.
 
     Raw levels are (B, 4 * reg_max + nc, h, w), box bins first. Widths: box max(16, c0/4, 4 * reg_max), class
-    max(c0, min(nc, 100)), c0 the channels of the first level. A "dual" pairing adds the one-to-one head of YOLOv10, fed
-    with detached maps; it is the one that is decoded then, to corners instead of centres.
+    max(c0, min(nc, 100)), where c0 are the channels of the first level. The pairing "dual" adds the one-to-one head of
+    YOLOv10, which reads detached maps. Then this head is decoded, to xyxy instead of xywh.
     """
     levels = _levels(e, xs, nc, class_tower, reg_max)
     alone, box_format = ("o2o", "xyxy") if pairing == "o2o" else ("o2m", "xywh")
@@ -122,9 +123,9 @@ def chain_detect(
     towers: tuple[tuple[tuple[Link, ...], tuple[Link, ...]], ...],
     reg_max: int,
 ) -> None:
-    """YOLOv8's head with towers of somebody else's making. Sets the views `o2m`, `decoded`.
+    """YOLOv8's head with towers that effscope has no block for. Sets the views `o2m`, `decoded`.
 
-    Per level the links of the box tower `cv2.<level>` and of the class tower `cv3.<level>`, see `blocks.chain`.
+    `towers`: per level the links of the box tower `cv2.<level>` and of the class tower `cv3.<level>` (see `chain`).
     """
     levels = []
     for i, (x, links) in enumerate(zip(xs, towers, strict=True)):
@@ -143,7 +144,7 @@ def anchor_detect(e: Emitter, xs: Sequence[Value], nc: int, anchors: Anchors) ->
     """The anchor head of the YOLOv5 repository: one pointwise convolution per level. Sets the views `o2m`, `decoded`.
 
     Raw levels are (B, shapes * (5 + nc), h, w): per anchor shape box, objectness, classes. A score is the product of
-    objectness and class; boxes are decoded as in `nn.primitives.Anchor2Box`.
+    objectness and class; `nn.modules.Anchor2Box` decodes the boxes.
     """
     levels, flat = [], []
     for i, (x, shapes) in enumerate(zip(xs, anchors, strict=True)):
@@ -168,10 +169,10 @@ DECODER = {"hidden": 256, "heads": 8, "points": 4, "layers": 6, "feed_forward": 
 
 
 def rtdetr_decoder(e: Emitter, xs: Sequence[Value], nc: int) -> None:
-    """RT-DETR's query decoder. Sets the view `features`: its inputs, projected to one width.
+    """RT-DETR's query decoder. Sets the views `features` (its inputs, projected to one width) and `queries`.
 
-    What follows (query selection, deformable attention) is not expressed in primitives: its tensors are there, so that
-    parameters are exact and weights have a place, and its compute is one node that is listed as uncounted.
+    No primitives exist for query selection and deformable attention. The decoder is one node that owns all of its
+    tensors: parameters are exact and weights can be loaded; its compute is listed as uncounted.
     """
     c = DECODER["hidden"]
     levels = []
@@ -187,7 +188,7 @@ def rtdetr_decoder(e: Emitter, xs: Sequence[Value], nc: int) -> None:
 
 
 def _decoder_tensors(c: int, nc: int, n_levels: int) -> dict[str, tuple[int, ...]]:
-    """Names below the head and shapes of the decoder's tensors."""
+    """Shapes of the decoder's tensors, by names relative to the head."""
     heads, points, wide = DECODER["heads"], DECODER["points"], DECODER["feed_forward"]
     linear: dict[str, tuple[int, int]] = {
         "query_pos_head.layers.0": (4, 2 * c),

@@ -7,20 +7,20 @@ from effscope.layouts.blocks.convs import Act
 from effscope.spec.emit import Emitter, Value, portion
 
 Kernels = tuple[int, ...]
-"""Kernel sides of a depthwise convolution; several share the channels among them."""
+"""Kernel sides of a depthwise convolution; with several, each gets a group of channels."""
 
 
 def shares(c: int, n: int) -> tuple[int, ...]:
-    """Channels in n near-equal groups; the first takes what does not divide. Raises EffscopeError for c < n."""
+    """Channels of n nearly equal groups; the first group takes the remainder. Raises EffscopeError for c < n."""
     if c < n:
         raise EffscopeError(f"{c} channels cannot be shared among {n} kernels")
     return (c - c // n * (n - 1), *[c // n] * (n - 1))
 
 
 def mix_conv(e: Emitter, x: Value, kernels: Kernels = (3, 5), s: int = 1, act: Act = True) -> Value:
-    """Depthwise conv unit whose channel groups have kernels of their own; sum over groups of c_i * k_i^2 weights.
+    """Depthwise conv unit with one kernel per channel group: sum over groups of c_i * k_i^2 weights.
 
-    One kernel is a plain depthwise unit at this path. Source: MixConv (arXiv 1907.09595).
+    With one kernel it is a plain depthwise unit at this path. Source: MixConv (arXiv 1907.09595).
     """
     if len(kernels) == 1:
         return e.unit(x, x.c, kernels[0], s, groups=x.c, act=act)
@@ -31,9 +31,9 @@ def mix_conv(e: Emitter, x: Value, kernels: Kernels = (3, 5), s: int = 1, act: A
 
 
 def squeeze_excite(e: Emitter, x: Value, ratio: int = 4, act: Act = True) -> Value:
-    """Scale each channel by a gate learned from the means of all; 2C^2/r weights and C/r + C biases.
+    """Scale each channel by a gate that depends on the means of all channels; 2C^2/r weights and C/r + C biases.
 
-    Source: arXiv 1709.01507; the two dense layers are pointwise convolutions of the pooled map.
+    Source: arXiv 1709.01507; its two dense layers are pointwise convolutions of the pooled map.
     """
     return _gated(e, x, x.c // ratio or 1, act)
 
@@ -48,7 +48,7 @@ def _gated(e: Emitter, x: Value, c_squeeze: int, act: Act) -> Value:
 def linear_bottleneck(
     e: Emitter, x: Value, c_out: int, k: int = 3, s: int = 1, squeeze: int = 0, act: Act = "relu6"
 ) -> Value:
-    """Depthwise k x k with activation, then a pointwise without: an inverted residual that does not expand.
+    """Depthwise k x k with activation, then a pointwise without: an inverted residual without expansion.
 
     Source: MobileNetV2 (arXiv 1801.04381).
     """
@@ -65,9 +65,9 @@ def inverted_residual(
     squeeze: int = 0,
     act: Act = "relu6",
 ) -> Value:
-    """Pointwise to expansion * c_in, depthwise k x k, linear pointwise to c_out, plus the input where maps agree.
+    """Pointwise to expansion * c_in, depthwise k x k, linear pointwise to c_out, plus the input if shapes are equal.
 
-    2eC^2 + k^2 eC weights for C -> C. With `squeeze` r, squeeze and excitation of c_in / r channels stands before the
+    2eC^2 + k^2 eC weights for C -> C. With `squeeze` r, squeeze and excitation with c_in / r channels comes before the
     last pointwise (the MBConv of EfficientNet). Sources: MobileNetV2 (arXiv 1801.04381), arXiv 1905.11946.
     """
     hidden = portion(x.c, expansion)
@@ -90,7 +90,7 @@ def mb_stage(
     squeeze: int = 4,
     act: Act = True,
 ) -> Value:
-    """`depth` inverted residuals in a row, the first with the stride; widths are real, no scale touches them."""
+    """`depth` inverted residuals in series, the first with the stride. Widths are real: no scale changes them."""
     for i in range(depth):
         x = inverted_residual(e.at(i), x, c_out, k, s if i == 0 else 1, expansion, squeeze, act)
     return x

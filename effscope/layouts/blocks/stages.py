@@ -1,4 +1,4 @@
-"""The blocks a stage is made of: cross-stage partial ones of the YOLO families and what stands inside them."""
+"""Blocks of stages: cross-stage partial blocks of the YOLO families, and their inner blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bottleneck(
     expansion: float = 1.0,
     c_out: int | None = None,
 ) -> Value:
-    """Two convolutions c -> expansion*c_out -> c_out, plus the input if `shortcut` and shapes agree.
+    """Two convolutions c -> expansion*c_out -> c_out, plus the input if `shortcut` and shapes are equal.
 
     Source: YOLOv8; 18c^2 + 4c parameters for 3x3, 3x3 and equal channels.
     """
@@ -39,19 +39,19 @@ def bottleneck(
 def bottleneck_layer(
     e: Emitter, x: Value, c_out: int, shortcut: bool = True, groups: int = 1, expansion: float = 0.5
 ) -> Value:
-    """A Bottleneck as a layer of its own. Source: YOLOv3 and YOLOv5."""
+    """A Bottleneck as a layer. Source: YOLOv3 and YOLOv5."""
     return bottleneck(e, x, shortcut, groups, expansion=expansion, c_out=c_out)
 
 
 def rep_vgg_dw(e: Emitter, x: Value) -> Value:
-    """SiLU of a depthwise 7x7 plus a depthwise 3x3, each with BatchNorm; deploy form merges them into one 7x7."""
+    """SiLU of a depthwise 7x7 plus a depthwise 3x3, each with BatchNorm; the deploy form merges them into one 7x7."""
     large = e.depthwise("conv", x, 7, act=False)
     small = e.depthwise("conv1", x, 3, act=False)
     return e.act(e.add("add", large, small), "silu")
 
 
 def rep_conv(e: Emitter, x: Value, c_out: int) -> Value:
-    """Activation of a 3x3 plus a pointwise, each with BatchNorm; deploy form merges them. Source: arXiv 2101.03697."""
+    """Activation of a 3x3 plus a pointwise, each with BatchNorm; mergeable too. Source: arXiv 2101.03697."""
     large = e.conv("conv1", x, c_out, 3, act=False)
     small = e.conv("conv2", x, c_out, act=False)
     return e.act(e.add("add", large, small))
@@ -80,7 +80,7 @@ def _c2f(e: Emitter, x: Value, c_out: int, n: int, inner: Inner, expansion: floa
 def c2f(
     e: Emitter, x: Value, c_out: int, n: int = 1, shortcut: bool = False, groups: int = 1, expansion: float = 0.5
 ) -> Value:
-    """Pointwise to 2c, split, n Bottlenecks in a chain on the second half, all parts joined, pointwise to c_out."""
+    """Pointwise to 2c, split, n Bottlenecks in series on the second half, all concatenated, pointwise to c_out."""
     return _c2f(e, x, c_out, n, partial(bottleneck, shortcut=shortcut, groups=groups), expansion)
 
 
@@ -100,7 +100,10 @@ def c3k2(
     groups: int = 1,
     shortcut: bool = True,
 ) -> Value:
-    """C2f with half-wide Bottlenecks inside, or C3s of two of them, or each followed by attention. Source: YOLO11."""
+    """C2f with inner Bottlenecks of half width. Source: YOLO11.
+
+    With `c3k`: C3s of two Bottlenecks instead. With `attention`: an attention block after each Bottleneck.
+    """
 
     def plain(inner: Emitter, y: Value) -> Value:
         return bottleneck(inner, y, shortcut, groups, expansion=0.5)
@@ -134,9 +137,9 @@ def a2c2f(
     groups: int = 1,
     shortcut: bool = True,
 ) -> Value:
-    """Pointwise, n pairs of area-attention blocks (or C3s) in a chain, all parts joined, pointwise to c_out.
+    """Pointwise, n pairs of area-attention blocks (or n C3s) in series, all outputs concatenated, pointwise to c_out.
 
-    `residual` adds the input to the output scaled by a trained gamma per channel. Source: YOLO12 (arXiv 2502.12524).
+    `residual` scales the output by a trained gamma per channel and adds the input. Source: YOLO12 (arXiv 2502.12524).
     """
     c = portion(c_out, expansion)
     if c % AREA_HEAD:
@@ -169,7 +172,7 @@ def _c3(e: Emitter, x: Value, c_out: int, n: int, inner: Inner, expansion: float
 def c3(
     e: Emitter, x: Value, c_out: int, n: int = 1, shortcut: bool = True, groups: int = 1, expansion: float = 0.5
 ) -> Value:
-    """Pointwise and n Bottlenecks (1x1, 3x3) beside a second pointwise, joined, pointwise to c_out. Source: YOLOv5."""
+    """Pointwise and n Bottlenecks (1x1, 3x3), parallel to a pointwise; concatenated; pointwise. Source: YOLOv5."""
     return _c3(e, x, c_out, n, partial(bottleneck, shortcut=shortcut, groups=groups, kernels=(1, 3)), expansion)
 
 
@@ -184,7 +187,7 @@ def c3x(
 def c3_ghost(
     e: Emitter, x: Value, c_out: int, n: int = 1, shortcut: bool = True, groups: int = 1, expansion: float = 0.5
 ) -> Value:
-    """C3 with ghost bottlenecks inside, which always add their input."""
+    """C3 with ghost bottlenecks inside; they always add their input."""
     return _c3(e, x, c_out, n, lambda inner, y: ghost_bottleneck(inner, y, y.c), expansion)
 
 
@@ -199,7 +202,7 @@ def c1(e: Emitter, x: Value, c_out: int, n: int = 1) -> Value:
 def c2(
     e: Emitter, x: Value, c_out: int, n: int = 1, shortcut: bool = True, groups: int = 1, expansion: float = 0.5
 ) -> Value:
-    """Pointwise to 2c, split, n Bottlenecks on the first half, both joined, pointwise to c_out."""
+    """Pointwise to 2c, split, n Bottlenecks on the first half, both concatenated, pointwise to c_out."""
     c = portion(c_out, expansion)
     a, b = e.split("split", e.conv("cv1", x, 2 * c), (c, c))
     for i in range(n):
@@ -208,7 +211,7 @@ def c2(
 
 
 def rep_c3(e: Emitter, x: Value, c_out: int, n: int = 3, expansion: float = 1.0) -> Value:
-    """Pointwise and n RepConvs plus a second pointwise; a closing one only where widths differ. Source: RT-DETR."""
+    """Pointwise and n RepConvs, plus a second pointwise; a third to c_out only if widths differ. Source: RT-DETR."""
     c = portion(c_out, expansion)
     y = e.conv("cv1", x, c)
     for i in range(n):
@@ -218,7 +221,7 @@ def rep_c3(e: Emitter, x: Value, c_out: int, n: int = 3, expansion: float = 1.0)
 
 
 def _rep_csp(e: Emitter, x: Value, c_out: int, n: int) -> Value:
-    """C3 whose Bottlenecks begin with a RepConv and add their input."""
+    """C3 with Bottlenecks that begin with a RepConv and add their input."""
 
     def inner(at: Emitter, y: Value) -> Value:
         z = at.conv("cv2", rep_conv(at.at("cv1"), y, y.c), y.c, 3)
@@ -228,7 +231,7 @@ def _rep_csp(e: Emitter, x: Value, c_out: int, n: int) -> Value:
 
 
 def rep_ncspelan4(e: Emitter, x: Value, c_out: int, c_split: int, c_part: int, depth: int = 1) -> Value:
-    """Pointwise to c_split, halved; two RepCSPs with a 3x3 each in a chain on the second half; all joined; pointwise.
+    """Pointwise to c_split, split; two RepCSPs, each with a 3x3, in series on the second half; concatenated; pointwise.
 
     Source: GELAN of YOLOv9 (arXiv 2402.13616).
     """
@@ -241,7 +244,7 @@ def rep_ncspelan4(e: Emitter, x: Value, c_out: int, c_split: int, c_part: int, d
 
 
 def elan1(e: Emitter, x: Value, c_out: int, c_split: int, c_part: int) -> Value:
-    """The same with a single 3x3 in the place of each RepCSP. Source: YOLOv9, its small sizes."""
+    """RepNCSPELAN4 with one 3x3 instead of each RepCSP. Source: YOLOv9, small sizes."""
     half = c_split // 2
     parts = e.split("split", e.conv("cv1", x, c_split), (c_split - half, half))
     for name in ("cv2", "cv3"):

@@ -1,4 +1,4 @@
-"""Every block by the name layouts and Ultralytics' YAML use for it."""
+"""Every block by its name in layouts and in Ultralytics' YAML."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from effscope.layouts.blocks import attention, chain, classic, convs, ghost, hea
 
 @dataclass(frozen=True)
 class Block:
-    """How a layout line becomes nodes.
+    """How a layer of a layout becomes nodes.
 
     Attributes:
-        emit: the block function: emitter, input value (or the list of them), arguments.
-        arguments: names of the nominal arguments a layout gives, in order, without `n`.
-        scaled: the first argument is a nominal channel count.
-        repeats: the block takes `n`, its number of inner blocks.
-        many: it reads a list of inputs.
-        stage: a C2f-like block: the k-th of them in forward order is stage k.
-        head: a detection head: it sets the views, nothing stands behind it.
+        emit: the block function. It takes an emitter, the input value (or a list of them) and the arguments.
+        arguments: names of the nominal arguments in a layer, in order, without `n`.
+        scaled: whether the first argument is a nominal number of channels.
+        repeats: whether the block takes `n`, its number of inner blocks.
+        many: whether it reads a list of inputs.
+        stage: whether a layer of it is a stage: a C2f-like block.
+        head: whether it is a detection head: it sets the views and is the last layer.
     """
 
     emit: Callable[..., Any]
@@ -103,4 +103,4 @@ BLOCKS: dict[str, Block] = {
     "RTDETRDecoder": Block(heads.rtdetr_decoder, ("nc",), scaled=False, many=True, head=True),
     "Detect": Block(heads.detect, ("nc", "class_tower", "pairing", "reg_max"), scaled=False, many=True, head=True),
 }
-"""Block name -> Block. Adding a line here gives the block its cost, formula, torch module and tests."""
+"""Name -> Block. A new line here gives the block its cost, formula, torch module and tests."""

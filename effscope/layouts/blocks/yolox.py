@@ -1,6 +1,6 @@
-"""Blocks of YOLOX (arXiv 2107.08430) where they differ from YOLOv5's: spatial convolutions in two parts, and the head.
+"""Blocks of YOLOX (arXiv 2107.08430) that differ from YOLOv5's: spatial convolutions in two parts, and the head.
 
-Tensors below a layer have the names of the YOLOX repository, but for conv1-3 of its CSP layers: those are cv1-3 here.
+Tensors of a layer have the names of the YOLOX repository, except conv1-3 of its CSP layers, which are cv1-3 here.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from effscope.layouts.blocks.mobile import Kernels, mix_conv
 from effscope.spec.emit import Emitter, Value
 
 FORMS = ("dense", "separable", "lean", "vanilla")
-"""What a spatial convolution is. dense: a full k x k. separable: depthwise k x k, then pointwise. lean: depthwise alone
-where the width stays, else separable. vanilla: never a pointwise; a wider output has several filters per channel."""
+"""Forms of a spatial convolution. dense: a full k x k. separable: depthwise k x k, then pointwise. lean: depthwise
+alone if c_out = c_in, else separable. vanilla: no pointwise; if c_out > c_in, several filters per channel."""
 
 PRIOR = 0.01
-"""Probability that fresh objectness and class logits stand for."""
+"""Probability that the fresh objectness and class logits give."""
 
 
 def spatial(e: Emitter, x: Value, c_out: int, kernels: Kernels = (3,), s: int = 1, form: str = "separable") -> Value:
-    """A spatial convolution in one of FORMS, each part with BatchNorm and SiLU; several kernels mix in the depthwise.
+    """A spatial convolution in one of FORMS. Each part has BatchNorm and the activation; the depthwise can mix kernels.
 
     Raises:
-        EffscopeError: several kernels where the convolution is no plain depthwise.
+        EffscopeError: several kernels for a convolution that is not depthwise.
     """
     pointwise = form == "separable" or (form == "lean" and x.c != c_out)
     if pointwise or (x.c == c_out and form != "dense"):
         y = mix_conv(e.at("dconv"), x, kernels, s)
         return e.conv("pconv", y, c_out) if pointwise else y
     if len(kernels) > 1:
-        raise EffscopeError(f"{e.path}: kernels can be mixed in a depthwise only, not in a {form} {x.c} -> {c_out}")
+        raise EffscopeError(f"{e.path}: kernels can only be mixed in a depthwise, not in a {form} {x.c} -> {c_out}")
     if form == "dense":
         return e.unit(x, c_out, kernels[0], s)
     return e.conv("dconv", x, c_out, kernels[0], s, groups=math.gcd(x.c, c_out))
@@ -46,7 +46,7 @@ def csp_layer(
     kernels: Kernels = (3,),
     form: str = "separable",
 ) -> Value:
-    """C3 whose inner blocks are a pointwise and a spatial convolution in one of FORMS, plus their input."""
+    """C3 with inner blocks of a pointwise and a spatial convolution in one of FORMS, plus the input if `shortcut`."""
     c = c_out // 2
     y = e.conv("cv1", x, c)
     for i in range(n):
@@ -61,10 +61,10 @@ def _tower(e: Emitter, x: Value, kernels: Kernels, form: str) -> Value:
 
 
 def yolox_head(e: Emitter, xs: Sequence[Value], nc: int, kernels: Kernels = (3,), form: str = "dense") -> None:
-    """YOLOX's decoupled head; every part is as wide as the finest map. Sets the views `o2m`, `decoded`.
+    """YOLOX's decoupled head; all towers have as many channels as the finest map. Sets the views `o2m`, `decoded`.
 
-    Raw levels are (B, 5 + nc, h, w): box, objectness, classes. A score is the product of objectness and class; boxes
-    are decoded as in `nn.primitives.Cell2Box`.
+    Raw levels are (B, 5 + nc, h, w): box, objectness, classes. A score is the product of objectness and class;
+    `nn.modules.Cell2Box` decodes the boxes.
     """
     width, bias = xs[0].c, -math.log((1 - PRIOR) / PRIOR)
     levels = []
@@ -82,7 +82,7 @@ def yolox_head(e: Emitter, xs: Sequence[Value], nc: int, kernels: Kernels = (3,)
 
 
 def _decoded(e: Emitter, levels: Sequence[Value], nc: int, strides: tuple[int, ...]) -> Value:
-    """Boxes in px over scores, (B, 4 + nc, cells)."""
+    """Boxes in px, then scores: (B, 4 + nc, cells)."""
     flat = [e.same("flatten", f"flat{i}", x, start=2, end=3) for i, x in enumerate(levels)]
     joined = e.node("concat", "cells", tuple(flat), 5 + nc, 1, dim=2)
     box, objectness, classes = e.split("parts", joined, (4, 1, nc))

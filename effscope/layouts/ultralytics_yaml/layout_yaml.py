@@ -1,4 +1,4 @@
-"""Layouts as Ultralytics-style YAML, both ways. How that format spells things: `effscope.layouts.ultralytics_yaml`."""
+"""Read layouts from YAML files in Ultralytics' format, and write them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from effscope.layouts.blocks.table import BLOCKS
 from effscope.layouts.expand import expand
 from effscope.layouts.ultralytics_yaml import rows
 from effscope.layouts.ultralytics_yaml.tables import (
-    FORCED,
-    IN_STEP,
     NAMES,
-    SPELLED,
+    SAME_ARGUMENTS,
+    SCALE_RULES,
+    SHARED_BLOCKS,
     activation_call,
     detect_written,
     detection_heads,
@@ -31,36 +31,36 @@ from effscope.spec.layout import CHANNEL_MULTIPLE, IMAGE, Layer, Layout, Scale
 from effscope.spec.ops import shapes
 
 SMALL_IMAGE = (1, 3, 256, 256)
-"""What a read layout is tried on; Ultralytics runs the same to learn its strides."""
+"""Image shape that a layout is checked with; Ultralytics uses the same one to find the strides."""
 
 FIRST_LETTER = "n"
-"""Under what a scale without a letter is written where one is needed; no rule is tied to it."""
+"""Letter for a scale without one, if the file needs a letter. No ScaleRule applies to it."""
 
 
 @dataclass(frozen=True)
 class YamlLayout:
-    """A layout from a file, and one line on the scale it was read at and why."""
+    """A layout from a file, and one line that says which scale was read and why."""
 
     layout: Layout
     note: str
 
 
 def from_yaml(text: str, name: str = "layout", where: str = "YAML") -> Layout:
-    """A layout from Ultralytics-style YAML text. Layer ids are positions unless the file says others.
+    """A layout from YAML text in Ultralytics' format. Layer ids are positions if the key `effscope` gives no others.
 
     Args:
         text: the file's content.
-        name: file stem, e.g. `yolov8n`: its letter picks the scale, else the key `scale` does, else the first is taken.
-        where: how errors call the text, normally its path.
+        name: file stem, e.g. `yolov8n`. Its letter chooses the scale; else the key `scale`; else the first scale.
+        where: name of the text in errors, normally its path.
 
     Raises:
-        EffscopeError: not a detection layout; says which line and what the choices are.
+        EffscopeError: not a detection layout; names the line and the choices.
     """
     return _read(text, name, where).layout
 
 
 def open_yaml(path: Path) -> YamlLayout:
-    """The layout in a YAML file and a line on its scale. Raises EffscopeError as `from_yaml`."""
+    """The layout of a YAML file, and a note on its scale. Raises EffscopeError as `from_yaml` does."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
@@ -69,7 +69,7 @@ def open_yaml(path: Path) -> YamlLayout:
 
 
 def read_yaml(path: Path) -> Layout:
-    """The layout in a YAML file. Raises EffscopeError as `from_yaml`."""
+    """The layout of a YAML file. Raises EffscopeError as `from_yaml` does."""
     return open_yaml(path).layout
 
 
@@ -79,26 +79,28 @@ def _read(text: str, name: str, where: str) -> YamlLayout:
     last = layers[-1].block
     if not BLOCKS[last].head:
         heads = ", ".join(detection_heads())
-        raise top.in_layer(len(layers) - 1, f"the last layer is a {last}, no detection head: one of {heads}")
+        raise top.in_layer(
+            len(layers) - 1, f"the last layer is a {last}, which is not a detection head: give one of {heads}"
+        )
     layout = _with_own(Layout(name, layers, top.scale, top.nc, top.n_backbone, top.activation), top)
     _check(layout, top)
     return YamlLayout(layout, top.note)
 
 
 def _with_own(layout: Layout, top: TopLevel) -> Layout:
-    """The layout with the ids, origins and numbers that our own key says."""
+    """The layout with the ids, origins and numbers of the key `effscope`."""
     if top.own is None:
         return layout
     match top.own.plain():
         case dict() as own if set(own) <= set(_own(layout)):
-            said = {**_own(layout), **own}
+            values = {**_own(layout), **own}
         case _:
             raise top.fault(top.own.line, f"'{OWN_KEY}' takes the keys {', '.join(_own(layout))}")
-    ids, origins = said["ids"], said["origins"]
+    ids, origins = values["ids"], values["origins"]
     listed = all(isinstance(row, list) and len(row) == len(layout.layers) for row in (ids, origins))
-    whole = all(type(said[key]) is int for key in ("backbone", "multiple"))
-    if not (listed and whole and 0 <= said["backbone"] <= len(layout.layers) and 0 < said["multiple"] <= UNLIMITED):
-        fits = f"'{OWN_KEY}' does not fit the {len(layout.layers)} layers of the file: mend it or delete it"
+    whole = all(type(values[key]) is int for key in ("backbone", "multiple"))
+    if not (listed and whole and 0 <= values["backbone"] <= len(layout.layers) and 0 < values["multiple"] <= UNLIMITED):
+        fits = f"'{OWN_KEY}' does not fit the {len(layout.layers)} layers of the file: correct it or delete it"
         raise top.fault(top.own.line, fits)
     new = [str(v) for v in ids]
 
@@ -107,15 +109,15 @@ def _with_own(layout: Layout, top: TopLevel) -> Layout:
         return replace(layer, id=new[int(layer.id)], sources=read, origin=None if origin is None else str(origin))
 
     layers = tuple(renamed(layer, origin) for layer, origin in zip(layout.layers, origins, strict=True))
-    scale = replace(layout.scale, name=str(said["scale"]), multiple=said["multiple"])
+    scale = replace(layout.scale, name=str(values["scale"]), multiple=values["multiple"])
     try:
-        return replace(layout, layers=layers, scale=scale, n_backbone=said["backbone"])
+        return replace(layout, layers=layers, scale=scale, n_backbone=values["backbone"])
     except EffscopeError as e:
         raise top.fault(top.own.line, e) from None
 
 
 def _own(layout: Layout) -> dict[str, Any]:
-    """What our own key can say, as it is in a layout; a whole number is an id that looks like one."""
+    """The values of the key `effscope` for a layout. Ids that look like whole numbers are written as numbers."""
     return {
         "ids": [_short(layer.id) for layer in layout.layers],
         "origins": [_short(layer.origin) for layer in layout.layers],
@@ -130,7 +132,7 @@ def _short(name: str | None) -> str | int | None:
 
 
 def _check(layout: Layout, top: TopLevel) -> None:
-    """Raises EffscopeError, with the line, for layers that cannot be what their writer meant."""
+    """Raises EffscopeError, with the line, for layers that do not fit together or repeats that change the channels."""
     try:
         graph = expand(layout)
         shapes(graph, SMALL_IMAGE)
@@ -145,7 +147,7 @@ def _check(layout: Layout, top: TopLevel) -> None:
 
 
 def _copies(graph: Graph, layer: str, n: int) -> list[int]:
-    """The channel counts that the copies of a repeated layer read, each once."""
+    """The different input channels of the copies of a repeated layer."""
     first: dict[str, int] = {}
     for node in graph.in_layer(layer):
         copy = re.match(rf"model\.{n}\.(\d+)", node.name)
@@ -157,11 +159,11 @@ def _copies(graph: Graph, layer: str, n: int) -> list[int]:
 def to_yaml(layout: Layout) -> str:
     """The layout as YAML text that Ultralytics builds: nc, one scale, backbone, head.
 
-    What its rows cannot say (ids that are not positions, origins) stands under the key `effscope`, which Ultralytics
-    passes over: `from_yaml(to_yaml(layout), layout.name)` is the layout.
+    The key `effscope`, which Ultralytics ignores, holds what rows cannot express (ids that are not positions, origins):
+    `from_yaml(to_yaml(layout), layout.name) == layout`.
 
     Raises:
-        EffscopeError: a layout whose text Ultralytics would build as another model; says what cannot be spelled.
+        EffscopeError: Ultralytics would build another model from the text; names the part that YAML cannot express.
     """
     _writable(layout)
     head, keys = _head(layout)
@@ -187,41 +189,45 @@ def to_yaml(layout: Layout) -> str:
     ]
     text = "\n".join(lines) + "\n"
     if not same(from_yaml(text, layout.name, f"{layout.name} as YAML"), layout):
-        raise EffscopeError(f"{layout.name} cannot be written as YAML: reading it back gives another layout")
+        raise EffscopeError(f"{layout.name} cannot be written as YAML: reading it again gives another layout")
     return text
 
 
 def _writable(layout: Layout) -> None:
-    """Raises EffscopeError for what no row can say."""
+    """Raises EffscopeError for a layer that no row can express."""
     rounding = replace(layout.scale, multiple=CHANNEL_MULTIPLE)
     for n, layer in enumerate(layout.layers):
         place = f"{layout.name}, layer '{layer.id}'"
-        if layer.block not in SPELLED:
+        if layer.block not in SHARED_BLOCKS:
             raise EffscopeError(f"{place} is a {layer.block}: Ultralytics' YAML has no such block; export another form")
         block = BLOCKS[layer.block]
         if n and IMAGE in layer.sources:
-            raise EffscopeError(f"{place} reads the image: in YAML only the first row can, put an Identity there")
-        if len(layer.args) > IN_STEP.get(layer.block, len(layer.args)) and layer.block != "Detect":
-            raise EffscopeError(f"{place}: a {layer.block} row has no place for {len(layer.args)} arguments")
+            raise EffscopeError(
+                f"{place} reads the image: in YAML only the first row can do that; insert an Identity as first layer"
+            )
+        if len(layer.args) > SAME_ARGUMENTS.get(layer.block, len(layer.args)) and layer.block != "Detect":
+            raise EffscopeError(f"{place}: a {layer.block} row cannot hold {len(layer.args)} arguments")
         if block.scaled and layer.args and rounding.channels(layer.args[0]) != layout.scale.channels(layer.args[0]):
             raise EffscopeError(
-                f"{place} has {layout.scale.channels(layer.args[0])} channels: YAML cannot spell that, Ultralytics "
+                f"{place} has {layout.scale.channels(layer.args[0])} channels: YAML cannot express that, Ultralytics "
                 f"rounds widths to multiples of {CHANNEL_MULTIPLE}"
             )
 
 
 def _head(layout: Layout) -> tuple[str, Mapping[str, Any]]:
-    """Module name of the head, and the top-level keys it needs."""
+    """Module name of the head, and the top-level keys that it needs."""
     last = layout.layers[-1]
     if not BLOCKS[last.block].head:
-        raise EffscopeError(f"{layout.name} ends in a {last.block}, no detection head: it cannot be written as YAML")
+        raise EffscopeError(
+            f"{layout.name} ends in a {last.block}, not in a detection head: it cannot be written as YAML"
+        )
     return detect_written(layout, last.args) if last.block == "Detect" else (last.block, {})
 
 
 def _letter(layout: Layout) -> str:
-    """Under what the scale is written: "" for depth_multiple and width_multiple, which say all of a plain scale."""
+    """The letter of the scale in the file; "" if depth_multiple and width_multiple are enough."""
     scale = layout.scale
-    tied = letter_of(layout.name) and any(layer.block in FORCED for layer in layout.layers)
+    tied = letter_of(layout.name) and any(layer.block in SCALE_RULES for layer in layout.layers)
     return scale.name or (FIRST_LETTER if tied or scale.max_channels != UNLIMITED else "")
 
 
@@ -245,7 +251,7 @@ def _row(layout: Layout, n: int, letter: str, head: str) -> str:
         if rule.read(args) != layer.args:
             raise EffscopeError(
                 f"{layout.name}, layer '{layer.id}': at scale {letter} Ultralytics builds every {layer.block} as "
-                f"{list(rule.read(args))}, YAML cannot spell {list(layer.args)}"
+                f"{list(rule.read(args))}, YAML cannot express {list(layer.args)}"
             )
     listed = ", ".join(flow(arg) for arg in args)
     source = flow(near if block.many else near[0])
@@ -253,7 +259,7 @@ def _row(layout: Layout, n: int, letter: str, head: str) -> str:
 
 
 def same(a: Layout, b: Layout) -> bool:
-    """Whether two layouts are equal but for spelt-out defaults of their heads."""
+    """Whether two layouts are equal, except that one may write out the defaults of its head."""
 
     def short(layout: Layout) -> Layout:
         heads = [layer for layer in layout.layers if layer.block == "Detect"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from effscope.errors import EffscopeError
 from effscope.layouts.blocks.table import BLOCKS
-from effscope.layouts.ultralytics_yaml.tables import IN_STEP, TAKES_NONE, block_named, detect_read, rule_at
+from effscope.layouts.ultralytics_yaml.tables import MAY_BE_NONE, SAME_ARGUMENTS, block_named, detect_read, rule_at
 from effscope.layouts.ultralytics_yaml.top import LARGEST, TopLevel
 from effscope.spec.layout import IMAGE, Layer
 
@@ -17,7 +17,7 @@ MOST_REPEATS, LONGEST_WORD = 1000, 100
 
 
 def layer(top: TopLevel, n: int) -> Layer:
-    """The layer of row n; its id and the ids it reads are positions. Raises EffscopeError with the line."""
+    """The layer of row n; its id and its sources are positions. Raises EffscopeError with the line."""
     match top.rows[n].plain():
         case [source, int() as repeats, str() as module, list() as args] if not isinstance(repeats, bool):
             pass
@@ -49,16 +49,18 @@ def _sources(source: Any, n: int, module: str, *, many: bool) -> tuple[str, ...]
 
 
 def _args(top: TopLevel, module: str, block: str, args: list[Any]) -> tuple[Any, ...]:
-    """The arguments as our block takes them: words read, rules of the scale applied."""
+    """The arguments of effscope's block: words replaced by values, the ScaleRule applied."""
     known = {
         "nc": top.nc, "depth": top.scale.depth, "width": top.scale.width, "max_channels": top.scale.max_channels,
     }  # fmt: skip
     read = tuple(_frozen(_word(arg, known)) for arg in args)
-    if len(read) > IN_STEP.get(block, len(read)):
-        raise EffscopeError(f"{module} with more than {IN_STEP[block]} arguments is not read, got {args!r:.200}")
+    if len(read) > SAME_ARGUMENTS.get(block, len(read)):
+        raise EffscopeError(
+            f"{module} with more than {SAME_ARGUMENTS[block]} arguments cannot be read, got {args!r:.200}"
+        )
     names = BLOCKS[block].arguments
     for name, value in zip(names, read, strict=False):
-        if value is None and (block, name) not in TAKES_NONE:
+        if value is None and (block, name) not in MAY_BE_NONE:
             raise EffscopeError(f"{module}: '{name}' cannot be None")
         if name == "nc" and value != top.nc:
             raise EffscopeError(f"{module} is given {value!r} classes, the file says nc: {top.nc}; write [nc]")
@@ -78,7 +80,7 @@ def _modules(top: TopLevel) -> Iterator[str]:
 
 
 def _word(value: Any, known: Mapping[str, Any]) -> Any:
-    """An argument that is text: the name of a number of the file, a value of Python, or the text itself."""
+    """An argument: text is the name of a number of the file, a Python literal, or stays text."""
     if not isinstance(value, str) or len(value) > LONGEST_WORD:
         return value
     if value in known:
@@ -90,7 +92,7 @@ def _word(value: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _frozen(value: Any) -> Any:
-    """Lists as tuples; numbers within reason."""
+    """Lists as tuples. Raises EffscopeError for numbers above LARGEST and for other types."""
     match value:
         case list() | tuple():
             return tuple(_frozen(part) for part in value)
@@ -98,4 +100,4 @@ def _frozen(value: Any) -> Any:
             return value
         case int() | float() if abs(value) <= LARGEST:
             return value
-    raise EffscopeError(f"{value!r:.100} is no argument of a block")
+    raise EffscopeError(f"{value!r:.100} is not an argument of a block")

@@ -1,6 +1,6 @@
-"""How Ultralytics' YAML spells layouts, as tables: names of blocks, activations, heads, and rules tied to scales.
+"""Tables of Ultralytics' YAML format: names of blocks, activations and heads, and rules that depend on the scale.
 
-Facts: `parse_model` and `guess_model_scale` of ultralytics 8.4.
+Source: `parse_model` and `guess_model_scale` of ultralytics 8.4.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ Args = tuple[Any, ...]
 
 TORCH_NAMES = ("Upsample", "ConvTranspose2d", "MaxPool2d", "ZeroPad2d", "Identity")
 NAMES = {name: f"nn.{name}" for name in TORCH_NAMES}
-"""Our block name -> the name YAML files use, where they differ."""
+"""Block name in effscope -> its name in YAML, if they differ."""
 
 ALIASES = {"Silence": "Identity"}
-"""Names of older files -> our block name."""
+"""Name in older files -> block name in effscope."""
 
-SPELLED = (
+SHARED_BLOCKS = (
     "Conv", "DWConv", "Focus", "GhostConv", "SCDown", "AConv", "ADown", "ConvTranspose", *TORCH_NAMES, "Concat",
     "CBLinear", "CBFuse", "Bottleneck", "GhostBottleneck", "C1", "C2", "C2f", "C2fCIB", "C3", "C3x", "C3Ghost", "C3k2",
     "A2C2f", "RepC3", "RepNCSPELAN4", "ELAN1", "HGStem", "HGBlock", "ResNetLayer", "SPP", "SPPF", "SPPELAN", "PSA",
     "C2PSA", "C2fPSA", "AIFI", "RTDETRDecoder", "Detect",
 )  # fmt: skip
-"""Our blocks that Ultralytics has too, with the same arguments in the same order."""
+"""Blocks that Ultralytics has too, with the same arguments in the same order."""
 
-IN_STEP = {"Bottleneck": 3, "Detect": 1}
-"""Block -> how many of its first arguments mean the same in a row, where that is not all."""
+SAME_ARGUMENTS = {"Bottleneck": 3, "Detect": 1}
+"""Block -> number of its first arguments that have the same meaning in a row, if that is not all of them."""
 
-TAKES_NONE = frozenset({("Upsample", "size"), ("MaxPool2d", "s"), ("Conv", "p"), ("Focus", "p")})
-"""Block and argument for which a row may say None."""
+MAY_BE_NONE = frozenset({("Upsample", "size"), ("MaxPool2d", "s"), ("Conv", "p"), ("Focus", "p")})
+"""(block, argument): a row may give None for it."""
 
 OTHER_HEADS = {
     "Segment": "segmentation", "Segment26": "segmentation", "YOLOESegment": "segmentation",
     "YOLOESegment26": "segmentation", "SemanticSegment": "segmentation", "Pose": "pose", "Pose26": "pose",
     "OBB": "rotated boxes", "OBB26": "rotated boxes", "Classify": "classification", "Depth": "depth",
 }  # fmt: skip
-"""Head that is not a detection head -> what it is for."""
+"""Head that is not a detection head -> its task."""
 
 OPEN_VOCABULARY = {
     "WorldDetect": "an open-vocabulary head", "YOLOEDetect": "an open-vocabulary head",
@@ -56,25 +56,25 @@ OPEN_VOCABULARY = {
 V10_HEAD = "v10Detect"
 
 SWITCHES_TO_LIGHT = ("C2fCIB", "C3k2", "A2C2f")
-"""Blocks whose presence makes Ultralytics build the light class head, whatever the Detect line says."""
+"""If a model has one of these blocks, Ultralytics builds its Detect with the light class head."""
 
 SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
 
 
 @dataclass(frozen=True)
 class ScaleRule:
-    """What the reader of YAML changes in the arguments of a block at some scales; `write` undoes it."""
+    """How Ultralytics changes the arguments of a block at some scales. `read` applies the change, `write` undoes it."""
 
     scales: str
     read: Callable[[Args], Args]
     write: Callable[[Args], Args]
 
 
-FORCED: dict[str, ScaleRule] = {
+SCALE_RULES: dict[str, ScaleRule] = {
     "C3k2": ScaleRule("mlx", lambda args: (*args[:1], True, *args[2:]), lambda args: args),
     "A2C2f": ScaleRule("lx", lambda args: (*args, True, 1.2), lambda args: args[:-2]),
 }
-"""Block -> its rule: C3k2 always holds C3k at m, l, x; A2C2f scales its residual and has a 1.2 wide MLP at l, x."""
+"""Block -> rule: C3k2 always holds C3k at m, l, x; A2C2f has a scaled residual and an MLP ratio of 1.2 at l, x."""
 
 ACTIVATIONS = {
     "SiLU()": "silu",
@@ -88,38 +88,38 @@ ACTIVATIONS = {
     "Sigmoid()": "sigmoid",
     "Tanh()": "tanh",
 }
-"""Constructor in torch.nn -> primitive."""
+"""Call in torch.nn -> primitive."""
 
 IN_PLACE = re.compile(r"(,\s*)?inplace\s*=\s*(True|False)")
 NAMED_SLOPE = re.compile(r"negative_slope\s*=\s*")
 
 
 def vocabulary() -> list[str]:
-    """Every name a row may have, as YAML spells it."""
-    return [NAMES.get(name, name) for name in SPELLED] + [V10_HEAD]
+    """All block names that a row may have, as in YAML."""
+    return [NAMES.get(name, name) for name in SHARED_BLOCKS] + [V10_HEAD]
 
 
 def detection_heads() -> list[str]:
-    """The heads a row may have."""
+    """The detection heads that a row may have."""
     return [name for name in vocabulary() if name == V10_HEAD or (name in BLOCKS and BLOCKS[name].head)]
 
 
 def block_named(module: str) -> str:
-    """Our block for a module name of a YAML row. Raises EffscopeError for one effscope does not build."""
+    """Block for the module name of a YAML row. Raises EffscopeError for a module that effscope does not build."""
     if module == V10_HEAD:
         return "Detect"
-    known = {NAMES.get(name, name): name for name in SPELLED} | ALIASES
+    known = {NAMES.get(name, name): name for name in SHARED_BLOCKS} | ALIASES
     if module in known:
         return known[module]
     if module in OTHER_HEADS:
         raise EffscopeError(
-            f"'{module}' is a head for {OTHER_HEADS[module]}, no detection head: effscope reads detectors, "
+            f"'{module}' is a head for {OTHER_HEADS[module]}: effscope reads detectors, "
             f"their heads are {', '.join(detection_heads())}"
         )
     if module in OPEN_VOCABULARY:
         raise EffscopeError(f"'{module}' is {OPEN_VOCABULARY[module]}: effscope does not build that block")
     if module in BLOCKS and module not in TORCH_NAMES:
-        raise EffscopeError(f"'{module}' is a block of effscope alone: no YAML row can say it")
+        raise EffscopeError(f"'{module}' exists in effscope only: Ultralytics' YAML does not have it")
     near = get_close_matches(module, vocabulary(), n=3, cutoff=0.5) or get_close_matches(
         f"nn.{module}", vocabulary(), n=1, cutoff=1
     )
@@ -128,9 +128,9 @@ def block_named(module: str) -> str:
 
 
 def activation_named(text: Any) -> str:
-    """The primitive of an `activation:` value such as nn.ReLU(). Raises EffscopeError for one that is not known."""
-    said = re.fullmatch(r"\s*(?:torch\.)?nn\.(\w+\(.*\))\s*", text) if isinstance(text, str) else None
-    call = NAMED_SLOPE.sub("", IN_PLACE.sub("", said.group(1))).replace(" ", "") if said else ""
+    """The primitive for an `activation:` value such as nn.ReLU(). Raises EffscopeError for an unknown one."""
+    found = re.fullmatch(r"\s*(?:torch\.)?nn\.(\w+\(.*\))\s*", text) if isinstance(text, str) else None
+    call = NAMED_SLOPE.sub("", IN_PLACE.sub("", found.group(1))).replace(" ", "") if found else ""
     if call not in ACTIVATIONS:
         listed = ", ".join(f"nn.{call}" for call in ACTIVATIONS)
         raise EffscopeError(f"'activation' must be one of {listed}; got {text!r}")
@@ -138,7 +138,7 @@ def activation_named(text: Any) -> str:
 
 
 def activation_call(primitive: str) -> str:
-    """The inverse of `activation_named`. Raises EffscopeError for a primitive that cannot be spelled."""
+    """The inverse of `activation_named`. Raises EffscopeError for a primitive that torch.nn does not have."""
     for call, name in ACTIVATIONS.items():
         if name == primitive:
             return f"torch.nn.{call}"
@@ -146,13 +146,13 @@ def activation_call(primitive: str) -> str:
 
 
 def rule_at(block: str, letter: str) -> ScaleRule | None:
-    """The rule that changes a block's arguments at a scale, if there is one."""
-    rule = FORCED.get(block)
+    """The rule for a block at a scale, or None."""
+    rule = SCALE_RULES.get(block)
     return rule if rule and letter and letter in rule.scales else None
 
 
 def letter_of(name: str) -> str:
-    """The scale letter Ultralytics reads off a file's name, "" if there is none."""
+    """The scale letter that Ultralytics reads from a file's name, "" if there is none."""
     found = SCALE_IN_NAME.search(name)
     return found.group(1) if found else ""
 
@@ -163,7 +163,7 @@ def switches(layout: Layout) -> list[str]:
 
 
 def detect_read(module: str, blocks: set[str], end2end: bool, reg_max: int) -> Args:
-    """Arguments of the Detect block that a file's head line and top-level keys stand for."""
+    """Arguments of the Detect block for a file's head row, its other blocks and its top-level keys."""
     if module == V10_HEAD:
         return ("nc", "light", "dual")
     tower = "light" if blocks.intersection(SWITCHES_TO_LIGHT) else DETECT_DEFAULTS[1]
@@ -171,31 +171,31 @@ def detect_read(module: str, blocks: set[str], end2end: bool, reg_max: int) -> A
 
 
 def detect_written(layout: Layout, args: Args) -> tuple[str, Mapping[str, Any]]:
-    """Module name of a Detect block and the top-level keys it needs.
+    """Module name of a Detect block, and the top-level keys that it needs.
 
     Raises:
-        EffscopeError: the class tower is not the one Ultralytics builds beside these blocks.
+        EffscopeError: Ultralytics builds another class tower with the blocks of this layout.
     """
     every: Args = (*args, *DETECT_DEFAULTS[len(args) :])
     _, tower, pairing, reg_max = every
     if pairing == "o2o":
         raise EffscopeError(
-            f"{layout.name} has a one-to-one head alone: YAML cannot spell that, Ultralytics has it beside a "
-            "one-to-many head only; the move nms-free makes it dual"
+            f"{layout.name} has only a one-to-one head: YAML cannot express that, Ultralytics builds it only with a "
+            "one-to-many head; the move nms-free makes it dual"
         )
     if (tower, pairing, reg_max) == ("light", "dual", REG_MAX):
         return V10_HEAD, {}
     cause = switches(layout)
     if tower == "light" and not cause:
         raise EffscopeError(
-            f"{layout.name} has the light class head but no CIB stage: YAML cannot spell that, Ultralytics builds the "
-            f"light head only beside {', '.join(SWITCHES_TO_LIGHT)}; the move nms-free makes it a v10Detect"
+            f"{layout.name} has the light class head but no CIB stage: YAML cannot express that, Ultralytics builds "
+            f"the light head only with {', '.join(SWITCHES_TO_LIGHT)}; the move nms-free makes it a v10Detect"
         )
     if tower != "light" and cause:
         stages = "CIB" if cause == ["C2fCIB"] else cause[0]
         raise EffscopeError(
-            f"{layout.name} has {stages} stages under the standard class head: YAML cannot spell that, Ultralytics "
-            f"builds the light head beside any {cause[0]}; search with --head light"
+            f"{layout.name} has {stages} stages and the standard class head: YAML cannot express that, Ultralytics "
+            f"builds the light head with any {cause[0]}; set `head` to light"
         )
     keys = {"end2end": True} if pairing == "dual" else {}
     return "Detect", keys if reg_max == REG_MAX else {**keys, "reg_max": reg_max}

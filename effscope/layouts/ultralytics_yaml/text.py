@@ -1,4 +1,4 @@
-"""YAML text as plain values that know their lines. Nothing is run, aliases and depth are bounded."""
+"""YAML text as plain values with their line numbers. No code runs; aliases and depth are limited."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AS_TEXT = TAG + "timestamp"
 
 @dataclass(frozen=True)
 class YamlValue:
-    """A value and where it stands.
+    """A value and its line.
 
     Attributes:
         value: None, bool, int, float or str, a list of YamlValue, or a dict of str -> YamlValue.
@@ -32,7 +32,7 @@ class YamlValue:
     line: int
 
     def plain(self) -> Any:
-        """The value without lines, all the way down."""
+        """The value without line numbers, at all depths."""
         match self.value:
             case list() as parts:
                 return [part.plain() for part in parts]
@@ -42,7 +42,7 @@ class YamlValue:
 
 
 class _Reader:
-    """Turns composed nodes into values; counts them, because an alias costs a line and may stand for thousands."""
+    """Turns YAML nodes into values and counts them: one line of aliases can expand to thousands of values."""
 
     def __init__(self, loader: yaml.SafeLoader, where: str):
         self.loader, self.where, self.count = loader, where, 0
@@ -53,9 +53,9 @@ class _Reader:
     def read(self, node: yaml.Node, depth: int = 0) -> YamlValue:
         self.count += 1
         if depth > DEEPEST:
-            raise self.fault(node, f"values nested more than {DEEPEST} deep, or one that holds itself")
+            raise self.fault(node, f"values nested more than {DEEPEST} levels deep, or a value that contains itself")
         if self.count > MOST_VALUES:
-            raise self.fault(node, f"more than {MOST_VALUES} values, aliases followed: this is no model layout")
+            raise self.fault(node, f"more than {MOST_VALUES} values after aliases: this is not a model layout")
         line = node.start_mark.line + 1
         if isinstance(node, yaml.SequenceNode):
             return YamlValue([self.read(part, depth + 1) for part in node.value], line)
@@ -69,10 +69,10 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self.fault(key_node, "a key must be a word or a number")
             if key_node.tag == TAG + "merge":
-                raise self.fault(key_node, "'<<' is not read here: write the keys out")
+                raise self.fault(key_node, "'<<' is not supported: write the keys out")
             key = str(key_node.value)
             if key in fields:
-                raise self.fault(key_node, f"the key '{key}' stands twice, first in line {fields[key].line}")
+                raise self.fault(key_node, f"the key '{key}' exists twice, first in line {fields[key].line}")
             fields[key] = YamlValue(self.read(value_node, depth + 1).value, key_node.start_mark.line + 1)
         return fields
 
@@ -80,7 +80,7 @@ class _Reader:
         if node.tag == AS_TEXT:
             return node.value
         if node.tag not in SCALARS:
-            raise self.fault(node, f"values tagged {node.tag.removeprefix(TAG)} are not read")
+            raise self.fault(node, f"values with the tag {node.tag.removeprefix(TAG)} are not supported")
         try:
             return self.loader.construct_object(node)
         except (yaml.YAMLError, ValueError, KeyError) as e:
@@ -88,17 +88,19 @@ class _Reader:
 
 
 def parsed(text: str, where: str) -> YamlValue:
-    """The one document of a YAML text.
+    """The values of a YAML text with one document.
 
     Args:
         text: any text.
-        where: how errors call it, normally its path.
+        where: name of the text in errors, normally its path.
 
     Raises:
-        EffscopeError: no YAML, a tag that asks for more than plain values, a key twice, too much; names the line.
+        EffscopeError: not YAML, a tag for other than plain values, a key that exists twice, too large; names the line.
     """
     if len(text) > MOST_CHARACTERS:
-        raise EffscopeError(f"{where}: {len(text)} characters are no model layout (at most {MOST_CHARACTERS})")
+        raise EffscopeError(
+            f"{where}: {len(text)} characters are too many for a model layout (at most {MOST_CHARACTERS})"
+        )
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -114,7 +116,7 @@ def parsed(text: str, where: str) -> YamlValue:
 
 
 def flow(value: Any, *, nested: bool = False) -> str:
-    """A value as it stands inside a flow list: [-1, 1, Conv, [64, 3, 2]]."""
+    """A value as text of a YAML flow list: [-1, 1, Conv, [64, 3, 2]]."""
     match value:
         case bool():
             return str(value)

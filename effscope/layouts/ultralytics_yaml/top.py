@@ -1,4 +1,4 @@
-"""The top level of a layout file: its keys, its scale, its numbers."""
+"""The top level of a layout file: keys, scale, numbers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from effscope.spec.layout import Scale
 
 UNLIMITED = Scale().max_channels
 LARGEST = 1 << 20
-"""No number of a file is larger."""
+"""Upper limit of the numbers in a file."""
 
 OWN_KEY = "effscope"
-"""Top-level key of what rows cannot say; Ultralytics passes over it."""
+"""Top-level key for what rows cannot express; Ultralytics ignores it."""
 
-READ = ("nc", "scales", "scale", "depth_multiple", "width_multiple", "activation", "end2end", "reg_max", "ch",
+MODEL_KEYS = ("nc", "scales", "scale", "depth_multiple", "width_multiple", "activation", "end2end", "reg_max", "ch",
         "channels", OWN_KEY, "backbone", "head")  # fmt: skip
-"""Top-level keys that say something about the model."""
+"""Top-level keys that change the model."""
 
-PASSED_OVER = frozenset({
+IGNORED_KEYS = frozenset({
     "names", "path", "train", "val", "test", "download", "yaml_file", "task", "inplace", "kpt_shape", "text_model",
     "author", "date", "description", "license", "version", "docs", "stride",
 })  # fmt: skip
-"""Top-level keys that change nothing in a detector's layers."""
+"""Top-level keys that do not change a detector's layers."""
 
 ANCHOR_FORM = (
-    "'anchors' make this the anchor form of the YOLOv5 repository, which Ultralytics' reader does not build: "
-    "give effscope its trained .pt file instead"
+    "a file with 'anchors' is in the format of the YOLOv5 repository, which Ultralytics does not build: "
+    "give effscope the trained .pt file instead"
 )
 
 
@@ -40,20 +40,20 @@ NOTHING = YamlValue(None, 0)
 
 @dataclass(frozen=True)
 class TopLevel:
-    """What a file says above and around its rows.
+    """A file, its rows not read yet.
 
     Attributes:
-        where: how errors call the file.
-        scale: the scale picked; its name is "" where the file has only one without a letter.
-        letter: what rules of scales go by: the scale's letter, or that of the file's name.
-        note: one line on the scale and why that one.
+        where: name of the file in errors.
+        scale: the chosen scale; its name is "" if the file has one scale without a letter.
+        letter: the letter for ScaleRules: that of the scale, or of the file's name.
+        note: one line that says which scale was chosen and why.
         nc: number of classes.
-        activation: primitive behind the conv units.
-        end2end: a Detect head is given a one-to-one copy.
+        activation: activation of the conv units.
+        end2end: whether a Detect head gets a one-to-one copy.
         reg_max: bins of a Detect head.
-        n_backbone: how many rows are the backbone.
+        n_backbone: number of rows of the backbone.
         rows: backbone and head.
-        own: what effscope added, None if nothing.
+        own: value of the key `effscope`, or None.
     """
 
     where: str
@@ -78,7 +78,7 @@ class TopLevel:
 
 
 def top_level(root: YamlValue, name: str, where: str) -> TopLevel:
-    """The top level of a file called `name`. Raises EffscopeError for a key or value that is not understood."""
+    """The top level of a file with the stem `name`. Raises EffscopeError for an unknown key or a wrong value."""
     fields = _fields(root, where)
     scale, letter, note = _scale(fields, name, where)
     backbone, head = fields["backbone"].value, fields["head"].value
@@ -110,17 +110,17 @@ def _flag(field: YamlValue, key: str, where: str) -> bool:
 
 
 def _fields(top: YamlValue, where: str) -> dict[str, YamlValue]:
-    """The top-level keys, each of them known."""
+    """The top-level keys. Raises EffscopeError for an unknown one."""
     if not isinstance(top.value, dict) or not all(_rows(top.value.get(part)) for part in ("backbone", "head")):
-        raise EffscopeError(f"{where} is no model layout: it needs the lists 'backbone' and 'head'")
+        raise EffscopeError(f"{where} is not a model layout: it needs the lists 'backbone' and 'head'")
     fields: dict[str, YamlValue] = top.value
     for key, field in fields.items():
         if key == "anchors":
             raise EffscopeError(f"{where}, line {field.line}: {ANCHOR_FORM}")
-        if key not in READ and key not in PASSED_OVER:
+        if key not in MODEL_KEYS and key not in IGNORED_KEYS:
             raise EffscopeError(
                 f"{where}, line {field.line}: effscope does not know what '{key}' changes in the model; "
-                f"it reads {', '.join(READ)}"
+                f"it reads {', '.join(MODEL_KEYS)}"
             )
     for key in ("ch", "channels"):
         if key in fields and fields[key].value != 3:  # noqa: PLR2004
@@ -135,10 +135,10 @@ def _rows(field: YamlValue | None) -> bool:
 
 
 def _whole(fields: Mapping[str, YamlValue], key: str, where: str, default: int | None) -> int:
-    """A positive whole number of the top level."""
+    """A positive whole number at the top level."""
     if key not in fields:
         if default is None:
-            raise EffscopeError(f"{where} does not say '{key}', a positive whole number")
+            raise EffscopeError(f"{where} lacks the key '{key}', a positive whole number")
         return default
     value = fields[key].value
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST:
@@ -148,28 +148,28 @@ def _whole(fields: Mapping[str, YamlValue], key: str, where: str, default: int |
 
 
 def _scale(fields: Mapping[str, YamlValue], name: str, where: str) -> tuple[Scale, str, str]:
-    """The scale that the file has under this name, the letter that rules go by, and a note on the choice."""
-    said = letter_of(name)
+    """The scale for a file name, the letter for ScaleRules, and a note on the choice."""
+    named = letter_of(name)
     field = fields.get("scales")
     if field is None or field.value is None:
         keys = ("depth_multiple", "width_multiple")
         depth, width = (_factor(fields[key], key, where) if key in fields else 1.0 for key in keys)
-        return Scale("", depth, width), said, "it has one scale"
+        return Scale("", depth, width), named, "it has one scale"
     scales = field.value
     if not isinstance(scales, dict) or not scales:
         raise EffscopeError(f"{where}, line {field.line}: 'scales' must map a letter to [depth, width, max_channels]")
-    stated = str(fields["scale"].value) if "scale" in fields else ""
-    if said in scales:
-        letter, why = said, "as its name says"
-    elif stated in scales:
-        letter, why = stated, "as its key 'scale' says"
-    elif said and len(scales) > 1:
+    key = str(fields["scale"].value) if "scale" in fields else ""
+    if named in scales:
+        letter, why = named, "as its name says"
+    elif key in scales:
+        letter, why = key, "as its key 'scale' says"
+    elif named and len(scales) > 1:
         raise EffscopeError(
-            f"{where}, line {field.line}: the name says scale '{said}', the file has {', '.join(scales)}"
+            f"{where}, line {field.line}: the name says scale '{named}', the file has {', '.join(scales)}"
         )
     else:
         letter = next(iter(scales))
-        why = "its only one" if len(scales) == 1 else f"the first of {', '.join(scales)}: its name says none"
+        why = "its only one" if len(scales) == 1 else f"the first of {', '.join(scales)}: its name has no letter"
     return _numbers(scales[letter], letter, where), letter, f"scale {letter}, {why}"
 
 

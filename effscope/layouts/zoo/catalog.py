@@ -38,14 +38,14 @@ ZOO: dict[str, Make] = {
     **{f"yolox-nano{variant or '-voc'}": partial(yolox.study, variant) for variant in yolox.VARIANTS},
     **{f"efficientnet-{size}-yolov8": partial(efficientnet.efficientnet_yolov8, size) for size in efficientnet.SIZES},
 }
-"""Name (Ultralytics' YAML stem) -> layout for a number of classes."""
+"""Name (the file stem of Ultralytics' YAML) -> function from the number of classes to the layout."""
 
 ALIASES = {f"yolov5{scale}u": f"yolov5{scale}" for scale in "nsmlx"}
-"""Another name people use -> the name in ZOO."""
+"""Other name -> name in ZOO."""
 
 
 def layout(name: str, nc: int = 80) -> Layout:
-    """A built-in layout. Raises EffscopeError for a name the zoo does not have."""
+    """A built-in layout. Raises EffscopeError for an unknown name."""
     known = ALIASES.get(name, name)
     if known not in ZOO:
         raise unknown("model", name, ZOO)

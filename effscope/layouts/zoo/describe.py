@@ -1,4 +1,4 @@
-"""How a family is written down: one line a layer, nominal numbers, sources by position."""
+"""Descriptions of model families: one line per layer, nominal numbers, sources by position."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
 
 Line = tuple[str, tuple[Any, ...], int, tuple[int, ...]]
-"""Block, nominal arguments, nominal repeats, positions of the sources: none for the line before, -1 for it by name."""
+"""Block, nominal arguments, nominal repeats, positions of the sources: -1 or () is the previous line."""
 
 
 def described(name: str, lines: Sequence[Line], scale: Scale, nc: int, n_backbone: int, **extra: Any) -> Layout:
-    """The layout of a description. Layer ids are the positions, `extra` are further fields of the layout."""
+    """The layout of a description. Layer ids are positions; `extra`: more fields of the layout."""
     return Layout(name, tuple(_layers(lines)), scale, nc, n_backbone, **extra)
 
 

@@ -1,6 +1,6 @@
-"""EfficientNet backbones B0-B7 under YOLOv8's neck and head: one layout, real widths.
+"""EfficientNet backbones B0-B7 with YOLOv8's neck and head: one layout, real widths.
 
-Source: EfficientNet (arXiv 1905.11946): the table of B0's stages and the compound coefficients, read as numbers.
+Source: EfficientNet (arXiv 1905.11946): stages of B0 and compound coefficients.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from effscope.spec.layout import Layout, Scale
 
 
 class Compound(NamedTuple):
-    """Compound scale of a size, and the scale of the YOLOv8 neck that suits its maps."""
+    """Compound scale of a size, and the scale of its YOLOv8 neck."""
 
     width: float
     depth: float
@@ -46,23 +46,23 @@ STAGES = (
 """Stages of B0: expansion, kernel side, stride, channels, blocks."""
 
 TAPS = (3, 5, 7)
-"""Stages whose maps a detector reads: the last ones of strides 8, 16 and 32."""
+"""Stages with the maps that the neck reads: the last ones of strides 8, 16 and 32."""
 
 NECK_WIDTHS, NECK_REPEATS = (256, 512, 1024), 3
-"""Nominal, as YOLOv8's neck has them."""
+"""Nominal numbers of YOLOv8's neck."""
 
 LEAST_SHARE = 0.9
-"""Rounding channels down may take a tenth of them at most."""
+"""Rounding down may remove at most a tenth of the channels."""
 
 
 def rounded(c: float, multiple: int = 8) -> int:
-    """Channels to the nearest multiple, halves up; up also where the nearest is below 90 % of them."""
+    """Channels rounded to the nearest multiple, halves up; rounded up if the result is below 90 % of c."""
     near = max(multiple, int(c + multiple / 2) // multiple * multiple)
     return near + multiple if near < LEAST_SHARE * c else near
 
 
 def backbone(size: str) -> tuple[Line, ...]:
-    """The stem and the seven stages of a size; the classifier's last pointwise is left out. Line N is stage N."""
+    """The stem and the seven stages of a size, without the classifier's pointwise. Line N is stage N."""
     width, depth, _ = SIZES[size]
     body: list[Line] = [("Conv", (rounded(STEM * width), 3, 2), 1, ())]
     for expansion, k, s, c, blocks in STAGES:
@@ -71,9 +71,9 @@ def backbone(size: str) -> tuple[Line, ...]:
 
 
 def efficientnet_yolov8(size: str, nc: int = 80) -> Layout:
-    """EfficientNet B0-B7 ("b0"...) with YOLOv8's neck and head on its maps of strides 8, 16 and 32.
+    """EfficientNet B0-B7 ("b0"...) with YOLOv8's neck and head on the maps of strides 8, 16 and 32.
 
-    The neck's widths and depths are YOLOv8-n's up to b2 and YOLOv8-s's from b3; all numbers of the layout are real.
+    The neck has the widths and depths of YOLOv8n up to b2 and of YOLOv8s from b3. All numbers of the layout are real.
     """
     neck_scale = yolov8.SCALES[SIZES[size].neck]
     repeats = neck_scale.repeats(NECK_REPEATS)

@@ -1,4 +1,4 @@
-"""Published figures of detectors, to stand beside our counts. COCO val2017 at 640 px.
+"""Published figures of detectors, for comparison with our counts. COCO val2017 at 640 px.
 
 Source: YOLOv10 paper (arXiv 2405.14458), Table 1. Parameters and FLOPs are of the deploy form (batch norms folded,
 branches merged, one head), FLOPs are 2 * MAC of convolutions, in units of 1e9.
@@ -46,9 +46,9 @@ PUBLISHED: dict[str, Published] = {
     "rt-detr-r101": Published(76.0, 259.0, 54.3),
     "yolov10x": Published(29.5, 160.4, 54.4),
 }
-"""Model -> figures; a name the zoo does not have is a model that is not expressed yet."""
+"""Model -> figures. effscope has no layout for the names that are not in the zoo."""
 
-BACKBONES_SOURCE = "the notes' backbone table, rounded"
+BACKBONES_SOURCE = 'published figures, rounded (docs/background.md, "Blocks")'
 
 BACKBONES: dict[str, tuple[str, float, float | None]] = {
     "resnet18": ("torchvision:resnet18", 11.7, 1.8),
@@ -61,4 +61,4 @@ BACKBONES: dict[str, tuple[str, float, float | None]] = {
     "densenet121": ("torchvision:densenet121", 8.0, 2.9),
     "convnext_tiny": ("torchvision:convnext_tiny", 28.0, 4.5),
 }
-"""Backbone -> the model to import, published parameters in millions and multiply-adds in 1e9 at 224 px."""
+"""Backbone -> model to import, published parameters in millions, multiply-adds in 1e9 at 224 px."""

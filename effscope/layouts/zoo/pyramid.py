@@ -1,4 +1,4 @@
-"""The neck most YOLO families share: up the pyramid level by level, down again, joining maps on the way."""
+"""The neck of most YOLO families: top-down from the coarsest level, then bottom-up, with concatenated maps."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def pyramid(
     last: StageLine | None = None,
     lateral: bool = False,
 ) -> tuple[Line, ...]:
-    """Lines of a neck and its Detect head, that stand behind a backbone.
+    """Lines of a neck and its Detect head.
 
     Args:
         n: position of the first line.
-        taps: positions of the backbone's maps, finest first; the last is the backbone's end.
-        widths: nominal channels of the neck's maps at those levels.
-        stage: the block of each level.
-        down: the line that halves the map on the way down.
-        last: the block of the coarsest level, if another.
-        lateral: a pointwise before each enlargement (YOLOv5); its output is what joins on the way down.
+        taps: positions of the backbone's maps, finest first; the last one is the end of the backbone.
+        widths: nominal channels of the neck's maps at these levels.
+        stage: block of each level.
+        down: line that halves the map (bottom-up).
+        last: another block for the coarsest level.
+        lateral: whether a pointwise comes before each upsampling (YOLOv5); the bottom-up path then reads its output.
     """
     lines: list[Line] = []
     kept = {len(taps) - 1: taps[-1]}

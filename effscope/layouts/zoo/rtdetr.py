@@ -1,4 +1,4 @@
-"""RT-DETR (arXiv 2304.08069): HGNet or ResNet backbone, one encoder layer, a convolutional neck, a query decoder."""
+"""RT-DETR (arXiv 2304.08069): HGNet or ResNet backbone, one encoder layer, convolutional neck, query decoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _down(c: int) -> Line:
 
 
 def _hgnet(stem: int, c: int, repeats: tuple[int, int, int], width: int, hidden: int) -> Backbone:
-    """HGNetV2 by its first inner width; `repeats` are the blocks of its last three stages."""
+    """HGNetV2. `c`: its first inner width; `repeats`: blocks of its last three stages."""
     lines: list[Line] = [("HGStem", (32, stem), 1, ()), _block(c, 128, 3), _down(128)]
     lines += [_block(2 * c, 512, 3), *[_block(2 * c, 512, 3, False, True)] * (repeats[0] - 1)]
     fine = len(lines) - 1
@@ -76,7 +76,7 @@ def rtdetr(form: str, nc: int = 80) -> Layout:
 
 
 def yolov8_rtdetr(scale: str, nc: int = 80) -> Layout:
-    """YOLOv8 under RT-DETR's decoder."""
+    """YOLOv8 with RT-DETR's decoder."""
     base = yolov8.yolov8(scale, nc, "")
     head = replace(base.layers[-1], block="RTDETRDecoder")
     return replace(base.swap([head]), name=f"yolov8{scale}-rtdetr")

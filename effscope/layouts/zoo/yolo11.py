@@ -1,4 +1,4 @@
-"""YOLO11, YOLO12 and YOLO26: C3k2 stages, attention, the light class head. Source: the published layouts as numbers."""
+"""YOLO11, YOLO12 and YOLO26: C3k2 stages, attention, the light class head. Source: the published layouts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SCALES = {
     "x": Scale("x", 1.00, 1.50, 512),
 }
 NESTED_FROM = "mlx"
-"""Sizes whose every C3k2 has C3s inside."""
+"""Sizes with C3s in every C3k2."""
 
 RESIDUAL_AT = "lx"
-"""Sizes whose area attention is residual with a narrow feed-forward."""
+"""Sizes with residual area attention and a narrow feed-forward."""
 
 FORMS_26 = ("", "-p2", "-p6")
 
@@ -30,7 +30,7 @@ def _c3k2(scale: str, c: int, nested: bool, *rest: object, repeats: int = 2) -> 
 
 
 def _body(scale: str, widths: tuple[int, ...]) -> tuple[list[Line], list[int]]:
-    """Backbone of YOLO11 and YOLO26 up to its last stage, and the positions of its maps from level 2 on."""
+    """Backbone lines up to the last stage, and the positions of the maps from level 2 (stride 4) on."""
     lines: list[Line] = [("Conv", (64, 3, 2), 1, ()), ("Conv", (128, 3, 2), 1, ())]
     taps = []
     for n, c in enumerate(widths):
@@ -42,7 +42,7 @@ def _body(scale: str, widths: tuple[int, ...]) -> tuple[list[Line], list[int]]:
 
 
 def _headed(layout: Layout, pairing: str = "o2m", reg_max: int = 16) -> Layout:
-    """The layout with the light class head these families have."""
+    """The layout with the light class head of these families."""
     args = without_defaults(("nc", "light", pairing, reg_max))
     return layout.swap([replace(layout.layers[-1], args=args)])
 
@@ -73,7 +73,7 @@ def yolo12(scale: str, nc: int = 80) -> Layout:
 
 
 def yolo26(scale: str, nc: int = 80, form: str = "") -> Layout:
-    """YOLO26 at scale n, s, m, l or x: sides are read directly, two heads; `form` is "", "-p2" or "-p6"."""
+    """YOLO26 at scale n, s, m, l or x: no DFL, two heads; `form` is "", "-p2" or "-p6"."""
     p6 = form == "-p6"
     body, taps = _body(scale, (256, 512, 512, 768, 1024) if p6 else (256, 512, 512, 1024))
     body += [("SPPF", (1024, 5, 3, not p6), 1, ()), ("C2PSA", (1024,), 2, ())]

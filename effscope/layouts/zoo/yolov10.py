@@ -1,4 +1,4 @@
-"""YOLOv10 as what it is: YOLOv8 after its moves. Source: arXiv 2405.14458 and golden/yolov10_layouts.csv."""
+"""YOLOv10: YOLOv8 after moves. Source: arXiv 2405.14458 and the released layouts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from effscope.spec.layout import Layout, Scale
 
 @dataclass(frozen=True)
 class Plan:
-    """Where a scale has compact inverted blocks (stage numbers), and whether they have the large kernel."""
+    """Numbers of the stages with compact inverted blocks, and whether these have the large kernel."""
 
     cib_stages: tuple[int, ...]
     large_kernel: bool = False
@@ -30,13 +30,13 @@ PLANS = {
 SCALES = {**yolov8.SCALES, "b": Scale("b", 0.67, 1.00, 512)}
 
 LADDER = ("nms-free", "light-head", "scdown", "cib", "large-kernel", "psa")
-"""The steps from YOLOv8 to YOLOv10 in the paper's order."""
+"""Steps from YOLOv8 to YOLOv10, in the order of the paper."""
 
 
 def ladder(scale: str, nc: int = 80) -> dict[str, Layout]:
-    """Step of the ladder -> the layout after it; the first is "base", YOLOv8 itself, the last is YOLOv10.
+    """Step -> layout after this step. The first step is "base", YOLOv8; after the last one it is YOLOv10.
 
-    A step the scale does not take (the large kernel above s) leaves the layout as it was.
+    A step that the scale does not have (the large kernel above s) does not change the layout.
     """
     plan = PLANS[scale]
     layout = yolov8.described_at(SCALES[scale], nc)
@@ -55,5 +55,5 @@ def ladder(scale: str, nc: int = 80) -> dict[str, Layout]:
 
 
 def yolov10(scale: str, nc: int = 80) -> Layout:
-    """YOLOv10 at scale n, s, m, b, l or x. Layer ids are YOLOv8's, the attention is the layer "9-psa"."""
+    """YOLOv10 at scale n, s, m, b, l or x. Layer ids are those of YOLOv8; the attention is the layer "9-psa"."""
     return replace(ladder(scale, nc)["psa"], name=f"yolov10{scale}")

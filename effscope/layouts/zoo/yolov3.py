@@ -1,4 +1,4 @@
-"""YOLOv3 with the anchor-free head, its spp and tiny forms. Source: arXiv 1804.02767, laid out as in Ultralytics."""
+"""YOLOv3 with the anchor-free head, and its spp and tiny forms. Source: arXiv 1804.02767; layers as in Ultralytics."""
 
 from __future__ import annotations
 

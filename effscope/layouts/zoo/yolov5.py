@@ -1,4 +1,4 @@
-"""YOLOv5 with the anchor-free head (Ultralytics' v5u), and its p6 form. Source: the published layouts as numbers."""
+"""YOLOv5 with the anchor-free head (Ultralytics' v5u), and its p6 form. Source: the published layouts."""
 
 from __future__ import annotations
 

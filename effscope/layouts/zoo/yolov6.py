@@ -1,4 +1,4 @@
-"""YOLOv6 as Ultralytics lays it out: plain 3x3 convolutions, ReLU, transposed convolutions. Source: that layout."""
+"""YOLOv6 as in Ultralytics: 3x3 convolutions, ReLU, transposed convolutions. Source: the published layout."""
 
 from __future__ import annotations
 

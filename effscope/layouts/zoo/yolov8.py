@@ -1,4 +1,4 @@
-"""YOLOv8, its p2, p6 and ghost forms: one description, five scales. Source: the published layouts, read as numbers."""
+"""YOLOv8, its p2, p6 and ghost forms: one description, five scales. Source: the published layouts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SCALES = {
 }
 
 FORMS = ("", "-p2", "-p6", "-ghost", "-ghost-p2", "-ghost-p6")
-"""Levels 3-5, or from 2, or up to 6; full or ghost convolutions."""
+"""Output levels 3-5; p2: from level 2; p6: up to level 6. Full or ghost convolutions."""
 
 REPEATS = (3, 6, 6, 3, 3)
 
 
 def lines(form: str = "") -> tuple[tuple[Line, ...], int]:
-    """The description of a form and the length of its backbone."""
+    """The lines of a form, and the number of lines of its backbone."""
     ghost, p6 = "ghost" in form, form.endswith("p6")
     down, block = ("GhostConv", "C3Ghost") if ghost else ("Conv", "C2f")
     neck = "C2" if p6 and not ghost else block
@@ -46,7 +46,7 @@ def lines(form: str = "") -> tuple[tuple[Line, ...], int]:
 
 
 def described_at(scale: Scale, nc: int, form: str = "") -> Layout:
-    """The description at any scale, also one that YOLOv8 was not released in."""
+    """The layout at any scale, also at scales that YOLOv8 was not released in."""
     rows, n_backbone = lines(form)
     return described(f"yolov8{scale.name}{form}", rows, scale, nc, n_backbone)
 

@@ -1,4 +1,4 @@
-"""YOLOv9 t, s, m, c and e. Source: arXiv 2402.13616; the sizes' widths from the published layouts, as numbers."""
+"""YOLOv9 t, s, m, c and e. Source: arXiv 2402.13616; widths from the published layouts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from effscope.spec.layout import Layout, Scale
 
 @dataclass(frozen=True)
 class Size:
-    """What a size is made of.
+    """Widths, depth and blocks of a size.
 
     Attributes:
-        stem: channels of the two first convolutions.
-        stages: of each backbone stage, c_out and c_split; c_part is half of c_split.
-        down: channels of the halving lines of the backbone.
+        stem: channels of the first two convolutions.
+        stages: c_out and c_split of each backbone stage; c_part is half of c_split.
+        down: channels of the backbone's downsampling lines.
         neck: c_out and c_split of the neck's levels, finest first.
-        neck_down: channels of the neck's halving lines.
-        depth: bottlenecks in each RepCSP.
-        spp: c_out of the pooling; its hidden width is half.
-        small: the first stage is an ELAN1.
+        neck_down: channels of the neck's downsampling lines.
+        depth: number of bottlenecks in each RepCSP.
+        spp: c_out of the pooling; its hidden width is half of it.
+        small: whether the first stage is an ELAN1.
         halving: block that halves the map.
     """
 
@@ -37,7 +37,7 @@ class Size:
 
 
 def _even(stem: int, widths: tuple[int, int, int, int], depth: int, small: bool) -> Size:
-    """Sizes whose every width follows from that of their stages."""
+    """A size with all widths derived from those of its stages."""
     stages = tuple((c, c) for c in widths)
     down = (widths[2] // 2, widths[3] // 2)
     return Size((stem, 2 * stem), stages, widths[1:], stages[1:], down, depth, widths[3], small)
@@ -55,7 +55,7 @@ SIZES = {
 }
 
 DEEP = ((256, 128), (512, 256), (1024, 512), (1024, 512))
-"""Stages of size e; it runs them twice, the second time fed by all outputs of the first."""
+"""Stages of size e. It has them twice; the second time they also read all outputs of the first time."""
 
 DEEP_WIDTHS = (64, 128, 256, 512, 1024)
 

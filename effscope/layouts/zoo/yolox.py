@@ -1,7 +1,7 @@
 """YOLOX, and the slimming study of its nano size: one description, six scales, five variants.
 
-Source: arXiv 2107.08430 and the public repository Megvii-BaseDetection/YOLOX (Apache-2.0), read as numbers. The network
-is fed as any other here, RGB in 0-1; YOLOX's own weights expect BGR in 0-255 (see `from_yolox_keys`).
+Source: arXiv 2107.08430 and the repository Megvii-BaseDetection/YOLOX (Apache-2.0). The network reads RGB in 0-1, as
+all layouts here; YOLOX's own weights expect BGR in 0-255 (see `checkpoint.identify.yolox_keys`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ WIDTHS, REPEATS = (128, 256, 512, 1024), (3, 9, 9, 3)
 
 @dataclass(frozen=True)
 class ConvForms:
-    """How the spatial convolutions of a model are made (forms: `blocks.yolox.FORMS`).
+    """Forms (`blocks.yolox.FORMS`) and kernels of the spatial convolutions of a model.
 
     Attributes:
-        body_form, neck_form, head_form: of backbone, neck and head.
+        body_form, neck_form, head_form: forms of backbone, neck and head.
         dark2, deeper, neck, head: depthwise kernel sides of dark2, of dark3-dark5, of the neck and of the head.
-        fine: a spatial convolution of stride 2 brings dark2 to dark3's maps; the neck reads both, joined.
+        fine: whether a spatial convolution of stride 2 reduces dark2's map to the size of dark3's; the neck then reads
+            both, concatenated.
     """
 
     body_form: str
@@ -55,14 +56,14 @@ VARIANTS = {
     "-fpn-dark2": ConvForms("separable", "separable", "separable", fine=True),
     "-final": ConvForms("lean", "lean", "separable", MIXED_DARK2, MIXED, LARGE, head=(5,), fine=True),
 }
-"""Variants of YOLOX-nano in a slimming study on Pascal VOC, as far as its words and figures tell them.
+"""Variants of YOLOX-nano in a slimming study on Pascal VOC, reconstructed from its text and figures.
 
-The study says in words what it changed, not which convolutions. These readings were chosen among those that can be
-said in a sentence, by its parameters and FLOPs: a depthwise convolution stands alone where it keeps the width
-(in the CSP layers and the neck's downsampling), those that change it and the head keep their pointwise. Figures agree
-within 2 %, batch norms counted as the YOLOX repository does (4 operations an element), but for dwconv-vanilla: no such
-reading gives its 0.68 M and 0.83 GFLOPs. With every pointwise half gone, which is what its words say, 0.73 M and 0.81
-GFLOPs remain: all halves together weigh 0.17 M, the study's base and vanilla differ by 0.22 M.
+The study describes its changes in words and does not list the convolutions. Of several simple readings these fit its
+parameters and FLOPs best: a depthwise convolution has no pointwise if it keeps the width (in the CSP layers and in the
+neck's downsampling); those that change the width, and the head, keep their pointwise. Figures agree within 2 %, with
+batch norms counted as in the YOLOX repository (4 operations per element). The exception is dwconv-vanilla: the study
+reports 0.68 M and 0.83 GFLOPs, and no reading gives them. Without any pointwise half, as its text says, 0.73 M and
+0.81 GFLOPs remain: all halves together have 0.17 M parameters, but the study's base and vanilla differ by 0.22 M.
 """
 
 VOC_CLASSES, DEFAULT_CLASSES = 20, 80
@@ -85,7 +86,7 @@ def _stage(c: int, repeats: int, shortcut: bool, kernels: Kernels, form: str) ->
 
 
 def lines(v: ConvForms) -> tuple[tuple[Line, ...], int]:
-    """The description of a variant and the length of its backbone."""
+    """The lines of a model, and the number of lines of its backbone."""
     body: list[Line] = [("Focus", (64, 3), 1, ())]
     ends: list[int] = []
     for n, (c, repeats) in enumerate(zip(WIDTHS, REPEATS, strict=True)):
@@ -110,15 +111,15 @@ def lines(v: ConvForms) -> tuple[tuple[Line, ...], int]:
 
 
 def yolox(size: str, nc: int = 80) -> Layout:
-    """YOLOX in size nano, tiny, s, m, l or x; nano alone is depthwise-separable."""
+    """YOLOX in size nano, tiny, s, m, l or x; only nano is depthwise-separable."""
     rows, n_backbone = lines(VARIANTS[""] if size == "nano" else FULL)
     return described(f"yolox-{size}", rows, SCALES[size], nc, n_backbone)
 
 
 def study(variant: str, nc: int = DEFAULT_CLASSES) -> Layout:
-    """A model of the study on YOLOX-nano, by its key in VARIANTS; "" is the study's own base, `yolox-nano-voc`.
+    """A model of the study on YOLOX-nano; `variant` is a key of VARIANTS, "" the study's base, `yolox-nano-voc`.
 
-    Its classes are Pascal VOC's 20 where `nc` is the zoo's default of 80.
+    It has the 20 classes of Pascal VOC if `nc` is the zoo's default of 80.
     """
     rows, n_backbone = lines(VARIANTS[variant])
     classes = VOC_CLASSES if nc == DEFAULT_CLASSES else nc

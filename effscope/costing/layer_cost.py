@@ -1,4 +1,4 @@
-"""One layer against the forms that could stand in its place: numbers, and formulas from the same laws."""
+"""Cost of one layer in each of its forms: numbers, and formulas from the same laws."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from effscope.config import LayerCostConfig
 from effscope.costing.laws import ITEM_BYTES, Counts
-from effscope.costing.layer_families import Form, Layer, named_layer
+from effscope.costing.layer_forms import LayerForm, NamedLayer, named_layer
 from effscope.costing.nodes import NodeCost, node_costs, total
 from effscope.errors import EffscopeError
 from effscope.results import Alternative, LayerCostResult, origin
@@ -16,28 +16,28 @@ from effscope.spec.graph import INPUT, Graph, Node
 ROOT = "model.0"
 
 
-def graph_of(form: Form, c_in: Any, c_out: Any, stride: int) -> Graph:
-    """The form as a graph of one layer; channels may be sympy symbols."""
+def graph_of(form: LayerForm, c_in: Any, c_out: Any, stride: int) -> Graph:
+    """The form as a graph with one layer. Channels may be sympy symbols."""
     emitter = Emitter(ROOT, ROOT, [Node(INPUT, "input", args={"c": c_in}, layer=INPUT)], {}, {})
     out = form.emit(emitter, Value(INPUT, c_in), c_out, stride)
     return Graph(tuple(emitter.nodes), {"features": (out.name,)}, (ROOT,))
 
 
-def form_costs(form: Form, c_in: Any, c_out: Any, stride: int, size: Any) -> list[NodeCost]:
-    """Cost of every node of a form on a square map of one image."""
+def form_costs(form: LayerForm, c_in: Any, c_out: Any, stride: int, size: Any) -> list[NodeCost]:
+    """Cost of every node of a form on one square map. `size` is the side of the input map."""
     return node_costs(graph_of(form, c_in, c_out, stride), (1, c_in, size, size))
 
 
-def count_form(form: Form, c_in: Any, c_out: Any, stride: int, size: Any) -> tuple[Counts, Any]:
-    """Counts and parameters of a form on a square map of one image."""
+def count_form(form: LayerForm, c_in: Any, c_out: Any, stride: int, size: Any) -> tuple[Counts, Any]:
+    """Counts and parameters of a form on one square map. `size` is the side of the input map."""
     return total(form_costs(form, c_in, c_out, stride, size))
 
 
-def _formulas(form: Form, layer: Layer, stride: int) -> tuple[str, str]:
-    """Parameters and MACs in channels and h, the side of the OUTPUT, by the same laws through sympy.
+def _formulas(form: LayerForm, layer: NamedLayer, stride: int) -> tuple[str, str]:
+    """Formulas of parameters and of MACs, in channels and h, the side of the OUTPUT.
 
-    A layer that widens has channels c1 in and c2 out, others c. What divides channels or the side is written in as a
-    factor and taken out again, so that no rounding is left in the formula.
+    A layer that widens has c1 input and c2 output channels, other layers have c channels. The laws see multiples of
+    `divides` channels and of `window`, so that they round nothing; the formulas divide by these factors again.
     """
     import sympy  # noqa: PLC0415 - slow import, only for formulas
 
@@ -49,7 +49,9 @@ def _formulas(form: Form, layer: Layer, stride: int) -> tuple[str, str]:
     return str(sympy.expand(params.subs(real))), str(sympy.expand(sympy.sympify(counts.macs).subs(real)))
 
 
-def _row(form: Form, layer: Layer, config: LayerCostConfig, c_out: int, stride: int, standard: Counts) -> Alternative:
+def _row(
+    form: LayerForm, layer: NamedLayer, config: LayerCostConfig, c_out: int, stride: int, standard: Counts
+) -> Alternative:
     rows = form_costs(form, config.cin, c_out, stride, config.size)
     counts, params = total(rows)
     moved = ITEM_BYTES["float32"] * sum(row.moved for row in rows)
@@ -68,32 +70,34 @@ def _row(form: Form, layer: Layer, config: LayerCostConfig, c_out: int, stride: 
 
 
 def layer_cost(config: LayerCostConfig) -> LayerCostResult:
-    """The layer of the config in every form that fits, with the ratio of the first one's MACs to its own.
+    """Cost of the layer in every form that fits these sizes. `ratio`: MACs of the standard form over MACs of the form.
 
     Raises:
-        EffscopeError: an unknown layer, a number that is not positive, channels the layer cannot have.
+        EffscopeError: an unknown layer, a number that is not positive, or channels or sides that the layer cannot have.
     """
     layer = named_layer(config.layer)
     c_out, stride = _sizes(config, layer)
-    for name, value in (("--cin", config.cin), ("--cout", c_out), ("--stride", stride), ("--size", config.size)):
+    for name, value in (("cin", config.cin), ("cout", c_out), ("stride", stride), ("size", config.size)):
         if value < 1:
-            raise EffscopeError(f"{name} must be at least 1, got {value}")
+            raise EffscopeError(f"`{name}` must be at least 1, got {value}")
     if c_out % layer.divides:
         raise EffscopeError(f"{config.layer} needs channels in multiples of {layer.divides}, got {c_out}")
     first = layer.forms[0]
     if not first.fits(c_out, stride, config.size):
-        raise EffscopeError(f"{config.layer}: a side of {config.size} is no multiple of {stride}")
+        raise EffscopeError(f"{config.layer}: `size` must be a multiple of {stride}, got {config.size}")
     standard, _ = count_form(first, config.cin, c_out, stride, config.size)
     fitting = [form for form in layer.forms if form.fits(c_out, stride, config.size)]
     rows = tuple(_row(form, layer, config, c_out, stride, standard) for form in fitting)
     return LayerCostResult(config.layer, config.cin, c_out, stride, config.size, rows, origin(config), layer.scope)
 
 
-def _sizes(config: LayerCostConfig, layer: Layer) -> tuple[int, int]:
-    """Output channels, doubled at stride 2 where nothing is said, and the stride; 1 for a layer that keeps its map."""
+def _sizes(config: LayerCostConfig, layer: NamedLayer) -> tuple[int, int]:
+    """Output channels and stride. `cout` 0 means 2 * cin at stride 2, else cin. Stride 1 if the layer keeps its map."""
     if not layer.widens:
         if config.cout not in (0, config.cin):
-            raise EffscopeError(f"{config.layer} keeps its channels: --cout {config.cout} is not --cin {config.cin}")
+            raise EffscopeError(
+                f"{config.layer} keeps its channels: `cout` must be 0 or {config.cin}, got {config.cout}"
+            )
         return config.cin, 1
     fixed = layer.forms[0].strides
     stride = fixed[0] if fixed else config.stride

@@ -1,4 +1,4 @@
-"""Where the layouts keep their files: every arrangement met in the wild loads without a fault."""
+"""Where data sets have their files: every arrangement that is known from real data loads without a fault."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ VOC_PLACES = {
     "split folders": ("images/train/{}.jpg", "annotations_voc/{}.xml"),
     "both split": ("JPEGImages/train/{}.jpg", "Annotations/train/{}.xml"),
     "split, then kind": ("train/JPEGImages/{}.jpg", "train/Annotations/{}.xml"),
-    "next to the pictures": ("images/train/{}.jpg", "images/train/{}.xml"),
+    "next to the images": ("images/train/{}.jpg", "images/train/{}.xml"),
     "only the labels split": ("images/{}.jpg", "annotations/train/{}.xml"),
     "odd subfolder": ("images/day/{}.jpg", "annotations/{}.xml"),
 }
 
 
-@pytest.mark.parametrize(("picture", "xml"), VOC_PLACES.values(), ids=VOC_PLACES)
-def test_voc_places(picture: str, xml: str, drawn: list[DataSet], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("image", "xml"), VOC_PLACES.values(), ids=VOC_PLACES)
+def test_voc_files_are_found(image: str, xml: str, drawn: list[DataSet], tmp_path: Path) -> None:
     source = write_voc(drawn, tmp_path / "set")
     for file in sorted(source.glob("Annotations/*.xml")):
-        for place, old in ((picture, source / f"JPEGImages/{file.stem}.png"), (xml, file)):
-            new = tmp_path / "moved" / place.format(file.stem)
+        for path, old in ((image, source / f"JPEGImages/{file.stem}.png"), (xml, file)):
+            new = tmp_path / "moved" / path.format(file.stem)
             new.parent.mkdir(parents=True, exist_ok=True)
             old.rename(new.with_suffix(old.suffix))
     dataset = load(str(tmp_path / "moved"), "train")
     assert not dataset.faults
     assert all(len(sample.boxes) for sample in dataset.samples)
-    is_drawn = not any("train" in place for place in (picture, xml))
+    is_drawn = not any("train" in path for path in (image, xml))
     assert len(dataset.samples) == (10 if is_drawn else 2 * N_IMAGES)
     if is_drawn:
         names = {sample.name for split in ("train", "val") for sample in load(str(tmp_path / "moved"), split).samples}
@@ -79,13 +79,13 @@ COCO_PLACES = {
 
 
 @pytest.mark.parametrize(("json_file", "images"), COCO_PLACES.values(), ids=COCO_PLACES)
-def test_coco_places(json_file: str, images: str, drawn: list[DataSet], tmp_path: Path) -> None:
+def test_coco_files_are_found(json_file: str, images: str, drawn: list[DataSet], tmp_path: Path) -> None:
     source = write_coco(drawn, tmp_path / "set")
     target = tmp_path / "moved" / json_file
     target.parent.mkdir(parents=True)
     (tmp_path / "moved" / images).mkdir(parents=True, exist_ok=True)
-    for picture in (source / "images/train").iterdir():
-        picture.rename(tmp_path / "moved" / images / picture.name)
+    for image in (source / "images/train").iterdir():
+        image.rename(tmp_path / "moved" / images / image.name)
     (source / "train.json").rename(target)
     assert load(str(tmp_path / "moved"), "train").digest == load(str(tmp_path / "moved"), "train").digest
     assert not load(str(tmp_path / "moved"), "train").faults
@@ -103,7 +103,7 @@ YOLO_YAMLS = {
 
 
 @pytest.mark.parametrize("text", YOLO_YAMLS.values(), ids=YOLO_YAMLS)
-def test_yolo_places(text: str, drawn: list[DataSet], tmp_path: Path) -> None:
+def test_yolo_files_are_found(text: str, drawn: list[DataSet], tmp_path: Path) -> None:
     one_class = [
         replace(d, classes=("a",), samples=tuple(replace(s, labels=s.labels * 0) for s in d.samples)) for d in drawn
     ]

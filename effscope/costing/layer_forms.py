@@ -1,6 +1,6 @@
-"""Layers by name, and the forms that could stand in their place: what `effscope cost --layer` compares.
+"""Named layers, each with its alternative forms, for `effscope cost --layer`.
 
-A form writes primitives through the blocks the models are built of, so its numbers and its formula are theirs.
+A form emits primitives through the same blocks as the models, so its numbers and formulas are those of the models.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Emit = Callable[[Emitter, Value, Any, int], Value]
 
 
 @dataclass(frozen=True)
-class Form:
-    """One way to do a layer's work.
+class LayerForm:
+    """One way to build a layer.
 
     Attributes:
-        name: in tables.
-        emit: writes it.
-        source: where it comes from.
-        divides: what its output channels must be a multiple of.
-        strides: the strides it can have; none named, any.
-        window: its formula holds for sides that are a multiple of this; others are padded.
+        name: name in tables.
+        emit: writes the form as primitives.
+        source: paper or model that it comes from.
+        divides: its output channels must be a multiple of this.
+        strides: strides that it can have; empty means any.
+        window: its formula holds for sides that are a multiple of this. Other sides are padded.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Form:
     window: int = 1
 
     def fits(self, c_out: int, stride: int, size: int) -> bool:
-        """Whether it can be built at these sizes."""
+        """Whether it can be built at these sizes. `size` is the side of the input map."""
         return c_out % self.divides == 0 and (not self.strides or (stride in self.strides and size % stride == 0))
 
 
 @dataclass(frozen=True)
-class Layer:
+class NamedLayer:
     """A named layer.
 
     Attributes:
-        forms: the standard one first, then what could stand in its place; the asked layer is one of them.
-        scope: what the numbers hold, in words.
-        widens: it may have other channels out than in, and a stride.
-        divides: what channels must be a multiple of.
+        forms: its forms; the first is the standard that the others are compared with.
+        scope: what the numbers include, in words.
+        widens: its output channels and its stride can be chosen. Otherwise it keeps channels and side.
+        divides: its channels must be a multiple of this.
     """
 
-    forms: tuple[Form, ...]
+    forms: tuple[LayerForm, ...]
     scope: str
     widens: bool = False
     divides: int = 1
@@ -86,20 +86,20 @@ def _space_to_depth(e: Emitter, x: Value, c_out: Any, k: int, s: int) -> Value:
     return e.conv2d(e.node("space_to_depth", "cells", (x,), 4 * x.c, 2 * x.stride), c_out, name="pw")
 
 
-def conv_layer(k: int) -> Layer:
-    """A k x k convolution and its cheaper forms. Sources of the forms stand with them."""
+def conv_layer(k: int) -> NamedLayer:
+    """A k x k convolution and its cheaper forms."""
 
     def of(form: Callable[[Emitter, Value, Any, int, int], Value]) -> Emit:
         return lambda e, x, c_out, s: form(e, x, c_out, k, s)
 
     forms = (
-        Form(STANDARD, lambda e, x, c_out, s: e.conv2d(x, c_out, k, s, name="conv")),
-        Form("depthwise-separable (dw, pw)", of(_depthwise_separable), "arXiv 1704.04861"),
-        Form("decoupled (pw, dw)", of(_decoupled), "YOLOv10 (arXiv 2405.14458, 3.2)"),
-        Form("ghost (half, dw 5x5)", of(_ghost), "arXiv 1911.11907, ratio 2", divides=2),
-        Form("space to depth, pw", of(_space_to_depth), "arXiv 2208.03641", strides=(2,)),
+        LayerForm(STANDARD, lambda e, x, c_out, s: e.conv2d(x, c_out, k, s, name="conv")),
+        LayerForm("depthwise-separable (dw, pw)", of(_depthwise_separable), "arXiv 1704.04861"),
+        LayerForm("decoupled (pw, dw)", of(_decoupled), "YOLOv10 (arXiv 2405.14458, 3.2)"),
+        LayerForm("ghost (half, dw 5x5)", of(_ghost), "arXiv 1911.11907, ratio 2", divides=2),
+        LayerForm("space to depth, pw", of(_space_to_depth), "arXiv 2208.03641", strides=(2,)),
     )
-    return Layer(forms, CONVS_ONLY, widens=True)
+    return NamedLayer(forms, CONVS_ONLY, widens=True)
 
 
 def _classic(e: Emitter, x: Value, c: Any, s: int) -> Value:
@@ -143,74 +143,76 @@ def _stage(block: Callable[..., Value], **settings: Any) -> Emit:
 
 
 STAGES = (
-    Form("c2f", _stage(stages.c2f, shortcut=True), "YOLOv8, one bottleneck"),
-    Form("c3", _stage(stages.c3), "YOLOv5, one bottleneck"),
-    Form("c3k2", _stage(stages.c3k2), "YOLO11, one bottleneck"),
-    Form("c2fcib", _stage(stages.c2f_cib, shortcut=True), "YOLOv10 (arXiv 2405.14458), one CIB"),
-    Form("c2fcib, large kernel", _stage(stages.c2f_cib, shortcut=True, large_kernel=True), "YOLOv10, 7x7"),
+    LayerForm("c2f", _stage(stages.c2f, shortcut=True), "YOLOv8, one bottleneck"),
+    LayerForm("c3", _stage(stages.c3), "YOLOv5, one bottleneck"),
+    LayerForm("c3k2", _stage(stages.c3k2), "YOLO11, one bottleneck"),
+    LayerForm("c2fcib", _stage(stages.c2f_cib, shortcut=True), "YOLOv10 (arXiv 2405.14458), one CIB"),
+    LayerForm("c2fcib, large kernel", _stage(stages.c2f_cib, shortcut=True, large_kernel=True), "YOLOv10, 7x7"),
 )
 BLOCKS_INSIDE = (
-    Form("bottleneck", lambda e, x, c, s: stages.bottleneck(e, x), "YOLOv8: 3x3, 3x3"),
-    Form("classic bottleneck", _classic, "ResNet (arXiv 1512.03385): 1x1 to a quarter, 3x3, 1x1"),
-    Form(
+    LayerForm("bottleneck", lambda e, x, c, s: stages.bottleneck(e, x), "YOLOv8: 3x3, 3x3"),
+    LayerForm("classic bottleneck", _classic, "ResNet (arXiv 1512.03385): 1x1 to a quarter, 3x3, 1x1"),
+    LayerForm(
         "inverted residual",
         lambda e, x, c, s: mobile.inverted_residual(e, x, c, expansion=EXPANSION),
         "arXiv 1801.04381, expansion 6",
     ),
-    Form("cib", lambda e, x, c, s: stages.cib(e, x), "YOLOv10 (arXiv 2405.14458, 3.2)"),
-    Form("cib, large kernel", lambda e, x, c, s: stages.cib(e, x, large_kernel=True), "YOLOv10, 7x7"),
-    Form("ghost bottleneck", lambda e, x, c, s: ghost.ghost_bottleneck(e, x, c), "arXiv 1911.11907"),
-    Form("convnext", _convnext, "arXiv 2201.03545: dw 7x7, 1x1 to 4c, 1x1"),
+    LayerForm("cib", lambda e, x, c, s: stages.cib(e, x), "YOLOv10 (arXiv 2405.14458, 3.2)"),
+    LayerForm("cib, large kernel", lambda e, x, c, s: stages.cib(e, x, large_kernel=True), "YOLOv10, 7x7"),
+    LayerForm("ghost bottleneck", lambda e, x, c, s: ghost.ghost_bottleneck(e, x, c), "arXiv 1911.11907"),
+    LayerForm("convnext", _convnext, "arXiv 2201.03545: dw 7x7, 1x1 to 4c, 1x1"),
 )
 POOLS = (
-    Form("sppf", lambda e, x, c, s: convs.sppf(e, x, c), "YOLOv5: three 5x5 poolings in series"),
-    Form("spp", lambda e, x, c, s: convs.spp(e, x, c), "arXiv 1406.4729: poolings 5, 9, 13 side by side"),
+    LayerForm("sppf", lambda e, x, c, s: convs.sppf(e, x, c), "YOLOv5: three 5x5 poolings in series"),
+    LayerForm("spp", lambda e, x, c, s: convs.spp(e, x, c), "arXiv 1406.4729: poolings 5, 9, 13 side by side"),
 )
 MIXERS = (
-    Form("attention", _dense_attention, "YOLOv10's attention over all channels"),
-    Form("window attention", _window_attention, "Swin (arXiv 2103.14030), squares of 8 x 8", window=WINDOW),
-    Form("psa", lambda e, x, c, s: attention.psa(e, x, c), "YOLOv10 (arXiv 2405.14458, 3.3): half of the channels"),
-    Form("c2psa", lambda e, x, c, s: attention.c2psa(e, x, c), "YOLO11, one block"),
+    LayerForm("attention", _dense_attention, "YOLOv10's attention over all channels"),
+    LayerForm("window attention", _window_attention, "Swin (arXiv 2103.14030), squares of 8 x 8", window=WINDOW),
+    LayerForm(
+        "psa", lambda e, x, c, s: attention.psa(e, x, c), "YOLOv10 (arXiv 2405.14458, 3.3): half of the channels"
+    ),
+    LayerForm("c2psa", lambda e, x, c, s: attention.c2psa(e, x, c), "YOLO11, one block"),
 )
 GATES = (
-    Form("se", lambda e, x, c, s: mobile.squeeze_excite(e, x), "arXiv 1709.01507, ratio 4"),
-    Form("se, ratio 16", lambda e, x, c, s: mobile.squeeze_excite(e, x, 16), "arXiv 1709.01507"),
+    LayerForm("se", lambda e, x, c, s: mobile.squeeze_excite(e, x), "arXiv 1709.01507, ratio 4"),
+    LayerForm("se, ratio 16", lambda e, x, c, s: mobile.squeeze_excite(e, x, 16), "arXiv 1709.01507"),
 )
 TOWERS = (
-    Form("class-head", _tower("standard"), "YOLOv8: two 3x3, 80 classes"),
-    Form("light-head", _tower("light"), "YOLOv10 (arXiv 2405.14458, 3.2): two depthwise-separable"),
+    LayerForm("class-head", _tower("standard"), "YOLOv8: two 3x3, 80 classes"),
+    LayerForm("light-head", _tower("light"), "YOLOv10 (arXiv 2405.14458, 3.2): two depthwise-separable"),
 )
 
 
 PATCHES = (
-    Form("patch-embed", _patch, "ViT (arXiv 2010.11929): 4x4 of stride 4", strides=(PATCH,)),
-    Form(
+    LayerForm("patch-embed", _patch, "ViT (arXiv 2010.11929): 4x4 of stride 4", strides=(PATCH,)),
+    LayerForm(
         "overlapping 7x7",
         lambda e, x, c, s: e.conv2d(x, c, 7, PATCH, p=3, bias=True, name="proj"),
         "PVTv2, arXiv 2106.13797",
         strides=(PATCH,),
     ),
-    Form("two 3x3", _stem, "YOLOv8's stem: each of stride 2", strides=(PATCH,)),
+    LayerForm("two 3x3", _stem, "YOLOv8's stem: each of stride 2", strides=(PATCH,)),
 )
 DEPTHWISE = (
-    Form(STANDARD, lambda e, x, c, s: e.conv2d(x, c, 3, s, name="conv"), "3x3"),
-    Form("depthwise", lambda e, x, c, s: e.conv2d(x, c, 3, s, groups=c, name="dw"), "3x3"),
-    Form(
+    LayerForm(STANDARD, lambda e, x, c, s: e.conv2d(x, c, 3, s, name="conv"), "3x3"),
+    LayerForm("depthwise", lambda e, x, c, s: e.conv2d(x, c, 3, s, groups=c, name="dw"), "3x3"),
+    LayerForm(
         "mixed depthwise",
         lambda e, x, c, s: mobile.mix_conv(e, x, (3, 5), s),
         "arXiv 1907.09595: 3x3 and 5x5, with norms",
     ),
-    Form("pointwise", lambda e, x, c, s: e.conv2d(x, c, 1, s, name="pw"), "1x1"),
+    LayerForm("pointwise", lambda e, x, c, s: e.conv2d(x, c, 1, s, name="pw"), "1x1"),
 )
 
 
-def _family(forms: tuple[Form, ...], divides: int = 1) -> dict[str, Layer]:
-    """Each form's name stands for the whole family: the standard form first, all others beside it."""
-    layer = Layer(forms, WHOLE, divides=divides)
+def _family(forms: tuple[LayerForm, ...], divides: int = 1) -> dict[str, NamedLayer]:
+    """A layer under the name of each of its forms, except "standard"."""
+    layer = NamedLayer(forms, WHOLE, divides=divides)
     return {form.name.replace(",", "").replace(" ", "-"): layer for form in forms if form.name != STANDARD}
 
 
-LAYERS: dict[str, Layer] = {
+LAYERS: dict[str, NamedLayer] = {
     **_family(STAGES, 4),
     **_family(BLOCKS_INSIDE, 4),
     **_family(POOLS, 2),
@@ -218,14 +220,14 @@ LAYERS: dict[str, Layer] = {
     **_family(GATES, 16),
     **_family(TOWERS),
     **_family(DEPTHWISE, 2),
-    "patch-embed": Layer(PATCHES, WHOLE, widens=True, divides=2),
+    "patch-embed": NamedLayer(PATCHES, WHOLE, widens=True, divides=2),
     **{name: conv_layer(3) for name in ("depthwise-separable", "decoupled", "scdown", "ghost", "space-to-depth")},
 }
-"""Name on the command line -> layer; further `convKxK` for any odd K."""
+"""Name -> layer. `named_layer` also knows "convKxK" for any odd K."""
 
 
-def named_layer(name: str) -> Layer:
-    """A layer by its name. Raises EffscopeError, with the names there are, for another one."""
+def named_layer(name: str) -> NamedLayer:
+    """A layer by its name. Raises EffscopeError, which lists the names, if there is no such layer."""
     if name in LAYERS:
         return LAYERS[name]
     found = CONV.fullmatch(name)

@@ -1,0 +1,73 @@
+"""Which convolutions of a model are ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from effscope.errors import EffscopeError
+from effscope.layouts.expand import Stage, closing_conv, stages
+from effscope.spec.graph import Graph, Node
+from effscope.spec.layout import Layout
+
+
+@dataclass(frozen=True)
+class RankedConv:
+    """A convolution that is ranked.
+
+    Attributes:
+        number: of its stage; or its own number if every convolution is ranked.
+        node: the convolution.
+        spatial: full convolutions larger than 1x1 that `separability` looks at: those of the stage, or the node itself.
+        no_rank: why it has no rank, "" if it can have one.
+    """
+
+    number: int
+    node: Node
+    spatial: tuple[Node, ...] = ()
+    no_rank: str = ""
+
+
+def spatial_convs(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The full convolutions larger than 1x1: those that a depthwise-separable convolution can replace."""
+    found = (n for n in nodes if n.op == "conv2d" and n.args["groups"] == 1 and tuple(n.args["k"]) != (1, 1))
+    return tuple({n.params: n for n in found}.values())
+
+
+def every_conv(graph: Graph) -> tuple[RankedConv, ...]:
+    """All convolutions of a graph, numbered from 1 in forward order, without the fixed one of a DFL head."""
+    convs = [node for node in graph.nodes if node.op == "conv2d" and node.args["init"] != "arange"]
+    distinct: dict[tuple[tuple[str, str], ...], Node] = {}
+    for node in convs:
+        distinct.setdefault(node.params, node)
+    return tuple(RankedConv(n, node, spatial_convs([node])) for n, node in enumerate(distinct.values(), 1))
+
+
+def layout_convs(graph: Graph, layout: Layout, at: str) -> tuple[RankedConv, ...]:
+    """The convolutions of a layout that are ranked.
+
+    Args:
+        graph: of the layout.
+        layout: defines the stages.
+        at: "stage" (closing convolution of each stage), "block" (last one of the stage's last block) or "all".
+
+    Raises:
+        EffscopeError: the layout has none.
+    """
+    if at == "all":
+        return every_conv(graph)
+    found = stages(layout)
+    if not found:
+        raise EffscopeError(f"{layout.name} has no C2f-like stage to rank: give `at` all to rank every convolution")
+    convs = [_of_stage(graph, stage, at) for stage in found]
+    if all(conv.no_rank for conv in convs):
+        raise EffscopeError(f"{layout.name} has no stage with inner blocks: give `at` stage or all")
+    return tuple(convs)
+
+
+def _of_stage(graph: Graph, stage: Stage, at: str) -> RankedConv:
+    try:
+        node = closing_conv(graph, stage, at)
+    except EffscopeError:
+        return RankedConv(stage.number, closing_conv(graph, stage), no_rank="no block: the stage has no inner blocks")
+    return RankedConv(stage.number, node, spatial_convs(graph.in_layer(stage.id) if at == "stage" else [node]))
