@@ -85,7 +85,7 @@ def load_bank(
     Args:
         dataset: the split.
         imgsz: long side of the scaled images in px.
-        progress: told the fraction done and a text.
+        progress: called with the fraction done and a text.
         most_in_memory: bytes above which the bank is mapped from a file.
 
     Raises:

@@ -46,8 +46,8 @@ def training_images(data: str, limit: int, imgsz: int, progress: Progress, say: 
         data: what `load` takes.
         limit: how many images at most.
         imgsz: side of the square in px.
-        progress: told the fraction done and a text, now and while the images are read.
-        say: told the faults of the data.
+        progress: called with the fraction done and a text, now and while the images are read.
+        say: called with the faults of the data.
 
     Raises:
         EffscopeError: no such data, or no box left in these images.
