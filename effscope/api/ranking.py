@@ -43,8 +43,8 @@ def rank(
         limit: how many of its images are shown, evenly spread over the train split.
         imgsz: their size in px; by default what the model was trained at, else 640.
         centred: rank activations about their mean.
-        progress: told the fraction done and a text.
-        say: told the faults of the data.
+        progress: called with the fraction done and a text.
+        say: called with the faults of the data.
 
     Raises:
         EffscopeError: bad input, in one line.
@@ -75,7 +75,7 @@ def ranks(models: Sequence[str | Module], progress: Progress = silent, **setting
 
     Args:
         models: what `rank` takes, at least one.
-        progress: told the fraction done and a text.
+        progress: called with the fraction done and a text.
         settings: further arguments of `rank`, the same for all.
 
     Raises:
