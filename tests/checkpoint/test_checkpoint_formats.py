@@ -28,7 +28,8 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import metadata, open_model
+from effscope.models.file_metadata import metadata
+from effscope.models.open import open_model
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy
 from effscope.results import TensorsResult
