@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from effscope.config import RankConfig
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, first_line
 from effscope.models.open import USUAL_SIZE
 from effscope.models.opened import LayoutModel, Model, TracedModel
 from effscope.ranking.analyze import ModelFacts, rank_collected
@@ -83,12 +83,8 @@ def _measure_traced_heads(
         single_images = (image for batch in images for image in torch.split(batch, 1))
         run_with_hooks(network, {paths[name]: hook for name, hook in heads.items()}, single_images)
     except Exception as e:  # operations of the trace raise all kinds of errors
-        return (NOT_NORMALISED, f"attention heads could not be measured: {_first_line(e)}")
+        return (NOT_NORMALISED, f"attention heads could not be measured: {first_line(e)}")
     return (NOT_NORMALISED,)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager
@@ -99,7 +95,7 @@ def _one_line_errors(model: Model) -> Iterator[None]:
     except EffscopeError:
         raise
     except Exception as e:
-        raise EffscopeError(f"{model.name} cannot be run on these images: {_first_line(e)}") from e
+        raise EffscopeError(f"{model.name} cannot be run on these images: {first_line(e)}") from e
 
 
 def ranked_convs(model: Model, at: str) -> tuple[tuple[RankedConv, ...], str]:

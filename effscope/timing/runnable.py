@@ -18,7 +18,7 @@ from effscope.config import LatencyConfig
 from effscope.costing.model import stage_of
 from effscope.costing.nodes import NodeCost, node_costs
 from effscope.detect.predict import CENTRED
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, first_line
 from effscope.models.opened import LayoutModel, Model, TensorFile, TracedModel
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
@@ -83,8 +83,7 @@ def _checked(found: Runnable, config: LatencyConfig) -> Runnable:
     try:
         found.forward()
     except RuntimeError as e:
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise EffscopeError(f"{found.name} does not run in {config.dtype} here: {reason[:200]}") from e
+        raise EffscopeError(f"{found.name} does not run in {config.dtype} here: {first_line(e)[:200]}") from e
     return found
 
 

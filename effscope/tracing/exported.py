@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, first_line
 from effscope.nn.preserved import eval_mode
 from effscope.nn.silenced import silenced
 from effscope.tracing.aten_map import ATEN
@@ -41,8 +41,7 @@ def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.expo
                 program = torch.export.export(traced, (image,), strict=False)
                 return program.run_decompositions({}) if _writes_into_views(program.graph) else program
         except Exception as e:  # torch.export raises whatever the module's own code and dynamo raise
-            lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-            reason = lines[0][:REASON_LENGTH] if lines else type(e).__name__
+            reason = first_line(e)[:REASON_LENGTH]
             raise EffscopeError(f"{name} cannot be traced by torch.export at {shape}: {reason}") from e
 
 

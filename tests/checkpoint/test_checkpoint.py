@@ -187,27 +187,11 @@ def test_written_state_dict_opens_in_torch_and_here(tmp_path: Path) -> None:
     assert_same_tensors(read_checkpoint(path).state, dict(opened))
 
 
-@pytest.mark.parametrize("write", [write_state_dict, lambda p, s: write_safetensors(p, s, {})])
-def test_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, write: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "w"
-    path.write_text("old")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", full)
-        with pytest.raises(EffscopeError, match="No space left"):
-            write(path, {"a": torch.ones(1)})  # type: ignore[operator]
+@pytest.mark.parametrize("write", [write_state_dict, lambda path, state: write_safetensors(path, state, {})])
+def test_a_value_that_is_no_tensor_is_refused(tmp_path: Path, write: Callable[[Path, object], None]) -> None:
     with pytest.raises(EffscopeError, match="'a' is not a tensor"):
-        write(path, {"a": 3})  # type: ignore[operator]
-    with pytest.raises(EffscopeError, match="folder does not exist"):
-        write(tmp_path / "no" / "w", {"a": torch.ones(1)})  # type: ignore[operator]
-    with pytest.raises(EffscopeError, match="is a folder"):
-        write(tmp_path, {"a": torch.ones(1)})  # type: ignore[operator]
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+        write(tmp_path / "w", {"a": 3})
+    assert list(tmp_path.iterdir()) == []
 
 
 BROKEN = {
