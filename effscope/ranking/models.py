@@ -20,7 +20,7 @@ from effscope.ranking.heads import HeadStatistics, attention_nodes
 from effscope.results import RankResult
 from effscope.spec.graph import image_shape
 from effscope.spec.resolution import resolutions
-from effscope.tracing.rebuild import part_paths, rebuild
+from effscope.tracing.rebuild import rebuild, rebuilt_paths
 
 NOT_NORMALISED = "images are shown as RGB 0-1, without the mean and spread that a classifier may expect"
 
@@ -77,7 +77,7 @@ def _measure_traced_heads(
     """
     if not heads:
         return (NOT_NORMALISED,)
-    paths = part_paths(model.graph)
+    paths = rebuilt_paths(model.graph)
     try:
         network = rebuild(model.imported, state)
         single_images = (image for batch in images for image in torch.split(batch, 1))
