@@ -101,7 +101,7 @@ def _of_module(module: Module, imgsz: int) -> TracedModel:
 def _of_weights(path: Path, name: str) -> LayoutModel | TensorFile:
     """A weights file. Its layout comes from its metadata, else from its module tree, else from its tensors."""
     from effscope.checkpoint.identify.by_tensors import identify  # noqa: PLC0415
-    from effscope.checkpoint.identify.tensors_only import bare_graph, bare_outline  # noqa: PLC0415 - imports torch
+    from effscope.checkpoint.identify.tensors_only import tensor_graph, tensor_outline  # noqa: PLC0415 - imports torch
     from effscope.checkpoint.read import read_checkpoint  # noqa: PLC0415
 
     checkpoint = read_checkpoint(path)
@@ -113,8 +113,8 @@ def _of_weights(path: Path, name: str) -> LayoutModel | TensorFile:
     if found.layout is not None:
         source = _source(found.layout.name, found.layout.nc, checkpoint.source)
         return LayoutModel(name, found.layout, found.state, checkpoint.class_names, source)
-    graph = bare_graph(checkpoint.state, checkpoint.modules)
-    rows = bare_outline(name, graph, checkpoint.modules)
+    graph = tensor_graph(checkpoint.state, checkpoint.modules)
+    rows = tensor_outline(name, graph, checkpoint.modules)
     source = f"{checkpoint.source}; architecture not known: {found.why}"
     return TensorFile(name, checkpoint.state, graph, rows, found.why, checkpoint.class_names, source)
 

@@ -54,7 +54,7 @@ class LayoutModel:
         return outline(self.layout)
 
     def network(self, seed: int = 0) -> Network:
-        """Build the network and load the weights; without weights, initialize it from the seed.
+        """Build the network and load the weights; without weights, initialise it from the seed.
 
         Raises:
             EffscopeError: a tensor of the state is missing or has another shape.

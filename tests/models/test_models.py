@@ -15,7 +15,7 @@ from torch import nn
 from effscope import api
 from effscope.checkpoint.identify.by_tensors import recognise, same_model
 from effscope.checkpoint.identify.by_tree import layout_of
-from effscope.checkpoint.identify.tensors_only import bare_graph
+from effscope.checkpoint.identify.tensors_only import tensor_graph
 from effscope.checkpoint.read import read_checkpoint
 from effscope.costing.model import cost
 from effscope.errors import EffscopeError
@@ -156,7 +156,7 @@ def test_bare_parameters_leave_running_statistics_out() -> None:
         "fc.weight": torch.zeros(5, 4), "fc.bias": torch.zeros(5), "token": torch.zeros(1, 1, 7),
         "index": torch.zeros(3, dtype=torch.int64),
     }  # fmt: skip
-    graph = bare_graph(state)
+    graph = tensor_graph(state)
     assert {n.op for n in graph.nodes} == {"conv2d", "batchnorm", "linear", "opaque"}
     from effscope.costing.nodes import parameters
 
