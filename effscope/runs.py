@@ -20,7 +20,9 @@ from effscope.detect.resampling import match
 from effscope.differences import differences
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
-from effscope.models.open import RUN_WEIGHTS, Model, metadata, open_model
+from effscope.models.file_metadata import metadata
+from effscope.models.open import RUN_WEIGHTS, open_model
+from effscope.models.opened import Model
 from effscope.nn.build import Network, build, digest
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import by_layer, inherit

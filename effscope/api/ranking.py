@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from effscope.config import RankConfig, check
 from effscope.errors import EffscopeError
 from effscope.models.open import open_model
+from effscope.models.opened import LayoutModel
 from effscope.progress import Parts, Progress, Say, silent, unsaid
 from effscope.thresholds import read_threshold
 
@@ -56,7 +57,7 @@ def rank(
         raise EffscopeError("`centred` is about activations: give `activations`, a data set")
     config = RankConfig(at, read_threshold(threshold).spelling, fold_bn, centred)
     opened = open_model(model, imgsz)
-    check({"imgsz": imgsz}, detector=opened.architecture is not None)
+    check({"imgsz": imgsz}, detector=isinstance(opened, LayoutModel))
     images, of = None, "weights"
     if activations is not None:
         from effscope.detect.images import training_images  # noqa: PLC0415

@@ -10,6 +10,7 @@ from effscope.config import EvalConfig, SearchConfig, TrainConfig, check, settle
 from effscope.errors import EffscopeError, unknown
 from effscope.files import make_folder
 from effscope.models.open import open_model
+from effscope.models.opened import LayoutModel
 from effscope.progress import Progress, Say, duration, leads, silent, together, unsaid
 from effscope.results import EvalResult, origin
 
@@ -66,7 +67,7 @@ def train(
     opened = open_model(model)
     banks = load_banks(config, progress, say)
     classes, n = banks.train.dataset.classes, len(banks.train.images)
-    opened = replace(opened, architecture=replace(opened.layout, nc=len(classes)))
+    opened = LayoutModel(opened.name, replace(opened.layout, nc=len(classes)))
     start = started(opened, model, weights, config.seed, say)
     check_freeze(start.network, config)
     make_folder(folder)

@@ -16,7 +16,8 @@ from effscope.detect.evaluate import evaluate
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.layouts.expand import expand, stages
 from effscope.layouts.moves import NOT_YET, move, swap_stage
-from effscope.models.open import Model, metadata
+from effscope.models.file_metadata import metadata
+from effscope.models.opened import Model
 from effscope.nn.build import Network, build, raw
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import Transfer, inherit

@@ -12,7 +12,9 @@ from effscope.detect.bank import Banks
 from effscope.errors import EffscopeError
 from effscope.files import make_folder, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.models.open import RUN_WEIGHTS, Model, metadata
+from effscope.models.file_metadata import metadata
+from effscope.models.open import RUN_WEIGHTS
+from effscope.models.opened import Model
 from effscope.nn.build import digest
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress, Say, unsaid

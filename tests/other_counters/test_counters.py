@@ -21,6 +21,7 @@ from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand, outline
 from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.models.open import open_model
+from effscope.models.opened import TracedModel
 from effscope.nn.build import build, view
 from effscope.other_counters.compare import counters
 from effscope.other_counters.run import TOOLS, crosscheck
@@ -57,8 +58,7 @@ def test_detectors_against_the_tools(name: str) -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbones_against_the_tools(name: str) -> None:
     opened = open_model(f"torchvision:{name}", 224 if name == "vit_b_16" else SMALL)
-    assert opened.module is not None
-    assert opened.imgsz is not None
+    assert isinstance(opened, TracedModel)
     found = crosscheck(counters(opened.graph, opened.outline, opened.imgsz), opened.module)
     assert differences(found) == {}
 
@@ -75,7 +75,7 @@ def test_the_zoo_against_the_tools(name: str) -> None:
 @pytest.mark.parametrize("name", [*ASKED, *(f"torchvision:{name}" for name in BACKBONES)])
 def test_models_at_their_own_size_against_the_tools(name: str) -> None:
     opened = open_model(name)
-    module = opened.module or view(opened.network(), "decoded")
+    module = opened.module if isinstance(opened, TracedModel) else view(opened.network(), "decoded")
     found = crosscheck(counters(opened.graph, opened.outline, opened.imgsz or 640), module)
     assert differences(found) == {}
 

@@ -100,7 +100,7 @@ def test_search_writes_what_it_promises(whole: SearchResult, place: Path) -> Non
     assert [t.stage for t in whole.trials] == list(whole.order[: len(whole.trials)])
     assert whole.saved.keys() == {"params", "flops", "latency"}
     assert len((folder / "trials.csv").read_text().splitlines()) == 1 + len(whole.trials)
-    assert not list(folder.rglob("*.tmp")) + list(folder.rglob("*.unfinished")) + list(folder.rglob("*.training"))
+    assert not list(folder.rglob("*.tmp")) + list(folder.rglob("*.training"))
 
 
 def test_the_model_it_hands_over_is_the_accepted_one(whole: SearchResult, place: Path) -> None:

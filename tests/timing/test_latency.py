@@ -19,7 +19,8 @@ from effscope.detect.predict import select
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import Model, open_model
+from effscope.models.open import open_model
+from effscope.models.opened import TensorFile
 from effscope.nn.build import build
 from effscope.reporting.latency_plots import plot_latency
 from effscope.reporting.latency_tables import devices_table, latency_table
@@ -192,7 +193,8 @@ def test_impossible_settings_are_refused(change: dict[str, object], message: str
 
 
 def test_a_file_of_tensors_cannot_run() -> None:
-    opened = Model("tensors", None, traced=open_model(Small(), imgsz=64).traced, imgsz=64, why="only tensors")
+    traced = open_model(Small(), imgsz=64)
+    opened = TensorFile("tensors", {}, traced.graph, traced.outline, "only tensors", imgsz=64)
     with pytest.raises(EffscopeError, match="tensors: only its tensors are known"):
         measure.latency([opened], QUICK)
 
