@@ -280,13 +280,6 @@ def test_spectra_are_saved_with_six_digits() -> None:
     assert all(value == float(f"{value:.6g}") for s in api.rank("yolov8n").spectra for value in s.values)
 
 
-@pytest.mark.parametrize(
-    ("threshold", "cut"), [(0.5, ("ratio", 0.5)), ("energy:0.9", ("energy", 0.9)), ("eps", ("eps", 1.0))]
-)
-def test_a_threshold_has_a_kind_and_a_level(threshold: float | str, cut: tuple[str, float]) -> None:
-    assert replace(RANKS.definition, threshold=threshold).cut == cut
-
-
 def test_the_counts_beside_multiply_adds_have_one_order() -> None:
     assert results.OTHER_KINDS == OTHER_KINDS
 
