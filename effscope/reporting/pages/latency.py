@@ -24,15 +24,18 @@ def latency_table(result: LatencyResult) -> Table:
     notes = (
         f"predicted: roofline of {result.predicted_for}, {result.predicted_dtype}: {result.peak / 1e9:,.0f} GFLOP/s, "
         f"{result.bandwidth / 1e9:,.1f} GB/s, ridge at {result.ridge:.1f} FLOPs/byte ({result.source})",
-        f"predicted: {FUSED[result.fused]}; bound: what limits most of the predicted time",
+        f"predicted: {FUSED[result.fused]}; vs predicted: measured / predicted; bound: what limits most of the "
+        "predicted time",
         "IQR: half of all rounds lie within that range; Latency_f: without post-processing",
         *(
             f"{model}: its parts, timed inside the pass, sum to {100 * share:.0f} % of it"
             for model, share in result.parts_over_whole.items()
         ),
     )
-    columns = ("model", "part", "median ms", "IQR ms", "predicted ms", "measured / predicted", "bound")
-    return Table(title, columns, rows, frozenset({"model", "part", "bound"}), notes, ("bound",))
+    columns = ("model", "part", "median ms", "IQR ms", "predicted ms", "vs predicted", "bound")
+    return Table(
+        title, columns, rows, frozenset({"model", "part", "bound"}), notes, ("bound", "IQR ms", "vs predicted")
+    )
 
 
 def _row(row: LatencyRow, same_device: bool) -> tuple[str, ...]:

@@ -95,8 +95,8 @@ def draw_latency(plot: Plot) -> Figure:
     from matplotlib.patches import Patch  # noqa: PLC0415 - slow import
 
     models = list(dict.fromkeys(row["model"] for row in plot.rows))
-    picture = figure(8, 1.5 + 0.75 * len(models))
-    axes = picture.subplots()
+    drawing = figure(8, 1.5 + 0.75 * len(models))
+    axes = drawing.subplots()
     widest = max((row["left_ms"] + row["width_ms"] for row in plot.rows), default=1.0)
     ticks = {n + offset: f"{model}  {bar}" for n, model in enumerate(models) for bar, offset in BARS.items()}
     for row in plot.rows:
@@ -111,13 +111,13 @@ def draw_latency(plot: Plot) -> Figure:
     axes.set_xlim(0, 1.1 * widest)
     axes.set_xlabel(plot.x, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    picture.suptitle(plot.title, fontsize=10, x=0.02, ha="left")
+    drawing.suptitle(plot.title, fontsize=10, x=0.02, ha="left")
     colours: dict[str, str] = {}
     for row in plot.rows:
         colours.setdefault(row["family"], _colour(row["part"]))
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    picture.legend(handles=handles, frameon=False, fontsize=8, loc="outside lower center", ncols=5)
-    return picture
+    drawing.legend(handles=handles, frameon=False, fontsize=8, loc="outside lower center", ncols=5)
+    return drawing
 
 
 def _segment(axes: Axes, y: float, row: Mapping[str, Any], least: float) -> None:

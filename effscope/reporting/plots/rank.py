@@ -68,12 +68,12 @@ def draw_rank(plot: Plot) -> Figure:
     """Bars, upright or lying, with the ratio of a random matrix of that shape as a tick."""
     rows = plot.rows
     lying = len(rows) > MOST_UPRIGHT or max(len(row["layer"]) for row in rows) > WIDEST_UPRIGHT
-    picture = figure(7, 1.4 + 0.2 * len(rows)) if lying else figure(7, 3.6)
-    axes = picture.subplots()
+    drawing = figure(7, 1.4 + 0.2 * len(rows)) if lying else figure(7, 3.6)
+    axes = drawing.subplots()
     (_lying_bars if lying else _upright_bars)(axes, rows, plot.y)
     axes.set_title(plot.title, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    return picture
+    return drawing
 
 
 def _nulls(rows: Marks) -> list[tuple[int, float]]:
@@ -131,8 +131,8 @@ def compared_plot(results: Sequence[RankResult]) -> Plot:
 
 def draw_compared(plot: Plot) -> Figure:
     """A line per model; what random matrices of those shapes have as a dotted line."""
-    picture = figure(7, 4)
-    axes = picture.subplots()
+    drawing = figure(7, 4)
+    axes = drawing.subplots()
     drawn = False
     names = list(dict.fromkeys(row["line"] for row in plot.rows))
     for n, name in enumerate(names):
@@ -154,8 +154,8 @@ def draw_compared(plot: Plot) -> Figure:
     axes.set_ylim(0, 1.08 * max((row["ratio"] or 0.0 for row in plot.rows), default=0.0) or 1.0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(plot.title, fontsize=10, loc="left")
-    picture.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(3, len(names) + 1))
-    return picture
+    drawing.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(3, len(names) + 1))
+    return drawing
 
 
 def spectra_plot(results: Sequence[RankResult]) -> Plot | None:
@@ -201,8 +201,8 @@ def draw_spectra(plot: Plot) -> Figure:
     stages = sorted({row["stage"] for row in plot.rows})
     across = min(ACROSS, len(stages))
     down = -(-len(stages) // across)
-    picture = figure(1.2 + 2.1 * across, 1.2 + 1.7 * down)
-    grid = picture.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    drawing = figure(1.2 + 2.1 * across, 1.2 + 1.7 * down)
+    grid = drawing.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     panels: dict[int, Axes] = dict(zip(stages, grid.flat, strict=False))
     for axes in grid.flat[len(stages) :]:
         axes.set_visible(False)
@@ -217,11 +217,11 @@ def draw_spectra(plot: Plot) -> Figure:
         axes.set_title(f"{stage}  {rows[0]['layer']}", fontsize=7, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)
-    picture.supxlabel(plot.x, fontsize=8)
-    picture.supylabel(plot.y, fontsize=8)
+    drawing.supxlabel(plot.x, fontsize=8)
+    drawing.supylabel(plot.y, fontsize=8)
     drawn = {name: h for axes in panels.values() for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     names = [name for name in (*models, RANDOM, THRESHOLD) if name in drawn]
-    picture.legend(
+    drawing.legend(
         [drawn[name] for name in names],
         list(map(_short, names)),
         frameon=False,
@@ -229,7 +229,7 @@ def draw_spectra(plot: Plot) -> Figure:
         loc="outside upper center",
         ncols=4,
     )
-    return picture
+    return drawing
 
 
 def _draw_line(axes: Axes, name: str, rows: Marks, styles: Mapping[str, tuple[str, str]]) -> None:

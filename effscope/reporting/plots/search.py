@@ -38,8 +38,8 @@ def search_plot(result: SearchResult) -> Plot:
 
 def draw_search(plot: Plot) -> Figure:
     """The margin as a line, the accepted models joined, AP at once as a hollow mark."""
-    picture = figure(7, 4.2)
-    axes = picture.subplots()
+    drawing = figure(7, 4.2)
+    axes = drawing.subplots()
     trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST}]
     base = next(row for row in plot.rows if row["mark"] == BASE)
     _lowest(axes, next(row for row in plot.rows if row["mark"] == LOWEST)["ap"])
@@ -55,9 +55,9 @@ def draw_search(plot: Plot) -> Figure:
     axes.set_ylabel(plot.y)
     axes.margins(0.12, 0.18)
     axes.spines[["top", "right"]].set_visible(False)
-    picture.suptitle(plot.title, fontsize=10, x=0.02, ha="left")
-    picture.legend(frameon=False, fontsize=8, loc="outside lower left", ncols=5, columnspacing=1.2)
-    return picture
+    drawing.suptitle(plot.title, fontsize=10, x=0.02, ha="left")
+    drawing.legend(frameon=False, fontsize=8, loc="outside lower left", ncols=5, columnspacing=1.2)
+    return drawing
 
 
 def _lowest(axes: Axes, ap: float) -> None:

@@ -39,14 +39,14 @@ def draw_history(plot: Plot) -> Figure:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow import
 
     dual = any("gap" in row for row in plot.rows)
-    picture = figure(7, 5.6 if dual else 3.6)
-    panels = picture.subplots(2, 1, sharex=True) if dual else [picture.subplots()]
+    drawing = figure(7, 5.6 if dual else 3.6)
+    panels = drawing.subplots(2, 1, sharex=True) if dual else [drawing.subplots()]
     _draw_losses(panels[0], plot.rows)
     if dual:
         _draw_matching(panels[1], plot.rows)
     panels[-1].set_xlabel(plot.x)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    return picture
+    return drawing
 
 
 def _draw_losses(axes: Axes, history: Epochs) -> None:
