@@ -115,3 +115,5 @@ EXAMPLES: dict[type[Result], Result] = {
         made(config.SearchConfig(move="cib-lk")), 8.5,
     ),
 }  # fmt: skip
+
+BY_KIND = {kind.KIND: result for kind, result in EXAMPLES.items()}
