@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from effscope.errors import EffscopeError, first_line
 
@@ -66,3 +69,26 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file, complete or not at all. Raises EffscopeError if it cannot be written."""
     with whole(path) as draft:
         draft.write_bytes(data)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as csv text with a header, in the order of the keys.
+
+    A missing key is an empty cell. Spaces join the numbers of a list, semicolons
+    its texts, colons the values of a dict.
+    """
+    text = io.StringIO()
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return ":".join(map(str, value.values()))
+    if isinstance(value, list | tuple):
+        return ("; " if any(isinstance(part, str) for part in value) else " ").join(str(_cell(part)) for part in value)
+    return value

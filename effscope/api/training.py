@@ -44,8 +44,8 @@ def train(
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.reporting.folder import write_train  # noqa: PLC0415
     from effscope.reporting.tensorboard import board  # noqa: PLC0415
+    from effscope.reporting.write import publish  # noqa: PLC0415
     from effscope.results import TRAIN_RESULT, TrainResult  # noqa: PLC0415
     from effscope.runs import (  # noqa: PLC0415
         TRAIN_STATE,
@@ -82,7 +82,7 @@ def train(
         f"seed {config.seed}: about {duration(config.epochs * n / speed)} here; into {folder}"
     )
     done = trained(start, opened, banks, config, folder, made, progress, say, on_epoch)
-    result = write_train(folder, done) if done else None
+    result = publish(done, folder) if done else None
     everyone.wait()
     if result is None:
         return TrainResult.load(folder / TRAIN_RESULT)
@@ -114,7 +114,7 @@ def eval(
         device: auto, cpu, cuda or cuda:N.
         split: which split.
         limit_val: only so many images.
-        out: a folder for the result, the detections and pictures of them.
+        out: a folder for the result, AP by image, the detections and drawn examples; `files` of the result lists them.
         progress: told the fraction done and a text.
         say: told the faults of the data and, before a training, the plan.
         errors: what stands between the detector and full AP, by kind.
@@ -150,10 +150,12 @@ def eval(
     matches = match(dataset.samples, found.detections, len(dataset.classes))
     result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error())
     if out is not None:
-        from effscope.reporting.folder import write_eval  # noqa: PLC0415
+        from effscope.detect.examples import write_examples  # noqa: PLC0415
+        from effscope.reporting.write import publish  # noqa: PLC0415
 
         names = opened.classes or dataset.classes
-        write_eval(Path(out), result, dataset, found.detections, matches.per_image(), names)
+        files = write_examples(Path(out), dataset, found.detections, matches.per_image(), names)
+        result = publish(replace(result, files=files), Path(out))
     return result
 
 
@@ -179,7 +181,7 @@ def search(
         NegativeAnswer: the base has not learned.
         EffscopeError: bad input, in one line.
     """
-    from effscope.reporting.search_folder import write_search  # noqa: PLC0415
+    from effscope.reporting.write import publish  # noqa: PLC0415
     from effscope.runs import given_base, load_banks, run_folder  # noqa: PLC0415
     from effscope.searching.run import search as run  # noqa: PLC0415
     from effscope.thresholds import read_threshold  # noqa: PLC0415
@@ -191,4 +193,4 @@ def search(
     folder = run_folder("search", config.base, config.data, config, out)
     given = given_base(config)
     banks = load_banks(config, progress, say)
-    return write_search(folder, run(config, given, banks, folder, progress, say))
+    return publish(run(config, given, banks, folder, progress, say), folder)

@@ -19,8 +19,9 @@ from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import ZOO, layout
-from effscope.reporting.cost_tables import COST_VIEWS, cost_table
-from effscope.reporting.render import fitted
+from effscope.reporting.page import Table
+from effscope.reporting.pages.cost import COST_VIEWS, page
+from effscope.reporting.render.terminal import fitted
 from effscope.results import CostResult
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
 
@@ -192,7 +193,7 @@ def test_predicted_times_add_up_by_layer_stage_and_primitive(device: str) -> Non
 @pytest.mark.parametrize("by", COST_VIEWS)
 def test_tables_fit_a_terminal(by: str, device: str | None) -> None:
     """A table leaves out as few of its narrow columns as possible."""
-    table = cost_table(api.cost("yolov10x", 1280, device=device), by)
+    (table,) = (part for part in page(api.cost("yolov10x", 1280, device=device), by).parts() if isinstance(part, Table))
     assert fitted(table, 1000) == table
     narrow = [column for column in table.narrow if column in table.columns]
     assert not set(narrow) & set(fitted(table, 1).columns)

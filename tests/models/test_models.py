@@ -220,9 +220,10 @@ def test_real_checkpoints(shared: Path, file: str, params: int, stages: int, not
 def test_a_ranking_of_many_convolutions_is_drawn_and_told(at: str, tmp_path: Path) -> None:
     model, classes = fork()
     path = written(tmp_path, model, classes)
-    from effscope.reporting.rank_folder import write_rank
-    from effscope.reporting.rank_tables import rank_table
+    from effscope.reporting.pages import pages
+    from effscope.reporting.pages.rank import rank_table
+    from effscope.reporting.write import write
 
     result = api.rank(str(path), at=at)
-    assert {"rank.png", "rank.json"} <= set(write_rank(tmp_path, [result]))
+    assert {"rank.png", "rank.json"} <= set(write(pages(result), tmp_path))
     assert any("every convolution" in note for note in rank_table(result).notes) == (at == "all")

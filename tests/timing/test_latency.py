@@ -22,9 +22,10 @@ from effscope.layouts.zoo.catalog import layout
 from effscope.models.open import open_model
 from effscope.models.opened import TensorFile
 from effscope.nn.build import build
-from effscope.reporting.latency_plots import plot_latency
-from effscope.reporting.latency_tables import devices_table, latency_table
-from effscope.reporting.render import to_markdown
+from effscope.reporting.pages.devices import devices_table
+from effscope.reporting.pages.latency import latency_table
+from effscope.reporting.plots.latency import latency_plot
+from effscope.reporting.render.markdown import table as to_markdown
 from effscope.results import LatencyResult, LatencyRow
 from effscope.timing import measure, runnable
 from effscope.timing.clock import WARM_UP, Spread, by_turns, threads
@@ -96,7 +97,20 @@ def test_result_to_json_and_to_a_table(measured: LatencyResult, tmp_path: Path) 
     assert len(table.rows) == len(measured.rows) and all(len(row) == len(table.columns) for row in table.rows)
     text = to_markdown(table)
     assert f"{measured.threads} thread" in text and "float32" in text and "NVIDIA T4" in text
-    assert plot_latency(measured, tmp_path / "latency.png").stat().st_size > 10_000
+
+
+def test_bars_are_the_parts_of_the_first_total(measured: LatencyResult) -> None:
+    plot = latency_plot(measured)
+    for model in ("yolov8n", "yolov10n"):
+        bar = [row for row in plot.rows if row["model"] == model and row["bar"] == "measured"]
+        total = next(row for row in measured.rows if row.model == model and row.part.startswith("Latency with "))
+        post = measured.of(model, total.part.removeprefix("Latency with "))
+        assert [row["part"] for row in bar] == [*PARTS, post.part]
+        assert [row["left_ms"] for row in bar[1:]] == pytest.approx([r["left_ms"] + r["width_ms"] for r in bar[:-1]])
+        end = bar[-1]["left_ms"] + bar[-1]["width_ms"]
+        assert end == pytest.approx(measured.of(model, "forward").median_ms + post.median_ms)
+    (small,) = (row for row in plot.rows if row["model"] == "Small" and row["bar"] == "roofline")
+    assert small["width_ms"] == measured.of("Small", "forward").predicted_ms
 
 
 def test_devices_as_a_table() -> None:
