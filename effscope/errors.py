@@ -29,6 +29,12 @@ def unknown(kind: str, value: object, choices: object) -> EffscopeError:
     return EffscopeError(f"unknown {kind} '{value}': choose one of {listed}")
 
 
+def first_line(error: BaseException, printed: str = "") -> str:
+    """The first line with text in an error's message, else in what was printed, else the name of the error's class."""
+    lines = (*str(error).splitlines(), *printed.splitlines())
+    return next((line.strip() for line in lines if line.strip()), type(error).__name__)
+
+
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "could not create a primitive")
 """What torch's allocators say, of GPUs and of the host, and oneDNN when it gets none."""
 

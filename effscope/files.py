@@ -1,43 +1,94 @@
-"""Writing files so that they are whole or not there."""
+"""Writing files that are either complete or not there."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import csv
+import io
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, first_line
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder and its parents. Raises EffscopeError if something else stands there or it cannot be made."""
+    """Make a folder and its parents.
+
+    Raises:
+        EffscopeError: a file of this name exists, or the folder cannot be made.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise EffscopeError(f"cannot make the folder {path}: {e.strerror or e}; choose another --out") from None
+        raise EffscopeError(f"cannot make the folder {path}: {e.strerror or e}; choose another `out`") from None
     return path
 
 
+@contextlib.contextmanager
+def whole(path: Path, errors: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
+    """Write a file so that it is complete or not there: yields a draft, which becomes the file when the block ends.
+
+    If the block raises, or the draft cannot be renamed, the draft is deleted and an older file stays as it was.
+
+    Args:
+        path: the file; missing folders are made.
+        errors: exceptions other than OSError by which a writer reports that it cannot write.
+
+    Yields:
+        The path of the draft, in the folder of the file.
+
+    Raises:
+        EffscopeError: the file cannot be written.
+    """
+    if not path.name:
+        raise EffscopeError(f"cannot write to '{path}': give the name of a file")
+    if path.is_dir():
+        raise EffscopeError(f"cannot write {path}: it is a folder; give the name of a file")
+    failures: tuple[type[Exception], ...] = (OSError, *errors)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        draft.replace(path)
+    except failures as e:
+        reason = getattr(e, "strerror", None) or first_line(e)
+        raise EffscopeError(f"cannot write {path}: {reason}; check the folder and the free disk space") from e
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file in UTF-8, complete or not at all. Raises EffscopeError if it cannot be written."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: to a neighbour first, then renamed.
-
-    Raises:
-        EffscopeError: the place cannot be written to.
-    """
-    if not path.name:
-        raise EffscopeError(f"cannot write to '{path}': give the name of a file")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file, complete or not at all. Raises EffscopeError if it cannot be written."""
+    with whole(path) as draft:
         draft.write_bytes(data)
-        draft.replace(path)
-    except OSError as e:
-        raise EffscopeError(f"cannot write {path}: {e.strerror or e}; choose another place") from None
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as csv text with a header, in the order of the keys.
+
+    A missing key is an empty cell. Spaces join the numbers of a list, semicolons
+    its texts, colons the values of a dict.
+    """
+    text = io.StringIO()
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return ":".join(map(str, value.values()))
+    if isinstance(value, list | tuple):
+        return ("; " if any(isinstance(part, str) for part in value) else " ").join(str(_cell(part)) for part in value)
+    return value

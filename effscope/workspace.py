@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from effscope.config import BUILTIN_SHAPES, to_dict
 from effscope.differences import differences
 from effscope.errors import EffscopeError
@@ -132,6 +130,8 @@ def open_workspace(folder: Path, identity: Identity, say: Say = unsaid) -> Itera
 
 @contextmanager
 def _locked(folder: Path, say: Say) -> Iterator[None]:
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - models are opened without it
+
     lock, owner = FileLock(folder / LOCK), folder / OWNER
     try:
         lock.acquire(timeout=0)

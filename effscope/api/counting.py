@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from effscope.config import ScaleConfig, check_imgsz
 from effscope.errors import EffscopeError, NegativeAnswer
-from effscope.models.open import USUAL_SIZE, open_layout
+from effscope.models.open import USUAL_SIZE, open_model
+from effscope.models.opened import LayoutModel, TracedModel
 from effscope.progress import Progress, silent
 from effscope.results import CostResult
 from effscope.spec.graph import DECODED
@@ -15,7 +16,7 @@ from effscope.spec.graph import DECODED
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from effscope.models.open import Model
+    from effscope.models.opened import Model
     from effscope.nn.build import Network
     from effscope.results import CountersResult, DiffResult, ScaleResult, TensorsResult, ZooResult
     from effscope.spec.graph import Graph
@@ -68,9 +69,9 @@ def cost(
 def _opened(model: str | Module, imgsz: int | None) -> tuple[Model, Outline, int]:
     """A MODEL, its outline by the name it was opened under, and the side in px it is counted at."""
     check_imgsz(imgsz, detector=False)
-    opened = open_layout(model, imgsz)
-    check_imgsz(imgsz, detector=opened.architecture is not None)
-    side = imgsz or (opened.imgsz if opened.module is not None and opened.imgsz else USUAL_SIZE)
+    opened = open_model(model, imgsz)
+    check_imgsz(imgsz, detector=isinstance(opened, LayoutModel))
+    side = imgsz or (opened.imgsz if isinstance(opened, TracedModel) else USUAL_SIZE)
     return opened, replace(opened.outline, model=opened.name), side
 
 
@@ -112,7 +113,8 @@ def counters(
         return found
     from effscope.other_counters.run import crosscheck  # noqa: PLC0415 - imports torch
 
-    return crosscheck(found, opened.module or _inference(opened.network()))
+    module = opened.module if isinstance(opened, TracedModel) else _inference(opened.network())
+    return crosscheck(found, module)
 
 
 def _inference(network: Network) -> Network:
@@ -145,7 +147,7 @@ def scaled_cost(
     from effscope.costing.scaling import scaling  # noqa: PLC0415
 
     check_imgsz(imgsz)
-    return scaling(open_layout(scale).layout, ScaleConfig(scale, phi, depth, width, resolution, imgsz or 640))
+    return scaling(open_model(scale).layout, ScaleConfig(scale, phi, depth, width, resolution, imgsz or 640))
 
 
 def diff(a: str | Module, b: str | Module, imgsz: int | None = None) -> DiffResult:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from effscope.config import RankConfig, RankSettings, at_least, check_imgsz
 from effscope.errors import EffscopeError, unknown
 from effscope.models.open import open_model
+from effscope.models.opened import LayoutModel
 from effscope.progress import Parts, Progress, Say, silent, unsaid
 from effscope.thresholds import read_threshold
 
@@ -43,8 +44,8 @@ def rank(
         limit: how many of its images are shown, evenly spread over the train split.
         imgsz: their size in px; by default what the model was trained at, else 640.
         centred: rank activations about their mean.
-        progress: told the fraction done and a text.
-        say: told the faults of the data.
+        progress: called with the fraction done and a text.
+        say: called with the faults of the data.
 
     Raises:
         EffscopeError: bad input, in one line.
@@ -57,7 +58,7 @@ def rank(
         raise EffscopeError("`centred` is about activations: give `activations`, a data set")
     config = RankConfig(at, read_threshold(threshold).spelling, fold_bn, centred)
     opened = open_model(model, imgsz)
-    check_imgsz(imgsz, detector=opened.architecture is not None)
+    check_imgsz(imgsz, detector=isinstance(opened, LayoutModel))
     images, of = None, "weights"
     if activations is not None:
         from effscope.detect.images import training_images  # noqa: PLC0415
@@ -78,8 +79,8 @@ def ranks(
 
     Args:
         models: what `rank` takes, at least one.
-        progress: told the fraction done and a text.
-        say: told what is wrong with the data.
+        progress: called with the fraction done and a text.
+        say: called with what is wrong with the data.
         settings: further arguments of `rank`, the same for all.
 
     Raises:

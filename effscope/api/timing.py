@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from effscope.config import LatencyConfig, LatencySettings, check_imgsz, configured
 from effscope.errors import EffscopeError
 from effscope.models.open import USUAL_SIZE, open_model
+from effscope.models.opened import LayoutModel
 from effscope.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def latency(
     first = open_model(given[0], imgsz)
     side = imgsz or first.imgsz or USUAL_SIZE
     opened = [first, *(open_model(model, side) for model in given[1:])]
-    check_imgsz(side, detector=any(model.architecture is not None for model in opened))
+    check_imgsz(side, detector=any(isinstance(model, LayoutModel) for model in opened))
     return measured(opened, configured(LatencyConfig, {"imgsz": side, **settings}), progress)
 
 

@@ -49,8 +49,8 @@ def train(
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.reporting.folder import write_train  # noqa: PLC0415
     from effscope.reporting.tensorboard import board  # noqa: PLC0415
+    from effscope.reporting.write import publish  # noqa: PLC0415
     from effscope.results import TRAIN_RESULT, TrainResult  # noqa: PLC0415
     from effscope.training.processes import processes  # noqa: PLC0415 - imports torch
     from effscope.training.run import TRAIN_STATE, finished, run  # noqa: PLC0415
@@ -67,7 +67,7 @@ def train(
             say(f"{folder} holds this training, finished")
             return found
         done = run(training, workspace, everyone, progress, say, on_epoch)
-        result = write_train(folder, done) if done is not None else None
+        result = publish(done, folder) if done is not None else None
         everyone.wait()
         workspace.path(TRAIN_STATE).unlink(missing_ok=True)
         return result or TrainResult.load(workspace.path(TRAIN_RESULT))
@@ -76,7 +76,7 @@ def train(
 def _prepared(model: str, weights: str | None, config: TrainConfig, say: Say) -> Training:
     """The training that the arguments describe."""
     from effscope.detect.splits import load_splits  # noqa: PLC0415 - imports torch
-    from effscope.models.open import metadata  # noqa: PLC0415
+    from effscope.models.file_metadata import metadata  # noqa: PLC0415
     from effscope.nn.build import digest  # noqa: PLC0415
     from effscope.training.freezing import check_freeze  # noqa: PLC0415
     from effscope.training.run import Training, Weights, start  # noqa: PLC0415
@@ -122,7 +122,7 @@ def eval(
         device: auto, cpu, cuda or cuda:N.
         split: which split.
         limit_val: only so many images.
-        out: a folder for the result, the detections and pictures of them.
+        out: a folder for the result, AP by image, the detections and drawn examples; `files` of the result lists them.
         progress: told the fraction done and a text.
         say: told the faults of the data and, before a training, the plan.
         errors: what stands between the detector and full AP, by kind.
@@ -154,10 +154,12 @@ def eval(
     matches = match(dataset.samples, found.detections, len(dataset.classes))
     result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error())
     if out is not None:
-        from effscope.reporting.folder import write_eval  # noqa: PLC0415
+        from effscope.detect.examples import write_examples  # noqa: PLC0415
+        from effscope.reporting.write import publish  # noqa: PLC0415
 
         names = opened.classes or dataset.classes
-        write_eval(Path(out), result, dataset, found.detections, matches.per_image(), names)
+        files = write_examples(Path(out), dataset, found.detections, matches.per_image(), names)
+        result = publish(replace(result, files=files), Path(out))
     return result
 
 
@@ -183,7 +185,7 @@ def search(
         NegativeAnswer: the base has not learned.
         EffscopeError: bad input, in one line.
     """
-    from effscope.reporting.search_folder import write_search  # noqa: PLC0415
+    from effscope.reporting.write import publish  # noqa: PLC0415
     from effscope.searching.run import search as run  # noqa: PLC0415 - imports torch
     from effscope.thresholds import read_threshold  # noqa: PLC0415
     from effscope.workspace import run_folder  # noqa: PLC0415
@@ -193,5 +195,4 @@ def search(
     config = search_config({"base": base, **settings})
     read_threshold(config.threshold)
     folder = run_folder("search", config.base, config.data, config, out)
-    result = run(config, folder, progress, say)
-    return write_search(folder, result)
+    return publish(run(config, folder, progress, say), folder)

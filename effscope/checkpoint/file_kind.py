@@ -1,4 +1,4 @@
-"""What a file really is, whatever it is called: people have many things under the name `best.pt`."""
+"""The kind of a file by its content. Files named `best.pt` can be anything."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ BINARY_KINDS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", "it is a 7-Zip archive: unpack it and give the weights file inside"),
     (0, b"Rar!", "it is a RAR archive: unpack it and give the weights file inside"),
     (0, b"%PDF", "it is a PDF document, not weights: get the weights file"),
-    (0, b"\x89PNG", "it is a picture (PNG), not weights: get the weights file"),
-    (0, b"\xff\xd8\xff", "it is a picture (JPEG), not weights: get the weights file"),
+    (0, b"\x89PNG", "it is an image (PNG), not weights: get the weights file"),
+    (0, b"\xff\xd8\xff", "it is an image (JPEG), not weights: get the weights file"),
     (0, b"\x89HDF", "it is an HDF5 file (Keras), not torch weights: give a .pt or .safetensors file"),
     (4, b"TFL3", "it is a TFLite model, not torch weights: give a .pt or .safetensors file"),
     (0, b"GGUF", "it is a GGUF file, not torch weights: give a .pt or .safetensors file"),
@@ -46,14 +46,11 @@ TEXT_KINDS: tuple[tuple[str, str], ...] = (
 
 
 def file_kind(path: Path) -> Literal["torch_zip", "safetensors", "onnx"]:
-    """Tell the kinds of weights files that can be read, by content.
-
-    Args:
-        path: The file.
+    """The kind of a weights file, by its content.
 
     Raises:
-        EffscopeError: There is no such file, or it is something else; the message says what, without
-            naming the file.
+        EffscopeError: There is no such file, or it is something else. The message says what it is, without the name
+            of the file.
     """
     head, n_bytes = _head(path)
     if head.startswith(b"PK\x03\x04"):
@@ -72,16 +69,16 @@ def file_kind(path: Path) -> Literal["torch_zip", "safetensors", "onnx"]:
 
 
 def _looks_like_onnx(head: bytes) -> bool:
-    """Whether the bytes begin as an ONNX model: its format version, then one of its other first fields.
+    """Whether the bytes begin like an ONNX model.
 
-    A protobuf has no magic; field 1 (version, a small number) comes first in every model, then texts (2-6), a number
-    (5), the graph (7) or an operator set (8).
+    A protobuf has no magic number. In every model field 1 comes first (the format version, a small number), then texts
+    (2-6), a number (5), the graph (7) or an operator set (8).
     """
     return ONNX_START.match(head) is not None
 
 
 def _head(path: Path) -> tuple[bytes, int]:
-    """The first bytes of a regular file that is not empty, and its size in bytes."""
+    """The first bytes of the file and its size in bytes. Raises EffscopeError if it is empty or not a regular file."""
     if path.is_dir():
         raise EffscopeError("it is a folder: give the .pt or .safetensors file inside it")
     if not path.exists():
@@ -96,7 +93,7 @@ def _head(path: Path) -> tuple[bytes, int]:
 
 
 def _text(head: bytes) -> str | None:
-    """The head as text, or None if it is binary; a character cut at its end is forgiven."""
+    """The head as text, or None if it is binary. It may end within a character."""
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
@@ -105,15 +102,16 @@ def _text(head: bytes) -> str | None:
 
 
 def _text_kind(head: bytes, n_bytes: int) -> str:
+    """What a file of no binary kind is, and what to do."""
     text = _text(head)
     if text is None:
-        return "it is not a weights file that can be read: give a .pt or .safetensors file"
+        return "it is not a weights file that effscope can read: give a .pt or .safetensors file"
     if not text.strip():
         return f"it holds only an empty line ({n_bytes} bytes): the download or the save failed, do it again"
     if text.startswith("version https://git-lfs"):
         size = re.search(r"^size (\d+)", text, re.MULTILINE)
-        real = f" of a file of {size[1]} bytes" if size else ""
-        return f"it is only the git-lfs pointer{real}: run `git lfs pull` in its repository"
+        target = f" of a file of {size[1]} bytes" if size else ""
+        return f"it is only the git-lfs pointer{target}: run `git lfs pull` in its repository"
     for pattern, message in TEXT_KINDS:
         if re.search(pattern, text, re.IGNORECASE | re.MULTILINE):
             return message

@@ -1,12 +1,10 @@
-"""Writing weights so that a file is either complete or not there."""
+"""Writing state dicts, as safetensors or by torch.save."""
 
 from __future__ import annotations
 
 import os
-import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from effscope.errors import EffscopeError
+from effscope.files import whole
 
 
 def write_safetensors(path: str | Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
@@ -30,8 +29,9 @@ def write_safetensors(path: str | Path, state: Mapping[str, torch.Tensor], metad
     plain = _plain_tensors(path, state)
     if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         raise EffscopeError(f"{path}: safetensors metadata must be text to text: turn the values into str")
-    with _replacing(Path(path)) as unfinished:
-        save_file(plain, unfinished, metadata=dict(metadata))
+    with whole(Path(path), errors=(SafetensorError,)) as draft:
+        save_file(plain, draft, metadata=dict(metadata))
+        draft.chmod(0o666 & ~_umask())  # safetensors lets only the owner read
 
 
 def write_state_dict(path: str | Path, state: Mapping[str, torch.Tensor]) -> None:
@@ -45,7 +45,7 @@ def write_state_dict(path: str | Path, state: Mapping[str, torch.Tensor]) -> Non
         EffscopeError: A value is not a tensor, or the file cannot be written.
     """
     plain = OrderedDict(_plain_tensors(path, state))
-    with _replacing(Path(path)) as unfinished, unfinished.open("wb") as stream:
+    with whole(Path(path), errors=(RuntimeError,)) as draft, draft.open("wb") as stream:  # torch's, of a full disk
         torch.save(plain, stream)
 
 
@@ -57,27 +57,8 @@ def _plain_tensors(path: str | Path, state: Mapping[str, torch.Tensor]) -> dict[
     return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path in the same folder that becomes `path` if the block ends well, and else disappears."""
-    if not path.parent.is_dir():
-        raise EffscopeError(f"{path}: its folder does not exist: create it first")
-    if path.is_dir():
-        raise EffscopeError(f"{path}: is a folder: give a file name")
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
-    try:
-        yield unfinished
-        unfinished.chmod(0o666 & ~_umask())
-        os.replace(unfinished, path)  # noqa: PTH105 - Path.replace says less: atomic on one file system
-    except (OSError, RuntimeError, SafetensorError) as error:  # the writers' own, e.g. on a full disk
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise EffscopeError(f"{path}: cannot be written ({reason}): check the folder and the disk") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def _umask() -> int:
-    """The process's mask of file modes; safetensors writes files that only their owner reads."""
+    """The process's mask of file modes."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

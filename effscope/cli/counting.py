@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from effscope import api
 from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
-from effscope.cli.saving import deliver, list_files, save, save_csv, show
+from effscope.cli.saving import Delivery, deliver, save, save_csv, show, write_folder
 from effscope.cli.terminal import display
 from effscope.errors import EffscopeError, NegativeAnswer, unknown
-from effscope.results import CostResult, CountersResult
+from effscope.results import CostResult, CountersResult, plain
 
 MODES = {
     "--layer": {"cin", "cout", "stride", "size", "symbolic"},
@@ -84,13 +82,9 @@ def cost(
     to, others = Delivery(json, csv, out, quiet), counter is not None or explain or check
     _refuse_others(context, list(MODES)[0 if layer else 1 if scale else 2 if others else 3])
     if layer is not None:
-        from effscope.reporting.cost_tables import layer_cost_table  # noqa: PLC0415
-
-        deliver("cost", api.layer_cost(layer, cin, cout, stride, size, symbolic), layer_cost_table, *to)
+        deliver([api.layer_cost(layer, cin, cout, stride, size, symbolic)], to)
     elif scale is not None:
-        from effscope.reporting.cost_tables import scale_table  # noqa: PLC0415
-
-        deliver("scale", api.scaled_cost(scale, phi, imgsz=imgsz), scale_table, *to)
+        deliver([api.scaled_cost(scale, phi, imgsz=imgsz)], to)
     elif others:
         assert model is not None
         _other_counters(api.counters(model, imgsz, counter, check), explain, to)
@@ -99,25 +93,20 @@ def cost(
         _cost_of_model(model, by, to, imgsz=imgsz, dtype=dtype, device=device, strict=strict)
 
 
-class Delivery(NamedTuple):
-    """Where a result goes."""
-
-    json: str | None
-    csv: Path | None
-    out: Path | None
-    quiet: bool
-
-
 def _other_counters(result: CountersResult, explain: bool, to: Delivery) -> None:
-    """The tools' numbers, then their terms (as csv the terms alone). A tool that says what no rule of ours explains is
-    a no, and so is a check in which none could be run."""
-    from effscope.reporting.counter_tables import counters_table, terms_table  # noqa: PLC0415
+    """The numbers of the tools, then their terms (as csv the terms alone).
 
-    deliver("counters", result, counters_table, *to._replace(csv=None if explain else to.csv))
-    for row in result.rows if explain else ():
-        show(lambda name=row.counter: terms_table(result, name), to.quiet, to.json)  # type: ignore[misc]
+    Raises:
+        NegativeAnswer: a tool gives another number than our rules for it, or no tool could be run.
+    """
+    from effscope.reporting.pages.counters import page  # noqa: PLC0415
+
+    show(lambda: [page(result, explain)], to)
+    save([result], to._replace(csv=None) if explain else to)
     if explain and to.csv is not None:
-        save_csv(to.csv, [asdict(term) for term in result.terms])
+        save_csv(to.csv, [plain(term) for term in result.terms])
+    if to.out is not None:
+        write_folder([page(result, explain)], to)
     ran = [row for row in result.rows if row.version]
     if ran and all(row.measured is None for row in ran):
         raise NegativeAnswer(f"{result.model}: no tool ran: {'; '.join(f'{row.counter} {row.version}' for row in ran)}")
@@ -131,21 +120,22 @@ def _other_counters(result: CountersResult, explain: bool, to: Delivery) -> None
 
 
 def _cost_of_model(model: str, by: str, to: Delivery, **settings: Any) -> None:
-    from effscope.reporting.cost_tables import COST_VIEWS, cost_table  # noqa: PLC0415
+    from effscope.reporting.pages.cost import COST_VIEWS, page  # noqa: PLC0415
 
-    json, csv, out, quiet = to
     if by not in COST_VIEWS:
         raise unknown("--by", by, COST_VIEWS)
     counted = api.cost(model, **settings)
-    show(lambda: cost_table(counted, by), quiet, json)
-    save([counted], json, None)
-    if csv is not None:
-        view = COST_VIEWS[by] if isinstance(counted, CostResult) else counted.TABLE
-        save_csv(csv, [asdict(row) for row in getattr(counted, view)])
-    if out is not None:
-        from effscope.reporting.folder import write_cost  # noqa: PLC0415
+    if not isinstance(counted, CostResult):
+        deliver([counted], to)
+        return
+    show(lambda: [page(counted, by)], to)
+    save([counted], to._replace(csv=None))
+    if to.csv is not None:
+        save_csv(to.csv, [plain(row) for row in getattr(counted, COST_VIEWS[by])])
+    if to.out is not None:
+        from effscope.reporting.pages import pages  # noqa: PLC0415
 
-        list_files(write_cost(out, counted), quiet, json)
+        write_folder(pages(counted), to)
 
 
 def diff(
@@ -158,9 +148,7 @@ def diff(
     quiet: Quiet = False,
 ) -> None:
     """What each stage costs in one model and in another."""
-    from effscope.reporting.cost_tables import diff_table  # noqa: PLC0415
-
-    deliver("diff", api.diff(a, b, imgsz), diff_table, json, csv, out, quiet)
+    deliver([api.diff(a, b, imgsz)], Delivery(json, csv, out, quiet))
 
 
 def zoo(
@@ -175,7 +163,4 @@ def zoo(
     """The built-in models beside what was published of them."""
     with display(quiet) as (progress, _):
         result = api.zoo(pattern, backbones, progress)
-    from effscope.reporting.tables import zoo_table  # noqa: PLC0415
-
-    show(lambda: zoo_table(result), quiet, json)
-    save([result], json, csv)
+    deliver([result], Delivery(json, csv, quiet=quiet))

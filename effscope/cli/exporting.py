@@ -9,7 +9,7 @@ import typer
 
 from effscope import api
 from effscope.cli.options import Csv, Imgsz, Json, Model, Quiet
-from effscope.cli.saving import save, show
+from effscope.cli.saving import Delivery, deliver
 
 
 def export(
@@ -23,7 +23,4 @@ def export(
 ) -> None:
     """Hand a model on: a layout YAML, a .pt that Ultralytics trains on, safetensors, ONNX."""
     result = api.export(model, to, out, imgsz)
-    from effscope.reporting.tables import export_table  # noqa: PLC0415
-
-    show(lambda: export_table(result), quiet, json)
-    save([result], json, csv)
+    deliver([result], Delivery(json, csv, quiet=quiet))

@@ -8,7 +8,7 @@ import typer
 
 from effscope import api
 from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
-from effscope.cli.saving import list_files, save, show
+from effscope.cli.saving import Delivery, deliver
 from effscope.cli.terminal import display
 
 
@@ -27,30 +27,22 @@ def rank(
     limit: Annotated[int, typer.Option("--limit", help="Images shown for --activations.")] = 64,
     centred: Annotated[bool, typer.Option("--centred/--uncentred", help="Activations about their mean.")] = True,
     imgsz: Imgsz = None,
-    pictures: Annotated[str, typer.Option("--pictures", help="Of --out, with commas: png, svg, pdf.")] = "png",
+    plots: Annotated[
+        str, typer.Option("--plots", "--pictures", help="Formats of the plots of --out, with commas: png, svg, pdf.")
+    ] = "png",
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
     """Numerical rank of each stage, ascending: the first is the most redundant. Several models are compared."""
-    from effscope.reporting.rank_folder import picture_formats, write_rank  # noqa: PLC0415 - imports numpy
+    from effscope.reporting.render import plot_formats  # noqa: PLC0415
 
-    formats, several = picture_formats(pictures), len(models) > 1
+    formats, several = plot_formats(plots), len(models) > 1
     with display(quiet) as (progress, say):
         settings = {
             "at": at, "threshold": threshold, "fold_bn": fold_bn, "activations": activations, "limit": limit,
             "imgsz": imgsz, "centred": centred, "progress": progress, "say": say,
         }  # fmt: skip
         results = api.ranks(models, **settings) if several else (api.rank(models[0], **settings),)  # type: ignore[arg-type]
-    from effscope.reporting.rank_tables import compared_table, heads_table, rank_table  # noqa: PLC0415
-
-    for result in results:
-        show(lambda result=result: rank_table(result), quiet, json)  # type: ignore[misc]
-        if result.attention:
-            show(lambda result=result: heads_table(result), quiet, json)  # type: ignore[misc]
-    if several:
-        show(lambda: compared_table(results), quiet, json)
-    save(list(results), json, csv)
-    if out is not None:
-        list_files(write_rank(out, results, formats), quiet, json)
+    deliver(results, Delivery(json, csv, out, quiet), formats)

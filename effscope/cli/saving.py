@@ -1,65 +1,96 @@
-"""What a command does with its result: a table on the terminal, JSON, csv, files in a folder."""
+"""What a command does with its results: tables on the terminal, JSON, csv, files in a folder."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from effscope.files import write_text
+from effscope.files import csv_text, write_text
 from effscope.results import json_text, save_results
 
 if TYPE_CHECKING:
-    from effscope.reporting.tables import Table
+    from effscope.reporting.page import Page
     from effscope.results import Result
 
-R = TypeVar("R", bound="Result")
+
+class Delivery(NamedTuple):
+    """Where results go."""
+
+    json: str | None = None
+    csv: Path | None = None
+    out: Path | None = None
+    quiet: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether standard output is for nothing, or for JSON alone."""
+        return self.quiet or self.json == "-"
 
 
-def deliver(
-    name: str, result: R, draw: Callable[[R], Table], json: str | None, csv: Path | None, out: Path | None, quiet: bool
-) -> None:
-    """Show a result's table, save it, and write NAME.json, NAME.csv and NAME.md into the folder."""
-    show(lambda: draw(result), quiet, json)
-    save([result], json, csv)
-    if out is not None:
-        from effscope.reporting.folder import write_table  # noqa: PLC0415
+def deliver(results: Sequence[Result], to: Delivery, formats: Sequence[str] | None = None) -> None:
+    """Show the pages of results, save the results, and write the pages into the folder.
 
-        list_files(write_table(out, name, result, draw(result)), quiet, json)
+    Args:
+        results: of one kind.
+        to: where.
+        formats: of the plots in the folder; png unless given.
+    """
+    show(lambda: _pages(results), to)
+    save(results, to)
+    if to.out is not None:
+        write_folder(_pages(results), to, formats)
 
 
-def show(table: Callable[[], Table], quiet: bool, json: str | None) -> None:
-    """Print a table, unless nothing or only JSON is to be printed."""
-    if quiet or json == "-":
+def _pages(results: Sequence[Result]) -> Sequence[Page]:
+    from effscope.reporting.pages import pages  # noqa: PLC0415
+
+    return pages(*results)
+
+
+def show(pages: Callable[[], Sequence[Page]], to: Delivery) -> None:
+    """Print pages, unless the terminal is for nothing or for JSON alone."""
+    if to.silent:
         return
-    from effscope.reporting.render import to_terminal  # noqa: PLC0415
+    from effscope.reporting.render.terminal import show as show_page  # noqa: PLC0415
 
-    to_terminal(table())
+    for page in pages():
+        show_page(page)
 
 
-def save(results: Sequence[Any], json: str | None, csv: Path | None) -> None:
+def save(results: Sequence[Result], to: Delivery) -> None:
     """JSON as the contract says: one object, or a list for several; csv of all main tables one below the other."""
-    if json is not None:
-        if json == "-":
-            data = [result.to_dict() for result in results]
-            sys.stdout.write(json_text(data[0] if len(data) == 1 else data) + "\n")
-        else:
-            save_results(json, results)
-    if csv is not None:
+    if to.json == "-":
+        data = [result.to_dict() for result in results]
+        sys.stdout.write(json_text(data[0] if len(data) == 1 else data) + "\n")
+    elif to.json is not None:
+        save_results(to.json, results)
+    if to.csv is not None:
         many = len(results) > 1
-        save_csv(csv, [{"model": r.model, **row} if many else row for r in results for row in r.to_rows()])
+        save_csv(to.csv, [{"model": _model(r), **row} if many else row for r in results for row in r.to_rows()])
 
 
-def save_csv(place: Path, rows: list[dict[str, Any]]) -> None:
+def _model(result: Result) -> str:
+    return str(getattr(result, "model", ""))
+
+
+def save_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as csv."""
-    from effscope.reporting.render import to_csv  # noqa: PLC0415
-
-    write_text(place, to_csv(rows))
+    write_text(path, csv_text(rows))
 
 
-def list_files(files: dict[str, str], quiet: bool, json: str | None) -> None:
-    """One line that names the written files, unless nothing or only JSON is to be printed."""
-    if files and not quiet and json != "-":
+def write_folder(pages: Sequence[Page], to: Delivery, formats: Sequence[str] | None = None) -> None:
+    """Write pages into the folder and list the files."""
+    from effscope.reporting.render import PLAIN  # noqa: PLC0415
+    from effscope.reporting.write import FORMATS, write  # noqa: PLC0415
+
+    assert to.out is not None
+    list_files(write(pages, to.out, FORMATS if formats is None else (*PLAIN, *formats)), to)
+
+
+def list_files(files: dict[str, str], to: Delivery) -> None:
+    """One line that names the written files, unless the terminal is for nothing or for JSON alone."""
+    if files and not to.silent:
         folder = Path(next(iter(files.values()))).parent
         print(f"files in {folder}: " + ", ".join(Path(f).name for f in files.values()))

@@ -8,7 +8,7 @@ import typer
 
 from effscope import api
 from effscope.cli.options import Csv, Device, Json, Out, Quiet, Seed
-from effscope.cli.saving import deliver, list_files, save, show
+from effscope.cli.saving import Delivery, deliver
 from effscope.cli.terminal import display
 from effscope.errors import EffscopeError
 
@@ -49,14 +49,7 @@ def latency(
             models, imgsz, progress, device=device, threads=threads, dtype=dtype, runtime=runtime, rounds=rounds,
             objects=_numbers(objects), predict=predict, predict_dtype=predict_dtype, fresh=fresh, seed=seed,
         )  # fmt: skip
-    from effscope.reporting.latency_tables import latency_table  # noqa: PLC0415
-
-    show(lambda: latency_table(result), quiet, json)
-    save([result], json, csv)
-    if out is not None:
-        from effscope.reporting.latency_folder import write_latency  # noqa: PLC0415
-
-        list_files(write_latency(out, result), quiet, json)
+    deliver([result], Delivery(json, csv, out, quiet))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -71,6 +64,4 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def devices(json: Json = None, csv: Csv = None, out: Out = None, quiet: Quiet = False) -> None:
     """Devices that times can be predicted for, with the source of every figure."""
-    from effscope.reporting.latency_tables import devices_table  # noqa: PLC0415
-
-    deliver("devices", api.devices(), devices_table, json, csv, out, quiet)
+    deliver([api.devices()], Delivery(json, csv, out, quiet))

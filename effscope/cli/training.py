@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -24,9 +24,12 @@ from effscope.cli.options import (
     Seed,
     Weights,
 )
-from effscope.cli.saving import list_files, save, show
+from effscope.cli.saving import Delivery, list_files, save, show
 from effscope.cli.terminal import display
 from effscope.progress import leads
+
+if TYPE_CHECKING:
+    from effscope.results import EvalResult, SearchResult, TrainResult
 
 
 def train(
@@ -64,11 +67,7 @@ def train(
         )  # fmt: skip
     if not leads():
         return
-    from effscope.reporting.tables import eval_table  # noqa: PLC0415
-
-    show(lambda: eval_table(result), quiet, json)
-    save([result], json, csv)
-    list_files(result.files, quiet, json)
+    _finish(result, Delivery(json, csv, out, quiet))
 
 
 def eval(
@@ -90,16 +89,10 @@ def eval(
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """COCO AP of a detector on a data set; --out also writes detections and pictures."""
+    """COCO AP of a detector on a data set; --out also writes detections and drawn examples."""
     with display(quiet) as (progress, say):
         result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say, errors, convention)
-    from effscope.reporting.tables import errors_table, eval_table  # noqa: PLC0415
-
-    show(lambda: eval_table(result), quiet, json)
-    if errors:
-        show(lambda: errors_table(result), quiet, json)
-    save([result], json, csv)
-    list_files({file.name: str(file) for file in sorted(out.iterdir())} if out else {}, quiet, json)
+    _finish(result, Delivery(json, csv, out, quiet))
 
 
 def search(
@@ -138,8 +131,13 @@ def search(
             margin=margin, imgsz=imgsz, base_epochs=base_epochs, epochs=epochs, batch=batch, seed=seed, device=device,
             limit_train=limit_train, limit_val=limit_val, recipe=recipe, proxy_recipe=proxy_recipe,
         )  # fmt: skip
-    from effscope.reporting.tables import search_table  # noqa: PLC0415
+    _finish(result, Delivery(json, csv, out, quiet))
 
-    show(lambda: search_table(result), quiet, json)
-    save([result], json, csv)
-    list_files(result.files, quiet, json)
+
+def _finish(result: TrainResult | EvalResult | SearchResult, to: Delivery) -> None:
+    """Show and save a result that the API has written into its folder, and list the files."""
+    from effscope.reporting.pages import pages  # noqa: PLC0415
+
+    show(lambda: pages(result)[:1], to)
+    save([result], to)
+    list_files(result.files, to)

@@ -135,7 +135,7 @@ def digest_of(classes: tuple[str, ...], samples: tuple[Sample, ...]) -> str:
 
 
 def _samples(listing: Listing, ledger: Ledger) -> Iterator[Sample]:
-    for record in listing.records:
+    for record in listing.records():
         header = _header(record, ledger)
         if header is None:
             continue

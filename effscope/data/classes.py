@@ -23,7 +23,7 @@ def in_model_classes(
         classes: names of the model's classes, position = label; None if the model does not name them.
         n_classes: how many classes the model has.
         model: name of the model, for messages.
-        say: told how many boxes are left out because the model does not have their class.
+        say: called with how many boxes are left out because the model does not have their class.
 
     Raises:
         EffscopeError: no class in common, or a model without class names that has another number of classes.
@@ -45,7 +45,7 @@ def matched(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) ->
         dataset: the data.
         classes: the wanted classes, position = label.
         owner: what has these classes, for messages.
-        say: told how many boxes are left out.
+        say: called with how many boxes are left out.
 
     Raises:
         EffscopeError: no class in common.

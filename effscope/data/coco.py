@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def list_coco(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     images = _entries(content, "images", files[chosen])
     rows = _rows_by_image(content["annotations"], images, labels, ledger)
     folders = _image_folders(root, chosen, files[chosen])
-    return Listing(classes, _records(images, rows, folders))
+    return Listing(classes, images, partial(_records, rows, folders))
 
 
 def _split_files(root: Path) -> dict[str, Path]:
@@ -138,7 +139,7 @@ def _box(annotation: Any) -> tuple[float, float, float, float] | None:
 
 
 def _records(
-    images: Iterable[Mapping[str, Any]], rows: Mapping[Any, list[Row]], folders: list[Path]
+    rows: Mapping[Any, list[Row]], folders: list[Path], images: Iterable[Mapping[str, Any]]
 ) -> Iterator[Record]:
     for image in images:
         file_name = str(image["file_name"])

@@ -39,7 +39,7 @@ FORMATS: tuple[Format, ...] = (  # the first that recognises the data reads it
 )
 
 
-def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> DataSet:
+def load(data: str, split: str, limit: int | None = None, seed: int = 0, spread: bool = False) -> DataSet:
     """Read one split of a data set and check it; the result has the faults that were found.
 
     load("data.yaml", "train")             a YOLO data set
@@ -55,6 +55,7 @@ def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> Data
         limit: keep the first `limit` usable images, in the order of the data set; None = all.
         seed: of `builtin:shapes`, and of the 80/20 split of a VOC folder without splits. Use the same seed for runs
             that are compared.
+        spread: read at most `limit` images evenly spread over the split instead of the first ones.
 
     Raises:
         EffscopeError: no such data, no known format, an unknown split, or nothing usable in it.
@@ -63,7 +64,10 @@ def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> Data
         raise EffscopeError(f"`limit` is {limit}: it must be at least 1")
     found, path = _find_format(data)
     ledger = Ledger()
-    return check_listing(data, split, found.listing(path, split, seed, ledger), ledger, limit)
+    listing = found.listing(path, split, seed, ledger)
+    if spread and limit is not None:
+        listing = listing.spread(limit)
+    return check_listing(data, split, listing, ledger, limit)
 
 
 def _find_format(data: str) -> tuple[Format, str]:

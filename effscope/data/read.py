@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from effscope.data.sample import Sample
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, first_line
 
 EXIF_ORIENTATION_TAG = 0x0112
 ORIENTATIONS = frozenset(range(1, 9))  # EXIF values; 1 = upright
@@ -131,11 +131,6 @@ _DEEP_MODES: dict[str, Any] = {
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read as an image ({_first(error)})"
+    unread = f"cannot be read as an image ({first_line(error)})"
+    reason = "is missing" if isinstance(error, FileNotFoundError) else unread
     return f"{path} {reason}: replace the file or take it out of the data set"
-
-
-def _first(error: Exception) -> str:
-    """The first line of an error, or its class if it has no text."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,11 +125,26 @@ class Listing:
 
     Attributes:
         classes: names, position = label.
-        records: in the fixed order of the data set; may be lazy, and then notes faults while it is read.
+        images: what the format calls each image, e.g. its path, in the fixed order of the data set.
+        read: some of `images` -> their records; reads label files and notes faults during the iteration.
     """
 
     classes: tuple[str, ...]
-    records: Iterator[Record]
+    images: Sequence[Any]
+    read: Callable[[Sequence[Any]], Iterator[Record]]
+
+    def records(self) -> Iterator[Record]:
+        """The records of all images."""
+        return self.read(self.images)
+
+    def spread(self, limit: int) -> Listing:
+        """At most `limit` of the images, evenly spread over the split; the others are not read."""
+        return replace(self, images=[self.images[k] for k in spread_positions(len(self.images), limit)])
+
+
+def spread_positions(n: int, limit: int) -> list[int]:
+    """At most `limit` positions, evenly spread over 0..n-1."""
+    return list(range(n)) if limit >= n else [k * n // limit for k in range(limit)]
 
 
 def rows_to_arrays(

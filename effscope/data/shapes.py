@@ -7,6 +7,7 @@ blobs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,11 +115,12 @@ def list_shapes(data: str, split: str, seed: int, ledger: Ledger, config: Shapes
     counts = dict(settings.counts)
     chosen = choose_split(split, counts, data, ledger)
     number = list(counts).index(chosen)
-    drawn = (
-        draw(settings, np.random.default_rng([seed, number, index]), f"shapes_{chosen}_{index:05d}")
-        for index in range(counts[chosen])
-    )
-    return Listing(settings.kinds, drawn)
+
+    def drawn(indices: Iterable[int]) -> Iterator[Record]:
+        for index in indices:
+            yield draw(settings, np.random.default_rng([seed, number, index]), f"shapes_{chosen}_{index:05d}")
+
+    return Listing(settings.kinds, range(counts[chosen]), drawn)
 
 
 def draw(config: ShapesConfig, rng: Generator, name: str) -> Record:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree
@@ -101,7 +102,7 @@ def list_voc(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     annotations = {key: read_annotation(file) for key, file in files.items()}
     classes = _classes(root, annotations.values())
     indexed = VocFolder(root, _index(images), _index(annotations))
-    return Listing(classes, _records(splits[chosen], indexed, classes, ledger))
+    return Listing(classes, splits[chosen], partial(_records, indexed, classes, ledger))
 
 
 def read_annotation(path: Path) -> Annotation | str:
@@ -234,7 +235,7 @@ def _classes(root: Path, annotations: Iterable[Annotation | str]) -> tuple[str, 
     return classes
 
 
-def _records(keys: Iterable[str], folder: VocFolder, classes: tuple[str, ...], ledger: Ledger) -> Iterator[Record]:
+def _records(folder: VocFolder, classes: tuple[str, ...], ledger: Ledger, keys: Iterable[str]) -> Iterator[Record]:
     numbers = {name: label for label, name in enumerate(classes)}
     for key in keys:
         image = _find(folder.images, key) or folder.root / key

@@ -5,7 +5,8 @@ Format source: the data set pages of the Ultralytics documentation (detection an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def list_yolo(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     chosen = choose_split(split, available, str(path), ledger)
     images = _listed_images(mapping[chosen], _root(mapping, path), path, chosen)
     has_keypoints = "kpt_shape" in mapping
-    return Listing(classes, _records(images, len(classes), has_keypoints, ledger))
+    return Listing(classes, images, partial(_records, len(classes), has_keypoints, ledger))
 
 
 def label_path(image: Path) -> Path:
@@ -158,7 +159,7 @@ def _images_in_list(listing: Path, root: Path) -> list[Path]:
     ]
 
 
-def _records(images: list[Path], n_classes: int, has_keypoints: bool, ledger: Ledger) -> Iterator[Record]:
+def _records(n_classes: int, has_keypoints: bool, ledger: Ledger, images: Iterable[Path]) -> Iterator[Record]:
     for image in images:
         labels_file = label_path(image)
         try:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from effscope.data.check import none_readable, without
 from effscope.data.read import read_image
+from effscope.data.record import spread_positions
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.letterbox import Letterbox, letterbox, resize
 from effscope.errors import EffscopeError
@@ -62,22 +63,18 @@ class Banks:
 
 def limited(dataset: DataSet, limit: int | None) -> DataSet:
     """At most `limit` samples, evenly spread over the split; they do not depend on a seed."""
-    spread = _spread(len(dataset.samples), limit)
-    return dataset if spread is None else replace(dataset, samples=tuple(dataset.samples[k] for k in spread))
+    if limit is None or limit >= len(dataset.samples):
+        return dataset
+    return replace(dataset, samples=tuple(dataset.samples[k] for k in spread_positions(len(dataset.samples), limit)))
 
 
 def limited_bank(bank: Bank, limit: int | None) -> Bank:
     """At most `limit` images of a bank, evenly spread over it."""
-    spread = _spread(len(bank.images), limit)
-    if spread is None:
+    if limit is None or limit >= len(bank.images):
         return bank
+    spread = spread_positions(len(bank.images), limit)
     images, boxes, labels = (tuple(field[k] for k in spread) for field in (bank.images, bank.boxes, bank.labels))
     return Bank(limited(bank.dataset, limit), images, boxes, labels, bank.imgsz)
-
-
-def _spread(n: int, limit: int | None) -> list[int] | None:
-    """`limit` positions evenly spread over n; None for all."""
-    return None if limit is None or limit >= n else [k * n // limit for k in range(limit)]
 
 
 def load_bank(
@@ -88,7 +85,7 @@ def load_bank(
     Args:
         dataset: the split.
         imgsz: long side of the scaled images in px.
-        progress: told the fraction done and a text.
+        progress: called with the fraction done and a text.
         most_in_memory: bytes above which the bank is mapped from a file.
 
     Raises:

@@ -71,7 +71,7 @@ def evaluate(
         network: has the view `decoded`; its deploy form is fastest.
         data: label k is class k of the network; a bank of `config.imgsz` avoids decoding the images again.
         config: how to detect.
-        progress: told the fraction done and a text.
+        progress: called with the fraction done and a text.
 
     Raises:
         EffscopeError: the network has fewer classes than the data, or no image can be read.

@@ -13,7 +13,6 @@ from effscope.data.check import decodable, say_faults
 from effscope.data.load import load
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet
-from effscope.detect.bank import limited
 from effscope.detect.letterbox import letterbox, letterboxed
 from effscope.progress import Progress, Say, silent
 
@@ -47,13 +46,13 @@ def training_images(data: str, limit: int, imgsz: int, progress: Progress, say: 
         data: what `load` takes.
         limit: how many images at most.
         imgsz: side of the square in px.
-        progress: told the fraction done and a text, now and while the images are read.
-        say: told the faults of the data.
+        progress: called with the fraction done and a text, now and while the images are read.
+        say: called with the faults of the data.
 
     Raises:
         EffscopeError: no such data, or no box left in these images.
     """
     progress(0.0, "listing the images")
-    dataset = decodable(limited(load(data, "train"), limit))
+    dataset = decodable(load(data, "train", limit, spread=True))
     say_faults(dataset, say)
     return Images(dataset, imgsz, progress)

@@ -13,11 +13,11 @@ from effscope.exporting.onnx_graph import write_onnx
 from effscope.exporting.ultralytics_pt import write_ultralytics
 from effscope.files import make_folder, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.models.open import Model, metadata
+from effscope.models.file_metadata import metadata
+from effscope.models.open import USUAL_SIZE
+from effscope.models.opened import Model
 from effscope.nn.build import Network
 from effscope.results import ExportResult, origin
-
-DEFAULT_SIZE = 640
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> 
     if "decoded" not in network.spec.views:
         raise EffscopeError(f"{model.name} has no head that can be decoded here: it cannot be exported")
     classes = model.classes or tuple(f"class{i}" for i in range(layout.nc))
-    side = imgsz or model.imgsz or DEFAULT_SIZE
+    side = imgsz or model.imgsz or USUAL_SIZE
     handover = Handover(model, network, classes, side, make_folder(folder))
     if model.state is None:
         handover.notes.append("untrained weights: the file holds fresh ones")

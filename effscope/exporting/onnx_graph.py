@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, first_line
 from effscope.files import write_bytes
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
@@ -28,6 +28,7 @@ MOST_DETECTIONS = 300
 
 TOLERANCE_PX, TOLERANCE_SCORE = 0.05, 1e-3
 INPUT, OUTPUT = "images", "detections"
+REASON_LENGTH = 200
 
 
 class Decoded(nn.Module):
@@ -132,8 +133,8 @@ def _exported(model: nn.Module, image: Tensor) -> bytes:
             assert program is not None
             return bytes(program.model_proto.SerializeToString())
         except Exception as e:  # whatever the exporter raises for an operation it does not know
-            last = (str(e).strip() or noise.getvalue().strip() or type(e).__name__).splitlines()[0]
-            raise EffscopeError(f"torch.onnx cannot express this model: {last[:200]}") from e
+            reason = first_line(e, noise.getvalue())[:REASON_LENGTH]
+            raise EffscopeError(f"torch.onnx cannot express this model: {reason}") from e
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from effscope.files import write_bytes
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.models.open import metadata
+from effscope.models.file_metadata import metadata
 from effscope.spec.layout import Layout
 
 PROTOCOL = 4

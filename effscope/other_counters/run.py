@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, first_line
 from effscope.nn.silenced import silenced
 from effscope.other_counters.counter import Tool
 from effscope.other_counters.tools import COUNTERS
@@ -58,6 +58,5 @@ def _measured(row: CounterRow, module: nn.Module, imgsz: int) -> CounterRow:
         try:
             measured = tool.run(copied, image)
         except Exception as e:  # the tool or the model may raise anything
-            reason = (str(e).splitlines() or [type(e).__name__])[0]
-            return replace(row, version=f"{installed} fails: {reason[:REASON_LENGTH]}")
+            return replace(row, version=f"{installed} fails: {first_line(e)[:REASON_LENGTH]}")
     return replace(row, measured=measured, version=installed)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from effscope.config import RankConfig
-from effscope.errors import EffscopeError
-from effscope.models.open import USUAL_SIZE, Model
+from effscope.errors import EffscopeError, first_line
+from effscope.models.open import USUAL_SIZE
+from effscope.models.opened import LayoutModel, Model, TracedModel
 from effscope.ranking.analyze import ModelFacts, rank_collected
 from effscope.ranking.collect import collect, run_with_hooks
 from effscope.ranking.convs import RankedConv, every_conv, layout_convs, spatial_convs
@@ -19,8 +20,7 @@ from effscope.ranking.heads import HeadStatistics, attention_nodes
 from effscope.results import RankResult
 from effscope.spec.graph import image_shape
 from effscope.spec.resolution import resolutions
-from effscope.tracing.importer import Imported
-from effscope.tracing.rebuild import part_paths, rebuild
+from effscope.tracing.rebuild import rebuild, rebuilt_paths
 
 NOT_NORMALISED = "images are shown as RGB 0-1, without the mean and spread that a classifier may expect"
 
@@ -51,24 +51,25 @@ def rank_model(
         )
     attention = attention_nodes(model.graph) if images is not None else {}
     heads = {name: HeadStatistics(name, op) for name, op in attention.items()}
-    is_traced = model.module is not None
     with _one_line_errors(model) if images is not None else nullcontext():
         collected = collect(
             model.graph, state, convs, fold_bn=config.fold_bn, network=network, images=images,
-            more_hooks={} if is_traced else heads,
+            more_hooks={} if isinstance(model, TracedModel) else heads,
         )  # fmt: skip
     result = rank_collected(convs, collected, config, facts)
-    notes = _measure_traced_heads(model, state, heads, images) if is_traced and images is not None else ()
+    notes: tuple[str, ...] = ()
+    if isinstance(model, TracedModel) and images is not None:
+        notes = _measure_traced_heads(model, state, heads, images)
     rows = tuple(head for layer in heads.values() for head in layer.rows_of_heads())
     return replace(result, attention=rows, notes=(*result.notes, *notes))
 
 
 def _runnable(model: Model) -> nn.Module:
-    return model.module if model.module is not None else model.network()
+    return model.module if isinstance(model, TracedModel) else model.network()
 
 
 def _measure_traced_heads(
-    model: Model, state: Mapping[str, Tensor], heads: Mapping[str, HeadStatistics], images: Iterable[Tensor]
+    model: TracedModel, state: Mapping[str, Tensor], heads: Mapping[str, HeadStatistics], images: Iterable[Tensor]
 ) -> tuple[str, ...]:
     """Run a traced model for the statistics of its heads; returns notes. Heads that fail do not cost the ranks.
 
@@ -76,20 +77,14 @@ def _measure_traced_heads(
     """
     if not heads:
         return (NOT_NORMALISED,)
-    assert model.traced is not None
-    graph, outline = model.traced
-    paths = part_paths(graph)
+    paths = rebuilt_paths(model.graph)
     try:
-        network = rebuild(Imported(graph, outline, model.constants), state)
+        network = rebuild(model.imported, state)
         single_images = (image for batch in images for image in torch.split(batch, 1))
         run_with_hooks(network, {paths[name]: hook for name, hook in heads.items()}, single_images)
     except Exception as e:  # operations of the trace raise all kinds of errors
-        return (NOT_NORMALISED, f"attention heads could not be measured: {_first_line(e)}")
+        return (NOT_NORMALISED, f"attention heads could not be measured: {first_line(e)}")
     return (NOT_NORMALISED,)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager
@@ -100,7 +95,7 @@ def _one_line_errors(model: Model) -> Iterator[None]:
     except EffscopeError:
         raise
     except Exception as e:
-        raise EffscopeError(f"{model.name} cannot be run on these images: {_first_line(e)}") from e
+        raise EffscopeError(f"{model.name} cannot be run on these images: {first_line(e)}") from e
 
 
 def ranked_convs(model: Model, at: str) -> tuple[tuple[RankedConv, ...], str]:
@@ -112,7 +107,7 @@ def ranked_convs(model: Model, at: str) -> tuple[tuple[RankedConv, ...], str]:
     Raises:
         EffscopeError: the model has no such convolutions.
     """
-    if model.architecture is not None:
+    if isinstance(model, LayoutModel):
         return layout_convs(model.graph, model.layout, at), at
     graph = model.graph
     if at == "stage" and graph.views:

@@ -12,8 +12,9 @@ FOLDER = "tensorboard"
 
 
 def board(folder: Path) -> Callable[[dict[str, float]], None]:
-    """What takes the row of every epoch and adds it to the event files in `folder/tensorboard`, where a training that
-    goes on takes the place of what it repeats.
+    """A function that adds the row of an epoch to the event files in `folder/tensorboard`.
+
+    A resumed training replaces the epochs that it repeats.
 
     Raises:
         EffscopeError: TensorBoard is not installed.
@@ -21,7 +22,7 @@ def board(folder: Path) -> Callable[[dict[str, float]], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (an extra)
     except ImportError:
-        raise EffscopeError("--track needs TensorBoard: pip install 'effscope[track]'") from None
+        raise EffscopeError("`track` needs TensorBoard: pip install 'effscope[track]'") from None
     writer: Any = None
 
     def take(row: dict[str, float]) -> None:

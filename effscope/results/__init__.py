@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "base": ("PACKAGES", "TRAIN_RESULT", "Origin", "Result", "json_text", "origin", "save_results", "version"),
-        "codec": ("FORMAT_VERSION",),
+        "codec": ("FORMAT_VERSION", "plain"),
         "loading": ("KINDS", "load_result"),
         "ranking": ("HeadUse", "OrderVariant", "RankDefinition", "RankResult", "Spectrum", "StageRank"),
         "counting": (

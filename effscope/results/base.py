@@ -70,7 +70,8 @@ def origin(
     weights: str = "",
 ) -> Origin[C]:
     """The origin of a result made now, by this process. Arguments are the fields of `Origin`."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    program = Path(sys.argv[0]).name.replace("__main__.py", "effscope")
+    words = [program, *sys.argv[1:]]
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return Origin(shlex.join(words), config, layout, weights, data or {}, seeds, versions, machine)

@@ -143,14 +143,6 @@ class RankDefinition:
     weights: str
     of: str
 
-    @property
-    def cut(self) -> tuple[str, float]:
-        """Kind and level of the threshold: 0.5 is ("ratio", 0.5), "energy:0.9" ("energy", 0.9), "eps" ("eps", 1)."""
-        if not isinstance(self.threshold, str):
-            return "ratio", self.threshold
-        kind, _, level = self.threshold.partition(":")
-        return kind, float(level or 1)
-
 
 @dataclass(frozen=True)
 class RankResult(Result):

@@ -11,7 +11,8 @@ from effscope.detect.bank import Banks
 from effscope.detect.splits import Splits, decode, load_splits
 from effscope.errors import EffscopeError
 from effscope.layouts.moves import move
-from effscope.models.open import Model, open_model
+from effscope.models.open import open_model
+from effscope.models.opened import Model
 from effscope.nn.build import digest
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress, Say, silent, unsaid

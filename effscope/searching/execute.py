@@ -21,7 +21,8 @@ from effscope.detect.evaluate import evaluate
 from effscope.detect.resampling import Matches, match
 from effscope.files import write_bytes
 from effscope.layouts.expand import expand, stages
-from effscope.models.open import metadata, open_model
+from effscope.models.file_metadata import metadata
+from effscope.models.open import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
 from effscope.nn.inherit import inherit

@@ -15,7 +15,7 @@ from effscope.costing.model import HEAD, REST
 from effscope.costing.roofline import Device, Predicted, predicted_by
 from effscope.costing.roofline import device as published
 from effscope.errors import EffscopeError
-from effscope.models.open import Model
+from effscope.models.opened import Model
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device

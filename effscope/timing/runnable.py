@@ -18,8 +18,8 @@ from effscope.config import LatencyConfig
 from effscope.costing.model import stage_of
 from effscope.costing.nodes import NodeCost, node_costs
 from effscope.detect.predict import CENTRED
-from effscope.errors import EffscopeError
-from effscope.models.open import Model
+from effscope.errors import EffscopeError, first_line
+from effscope.models.opened import LayoutModel, Model, TensorFile, TracedModel
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.preserved import preserved, temporary_hooks
@@ -71,7 +71,7 @@ def runnable(model: Model, config: LatencyConfig, device: torch.device) -> Itera
     """
     if config.runtime == "onnx":
         yield _checked(_onnx(model, config, device), config)
-    elif model.architecture is not None:
+    elif isinstance(model, LayoutModel):
         yield _checked(_built(model, config, device), config)
     else:
         with _traced(model, config, device) as found:
@@ -83,8 +83,7 @@ def _checked(found: Runnable, config: LatencyConfig) -> Runnable:
     try:
         found.forward()
     except RuntimeError as e:
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise EffscopeError(f"{found.name} does not run in {config.dtype} here: {reason[:200]}") from e
+        raise EffscopeError(f"{found.name} does not run in {config.dtype} here: {first_line(e)[:200]}") from e
     return found
 
 
@@ -137,8 +136,8 @@ def _parts_ms(network: Network, image: Tensor, part_of: Mapping[str, str], devic
 
 
 @contextmanager
-def _traced(model: Model, config: LatencyConfig, device: torch.device) -> Iterator[Runnable]:
-    if model.module is None:
+def _traced(model: TracedModel | TensorFile, config: LatencyConfig, device: torch.device) -> Iterator[Runnable]:
+    if not isinstance(model, TracedModel):
         raise EffscopeError(f"{model.name}: only its tensors are known, so it cannot run: {model.why}")
     if model.imgsz != config.imgsz:
         raise EffscopeError(f"{model.name} was traced at {model.imgsz} px: open it at {config.imgsz} px")

@@ -1,4 +1,4 @@
-"""Functions of torch that no primitive says, by what they cost."""
+"""Torch functions without a primitive of their own, by what they cost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ imag sym_size _assert_tensor_metadata linspace atleast_2d broadcast_to expand_co
 hamming_window tril_indices triu_indices rand randn randint
 """
 VIEWS = frozenset(_VIEWS.split())
-"""Functions that re-label values or make constants: they cost nothing. Some copy where memory is laid out otherwise,
-which a trace does not show."""
+"""Functions that return a view or make constants: they cost nothing. Some copy if the memory layout requires it;
+a trace does not show that."""
 
 _COPIES = """
 clone _to_copy stack roll repeat repeat_interleave flip pad constant_pad_nd reflection_pad1d reflection_pad2d
@@ -25,7 +25,7 @@ replication_pad1d replication_pad3d zeros_like ones_like full_like empty_like ra
 new_full
 """
 COPIES = frozenset(_COPIES.split())
-"""Functions that move values: they cost bytes, no operations."""
+"""Functions that copy values: they cost bytes and no operations."""
 
 _ELEMENTWISE = """
 add add_ sub sub_ rsub mul mul_ div div_ pow neg abs exp log sqrt rsqrt reciprocal square clamp clamp_ clamp_min
@@ -38,7 +38,7 @@ abs_ pow_ sin_ cos_ clamp_min_ clamp_max_ softplus_ complex polar logit heavisid
 col2im positive rrelu
 """
 ELEMENTWISE = frozenset(_ELEMENTWISE.split())
-"""Functions of one operation per output value (the convention of results: everything that is not a multiply-add)."""
+"""Functions with one operation per output value."""
 
 KINDS = {"view": VIEWS, "copy": COPIES, "elementwise": ELEMENTWISE}
-"""Primitive -> the functions it stands for."""
+"""Primitive -> its torch functions."""

@@ -1,8 +1,7 @@
-"""What each operation of an exported torch program is here: one line an overload.
+"""The table from the aten overloads of an exported program to effscope's primitives.
 
-A reader gets a call (its torch arguments by name) and gives a primitive with its arguments and inputs, several where
-one does not say it, or None if this call is of a form the primitives do not have: then the call stays what it is,
-uncounted.
+A reader takes a call (its torch arguments by name) and returns a primitive, several primitives, or None if no
+primitive covers this form of the call. Then the graph keeps the torch call itself.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from effscope.tracing.calls import Call, Found, Primitive
 Reader = Callable[[Call], Found]
 
 
-def _same(op: str, name: str = "self") -> Reader:
+def _unary(op: str, name: str = "self") -> Reader:
     return lambda call: Primitive(op, {}, (call[name],))
 
 
@@ -35,7 +34,7 @@ def _gelu(call: Call) -> Found:
 
 
 BOUNDS = {(0, 6): "relu6", (0, None): "relu"}
-"""Clamps that are activations."""
+"""Bounds of a clamp -> the activation it equals."""
 
 
 def _bounded(low: str, high: str) -> Reader:
@@ -50,9 +49,9 @@ def _pool(op: str) -> Reader:
     def read(call: Call) -> Found:
         k = pair(call["kernel_size"])
         s, p = pair(call["stride"], default=k[0]), pair(call["padding"])
-        plain = pair(call.given.get("dilation", 1)) == (1, 1) and call.given.get("divisor_override") is None
+        supported = pair(call.given.get("dilation", 1)) == (1, 1) and call.given.get("divisor_override") is None
         counted = call.given.get("count_include_pad", True) or p == (0, 0)
-        if k[0] != k[1] or s[0] != s[1] or p[0] != p[1] or not plain or not counted:
+        if k[0] != k[1] or s[0] != s[1] or p[0] != p[1] or not supported or not counted:
             return None
         return Primitive(op, {"k": k[0], "s": s[0], "p": p[0], "ceil": bool(call["ceil_mode"])}, (call["self"],))
 
@@ -75,7 +74,7 @@ def _reduce(kind: str) -> Reader:
     return read
 
 
-def _of_all(kind: str) -> Reader:
+def _reduce_all(kind: str) -> Reader:
     def read(call: Call) -> Found:
         dims = tuple(range(len(call.shape("self"))))
         return Primitive("reduce", {"kind": kind, "dims": dims, "keep": False}, (call["self"],)) if dims else None
@@ -92,9 +91,10 @@ def _bilinear(call: Call) -> Found:
 
 def _einsum(call: Call) -> Found:
     equation, tensors = call["equation"].replace(" ", ""), call["tensors"]
-    given = equation.split("->")[0].split(",")
-    plain = "->" in equation and "." not in equation and all(len(set(letters)) == len(letters) for letters in given)
-    if not plain or len(tensors) != 2:  # noqa: PLR2004
+    operands = equation.split("->")[0].split(",")
+    no_diagonal = all(len(set(letters)) == len(letters) for letters in operands)
+    supported = "->" in equation and "." not in equation and no_diagonal
+    if not supported or len(tensors) != 2:  # noqa: PLR2004
         return None
     return Primitive("einsum", {"equation": equation}, tuple(tensors))
 
@@ -129,7 +129,7 @@ def _matmul(first: str, second: str) -> Reader:
     return read
 
 
-def _product_and_sum(first: str, second: str) -> Reader:
+def _add_product(first: str, second: str) -> Reader:
     def read(call: Call) -> Found:
         if (call["alpha"], call["beta"]) != (1, 1):
             return None
@@ -163,7 +163,7 @@ ATEN: dict[str, Reader] = {
     "_native_batch_norm_legit_no_training.default": batchnorm,
     "layer_norm.default": layernorm,
     "group_norm.default": groupnorm,
-    **{f"{name}{mark}.default": _same(name) for name in (
+    **{f"{name}{mark}.default": _unary(name) for name in (
         "relu", "relu6", "silu", "sigmoid", "hardswish", "hardsigmoid", "tanh", "mish"
     ) for mark in ("", "_")},
     "gelu.default": _gelu,
@@ -178,10 +178,10 @@ ATEN: dict[str, Reader] = {
     "avg_pool2d.default": _pool("avgpool"),
     "adaptive_avg_pool2d.default": _adaptive,
     "upsample_bilinear2d.vec": _bilinear,
-    "mean.default": _of_all("mean"),
+    "mean.default": _reduce_all("mean"),
     "mean.dim": _reduce("mean"),
     "sum.dim_IntList": _reduce("sum"),
-    "sum.default": _of_all("sum"),
+    "sum.default": _reduce_all("sum"),
     "amax.default": _reduce("amax"),
     "einsum.default": _einsum,
     "cat.default": _concat,
@@ -192,11 +192,11 @@ ATEN: dict[str, Reader] = {
     "matmul.default": _matmul("self", "other"),
     "bmm.default": _matmul("self", "mat2"),
     "mm.default": _matmul("self", "mat2"),
-    "addmm.default": _product_and_sum("mat1", "mat2"),
-    "baddbmm.default": _product_and_sum("batch1", "batch2"),
+    "addmm.default": _add_product("mat1", "mat2"),
+    "baddbmm.default": _add_product("batch1", "batch2"),
     "scaled_dot_product_attention.default": _sdpa,
 }  # fmt: skip
-"""Overload -> how it becomes a primitive."""
+"""Overload -> its reader."""
 
-FIRST = frozenset({"_native_batch_norm_legit_no_training.default"})
-"""They give several tensors, of which inference reads the first alone."""
+FIRST_OUTPUT_ONLY = frozenset({"_native_batch_norm_legit_no_training.default"})
+"""Overloads with several outputs; inference reads only the first."""

@@ -1,4 +1,4 @@
-"""Readers of the operations that own tensors: convolutions, linear maps, norms. Their lines stand in `nn.aten_map`."""
+"""Readers of calls that own tensors: convolutions, linear layers, norms. `aten_map` has the table of all readers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import fx
 
-from effscope.tracing.calls import Call, Found, Primitive, relabelled
+from effscope.tracing.calls import Call, Found, Primitive, view_of
 
 MAP = 4
-"""Dimensions of a batch of feature maps."""
+"""Number of dimensions of a batch of feature maps."""
 
 
 def pair(value: Any, default: int | None = None) -> tuple[int, int]:
+    """An argument for both sides of a map: of a number twice that number, of an empty list twice the default."""
     values = [value] if isinstance(value, int) else list(value)
     if not values and default is not None:
         values = [default]
@@ -21,7 +22,7 @@ def pair(value: Any, default: int | None = None) -> tuple[int, int]:
 
 
 def _padding(call: Call, k: tuple[int, int], d: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Padding in numbers: left, right, top, bottom. Of 'same' the odd one is behind."""
+    """Padding as left, right, top, bottom. If 'same' needs an odd number, the end gets one more than the start."""
     given = call["padding"]
     if given == "same":
         h, w = (dd * (kk - 1) for kk, dd in zip(k, d, strict=True))
@@ -31,6 +32,7 @@ def _padding(call: Call, k: tuple[int, int], d: tuple[int, int]) -> tuple[int, i
 
 
 def conv2d(call: Call) -> Found:
+    """A convolution of maps; with a padding of its own if the sides differ. Computed weights are inputs."""
     c_out, per_group, *k = call.shape("weight")
     kernel, d = pair(k), pair(call["dilation"])
     left, right, top, bottom = _padding(call, kernel, d)
@@ -38,14 +40,14 @@ def conv2d(call: Call) -> Found:
     p = (top, left) if even else (0, 0)
     before = () if even else (Primitive("pad", {"sides": (left, right, top, bottom), "value": 0.0}, (call["input"],)),)
     x = call["input"] if even else 0
-    moves = {"s": pair(call["stride"]), "p": p, "d": d, "groups": call["groups"]}
+    geometry = {"s": pair(call["stride"]), "p": p, "d": d, "groups": call["groups"]}
     if len(call.shape("input")) != MAP:
         return None
     owned = call.owned("weight", "bias")
     if owned is None:
-        return (*before, Primitive("conv2d_given", moves, (x, *_present(call, "weight", "bias"))))
+        return (*before, Primitive("conv2d_given", geometry, (x, *_present(call, "weight", "bias"))))
     args = {
-        "c_in": per_group * call["groups"], "c_out": c_out, "k": kernel, **moves, "bias": "bias" in owned,
+        "c_in": per_group * call["groups"], "c_out": c_out, "k": kernel, **geometry, "bias": "bias" in owned,
         "init": "default", "bias_init": None,
     }  # fmt: skip
     return (*before, Primitive("conv2d", args, (x,), owned))
@@ -56,22 +58,23 @@ def _present(call: Call, *names: str) -> tuple[fx.Node, ...]:
 
 
 def conv1d(call: Call) -> Found:
-    """As a convolution of maps one row high."""
+    """A convolution of maps with one row."""
     if isinstance(call["padding"], str) or len(call.shape("input")) != MAP - 1:
         return None
-    moves = {
-        name: (least, call[key][0])
-        for name, key, least in (("s", "stride", 1), ("p", "padding", 0), ("d", "dilation", 1))
+    geometry = {
+        name: (neutral, call[key][0])
+        for name, key, neutral in (("s", "stride", 1), ("p", "padding", 0), ("d", "dilation", 1))
     }
     rows = (
-        relabelled("unsqueeze.default", call[name], (*call.shape(name)[:2], 1, call.shape(name)[2]), 2)
+        view_of("unsqueeze.default", call[name], (*call.shape(name)[:2], 1, call.shape(name)[2]), 2)
         for name in ("input", "weight")
     )
-    conv = Primitive("conv2d_given", {**moves, "groups": call["groups"]}, (0, 1, *_present(call, "bias")))
-    return (*rows, conv, relabelled("squeeze.dim", 2, call.out, 2))
+    conv = Primitive("conv2d_given", {**geometry, "groups": call["groups"]}, (0, 1, *_present(call, "bias")))
+    return (*rows, conv, view_of("squeeze.dim", 2, call.out, 2))
 
 
 def conv_transpose2d(call: Call) -> Found:
+    """A transposed convolution of maps with weights of its own."""
     owned = call.owned("weight", "bias")
     if owned is None or len(call.shape("input")) != MAP:
         return None
@@ -85,7 +88,7 @@ def conv_transpose2d(call: Call) -> Found:
 
 
 def linear(call: Call) -> Found:
-    """The bias stands apart where it is computed, the weights too where they are."""
+    """A linear layer. A computed weight or bias becomes an input of a separate product or sum."""
     c_out, c_in = call.shape("weight")
     owned, weight = call.owned("weight", "bias"), call.owned("weight")
     if owned is not None:
@@ -96,13 +99,14 @@ def linear(call: Call) -> Found:
     elif len(call.shape("input")) == 1:
         return None
     else:
-        turned = Primitive("transpose", {"dims": (0, 1)}, (call["weight"],))
-        product = (turned, Primitive("matmul", {}, (call["input"], 0)))
+        transposed = Primitive("transpose", {"dims": (0, 1)}, (call["weight"],))
+        product = (transposed, Primitive("matmul", {}, (call["input"], 0)))
     bias = call["bias"]
     return product if bias is None else (*product, Primitive("broadcast_add", {}, (len(product) - 1, bias)))
 
 
 def batchnorm(call: Call) -> Found:
+    """A batch norm in eval mode. Inputs without four dimensions are reshaped to maps and back."""
     owned = call.owned("weight", "bias", buffers=("running_mean", "running_var"))
     if (
         owned is None
@@ -118,13 +122,14 @@ def batchnorm(call: Call) -> Found:
         return Primitive("batchnorm", args, (call["input"],), owned)
     maps = (*shape[:2], math.prod(shape[2:]), 1)
     return (
-        relabelled("reshape.default", call["input"], maps, maps),
+        view_of("reshape.default", call["input"], maps, maps),
         Primitive("batchnorm", args, (0,), owned),
-        relabelled("reshape.default", 1, shape, shape),
+        view_of("reshape.default", 1, shape, shape),
     )
 
 
 def layernorm(call: Call) -> Found:
+    """A layer norm over the last dimension. A computed weight or bias becomes a separate product or sum."""
     if len(call["normalized_shape"]) != 1:
         return None
     args = {"c": call["normalized_shape"][0], "eps": call["eps"]}
@@ -140,6 +145,7 @@ def layernorm(call: Call) -> Found:
 
 
 def groupnorm(call: Call) -> Found:
+    """A group norm with weights of its own, or without any."""
     owned = call.owned("weight", "bias")
     if owned is None or len(owned) == 1:
         return None

@@ -1,4 +1,4 @@
-"""One call of an exported program, and the primitives it becomes: the words of `nn.aten_map`."""
+"""One call of an exported program, and the primitives that replace it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Primitive:
-    """A primitive with its arguments, what it reads, and the tensors it owns (role -> placeholder node).
+    """A primitive that replaces a call, alone or with others.
 
-    What it reads is a node of the program, or the number of an earlier primitive of the same call.
+    Attributes:
+        op: its name.
+        args: its arguments.
+        inputs: nodes of the program, or numbers of earlier primitives of the same call.
+        owned: the tensors it owns, role -> placeholder node.
     """
 
     op: str
@@ -27,7 +31,7 @@ class Primitive:
 
 
 Found = Primitive | tuple[Primitive, ...] | None
-"""What a reader gives: one primitive, several in order (the last is the result), or None."""
+"""What a reader returns: one primitive, several in order (the last is the result), or None."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,11 @@ class Call:
     """A call of an exported program.
 
     Attributes:
-        target: overload by name, e.g. "conv2d.default".
-        given: arguments by name; those left out have the schema's default.
-        parameters: placeholder nodes that are trained.
-        buffers: placeholder nodes that are buffers of the module.
-        out: shape of the result; of several, that of the first.
+        target: name of the overload, e.g. "conv2d.default".
+        given: arguments by name, with the defaults of the schema.
+        parameters: placeholder nodes of parameters.
+        buffers: placeholder nodes of buffers.
+        out: shape of the first result.
     """
 
     target: str
@@ -56,7 +60,10 @@ class Call:
         return shape_of(self.given[name])
 
     def owned(self, *roles: str, buffers: tuple[str, ...] = ()) -> dict[str, fx.Node] | None:
-        """Role -> placeholder of the arguments given; None if one is computed, or is a buffer and should be trained."""
+        """Role -> placeholder, without arguments that are None.
+
+        None if an argument is computed, or if it is a buffer and its role is not in `buffers`.
+        """
         found = {role: self.given[role] for role in (*roles, *buffers) if self.given.get(role) is not None}
         stored = all(node in (self.buffers if role in buffers else self.parameters) for role, node in found.items())
         return found if stored else None
@@ -67,13 +74,13 @@ def shape_of(node: fx.Node) -> Shape:
     return tuple(int(n) for n in node.meta["val"].shape)
 
 
-def relabelled(target: str, x: fx.Node | int, shape: Shape, *operands: Any) -> Primitive:
+def view_of(target: str, x: fx.Node | int, shape: Shape, *operands: Any) -> Primitive:
     """A view of a value, or of an earlier primitive of the same call."""
     args = {"target": target, "operands": (Slot(0), *operands), "keywords": {}, "shape": shape, "tensors": {}}
     return Primitive("view", args, (x,))
 
 
-def called(node: fx.Node, parameters: frozenset[fx.Node], buffers: frozenset[fx.Node]) -> Call:
+def call_of(node: fx.Node, parameters: frozenset[fx.Node], buffers: frozenset[fx.Node]) -> Call:
     """A call_function node of an exported program with its arguments by name."""
     overload: Any = node.target
     schema = overload._schema.arguments
@@ -85,7 +92,7 @@ def called(node: fx.Node, parameters: frozenset[fx.Node], buffers: frozenset[fx.
 
 
 def target_name(target: Any) -> str:
-    """`conv2d.default` of torch.ops.aten.conv2d.default; other namespaces are kept in front."""
+    """`conv2d.default` for torch.ops.aten.conv2d.default. Other namespaces than aten stay in the name."""
     name = str(target)
     return (
         name.removeprefix("aten.") if isinstance(target, torch._ops.OpOverload) else getattr(target, "__name__", name)

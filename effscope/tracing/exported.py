@@ -1,4 +1,4 @@
-"""A torch module through torch.export: quietly, on a stand-in, so that the module itself is never touched."""
+"""torch.export of a copy of a module, without output and without a change of the module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, first_line
 from effscope.nn.preserved import eval_mode
 from effscope.nn.silenced import silenced
 from effscope.tracing.aten_map import ATEN
@@ -19,36 +19,35 @@ from effscope.tracing.calls import target_name
 
 REASON_LENGTH = 160
 SAME_AT_INFERENCE = frozenset({"dropout", "feature_dropout", "alpha_dropout"})
-"""They give their input itself, which their schema does not say."""
+"""Functions that return their input at inference; their schema does not say so."""
 
 
 def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
     """The program of a module in eval mode on an image of a shape (batch, channels, height, width).
 
-    What is traced is a copy that shares the parameters and has none of the user's hooks; a module that cannot be
-    copied is traced itself and put back into its mode. Weights are never read: tracing works on shapes.
+    A copy is traced that shares the parameters and has none of the user's hooks. A module that cannot be copied is
+    traced itself, and its mode is restored. Tracing works on shapes and reads no weights.
 
     Raises:
-        EffscopeError: torch.export cannot trace it, with its reason in one line.
+        EffscopeError: torch.export cannot trace it; the message has the reason in one line.
     """
     first = next((p for p in module.parameters()), torch.zeros(()))
     dtype = first.dtype if first.is_floating_point() else torch.float32
-    with silenced(), _in_parts():
+    with silenced(), _unfused_attention():
         image = torch.zeros(shape, device=first.device, dtype=dtype)
-        traced = _stand_in(module)
+        traced = _copied(module)
         try:
             with eval_mode(traced):
                 program = torch.export.export(traced, (image,), strict=False)
                 return program.run_decompositions({}) if _writes_into_views(program.graph) else program
-        except Exception as e:  # torch.export raises whatever the module's own code and dynamo raise
-            lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-            reason = lines[0][:REASON_LENGTH] if lines else type(e).__name__
+        except Exception as e:  # torch.export passes on whatever the module's code raises
+            reason = first_line(e)[:REASON_LENGTH]
             raise EffscopeError(f"{name} cannot be traced by torch.export at {shape}: {reason}") from e
 
 
 @contextmanager
-def _in_parts() -> Iterator[None]:
-    """Attention traced in its parts."""
+def _unfused_attention() -> Iterator[None]:
+    """Trace attention as separate operations, not as one fused kernel."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -57,31 +56,33 @@ def _in_parts() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _stand_in(module: nn.Module) -> nn.Module:
-    """A copy with the same parameters; torch's own hooks (weight norm) stay, those of the user do not run."""
+def _copied(module: nn.Module) -> nn.Module:
+    """A copy with the same parameters. It keeps the hooks of torch itself (weight norm), not those of the user."""
     shared: dict[int, Any] = {id(p): p for p in module.parameters()}
-    for part in module.modules():
-        shared |= {id(value): value for value in vars(part).values() if isinstance(value, Tensor)}
+    for each in module.modules():
+        shared |= {id(value): value for value in vars(each).values() if isinstance(value, Tensor)}
     try:
-        twin = copy.deepcopy(module, shared)
-    except Exception:  # the user's attributes may refuse in any way
+        copied = copy.deepcopy(module, shared)
+    except Exception:  # an attribute that cannot be copied may raise anything
         return module
-    for part in twin.modules():
-        for hooks in (part._forward_hooks, part._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if not _is_torchs(hook)]:
+    for each in copied.modules():
+        for hooks in (each._forward_hooks, each._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if not _is_of_torch(hook)]:
                 del hooks[key]
-    return twin
+    return copied
 
 
-def _is_torchs(hook: Any) -> bool:
+def _is_of_torch(hook: Any) -> bool:
     return str(getattr(hook, "__module__", "")).partition(".")[0] == "torch"
 
 
 def _writes_into_views(graph: fx.Graph) -> bool:
-    """Whether the program must be rewritten without in-place operations: one that becomes a primitive, so no longer
-    writes, has its memory read under another name afterwards; or parts of the program are wrapped (no_grad, autocast).
+    """Whether the program must be rewritten without in-place operations.
+
+    That is so if an in-place operation becomes a primitive, which does not write, and its memory is read through
+    another name afterwards; or if parts of the program are wrapped (no_grad, autocast).
     """
-    place = {node: n for n, node in enumerate(graph.nodes)}
+    position = {node: n for n, node in enumerate(graph.nodes)}
     memory: dict[fx.Node, fx.Node] = {}
     names: dict[fx.Node, list[fx.Node]] = defaultdict(list)
     for node in graph.nodes:
@@ -91,14 +92,14 @@ def _writes_into_views(graph: fx.Graph) -> bool:
         root = memory[node] = memory.get(source, source) if source is not None else node
         if writes and source is not None and target_name(node.target) in ATEN:
             others = [other for other in (root, *names[root]) if other is not source]
-            if any(place[user] > place[node] for other in others for user in other.users):
+            if any(position[user] > position[node] for other in others for user in other.users):
                 return True
         names[root].append(node)
     return False
 
 
 def _shares_memory_with(node: fx.Node) -> tuple[fx.Node | None, bool]:
-    """The argument whose memory the result has, and whether it is written to."""
+    """The argument that shares its memory with the result, or None; and whether the call writes to it."""
     if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
         return None, False
     if not isinstance(node.target, torch._ops.OpOverload):

@@ -1,4 +1,4 @@
-"""An imported graph as a module again: how an import is proved."""
+"""An imported graph as a module again. It gives the outputs of the traced module, which proves the import."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ from effscope.errors import EffscopeError
 from effscope.nn.build import place
 from effscope.nn.modules import BUILDERS
 from effscope.spec.graph import Graph, Node
-from effscope.tracing.importer import OUTPUTS, Imported
+from effscope.tracing.graph_builder import OUTPUTS
+from effscope.tracing.importer import Imported
 
 
 def rebuild(imported: Imported, state: Mapping[str, Tensor]) -> fx.GraphModule:
-    """The imported graph as a module that runs through this package's own primitives, with the weights of a state dict.
+    """The imported graph as a module of effscope's own primitives, with the weights of a state dict.
 
-    What it gives is what the traced module gives: that is how an import is proved. Returns the outputs as a tuple.
+    Args:
+        imported: the traced module.
+        state: its state dict.
+
+    Returns:
+        A module that takes the image and returns a tuple with the outputs of the traced module.
 
     Raises:
         EffscopeError: the state dict lacks a tensor.
     """
     root, code = nn.Module(), fx.Graph()
     values: dict[str, fx.Node] = {}
-    paths, placed = part_paths(imported.graph), set()
+    paths, placed = rebuilt_paths(imported.graph), set()
     known = {**state, **imported.constants}
     for node in imported.graph.nodes:
         if node.op == "input":
@@ -44,10 +50,10 @@ def rebuild(imported: Imported, state: Mapping[str, Tensor]) -> fx.GraphModule:
     return fx.GraphModule(root, code).eval()
 
 
-def part_paths(graph: Graph) -> dict[str, str]:
-    """Module of a node -> where the rebuilt module holds it."""
+def rebuilt_paths(graph: Graph) -> dict[str, str]:
+    """Module path of a node -> its module path in the rebuilt module."""
     modules = dict.fromkeys(node.module for node in graph.nodes if node.op != "input")
-    return {module: f"part{n}" for n, module in enumerate(modules)}
+    return {module: f"module{n}" for n, module in enumerate(modules)}
 
 
 @torch.no_grad()
@@ -55,5 +61,5 @@ def _fill(owner: nn.Module | Tensor, node: Node, state: Mapping[str, Tensor]) ->
     own = {"": owner} if isinstance(owner, Tensor) else owner.state_dict()
     for role, key in node.params:
         if key not in state:
-            raise EffscopeError(f"the state dict has no '{key}': it is not that of the imported module")
+            raise EffscopeError(f"the state dict has no '{key}': it does not belong to the imported module")
         own[role].copy_(state[key])

@@ -1,4 +1,4 @@
-"""The call of a torch module that a traced operation came from: what other counters go by."""
+"""The torch module that made each traced call. The rules of other counters depend on it."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ class Sources:
     """Sources of the calls of an exported program."""
 
     def __init__(self, module: nn.Module, program: torch.export.ExportedProgram) -> None:
-        self.module = module
-        self.ways = Counter(id(part) for part in _walked(module))
+        self._module = module
+        self._paths = Counter(id(each) for each in _all_paths(module))
         trained = program.graph_signature.inputs_to_parameters
-        self.crossed = {module_of(n) for n in program.graph_module.graph.nodes if _divides(n, trained)}
-        self.known: dict[str, Source] = {}
+        self._cross = {module_of(n) for n in program.graph_module.graph.nodes if _splits_parameter(n, trained)}
+        self._known: dict[str, Source] = {}
 
     def of(self, path: str, target: str) -> Source:
-        """The source of a call of an overload by the module at a path."""
-        if path not in self.known:
+        """The source of a call of the overload `target` by the module at a path."""
+        if path not in self._known:
             names = path.split(".") if path else []
-            around = [self.module.get_submodule(".".join(names[:n])) for n in range(len(names) + 1)]
-            caller = around[-1]
-            fused = path not in self.crossed and any(map(is_fused, around))
-            self.known[path] = Source("", *_torch_class(caller), self.ways[id(caller)], fused)
-        return replace(self.known[path], target=target)
+            outer = [self._module.get_submodule(".".join(names[:n])) for n in range(len(names) + 1)]
+            caller = outer[-1]
+            fused = path not in self._cross and any(map(is_fused, outer))
+            self._known[path] = Source("", *_torch_class(caller), self._paths[id(caller)], fused)
+        return replace(self._known[path], target=target)
 
 
 def module_of(node: fx.Node) -> str:
-    """Path of the module whose forward made a call, "" for the outermost."""
+    """Path of the module that made a call in its forward, "" for the outermost module."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[-1][0]).removeprefix("L['self'].").removeprefix("L['self']") if stack else ""
 
 
 def is_fused(module: nn.Module) -> bool:
-    """Whether torch takes its fast path for a module of self-attention, in eval mode and without gradients: one fused
-    kernel, nothing inside of which is seen from outside.
+    """Whether torch runs a self-attention module as one fused kernel, in eval mode and without gradients.
 
     Source: the conditions in torch.nn.MultiheadAttention.forward and TransformerEncoderLayer.forward, torch 2.15.
     """
@@ -60,21 +59,21 @@ def is_fused(module: nn.Module) -> bool:
     )
 
 
-def _walked(module: nn.Module) -> Iterator[nn.Module]:
-    """A module and all in it, once for every parent they have: as hooks are hung up."""
+def _all_paths(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and all modules in it. A shared module comes once for each of its parents."""
     yield module
     for child in module.children():
-        yield from _walked(child)
+        yield from _all_paths(child)
 
 
 def _torch_class(module: nn.Module) -> tuple[str, bool]:
-    """The class of torch.nn a module is of or derives from, and whether it is of that class itself."""
-    kind = type(module)
-    found = next(base for base in kind.__mro__ if base.__module__.startswith("torch.nn.modules"))
-    return found.__name__, found is kind
+    """The nearest class of torch.nn in the module's bases, and whether it is the module's own class."""
+    own = type(module)
+    found = next(base for base in own.__mro__ if base.__module__.startswith("torch.nn.modules"))
+    return found.__name__, found is own
 
 
-def _divides(node: fx.Node, trained: dict[str, str]) -> bool:
-    """Whether a call divides a parameter: attention does that with its projections where it is not of itself."""
-    divides = node.op == "call_function" and target_name(node.target).startswith(("split", "chunk"))
-    return divides and isinstance(node.args[0], fx.Node) and node.args[0].name in trained
+def _splits_parameter(node: fx.Node, trained: dict[str, str]) -> bool:
+    """Whether a call splits a parameter. MultiheadAttention splits its projection only for cross-attention."""
+    splits = node.op == "call_function" and target_name(node.target).startswith(("split", "chunk"))
+    return splits and isinstance(node.args[0], fx.Node) and node.args[0].name in trained

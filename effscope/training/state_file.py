@@ -10,6 +10,7 @@ import torch
 from effscope.config import TrainConfig, to_dict
 from effscope.differences import differences
 from effscope.errors import EffscopeError
+from effscope.files import whole
 
 FORMAT_VERSION = 1
 FREE = ("device", "eval_every")
@@ -25,15 +26,9 @@ def save_state(path: Path, state: SavedState, config: TrainConfig, digest: str) 
     Raises:
         EffscopeError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        torch.save({**state, "format": FORMAT_VERSION, "config": identity(config), "digest": digest}, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer raises the latter when a disk is full
-        raise EffscopeError(f"cannot write {path}: is the disk full? choose another --out ({_first(error)})") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    kept = {**state, "format": FORMAT_VERSION, "config": identity(config), "digest": digest}
+    with whole(path, errors=(RuntimeError,)) as draft, draft.open("wb") as stream:  # torch's, of a full disk
+        torch.save(kept, stream)
 
 
 def load_state(path: Path, config: TrainConfig, digest: str) -> SavedState:
@@ -71,7 +66,3 @@ def no_state(path: Path, reason: str) -> EffscopeError:
 def identity(config: TrainConfig) -> dict[str, Any]:
     """Settings that identify a training: all except `FREE`."""
     return {key: value for key, value in to_dict(config).items() if key not in FREE}
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -28,7 +28,7 @@ from effscope.detect.evaluate import evaluate
 from effscope.files import write_text
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import metadata
+from effscope.models.file_metadata import metadata
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy
 from effscope.recipes import Recipe

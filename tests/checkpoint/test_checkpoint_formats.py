@@ -1,4 +1,4 @@
-"""Weights in TorchScript, torch.export and ONNX files: read without running them, whatever the file is called."""
+"""Weights in TorchScript, torch.export and ONNX files are read without running the files. File names do not matter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import metadata, open_model
+from effscope.models.file_metadata import metadata
+from effscope.models.open import open_model
 from effscope.nn.build import build
 from effscope.nn.fuse import deploy
 from effscope.results import TensorsResult
@@ -58,7 +59,7 @@ IMAGE = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 
 @pytest.fixture(scope="module")
 def files(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One file of each kind, under a name that says nothing."""
+    """One file of each kind, with a neutral file name."""
     folder = tmp_path_factory.mktemp("formats")
     made = {kind: folder / f"{kind}.bin" for kind in ("traced", "scripted", "exported", "onnx")}
     with warnings.catch_warnings():
@@ -72,7 +73,7 @@ def files(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 def graph_of(net: nn.Module, anonymous: bool = False) -> Any:
-    """The network as an ONNX graph by hand; initialisers by their keys, or without names as constant folding leaves."""
+    """The network as an ONNX graph by hand. Initialisers have their keys as names, or no module names if anonymous."""
     state = {key: value.numpy() for key, value in net.state_dict().items()}
     names = {"body.0.weight": "onnx::Conv_7", "body.3.weight": "onnx::Conv_8", "body.3.bias": "onnx::Conv_9"}
     called = {key: names.get(key, key) if anonymous else key for key in state}
@@ -100,7 +101,7 @@ def graph_of(net: nn.Module, anonymous: bool = False) -> Any:
 @pytest.mark.parametrize(
     ("kind", "named"), [("traced", "torchscript"), ("scripted", "torchscript"), ("exported", "pt2")]
 )
-def test_the_state_is_the_modules(kind: str, named: str, files: dict[str, Path], net: nn.Module) -> None:
+def test_the_state_is_that_of_the_module(kind: str, named: str, files: dict[str, Path], net: nn.Module) -> None:
     read = read_checkpoint(files[kind])
     assert read.kind == named
     own = net.state_dict()
@@ -117,7 +118,7 @@ def test_an_onnx_graph_keeps_names_and_leaves_constants_out(files: dict[str, Pat
     assert "1 constants left out" in read.source
 
 
-def test_initialisers_without_names_are_called_by_their_node(net: nn.Module, tmp_path: Path) -> None:
+def test_initialisers_without_names_get_the_name_of_their_node(net: nn.Module, tmp_path: Path) -> None:
     onnx.save(graph_of(net, anonymous=True), tmp_path / "a.onnx")
     read = read_checkpoint(tmp_path / "a.onnx")
     own = net.state_dict()
@@ -126,7 +127,7 @@ def test_initialisers_without_names_are_called_by_their_node(net: nn.Module, tmp
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_quantised_weights_are_made_real(net: nn.Module, tmp_path: Path, per_channel: bool) -> None:
+def test_quantised_weights_are_converted_to_float(net: nn.Module, tmp_path: Path, per_channel: bool) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Images(CalibrationDataReader):  # type: ignore[misc]
@@ -150,7 +151,7 @@ def test_quantised_weights_are_made_real(net: nn.Module, tmp_path: Path, per_cha
             assert (read.state[key] - own).abs().max() <= step * 0.51, (form, key)
 
 
-def test_a_detector_in_onnx_is_the_detector(tmp_path: Path) -> None:
+def test_an_exported_onnx_detector_opens_as_the_same_detector(tmp_path: Path) -> None:
     made = layout("yolov8n", 3)
     network = lively(made)
     write_safetensors(tmp_path / "m.safetensors", network.state_dict(), metadata(made, ("a", "b", "c"), 64))
@@ -166,7 +167,7 @@ def test_a_detector_in_onnx_is_the_detector(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["yolov8n", "yolo11n", "yolov5n"])
-def test_folded_state_dicts_are_recognised_and_give_the_same(name: str) -> None:
+def test_folded_state_dicts_are_recognised_and_give_the_same_outputs(name: str) -> None:
     network = lively(layout(name, 4))
     folded = deploy(network).state_dict()
     assert recognise(folded) is None
@@ -180,7 +181,7 @@ def test_folded_state_dicts_are_recognised_and_give_the_same(name: str) -> None:
         assert torch.allclose(again(images)["decoded"][0], network(images)["decoded"][0], rtol=1e-4, atol=1e-2)
 
 
-def test_a_yolox_checkpoint_is_renamed_and_reads_our_pixels(tmp_path: Path) -> None:
+def test_a_yolox_checkpoint_is_renamed_and_takes_rgb_images(tmp_path: Path) -> None:
     made = layout("yolox-nano", 5)
     network = lively(made)
     ours = network.state_dict()
@@ -199,7 +200,7 @@ def test_a_yolox_checkpoint_is_renamed_and_reads_our_pixels(tmp_path: Path) -> N
 
 
 def yolox_keys(ours: Any) -> Iterator[str]:
-    """The repository's key for each of ours, by its own table read backwards."""
+    """The repository's key for each of our keys, from the table of both."""
     from effscope.checkpoint.identify.yolox_keys import YOLOX_KEYS
 
     pairs = sorted(YOLOX_KEYS, key=lambda pair: -len(pair[1]))
@@ -228,7 +229,7 @@ def error_of(path: Path) -> str:
     return str(caught.value)
 
 
-def test_external_numbers_are_not_followed(net: nn.Module, tmp_path: Path) -> None:
+def test_weights_in_other_files_are_not_read(net: nn.Module, tmp_path: Path) -> None:
     model = graph_of(net)
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
@@ -236,17 +237,17 @@ def test_external_numbers_are_not_followed(net: nn.Module, tmp_path: Path) -> No
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", "/etc/passwd"
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-    assert "lie in other files" in error_of(tmp_path / "a.onnx")
+    assert "are in other files" in error_of(tmp_path / "a.onnx")
 
 
-def test_absurd_shapes_cost_nothing(net: nn.Module, tmp_path: Path) -> None:
+def test_too_large_shapes_are_refused(net: nn.Module, tmp_path: Path) -> None:
     model = graph_of(net)
     model.graph.initializer[0].dims[0] = 2**40
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
     assert "more numbers than the file has" in error_of(tmp_path / "a.onnx")
 
 
-def test_a_missing_package_says_how_to_get_it(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_says_how_to_install_it(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
@@ -259,7 +260,7 @@ def test_a_missing_package_says_how_to_get_it(files: dict[str, Path], monkeypatc
 
 
 @pytest.mark.parametrize("kind", ["traced", "exported", "onnx"])
-def test_damaged_files_are_refused_or_read_and_never_run(kind: str, files: dict[str, Path], tmp_path: Path) -> None:
+def test_damaged_files_are_read_or_refused_in_one_line(kind: str, files: dict[str, Path], tmp_path: Path) -> None:
     content = files[kind].read_bytes()
     source = random.Random(3)
     for n in range(150):
@@ -277,7 +278,7 @@ def test_damaged_files_are_refused_or_read_and_never_run(kind: str, files: dict[
             assert "\n" not in str(e)
 
 
-def test_a_script_that_names_what_runs_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+def test_a_script_that_names_code_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "hostile.pt"
     hostile = b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R."
     with zipfile.ZipFile(files["traced"]) as given, zipfile.ZipFile(path, "w") as made:
@@ -286,7 +287,7 @@ def test_a_script_that_names_what_runs_is_refused(files: dict[str, Path], tmp_pa
     assert "makes or runs code" in error_of(path)
 
 
-def test_a_table_of_weights_that_lies_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+def test_a_wrong_table_of_weights_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "lies.pt2"
     with zipfile.ZipFile(files["exported"]) as given, zipfile.ZipFile(path, "w") as made:
         for name in given.namelist():

@@ -1,4 +1,4 @@
-"""Weights files with random damage: read or refused in one line, nothing else, and never for long."""
+"""Weights files with random damage are read, or refused in one line, and quickly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_TRIES = 400
 
 
 def read_or_refused(path: Path) -> str:
-    """How reading ends; any other exception fails the test."""
+    """Whether the file is read or refused. Any other exception fails the test."""
     start = time.process_time()
     try:
         read_checkpoint(path)
@@ -42,7 +42,7 @@ def small_checkpoints() -> list[bytes]:
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One to four bytes changed, or the end cut off, or a stretch doubled."""
+    """The data with one to four bytes changed, the end removed, or 40 bytes repeated."""
     out, at = bytearray(data), rng.randrange(len(data))
     kind = rng.choice(["cut", "double", "flip", "flip", "flip", "flip"])
     if kind == "cut":
@@ -55,7 +55,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pickletools, on text opcodes
-def test_damaged_pickles_in_sound_archives(torch_zip: TorchZip) -> None:
+def test_damaged_pickles_in_intact_archives(torch_zip: TorchZip) -> None:
     rng, ends = random.Random(7), set()
     for data in small_checkpoints():
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -67,8 +67,8 @@ def test_damaged_pickles_in_sound_archives(torch_zip: TorchZip) -> None:
 
 def test_damaged_files(tmp_path: Path) -> None:
     rng, ends, path = random.Random(8), set(), tmp_path / "damaged.pt"
-    sound = [*small_checkpoints(), save({"a": torch.ones(3), "b": torch.ones(2, 2).half()}, {"x": "y"})]
-    for data in sound:
+    intact = [*small_checkpoints(), save({"a": torch.ones(3), "b": torch.ones(2, 2).half()}, {"x": "y"})]
+    for data in intact:
         for _ in range(N_TRIES):
             path.write_bytes(mutated(data, rng))
             ends.add(read_or_refused(path))

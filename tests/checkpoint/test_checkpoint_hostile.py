@@ -1,4 +1,4 @@
-"""Files made to attack: nothing in them runs, and every one ends in one line and in little time."""
+"""Hostile files: nothing in them runs, and each one ends quickly in an error of one line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def glob(name: str) -> bytes:
 
 
 def refused(path: Path) -> str:
-    """The one line that the file ends with, in little time."""
+    """The error of one line of the file; it must come quickly."""
     start = time.process_time()
     with pytest.raises(EffscopeError) as caught:
         read_checkpoint(path)
@@ -132,7 +132,7 @@ TARGETS = {
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("target", TARGETS)
-def test_build_changes_nothing_of_ours(target: str, state: str) -> None:
+def test_the_build_opcode_changes_no_object_of_effscope(target: str, state: str) -> None:
     raw = b"\x80\x02" + TARGETS[target] + STATES[state] + b"b."
     try:
         loaded = reader.load_records(raw)
@@ -145,7 +145,7 @@ def test_build_changes_nothing_of_ours(target: str, state: str) -> None:
 
 
 def bomb(opening: bytes, doubling: bytes, depth: int) -> bytes:
-    """A value made of twice the last value, `depth` times."""
+    """A value that contains the last value twice, repeated `depth` times."""
     raw = b"\x80\x02" + opening + b"q\x00"
     for _ in range(depth):
         raw += b"h\x00h\x00" + doubling + b"q\x00"
@@ -183,14 +183,15 @@ def test_deep_nesting_ends_in_one_line(torch_zip: TorchZip) -> None:
     deep_tuples = b"\x80\x02)" + b"\x85" * n + b"."
     deep_records = b"\x80\x02" + (glob("a A") + b")\x81}" + text("x")) * 50_000 + b"N" + b"sb" * 50_000 + b"."
     assert all(refused(torch_zip(raw)) for raw in (deep_lists, deep_tuples, deep_records))
-    assert "nests deeper" in refused(torch_zip(b"\x80\x02" + b"(" * 5_000 + b"t" * 5_000 + b"."))
+    assert "nested deeper" in refused(torch_zip(b"\x80\x02" + b"(" * 5_000 + b"t" * 5_000 + b"."))
 
 
-def test_absurd_opcodes(torch_zip: TorchZip, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "past all limits" in refused(torch_zip(b"\x80\x02]r\xff\xff\xff\x7f."))
+def test_impossible_opcodes(torch_zip: TorchZip, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "beyond all limits" in refused(torch_zip(b"\x80\x02]r\xff\xff\xff\x7f."))
     assert "LONG4" in refused(torch_zip(b"\x80\x02\x8b\x01\x00\x00\x00\x01."))
-    for raw in (b"(cos\nsystem\n.", b"\x80\x02\x82\x01.", b"(ios\nsystem\n.", b"P1\n.", b"\x80\x05\x97."):
-        assert "which torch.save never writes" in refused(torch_zip(raw)) or raw.startswith(b"(c")
+    assert "makes or runs code" in refused(torch_zip(b"(cos\nsystem\n."))
+    for raw in (b"\x80\x02\x82\x01.", b"(ios\nsystem\n.", b"P1\n.", b"\x80\x05\x97."):
+        assert "which torch.save never writes" in refused(torch_zip(raw))
     for raw in (b"\x80\x02", b".", b"\x80\x02h\x00.", b"\x80\x02ta.", b"\x80\x02]Kq0", b"", b"\x80\x63N."):
         assert "damaged" in refused(torch_zip(raw))
     monkeypatch.setattr("effscope.checkpoint.pickled.policy.MAX_OPCODES", 50)
@@ -253,7 +254,7 @@ def test_zip_bombs(torch_zip: TorchZip) -> None:
     entry = data.rfind(b"PK\x01\x02")
     data[entry + 20 : entry + 28] = struct.pack("<II", 10**9, 10**9)
     path.write_bytes(data)
-    assert "entries overlap" in refused(path)
+    assert "overlapping entries" in refused(path)
 
 
 def test_messages_stay_one_clean_line(torch_zip: TorchZip) -> None:

@@ -24,7 +24,7 @@ def backbone_of(size: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_parameters_of_the_backbone_are_torchvisions(size: str) -> None:
+def test_the_backbone_has_the_parameters_of_torchvision(size: str) -> None:
     theirs = from_torchvision_keys(backbone_of(size).state_dict())
     model = layout(f"efficientnet-{size}-yolov8")
     backbone = {layer.id for layer in model.layers[: model.n_backbone]}
@@ -36,7 +36,7 @@ def test_parameters_of_the_backbone_are_torchvisions(size: str) -> None:
 
 
 @pytest.mark.parametrize("size", ["b0", "b5"])
-def test_the_same_weights_give_torchvisions_maps(size: str) -> None:
+def test_the_same_weights_give_the_maps_of_torchvision(size: str) -> None:
     torch.manual_seed(0)
     theirs = getattr(efficientnet, f"efficientnet_{size}")().eval()
     eps = {m.eps for m in theirs.modules() if isinstance(m, nn.BatchNorm2d)}
@@ -64,7 +64,7 @@ def test_the_same_weights_give_torchvisions_maps(size: str) -> None:
         assert torch.allclose(found[n], maps[n], atol=1e-4, rtol=1e-4)
 
 
-def test_keys_that_are_no_efficientnets_are_refused() -> None:
+def test_keys_of_other_models_are_refused() -> None:
     with pytest.raises(EffscopeError, match=r"'features\.1\.weight' is not a tensor"):
         from_torchvision_keys({"features.1.weight": 0})
     assert from_torchvision_keys({"classifier.1.weight": 0, "features.8.0.weight": 0}) == {}

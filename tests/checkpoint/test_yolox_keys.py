@@ -1,4 +1,4 @@
-"""Key names of the YOLOX repository against the names of our layouts."""
+"""Keys of the YOLOX repository and keys of our layouts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def csp(path: str, n: int, depthwise: bool) -> Iterable[str]:
 
 
 def repository_keys(n: int, depthwise: bool) -> list[str]:
-    """State-dict keys of a YOLOX model with n inner blocks at depth 1, written down from the repository's modules."""
+    """State-dict keys of a YOLOX model with n inner blocks at depth 1, by hand from the repository's modules."""
     body = "backbone.backbone"
     keys = list(conv_unit(f"{body}.stem.conv"))
     for stage, times in (("dark2", n), ("dark3", 3 * n), ("dark4", 3 * n), ("dark5", n)):
@@ -72,7 +72,7 @@ def test_keys_of_the_repository_are_renamed_to_ours(size: str, n: int, tensors: 
     assert set(renamed) == {key for node in graph.nodes for _, key in node.params}
 
 
-def test_a_repository_state_loads_and_lands_where_it_belongs() -> None:
+def test_a_state_of_the_repository_loads_into_the_right_tensors() -> None:
     network = lively(layout("yolox-nano", 3))
     back = from_yolox_keys({key: key for key in repository_keys(1, depthwise=True)})
     state = {back[key]: torch.full_like(tensor, 0.5) for key, tensor in network.state_dict().items()}
@@ -86,11 +86,11 @@ def test_a_repository_state_loads_and_lands_where_it_belongs() -> None:
 
 
 @pytest.mark.parametrize("key", ["model.0.conv.weight", "backbone.dark2.weight", "head", "headline.weight", ""])
-def test_foreign_keys_are_refused(key: str) -> None:
+def test_other_keys_are_refused(key: str) -> None:
     with pytest.raises(EffscopeError, match="is not a tensor of a YOLOX model"):
         from_yolox_keys({key: 0})
 
 
-def test_no_path_of_the_table_hides_another() -> None:
+def test_no_path_of_the_table_is_the_prefix_of_another() -> None:
     theirs = [path for path, _ in YOLOX_KEYS]
     assert not [(a, b) for a in theirs for b in theirs if a != b and f"{b}.".startswith(f"{a}.")]

@@ -22,7 +22,7 @@ from effscope.cli.app import app
 from effscope.config import PROXIES, EvalConfig, LatencyConfig, LayerCostConfig, RankConfig, SearchConfig, TrainConfig
 
 SLOW = ("torch", "numpy", "pandas", "matplotlib", "sympy", "rich")
-PRINTING = {"json", "csv", "out", "quiet", "help", "models", "by", "pictures", "explain"}
+PRINTING = {"json", "csv", "out", "quiet", "help", "models", "by", "plots", "explain"}
 
 
 class Called(Exception):
@@ -255,7 +255,7 @@ def test_a_table_of_costs_needs_nothing_slow_either(tmp_path: Path) -> None:
 
 
 OTHERS = ("effscope.api.training", "effscope.cli.training", "effscope.results.ranking", "effscope.results.detection",
-          "effscope.reporting.folder", "effscope.layouts.ultralytics_yaml.layout_yaml", "yaml")  # fmt: skip
+          "effscope.reporting.pages.rank", "effscope.layouts.ultralytics_yaml.layout_yaml", "yaml")  # fmt: skip
 MODELS = ("effscope.models.open", "effscope.layouts.zoo.catalog")
 
 

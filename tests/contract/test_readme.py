@@ -16,7 +16,7 @@ from effscope.data.load import load
 from effscope.data.write import write_yolo
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import metadata
+from effscope.models.file_metadata import metadata
 from effscope.nn.build import build
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -1,20 +1,17 @@
-"""Costs: rows that add up, the published formulas of one layer's forms, and what is refused."""
+"""Costs: rows add up to totals, layers follow their published formulas, bad input is refused."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.golden_files import golden
 from torch import Tensor, nn
 
 from effscope import api
-from effscope.config import LayerCostConfig
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, Counts, summed
-from effscope.costing.layer_cost import layer_cost
 from effscope.costing.model import cost, inference_view
 from effscope.costing.nodes import node_costs, total
 from effscope.costing.roofline import devices
@@ -22,14 +19,14 @@ from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import ZOO, layout
-from effscope.reporting.cost_tables import COST_VIEWS, cost_table
-from effscope.reporting.render import fitted
-from effscope.results import Alternative, CostResult
+from effscope.reporting.page import Table
+from effscope.reporting.pages.cost import COST_VIEWS, page
+from effscope.reporting.render.terminal import fitted
+from effscope.results import CostResult
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
 
 COLUMNS = ("macs", "flops", "conv_flops")
 VIEWS = ("layers", "stages", "ops")
-
 
 CASES = [(name, ()) for name in ZOO] + [
     (f"yolov8{s}", moves) for s in "nsmlx" for moves in [("cib-lk", "light-head"), ("scdown",)]
@@ -39,10 +36,10 @@ CASES = [(name, ()) for name in ZOO] + [
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(("model", "moves"), CASES)
 def test_rows_add_up_to_the_totals(model: str, moves: tuple[str, ...], view: str) -> None:
-    made = layout(model, 11)
+    moved = layout(model, 11)
     for name in moves:
-        made = move(made, name)
-    result = cost(made, 128)
+        moved = move(moved, name)
+    result = cost(moved, 128)
     rows = getattr(result, view)
     for column in COLUMNS:
         assert sum(getattr(row, column) for row in rows) == getattr(result, column)
@@ -50,11 +47,11 @@ def test_rows_add_up_to_the_totals(model: str, moves: tuple[str, ...], view: str
     assert sum(row.bytes for row in rows) == result.bytes
     assert result.flops >= 2 * result.macs >= result.conv_flops
     assert result.params >= result.params_one_head > result.params_deploy
-    opaque = any(node.op == "opaque" for node in expand(made).nodes)
+    opaque = any(node.op == "opaque" for node in expand(moved).nodes)
     assert bool(result.uncounted) == opaque
 
 
-def test_rows_name_layers_stages_and_primitives() -> None:
+def test_rows_are_named_by_layer_stage_and_primitive() -> None:
     result = cost(layout("yolov8n"))
     assert [row.name for row in result.layers] == [f"model.{n}" for n in range(23)]
     assert [row.stage for row in result.layers if row.stage] == list(range(1, 9))
@@ -77,16 +74,16 @@ def test_more_than_nine_stages_stay_in_order() -> None:
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 12), st.integers(1, 3))
-def test_counts_grow_with_the_picture_and_parameters_do_not(times: int, factor: int) -> None:
+def test_counts_grow_with_the_image_and_parameters_do_not(times: int, factor: int) -> None:
     small, large = (cost(layout("yolov8n", 4), 32 * times * k) for k in (1, factor))
     for column in COLUMNS:
         assert getattr(large, column) == factor**2 * getattr(small, column)
     assert (large.params, large.params_deploy) == (small.params, small.params_deploy)
 
 
-def test_bytes_are_of_values_read_written_and_of_weights() -> None:
-    made = Layout("made", (Layer("a", "Conv", (8, 3, 2), (IMAGE,)),), Scale(), 3, 1)
-    result = cost(made, 16)
+def test_bytes_are_values_read_and_written_and_weights() -> None:
+    one_conv = Layout("one-conv", (Layer("a", "Conv", (8, 3, 2), (IMAGE,)),), Scale(), 3, 1)
+    result = cost(one_conv, 16)
     image, out, weights = 3 * 16 * 16, 8 * 8 * 8, 3 * 8 * 9 + 2 * 8
     values = image + 5 * out + weights  # conv writes, norm and SiLU read and write
     assert result.bytes == ITEM_BYTES["float32"] * values
@@ -94,7 +91,7 @@ def test_bytes_are_of_values_read_written_and_of_weights() -> None:
     assert result.flops == 2 * result.macs + 4 * out
 
 
-def test_shared_weights_count_once_and_work_at_every_call() -> None:
+def test_shared_weights_count_once_and_their_macs_at_every_call() -> None:
     graph = expand(layout("yolov8n", 4))
     twice = replace(graph.nodes[1], name=graph.nodes[1].name + "@2")
     more = replace(graph, nodes=(*graph.nodes, twice))
@@ -111,96 +108,13 @@ def test_counts_add_up() -> None:
     assert (a.flops, a.conv_flops) == (2 + 3 + 4 + 5 + 6 + 7 + 8 + 9, 4)
 
 
-def forms(**settings: int) -> dict[str, Alternative]:
-    return {row.name: row for row in layer_cost(LayerCostConfig(**settings)).alternatives}  # type: ignore[arg-type]
-
-
-SEPARABLE, DECOUPLED = "depthwise-separable (dw, pw)", "decoupled (pw, dw)"
-
-
-@given(st.integers(1, 600), st.integers(1, 100))
-def test_downsampling_by_the_published_formulas(c: int, half: int) -> None:
-    """REFERENCE section 2: C -> 2C at stride 2 on an input of H x W."""
-    hw = (2 * half) ** 2
-    found = forms(cin=c, size=2 * half)
-    assert found["standard"].params == 18 * c**2
-    assert found["standard"].macs == 9 * hw * c**2 // 2
-    assert found[DECOUPLED].params == 2 * c**2 + 18 * c
-    assert 2 * found[DECOUPLED].macs == 2 * (2 * hw * c**2) + 9 * hw * c
-    assert 4 * found[SEPARABLE].macs == 2 * hw * c**2 + 9 * hw * c
-    assert found[SEPARABLE].params == 9 * c + 2 * c**2
-
-
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 3, 5, 7]), st.integers(1, 60))
-def test_separable_ratio_by_the_published_formula(c_in: int, c_out: int, k: int, size: int) -> None:
-    rows = {r.name: r for r in layer_cost(LayerCostConfig(f"conv{k}x{k}", c_in, c_out, 1, size)).alternatives}
-    assert rows[SEPARABLE].ratio == pytest.approx(c_out * k**2 / (k**2 + c_out))
-    assert rows["standard"].ratio == 1.0
-    assert rows["standard"].params == c_in * c_out * k**2
-    assert rows["standard"].macs == c_in * c_out * k**2 * size**2
-    assert all(row.flops == 2 * row.macs for row in rows.values())
-
-
-def test_separable_saves_about_eight_times() -> None:
-    assert forms(stride=1)[SEPARABLE].ratio == pytest.approx(8.7, abs=0.05)
-
-
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("layer", ["conv1x1", "conv3x3", "conv5x5"])
-def test_formulas_give_the_numbers(layer: str, stride: int) -> None:
-    symbols = sympy.symbols("c1 c2 h", integer=True, positive=True)
-    asked = [(7, 12, 9), (64, 128, 20), (3, 5, 1)]
-    for c1, c2, h in asked:
-        for size in range(stride * (h - 1) + 1, stride * h + 1):  # every input side that gives h, odd ones too
-            result = layer_cost(LayerCostConfig(layer, c1, c2, stride, size, symbolic=True))
-            for row in result.alternatives:
-                values = dict(zip(symbols, (c1, c2, h), strict=True))
-                names = {str(s): s for s in symbols}
-                params, macs = (sympy.sympify(f, names).subs(values) for f in (row.formula_params, row.formula_macs))
-                assert params == row.params
-                if row.name != DECOUPLED or size == stride * h:  # its pointwise part works at the input's size
-                    assert macs == row.macs
-
-
-def test_defaults_of_a_layer() -> None:
-    """DESIGN section 4: stride 2, c_out = 2 c_in at stride 2 else c_in, input side 80, convolutions only."""
-    result = api.layer_cost("conv3x3", cin=256)
-    assert (result.c_in, result.c_out, result.stride, result.size) == (256, 512, 2, 80)
-    assert api.layer_cost("conv3x3", 64, stride=1).c_out == 64
-    assert api.layer_cost("conv3x3", 64, stride=3).c_out == 64
-    assert api.layer_cost("conv3x3", 64, 10).c_out == 10
-    names = [row.name for row in result.alternatives]
-    assert names == ["standard", SEPARABLE, DECOUPLED, "ghost (half, dw 5x5)", "space to depth, pw"]
-    assert all(row.formula_macs == "" for row in result.alternatives)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"layer": "conv"}, "unknown layer 'conv'"),
-        ({"layer": "conv3x5"}, "unknown layer"),
-        ({"layer": "conv4x4"}, "odd K"),
-        ({"layer": "conv0x0"}, "odd K"),
-        ({"layer": ""}, "unknown layer"),
-        ({"layer": "conv3x3", "cin": 0}, "`cin` must be at least 1, got 0"),
-        ({"layer": "conv3x3", "cin": -4}, "`cin`"),
-        ({"layer": "conv3x3", "cout": -1}, "`cout`"),
-        ({"layer": "conv3x3", "stride": 0}, "`stride`"),
-        ({"layer": "conv3x3", "size": -80}, "`size`"),
-    ],
-)
-def test_bad_layers_are_refused(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(EffscopeError, match=message):
-        api.layer_cost(**settings)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("imgsz", [0, -32, 33, 48, 1])
 def test_bad_sizes_are_refused_by_name(imgsz: int) -> None:
     with pytest.raises(EffscopeError, match="imgsz"):
         api.cost("yolov8n", imgsz)
 
 
-def test_zoo_is_the_cost_of_every_model() -> None:
+def test_zoo_gives_the_cost_of_every_model() -> None:
     result = api.zoo()
     assert [m.model for m in result.models][: len(ZOO)] == list(ZOO)
     for found in result.models:
@@ -226,11 +140,11 @@ def test_zoo_can_be_filtered() -> None:
 
 
 @pytest.mark.parametrize("row", golden("exact_counts.csv"), ids=lambda row: row["model"])
-def test_forms_from_training_to_the_device(row: dict[str, str]) -> None:
+def test_forms_from_training_to_deployment(row: dict[str, str]) -> None:
     result = cost(layout(row["model"]))
     forms = {form.form: form for form in result.forms}
     assert list(forms) == ["training", "one head", "one head, decoded", "deploy"]
-    frozen = 16  # the weights of the fixed DFL convolution, which decodes
+    frozen = 16  # weights of the fixed DFL convolution, which decodes boxes
     assert forms["training"].params == int(row["params_train"]) - frozen
     assert forms["one head, decoded"].params == int(row["params_one_head"]) == forms["one head"].params + frozen
     assert forms["deploy"].params == int(row["params_deploy"])
@@ -245,7 +159,7 @@ def test_forms_from_training_to_the_device(row: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["yolov8n", "yolov10n", "rtdetr-l", "yolox-nano", "efficientnet-b0-yolov8"])
-def test_every_column_adds_up_and_every_operation_is_somewhere(name: str) -> None:
+def test_every_column_adds_up_and_every_operation_is_covered(name: str) -> None:
     result = cost(layout(name), 128)
     assert result.flops == 2 * result.macs + sum(getattr(result, kind) for kind in OTHER_KINDS)
     for view in VIEWS:
@@ -260,7 +174,7 @@ def test_every_column_adds_up_and_every_operation_is_somewhere(name: str) -> Non
 
 
 @pytest.mark.parametrize("device", ["NVIDIA T4", "Raspberry Pi 4"])
-def test_predicted_times_are_one_sum_by_layer_stage_and_primitive(device: str) -> None:
+def test_predicted_times_add_up_by_layer_stage_and_primitive(device: str) -> None:
     result = api.cost("yolov10n", 128, device=device)
     assert isinstance(result, CostResult)
     assert result.device == device
@@ -278,26 +192,31 @@ def test_predicted_times_are_one_sum_by_layer_stage_and_primitive(device: str) -
 @pytest.mark.parametrize("device", [None, "NVIDIA T4"])
 @pytest.mark.parametrize("by", COST_VIEWS)
 def test_tables_fit_a_terminal(by: str, device: str | None) -> None:
-    """Columns are left out until a table fits, whichever of them it has."""
-    table = cost_table(api.cost("yolov10x", 1280, device=device), by)
+    """A table leaves out as few of its narrow columns as possible."""
+    (table,) = (part for part in page(api.cost("yolov10x", 1280, device=device), by).parts() if isinstance(part, Table))
+    assert fitted(table, 1000) == table
+    narrow = [column for column in table.narrow if column in table.columns]
+    assert not set(narrow) & set(fitted(table, 1).columns)
     for width in (40, 60, 80, 100, 120):
         shown = fitted(table, width)
-        assert set(shown.columns) <= set(table.columns)
-        assert set(table.columns) - set(shown.columns) <= set(table.narrow)
+        left_out = set(table.columns) - set(shown.columns)
+        assert left_out == set(narrow[: len(left_out)])
         assert {len(row) for row in shown.rows} == {len(shown.columns)}
+        widths = [max(len(cell.strip()) for cell in cells) for cells in zip(shown.columns, *shown.rows, strict=True)]
+        assert sum(widths) <= width or left_out == set(narrow)
 
 
-def test_parameters_nothing_reads_move_nothing() -> None:
-    class Idle(nn.Module):
+def test_unused_parameters_move_no_bytes() -> None:
+    class WithUnused(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.used, self.idle = nn.Conv2d(3, 4, 1), nn.Linear(5, 6)
+            self.used, self.unused = nn.Conv2d(3, 4, 1), nn.Linear(5, 6)
 
         def forward(self, x: Tensor) -> Tensor:
-            found: Tensor = self.used(x)
-            return found
+            out: Tensor = self.used(x)
+            return out
 
-    result = api.cost(Idle(), 8)
+    result = api.cost(WithUnused(), 8)
     assert isinstance(result, CostResult)
     assert result.layers[-1].name == "not reached"
     assert sum(row.params for row in result.layers) == result.params == 16 + 36

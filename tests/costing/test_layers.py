@@ -1,4 +1,4 @@
-"""Named layers and their forms: published formulas, the built modules, and formulas against numbers."""
+"""Named layers and their forms, against published formulas and built modules; formulas against numbers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ WIDEST = max(layer.divides for layer in LAYERS.values())
 
 
 def sizes(layer: NamedLayer, form: LayerForm, times: int) -> tuple[int, int, int]:
-    """Channels in and out, and a stride, that the form can have."""
+    """Input channels, output channels and a stride that the form can have."""
     c_out = times * max(layer.divides, form.divides)
     return (7 * times if layer.widens else c_out), c_out, (form.strides or ((2,) if layer.widens else (1,)))[0]
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_numbers_are_those_of_the_built_module(name: str) -> None:
-    """Parameters as torch holds them; MACs as torch's own counter traces them."""
+def test_numbers_equal_those_of_the_built_module(name: str) -> None:
+    """Parameters as in the torch module; MACs as torch's FlopCounterMode counts them."""
     layer, form = EVERY[name]
     c_in, c_out, stride = sizes(layer, form, 2)
     network = build(graph_of(form, c_in, c_out, stride)).eval()
@@ -43,7 +43,7 @@ def test_numbers_are_those_of_the_built_module(name: str) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         out = network(torch.rand(1, c_in, 16, 16))["features"][0]
     assert counter.get_total_flops() == 2 * counts.macs
-    assert out.shape[1] in (c_out, 80)  # class towers end in 80 classes
+    assert out.shape[1] in (c_out, 80)  # class towers have 80 output channels
     assert counts.elements_out >= out.numel()
 
 
@@ -79,7 +79,7 @@ def named(layer: str, c: int, **settings: int) -> dict[str, Alternative]:
 
 
 def test_window_attention_is_linear_in_the_positions() -> None:
-    """REFERENCE section 2: O(HW * M^2 * d) where attention is O((HW)^2 * d)."""
+    """docs/background.md, "Cost laws": O(HW * M^2 * d); dense attention is O((HW)^2 * d)."""
     found = {size: named("window-attention", 256, size=size)["window attention"] for size in (16, 32, 20)}
     pointwise = 4 * 256 * 256
     for size, sides in ((16, 16), (32, 32), (20, 24)):  # 20 is padded to three windows of 8
@@ -89,7 +89,7 @@ def test_window_attention_is_linear_in_the_positions() -> None:
 
 @pytest.mark.parametrize("c", [16, 64, 256])
 def test_blocks_by_the_published_formulas(c: int) -> None:
-    """YOLOv10 paper and YOLOv8, as in the facts the project is built on; MobileNetV2 and SE as published."""
+    """YOLOv10 (arXiv 2405.14458), YOLOv8, MobileNetV2 (arXiv 1801.04381), SE (arXiv 1709.01507)."""
     rows = named("cib", c)
     assert rows["bottleneck"].params == 18 * c**2 + 4 * c
     assert rows["cib"].params == 4 * c**2 + 50 * c
@@ -102,7 +102,7 @@ def test_blocks_by_the_published_formulas(c: int) -> None:
 
 
 @pytest.mark.parametrize("c", [16, 96])
-def test_the_convnext_block_is_torchvisions(c: int) -> None:
+def test_the_convnext_block_equals_torchvisions(c: int) -> None:
     from torchvision.models.convnext import CNBlock
 
     block = CNBlock(c, 1e-6, 0.0).eval()
@@ -114,8 +114,7 @@ def test_the_convnext_block_is_torchvisions(c: int) -> None:
 
 
 def test_the_class_heads_of_yolov8s() -> None:
-    """The class towers of YOLOv8-S at 640 px: 5.95 G FLOPs as published (1.0 G where they are light), by hand for the
-    level whose width is the tower's."""
+    """YOLOv8-S at 640 px: 5.95 G FLOPs (arXiv 2405.14458). The level of 128 channels is counted by hand."""
     rows = named("class-head", 128)
     assert rows["class-head"].macs == (2 * 9 * 128 * 128 + 128 * 80) * 80**2
     assert rows["light-head"].macs == (2 * (9 * 128 + 128 * 128) + 128 * 80) * 80**2
@@ -124,7 +123,7 @@ def test_the_class_heads_of_yolov8s() -> None:
 
 
 @pytest.mark.parametrize("layer", [*LAYERS, "conv3x3"])
-def test_every_name_stands_in_its_family_against_the_standard(layer: str) -> None:
+def test_every_layer_is_compared_with_the_standard_form(layer: str) -> None:
     result = api.layer_cost(layer, WIDEST)
     assert result.alternatives[0].ratio == 1.0
     for row in result.alternatives:
@@ -135,7 +134,7 @@ def test_every_name_stands_in_its_family_against_the_standard(layer: str) -> Non
 
 
 def test_depthwise_forms_are_memory_bound() -> None:
-    """FLOPs are not time: what saves most multiply-adds does fewest of them per byte."""
+    """FLOPs are not time: the forms that save most MACs have the fewest FLOPs per byte."""
     rows = named("conv3x3", 256)
     assert rows["depthwise-separable (dw, pw)"].intensity < rows["standard"].intensity / 5
     assert named("cib", 256)["cib"].intensity < named("cib", 256)["bottleneck"].intensity / 5
@@ -164,7 +163,7 @@ def test_bad_layers_are_refused(settings: dict[str, object], message: str) -> No
 
 
 @pytest.mark.parametrize("layer", ["c2f", "patch-embed", "scdown"])
-def test_the_command_shows_formulas(
+def test_the_command_prints_formulas(
     layer: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "cost", "--layer", layer, "--cin", "64", "--symbolic") == 0

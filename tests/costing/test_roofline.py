@@ -1,4 +1,4 @@
-"""Times a roofline predicts: hand cases, laws, the published devices, and latencies that were published."""
+"""Times that a roofline predicts: by hand, by properties, for published devices, against published latencies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.spec.graph import Graph, Node
 from effscope.spec.rewrite import deploy_form
 
-TOY = Device("toy", {"float32": 1000.0, "float16": 4000.0}, 100.0, "made up: ridge at 10 FLOPs per byte")
+TOY = Device("toy", {"float32": 1000.0, "float16": 4000.0}, 100.0, "invented: ridge at 10 FLOPs per byte")
 
 CONV = {"k": (3, 3), "s": (1, 1), "p": (1, 1), "d": (1, 1), "groups": 1, "bias": False, "init": ""}
 
@@ -56,7 +56,7 @@ def test_one_convolution_by_hand() -> None:
     assert predicted(rows, fast)["conv"].bound == "compute"
 
 
-def test_an_activation_costs_traffic_only_where_it_is_not_fused() -> None:
+def test_an_activation_moves_bytes_only_if_it_is_not_fused() -> None:
     rows = chain(conv("conv", "image", 2, 4), Node("act", "silu", ("conv",), {}, "a"))
     apart = predicted(rows, TOY, fused=False)
     assert apart["act"].bytes == 4 * (64 + 64) and apart["act"].flops == 2 * 64
@@ -66,7 +66,7 @@ def test_an_activation_costs_traffic_only_where_it_is_not_fused() -> None:
     assert together["conv"].flops == apart["conv"].flops + apart["act"].flops
 
 
-def test_a_sum_joins_one_operand_and_reads_the_other() -> None:
+def test_a_sum_is_fused_into_one_operand_and_reads_the_other() -> None:
     first, second = conv("first", "image", 2, 4), conv("second", "first", 4, 4)
     rows = chain(first, second, Node("sum", "add", ("first", "second"), {}, "a"))
     together = predicted(rows, TOY)
@@ -75,7 +75,7 @@ def test_a_sum_joins_one_operand_and_reads_the_other() -> None:
     assert together["first"].bytes == 4 * (32 + 72 + 64)
 
 
-def test_what_is_read_twice_or_given_out_is_written() -> None:
+def test_values_read_twice_and_outputs_are_written() -> None:
     act = Node("act", "silu", ("conv",), {}, "a")
     rows = chain(conv("conv", "image", 2, 4), act, Node("both", "concat", ("conv", "act"), {"dim": 1}, "a"))
     assert predicted(rows, TOY)["act"].bytes == 4 * 128
@@ -83,7 +83,7 @@ def test_what_is_read_twice_or_given_out_is_written() -> None:
     assert predicted(rows, TOY, outputs=["conv"])["act"].bytes == 4 * 128
 
 
-def test_labels_cost_nothing() -> None:
+def test_views_take_no_time() -> None:
     rows = chain(Node("flat", "flatten", ("image",), {"start": 2, "end": 3}, "a"))
     assert predicted_s(rows, TOY) == 0
 
@@ -102,7 +102,7 @@ def rows_of(found: list[tuple[int, int, int]]) -> list[NodeCost]:
 
 
 @given(works, st.integers(0, 5), st.sampled_from((0, 1, 2)), whole)
-def test_more_work_never_takes_less(found: list[tuple[int, int, int]], at: int, which: int, more: int) -> None:
+def test_more_work_never_takes_less_time(found: list[tuple[int, int, int]], at: int, which: int, more: int) -> None:
     raised = list(found)
     numbers = list(raised[at % len(raised)])
     numbers[which] += more
@@ -111,7 +111,7 @@ def test_more_work_never_takes_less(found: list[tuple[int, int, int]], at: int, 
 
 
 @given(works, st.floats(1, 1000))
-def test_a_faster_memory_divides_the_time_of_moving_alone(found: list[tuple[int, int, int]], k: float) -> None:
+def test_faster_memory_divides_the_time_of_moving(found: list[tuple[int, int, int]], k: float) -> None:
     moving = [(0, read, written) for _, read, written in found]
     quick = Device("quick", TOY.peaks, TOY.bandwidth * k, "")
     assert predicted_s(rows_of(moving), quick) == pytest.approx(predicted_s(rows_of(moving), TOY) / k)
@@ -121,7 +121,7 @@ def test_a_faster_memory_divides_the_time_of_moving_alone(found: list[tuple[int,
 
 @given(st.sampled_from(sorted(ZOO)), st.sampled_from(("T4", "Raspberry Pi 5", "Orin Nano")))
 @settings(max_examples=8, deadline=None)
-def test_fused_takes_no_longer_and_no_bound_is_beaten(name: str, on: str) -> None:
+def test_fusing_never_adds_time_and_keeps_flops(name: str, on: str) -> None:
     graph = deploy_form(expand(layout(name)))[0]
     rows, machine = node_costs(graph, (1, 3, 64, 64)), device(on)
     fused, apart = predicted_s(rows, machine), predicted_s(rows, machine, fused=False)
@@ -131,8 +131,8 @@ def test_fused_takes_no_longer_and_no_bound_is_beaten(name: str, on: str) -> Non
     assert flops[0] == flops[1] == sum(row.counts.flops for row in rows)
 
 
-def test_norms_fold_into_the_same_time() -> None:
-    """A network with batch norms, fused, moves what its deploy form moves but for norm parameters and biases."""
+def test_fused_batch_norms_move_as_many_bytes_as_folded_ones() -> None:
+    """The difference between both: a batch norm has two parameters per channel, a folded one has one bias."""
     graph = expand(layout("yolov8n")).keep("decoded")
     built = predicted(node_costs(graph, (1, 3, 64, 64)), TOY).values()
     folded = predicted(node_costs(deploy_form(graph)[0], (1, 3, 64, 64)), TOY).values()
@@ -140,14 +140,14 @@ def test_norms_fold_into_the_same_time() -> None:
     assert sum(t.bytes for t in built) - sum(t.bytes for t in folded) == 4 * norms // 2
 
 
-def test_groups_sum_to_the_whole() -> None:
+def test_groups_add_up_to_the_whole() -> None:
     rows = node_costs(deploy_form(expand(layout("yolov10n")))[0], (1, 3, 64, 64))
     groups = predicted_by(rows, device("T4"), lambda row: row.node.layer, "float16")
     assert sum(t.seconds for t in groups.values()) == pytest.approx(predicted_s(rows, device("T4"), "float16"))
 
 
-def test_a_depthwise_pair_is_bound_by_memory_where_a_convolution_computes() -> None:
-    """FLOPs fall by 8.7 (128 channels, 3x3), time by less: the ridge of the Pi lies between the two intensities."""
+def test_a_depthwise_separable_layer_gains_less_time_than_flops() -> None:
+    """FLOPs fall 8.4 times (128 channels, 3x3), time less: the ridge of the Pi lies between the two intensities."""
     forms = {form.name.split()[0]: form for form in named_layer("conv3x3").forms}
     pi, times, flops = device("Raspberry Pi 5"), {}, {}
     for name in ("standard", "depthwise-separable"):
@@ -157,9 +157,11 @@ def test_a_depthwise_pair_is_bound_by_memory_where_a_convolution_computes() -> N
     assert times["standard"] / times["depthwise-separable"] < 8
 
 
-def test_published_latencies_are_bounded_and_ordered() -> None:
-    """T4, float16, without post-processing, as the YOLOv10 paper measured with TensorRT: never below the roofline, and
-    in its very order, which that of FLOPs is not."""
+def test_published_latencies_have_the_order_of_the_roofline() -> None:
+    """T4, float16, TensorRT, without post-processing (arXiv 2405.14458).
+
+    The latencies are never below the roofline and have exactly its order. The order of FLOPs differs.
+    """
     times, flops, measured = [], [], []
     for row in golden("yolo_published.csv"):
         if row["latency_f_ms"] and row["model"] in ZOO:
@@ -173,14 +175,14 @@ def test_published_latencies_are_bounded_and_ordered() -> None:
     assert kendalltau(flops, measured).statistic < 0.95
 
 
-def test_the_table_of_devices_is_sound() -> None:
+def test_the_table_of_devices_is_plausible() -> None:
     assert len(devices()) >= 10
     for found in devices().values():
         assert found.source and 1e9 < found.bandwidth < 1e13
         assert found.peaks and set(found.peaks) <= set(PUBLISHED) <= set(ITEM_BYTES)
         assert all(1e10 < peak < 1e16 for peak in found.peaks.values())
         known = [found.peaks[dtype] for dtype in PUBLISHED if dtype in found.peaks]
-        assert known == sorted(known), "narrower numbers are never slower"
+        assert known == sorted(known), "narrower dtypes are never slower"
         assert 1 < found.ridge(next(iter(found.peaks))) < 1000
     result = list_devices()
     assert [row.name for row in result.rows] == list(devices())

@@ -1,4 +1,4 @@
-"""Compound scaling and differences: the law, the base, and rows that add up."""
+"""Compound scaling follows its law; differences of two models add up."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import build
 
 
-def test_the_published_factors_double_the_cost_a_step() -> None:
-    """EfficientNet (arXiv 1905.11946): 1.2, 1.1, 1.15, about 2 (1.92)."""
+def test_the_published_factors_double_the_cost_per_step() -> None:
+    """EfficientNet (arXiv 1905.11946): 1.2, 1.1 and 1.15 give about 2 (1.92)."""
     assert api.scaled_cost("yolov8n").law == pytest.approx(1.92, abs=0.005)
 
 
@@ -33,9 +33,9 @@ def test_phi_0_is_the_model_itself(name: str) -> None:
 
 
 def test_without_rounding_the_cost_follows_the_law() -> None:
-    """Width alone, by a factor that hits multiples of 8 from a multiple of 8; resolution alone, doubling the side."""
+    """Width only, by 2, which keeps multiples of 8; resolution only, which doubles the side; depth only."""
     wide = api.scaled_cost("yolov8n", "0,1", depth=1.0, width=2.0, resolution=1.0)
-    assert 3.0 < wide.rows[1].ratio < 4.0 == wide.rows[1].law  # box towers and the stem do not scale by the square
+    assert 3.0 < wide.rows[1].ratio < 4.0 == wide.rows[1].law  # box towers and the stem do not grow with the square
     large = api.scaled_cost("yolov8n", "0,2", depth=1.0, width=1.0, resolution=2**0.5, imgsz=320)
     assert large.rows[1].imgsz == 640
     assert large.rows[1].ratio == pytest.approx(4.0)
@@ -44,7 +44,7 @@ def test_without_rounding_the_cost_follows_the_law() -> None:
 
 
 @pytest.mark.parametrize("phi", [1, 2])
-def test_a_scaled_model_is_one_that_can_be_built(phi: int) -> None:
+def test_a_scaled_model_can_be_built(phi: int) -> None:
     base = layout("yolov8n", 3)
     grown, side = scaled(base, ScaleConfig(imgsz=64), phi)
     assert side % 32 == 0
@@ -54,12 +54,12 @@ def test_a_scaled_model_is_one_that_can_be_built(phi: int) -> None:
     assert (row.params, row.imgsz) == (cost(grown, side).params, side)
 
 
-def test_exponents_as_people_write_them() -> None:
+def test_exponents_from_text() -> None:
     assert [phis(text) for text in ("1..3", "2", "0,1,4")] == [(1, 2, 3), (2,), (0, 1, 4)]
 
 
 @pytest.mark.parametrize("text", ["", "a", "1..", "3..1", "-1", "1.5", "0..99", "1,,2"])
-def test_other_exponents_are_refused(text: str) -> None:
+def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(EffscopeError, match="`phi`"):
         api.scaled_cost("yolov8n", text)
 
@@ -88,19 +88,19 @@ def test_differences_add_up(a: str, b: str) -> None:
     assert (result.total["flops"]["change"] == 0) == (a == b)
 
 
-def test_what_yolov10_changes_of_yolov8() -> None:
-    """CIBs at stages 4 and 8 (published layout of the small one), the head, the downsampling; nothing else."""
+def test_where_yolov10s_differs_from_yolov8s() -> None:
+    """CIBs at stages 4 and 8 (arXiv 2405.14458), the head and the downsampling; nothing else."""
     changed = {row.part for row in api.diff("yolov8s", "yolov10s").rows if row.flops_a != row.flops_b}
     assert changed == {"stage 4", "stage 8", "between stages", "head"}
 
 
-def test_parts_only_one_of_them_has_stand_alone() -> None:
+def test_a_part_of_one_model_only_has_none_on_the_other_side() -> None:
     rows = {row.part: row for row in api.diff("torchvision:resnet18", "yolov8n", 224).rows}
     assert rows["head"].params_a is None and rows["head"].params_b
     assert rows["stage 1"].params_a and rows["stage 1"].params_b
 
 
-def test_tensors_alone_cannot_be_compared(tmp_path: Path) -> None:
+def test_files_of_tensors_cannot_be_compared(tmp_path: Path) -> None:
     import torch
 
     torch.save({"a.weight": torch.rand(4, 3, 3, 3)}, tmp_path / "a.pt")

@@ -83,6 +83,14 @@ def test_a_limit_keeps_the_first_images(data: str) -> None:
         np.testing.assert_array_equal(a.boxes, b.boxes)
 
 
+def test_a_spread_limit_keeps_images_of_the_whole_split(data: str) -> None:
+    whole = load(data, "train")
+    n = len(whole.samples)
+    names = [sample.name for sample in whole.samples]
+    assert [s.name for s in load(data, "train", 3, spread=True).samples] == [names[k * n // 3] for k in range(3)]
+    assert load(data, "train", n + 1, spread=True).digest == load(data, "train", spread=True).digest == whole.digest
+
+
 def test_an_unknown_split_lists_the_splits(data: str) -> None:
     with pytest.raises(EffscopeError, match=r"no split 'nightly': its splits are train, val") as caught:
         load(data, "nightly")
@@ -132,7 +140,7 @@ def test_every_kind_of_shape_occurs_and_boxes_are_tight() -> None:
     dataset = check_listing("s", "train", list_shapes(BUILTIN_SHAPES, "train", 0, Ledger(), config), Ledger(), None)
     assert {int(label) for sample in dataset.samples for label in sample.labels} == set(range(len(KINDS)))
     plain = list_shapes(BUILTIN_SHAPES, "train", 0, Ledger(), replace(config, objects=(0, 0)))
-    for sample, empty in zip(dataset.samples, plain.records, strict=True):
+    for sample, empty in zip(dataset.samples, plain.records(), strict=True):
         assert not isinstance(empty.image, Path)
         changed = (np.abs(read_image(sample).astype(int) - empty.image) > 2).any(axis=2)
         rows, columns = np.nonzero(changed)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from support.small_detector import coloured_squares
 
+from effscope.data import check
 from effscope.data.write import write_yolo
 from effscope.detect import images as module
 from effscope.detect.bank import load_bank
@@ -31,6 +32,14 @@ def test_a_limit_is_evenly_spread_over_the_split(data: str) -> None:
     assert names(data, 4) == ["train0.png", "train2.png", "train5.png", "train7.png"]
     assert names(data, 1) == ["train0.png"]
     assert len(names(data, 10)) == len(names(data, 64)) == 10
+
+
+def test_images_that_are_not_shown_are_not_even_listed(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[str] = []
+    original = check.read_header
+    monkeypatch.setattr(check, "read_header", lambda path: (listed.append(path.name), original(path))[1])
+    training_images(data, 2, 64, silent, unsaid)
+    assert listed == ["train0.png", "train5.png"]
 
 
 def test_images_equal_a_training_batch_without_augmentation(data: str) -> None:

@@ -26,7 +26,8 @@ from effscope.exporting.formats import FORMATS
 from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import metadata, open_model
+from effscope.models.file_metadata import metadata
+from effscope.models.open import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
 from effscope.spec.layout import Layout

@@ -15,14 +15,15 @@ from torch import nn
 from effscope import api
 from effscope.checkpoint.identify.by_tensors import recognise, same_model
 from effscope.checkpoint.identify.by_tree import layout_of
-from effscope.checkpoint.identify.tensors_only import bare_graph
+from effscope.checkpoint.identify.tensors_only import tensor_graph
 from effscope.checkpoint.read import read_checkpoint
 from effscope.costing.model import cost
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import ZOO, layout
-from effscope.models.open import open_layout, open_model
+from effscope.models.open import open_model
+from effscope.models.opened import TensorFile
 from effscope.nn.build import build
 from effscope.results import CostResult, TensorsResult
 
@@ -114,7 +115,7 @@ def test_what_cannot_be_expressed_is_counted_and_ranked_and_says_why(tmp_path: P
     body[1].pool = nn.AdaptiveAvgPool2d(1)
     path = written(tmp_path, model, classes)
     opened = open_model(str(path))
-    assert opened.architecture is None
+    assert isinstance(opened, TensorFile)
     counted = api.cost(str(path))
     assert isinstance(counted, TensorsResult)
     assert counted.params == sum(p.numel() for p in model.parameters()) == sum(row.params for row in counted.layers)
@@ -155,7 +156,7 @@ def test_bare_parameters_leave_running_statistics_out() -> None:
         "fc.weight": torch.zeros(5, 4), "fc.bias": torch.zeros(5), "token": torch.zeros(1, 1, 7),
         "index": torch.zeros(3, dtype=torch.int64),
     }  # fmt: skip
-    graph = bare_graph(state)
+    graph = tensor_graph(state)
     assert {n.op for n in graph.nodes} == {"conv2d", "batchnorm", "linear", "opaque"}
     from effscope.costing.nodes import parameters
 
@@ -188,10 +189,10 @@ def test_moved_models_are_recognised() -> None:
 
 
 def test_zoo_names_and_aliases() -> None:
-    assert open_layout("yolov5nu").layout == ZOO["yolov5n"](80)
-    assert open_layout("yolov8n").state is None
+    assert open_model("yolov5nu").layout == ZOO["yolov5n"](80)
+    assert open_model("yolov8n").state is None
     with pytest.raises(EffscopeError, match="did you mean yolov8n"):
-        open_layout("yolov8nn")
+        open_model("yolov8nn")
 
 
 @pytest.mark.parametrize(
@@ -219,9 +220,10 @@ def test_real_checkpoints(shared: Path, file: str, params: int, stages: int, not
 def test_a_ranking_of_many_convolutions_is_drawn_and_told(at: str, tmp_path: Path) -> None:
     model, classes = fork()
     path = written(tmp_path, model, classes)
-    from effscope.reporting.rank_folder import write_rank
-    from effscope.reporting.rank_tables import rank_table
+    from effscope.reporting.pages import pages
+    from effscope.reporting.pages.rank import rank_table
+    from effscope.reporting.write import write
 
     result = api.rank(str(path), at=at)
-    assert {"rank.png", "rank.json"} <= set(write_rank(tmp_path, [result]))
+    assert {"rank.png", "rank.json"} <= set(write(pages(result), tmp_path))
     assert any("every convolution" in note for note in rank_table(result).notes) == (at == "all")

@@ -18,7 +18,9 @@ from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import Model, metadata, open_model
+from effscope.models.file_metadata import metadata
+from effscope.models.open import open_model
+from effscope.models.opened import LayoutModel
 from effscope.nn.build import Network, build, digest, view
 from effscope.nn.seeds import path_seed
 from effscope.spec.emit import BN_EPS, BN_MOMENTUM
@@ -237,7 +239,7 @@ def test_a_model_with_a_new_layer_keeps_its_weights_when_opened() -> None:
     base = LAYOUTS["plain"]
     fresh = base.swap([replace(base.layer("9"), origin=None)])
     network = lively(fresh)
-    opened = Model("made", fresh, network.state_dict()).network(seed=9)
+    opened = LayoutModel("made", fresh, network.state_dict()).network(seed=9)
     assert equal_states(opened, network)
 
 

@@ -18,7 +18,7 @@ from effscope.config import TrainConfig
 from effscope.data.sample import DataSet
 from effscope.data.write import write_yolo
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import metadata
+from effscope.models.file_metadata import metadata
 from effscope.recipes import Recipe
 from effscope.training.train import train
 

@@ -16,7 +16,7 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.data.write import write_yolo
 from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import metadata
+from effscope.models.file_metadata import metadata
 from effscope.spec.layout import Layout
 
 N = len(CLASSES)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from effscope import api
 from effscope.models.open import open_model
+from effscope.models.opened import TracedModel
 from effscope.nn.function_modules import Attention, Float32Softmax, ScaledAttention, SelfAttention
 from effscope.ranking.heads import WEIGHTS, HeadStatistics, attention_nodes
 
@@ -178,7 +179,7 @@ def test_heads_of_a_traced_model_equal_those_of_its_attention() -> None:
     from effscope.ranking.models import rank_model
 
     opened = open_model("torchvision:vit_b_16")
-    assert opened.module is not None
+    assert isinstance(opened, TracedModel)
     image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     seen: list[Tensor] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from effscope.errors import EffscopeError
 from effscope.ranking.measures import MEASURES, effective_rank, is_spiked, rank_without_top, stable_rank, top_gap
 from effscope.ranking.spectrum import Array, Kernel, MapShape, root_values, separability, spectra
 from effscope.ranking.thresholds import cut
+from effscope.results import StageRank
 from effscope.thresholds import Threshold
 
 SIDES = st.integers(1, 24)
@@ -29,23 +31,32 @@ def by_gram(matrix: Array) -> Array:
     return spectra([kernel(matrix)], lambda k, v: False)[0]
 
 
-@pytest.mark.parametrize(
-    ("values", "effective", "stable", "gap"),
-    [
-        ([3.0], 1.0, 1.0, None),
-        ([2.0, 2.0, 2.0, 2.0], 4.0, 4.0, 1.0),
-        ([4.0, 2.1, 1.9, 0.0], math.exp(-sum(p * math.log(p) for p in (0.5, 2.1 / 8, 1.9 / 8))), 1.5013, 4 / 2.1),
-        ([1.0, 0.5], math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))), 1.25, 2.0),
-        ([1.0, 0.0], 1.0, 1.0, None),
-        ([0.0, 0.0], 0.0, 0.0, None),
-        ([], 0.0, 0.0, None),
-    ],
-)
-def test_measures_by_hand(values: list[float], effective: float, stable: float, gap: float | None) -> None:
-    spectrum = np.array(values)
-    assert stable_rank(spectrum) == pytest.approx(stable, abs=1e-3)
-    assert effective_rank(spectrum) == pytest.approx(effective)
-    assert top_gap(spectrum) == (pytest.approx(gap) if gap else None)
+SPECTRA = ([3.0], [2.0, 2.0, 2.0, 2.0], [4.0, 2.1, 1.9, 0.0], [1.0, 0.5], [1.0, 0.0], [0.0, 0.0], [])
+BY_HAND: dict[str, tuple[float | None, ...]] = {
+    "effective_rank": (
+        1.0,
+        4.0,
+        math.exp(-sum(p * math.log(p) for p in (0.5, 2.1 / 8, 1.9 / 8))),
+        math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))),
+        1.0,
+        0.0,
+        0.0,
+    ),
+    "stable_rank": (1.0, 4.0, 1.5013, 1.25, 1.0, 0.0, 0.0),
+    "top_gap": (None, 1.0, 4 / 2.1, 2.0, None, None, None),
+}
+"""Measure -> its value for each of `SPECTRA`."""
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_measures_by_hand(name: str) -> None:
+    for values, expected in zip(SPECTRA, BY_HAND[name], strict=True):
+        found = MEASURES[name](np.array(values))
+        assert found is None if expected is None else found == pytest.approx(expected, abs=1e-3), values
+
+
+def test_every_measure_is_a_field_of_the_row() -> None:
+    assert set(MEASURES) <= {field.name for field in fields(StageRank)}
 
 
 def test_the_rank_without_the_top_direction() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,21 @@ from support.command_line import run
 
 from effscope import api
 from effscope.errors import EffscopeError
-from effscope.reporting.rank_folder import PICTURES, picture_formats, write_rank
-from effscope.reporting.rank_tables import compared_table, heads_table, rank_table
-from effscope.reporting.render import fitted, to_markdown
-from effscope.reporting.tables import Table
+from effscope.reporting.page import Table
+from effscope.reporting.pages import pages
+from effscope.reporting.pages.rank import UNTRAINED, compared_table, heads_table, rank_table, warnings
+from effscope.reporting.render import PLAIN, plot_formats
+from effscope.reporting.render.figure import ENDINGS
+from effscope.reporting.render.markdown import table as to_markdown
+from effscope.reporting.render.terminal import fitted
+from effscope.reporting.write import write
 from effscope.results import HeadUse, OrderVariant, RankDefinition, RankResult, StageRank
 
 MADE = api.rank("yolov8n")
+
+
+def write_rank(folder: Path, results: Sequence[RankResult], plots: Sequence[str] = ENDINGS[:1]) -> dict[str, str]:
+    return write(pages(*results), folder, (*PLAIN, *plots))
 
 
 def row(stage: int, ratio: float | None, **more: object) -> StageRank:
@@ -69,7 +78,7 @@ def test_outputs_and_random_weights_are_told() -> None:
     assert "the fewest singular values that hold 90 % of the energy" in text
     assert "not about their mean, activations over 3 images" in text
     assert "random:" not in text
-    assert "untrained weights: this is the null" in "\n".join(rank_table(MADE).notes)
+    assert warnings(MADE) == [UNTRAINED] and not warnings(made(row(1, 0.2)))
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
@@ -126,7 +135,7 @@ def test_heads_are_one_line_a_layer() -> None:
 @pytest.mark.parametrize("models", [["yolov8n"], ["yolov8n", "yolov8n"]], ids=["one", "two"])
 def test_everything_is_written_in_every_format(models: list[str], tmp_path: Path) -> None:
     results = api.ranks(models)
-    files = write_rank(tmp_path, results, PICTURES)
+    files = write_rank(tmp_path, results, ENDINGS)
     assert all(Path(f).stat().st_size for f in files.values())
     marks = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
     drawn = ["spectra", *(["compared"] if len(models) > 1 else ["rank"])]
@@ -156,7 +165,7 @@ def test_a_model_whose_every_convolution_is_depthwise_is_written_too(tmp_path: P
 
 
 def test_formats_are_read_as_people_write_them() -> None:
-    assert picture_formats("PNG, svg,") == ("png", "svg")
+    assert plot_formats("PNG, svg,") == ("png", "svg")
 
 
 def test_models_without_a_rank_stand_beside_others(tmp_path: Path) -> None:
@@ -183,12 +192,13 @@ def test_markdown_keeps_every_column() -> None:
     assert head.count("|") == len(rank_table(MADE).columns) + 1
 
 
+@pytest.mark.parametrize("flag", ["--plots", "--pictures"])
 @pytest.mark.parametrize("text", ["gif", "png,jpg"])
-def test_unknown_picture_formats_are_refused_before_any_work(
-    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_unknown_plot_formats_are_refused_before_any_work(
+    text: str, flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert run(monkeypatch, "rank", "yolov8n", "--out", str(tmp_path / "o"), "--pictures", text) == 2
-    assert "unknown --pictures" in capsys.readouterr().err
+    assert run(monkeypatch, "rank", "yolov8n", "--out", str(tmp_path / "o"), flag, text) == 2
+    assert "choose one of png, svg, pdf" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
     with pytest.raises(EffscopeError):
-        picture_formats(text)
+        plot_formats(text)

@@ -74,6 +74,11 @@ RANKS = RankResult(
     (HeadUse("attn", 1, 2, 49, 3.5, 0.9, 0.8, 2, 0.8),), ("a note",),
     (Spectrum.rounded(8, "model.21.cv2.conv", (1.23456789, 1e-9 / 3), (1.0, 1 / 3)),),
 )  # fmt: skip
+HISTORY = tuple(
+    {"epoch": n, "box": 4 / n, "cls": 3 / n, "dfl": 2 / n, "gap": 0.5 / n, "top1": 0.2 * n, "top5": 0.4, "top10": 0.5}
+    | ({"ap": 0.1 * n} if n != 2 else {})
+    for n in (1, 2, 3)
+)
 EXAMPLES: dict[type[Result], Result] = {
     CostResult: api.cost("yolov8n", 64),
     TensorsResult: TensorsResult("w", 12, ("the rest",), (TensorRow("model.0", "Conv", 12),), MADE, ("a note",)),
@@ -101,7 +106,7 @@ EXAMPLES: dict[type[Result], Result] = {
     TrainResult: TrainResult(
         **SCORES, origin=made(config.TrainConfig(limit_val=3)),
         images_per_s=3.5, epochs=2, peak_memory_mb=1.5, seconds=9.0, transfer="", files={"a": "b"},
-        history=({"epoch": 1, "box": 0.5}, {"epoch": 2, "box": 0.25}), ap_se=0.01, notes=("a note",),
+        history=HISTORY, ap_se=0.01, notes=("a note",),
         transfer_layers=(LayerTransfer("model.22", "Detect", "partial", 3, 1, 5, 30, 50),),
     ),
     SearchResult: SearchResult(
@@ -110,3 +115,5 @@ EXAMPLES: dict[type[Result], Result] = {
         made(config.SearchConfig(move="cib-lk")), 8.5,
     ),
 }  # fmt: skip
+
+BY_KIND = {kind.KIND: result for kind, result in EXAMPLES.items()}

@@ -13,35 +13,27 @@ import torch
 from torch import nn
 
 from effscope.config import EvalConfig, LatencyConfig
+from effscope.costing.model import cost
 from effscope.costing.roofline import device, list_devices
 from effscope.detect.predict import select
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
-from effscope.models.open import Model, open_model
+from effscope.models.open import open_model
+from effscope.models.opened import TensorFile
 from effscope.nn.build import build
-from effscope.reporting.latency_plots import plot_latency
-from effscope.reporting.latency_tables import devices_table, latency_table
-from effscope.reporting.render import to_markdown
+from effscope.reporting.pages.devices import devices_table
+from effscope.reporting.pages.latency import latency_table
+from effscope.reporting.plots.latency import latency_plot
+from effscope.reporting.render.markdown import table as to_markdown
 from effscope.results import LatencyResult, LatencyRow
-from effscope.timing import measure, peaks, runnable
+from effscope.timing import measure, runnable
 from effscope.timing.clock import WARM_UP, Spread, by_turns, threads
 from effscope.timing.dummy_outputs import decoded
 
 QUICK = LatencyConfig(imgsz=64, device="cpu", rounds=2, objects=(0, 5), typical=5, predict="T4")
 STAGES = [f"stage {k}" for k in range(1, 9)]
 PARTS = [*STAGES, "between stages", "head"]
-
-
-@pytest.fixture
-def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """An empty cache and fake measurements; the list grows by the dtype of each measurement."""
-    measured: list[str] = []
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(peaks, "_peak", lambda device, dtype: measured.append(str(dtype)) or 2e9)
-    monkeypatch.setattr(peaks, "MIN_CPU_SHARE", -1.0)
-    monkeypatch.setattr(peaks, "_bandwidth", lambda device: 1e9)
-    return measured
 
 
 class Small(nn.Module):
@@ -105,7 +97,20 @@ def test_result_to_json_and_to_a_table(measured: LatencyResult, tmp_path: Path) 
     assert len(table.rows) == len(measured.rows) and all(len(row) == len(table.columns) for row in table.rows)
     text = to_markdown(table)
     assert f"{measured.threads} thread" in text and "float32" in text and "NVIDIA T4" in text
-    assert plot_latency(measured, tmp_path / "latency.png").stat().st_size > 10_000
+
+
+def test_bars_are_the_parts_of_the_first_total(measured: LatencyResult) -> None:
+    plot = latency_plot(measured)
+    for model in ("yolov8n", "yolov10n"):
+        bar = [row for row in plot.rows if row["model"] == model and row["bar"] == "measured"]
+        total = next(row for row in measured.rows if row.model == model and row.part.startswith("Latency with "))
+        post = measured.of(model, total.part.removeprefix("Latency with "))
+        assert [row["part"] for row in bar] == [*PARTS, post.part]
+        assert [row["left_ms"] for row in bar[1:]] == pytest.approx([r["left_ms"] + r["width_ms"] for r in bar[:-1]])
+        end = bar[-1]["left_ms"] + bar[-1]["width_ms"]
+        assert end == pytest.approx(measured.of(model, "forward").median_ms + post.median_ms)
+    (small,) = (row for row in plot.rows if row["model"] == "Small" and row["bar"] == "roofline")
+    assert small["width_ms"] == measured.of("Small", "forward").predicted_ms
 
 
 def test_devices_as_a_table() -> None:
@@ -202,7 +207,8 @@ def test_impossible_settings_are_refused(change: dict[str, object], message: str
 
 
 def test_a_file_of_tensors_cannot_run() -> None:
-    opened = Model("tensors", None, traced=open_model(Small(), imgsz=64).traced, imgsz=64, why="only tensors")
+    traced = open_model(Small(), imgsz=64)
+    opened = TensorFile("tensors", {}, traced.graph, traced.outline, "only tensors", imgsz=64)
     with pytest.raises(EffscopeError, match="tensors: only its tensors are known"):
         measure.latency([opened], QUICK)
 
@@ -235,53 +241,6 @@ def test_a_head_with_few_boxes_gets_few_objects() -> None:
     assert "yolov8n: its head gives 84 boxes, too few for 100 or 300 objects" in result.notes
 
 
-def test_this_machine_is_measured_once(small_machine: list[str], tmp_path: Path) -> None:
-    first = peaks.this_machine("cpu", threads=1)
-    assert (first.peak("float32"), first.bandwidth, first.ridge("float32")) == (2e9, 1e9, 2.0)
-    assert peaks.this_machine("cpu", threads=1) == first and len(small_machine) == 1
-    assert list((tmp_path / "effscope").iterdir()) == [peaks.cache_file()]
-    peaks.this_machine("cpu", threads=2)
-    peaks.this_machine("cpu", threads=1, dtype="bfloat16")
-    assert len(small_machine) == 3 and len(json.loads(peaks.cache_file().read_text())) == 3
-    peaks.this_machine("cpu", threads=1, fresh=True)
-    assert len(small_machine) == 4
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "null", '{"a": 3}', "\x00", "KEY"])
-def test_a_damaged_cache_is_measured_again(small_machine: list[str], text: str) -> None:
-    peaks.this_machine("cpu", threads=1)
-    key = next(iter(json.loads(peaks.cache_file().read_text())))
-    peaks.cache_file().write_text(json.dumps({key: {"peak": -1, "bandwidth": 1e9}}) if text == "KEY" else text)
-    assert peaks.this_machine("cpu", threads=1).peak("float32") == 2e9
-    assert len(small_machine) == 2
-    assert key in json.loads(peaks.cache_file().read_text())
-
-
-def test_a_disturbed_measurement_is_not_cached(small_machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peaks, "MIN_CPU_SHARE", 1e9)
-    assert "while other processes ran" in peaks.this_machine("cpu", threads=1).source
-    assert len(small_machine) == 1 and not peaks.cache_file().exists()
-
-
-def test_a_cache_that_cannot_be_written_is_ignored(
-    small_machine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert peaks.this_machine("cpu", threads=1).bandwidth == 1e9
-
-
-def test_measuring_restores_the_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(peaks, "SECONDS", 0.001)
-    monkeypatch.setattr(peaks, "COPIED_BYTES", 1 << 16)
-    monkeypatch.setitem(peaks.PROBLEMS, "cpu", peaks.Problems(16, ((4, 8),), 1 << 14))
-    before = torch.get_num_threads()
-    found = peaks.this_machine("cpu", threads=2)
-    assert found.peak("float32") > 0 and found.bandwidth > 0 and "2 threads" in found.name
-    assert torch.get_num_threads() == before
-
-
 def test_threads_are_restored_after_an_error() -> None:
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), threads(before + 1) as n:
@@ -307,7 +266,7 @@ def test_jobs_take_turns_and_spreads_are_of_the_counted_rounds() -> None:
 def test_the_parts_of_a_pass_are_the_rows_of_a_cost() -> None:
     opened = open_model("yolov8n")
     named = runnable.parts(opened.outline, opened.graph)
-    assert set(named.values()) == set(PARTS)
+    assert set(named.values()) == set(PARTS) == {row.name for row in cost(opened.layout, 64).stages}
 
 
 def test_forward_ms_restores_the_networks() -> None:

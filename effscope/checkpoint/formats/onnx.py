@@ -1,4 +1,4 @@
-"""Weights of an ONNX graph: its initialisers under the names of the modules they came from, integers made real."""
+"""Weights of an ONNX graph: initialisers by module name, quantised ones as float32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from effscope.errors import EffscopeError
 
 MISSING = 'reading ONNX needs a package that is not installed: pip install "effscope[onnx]"'
 MOST_PER_BYTE = 2
-"""Numbers a byte can hold: int4 is the smallest kind."""
+"""Most numbers in one byte: int4 is the smallest type."""
 
 NAMED = re.compile(r"([\w.]+)\.(weight|bias|running_mean|running_var)")
 SUFFIX = re.compile(r"(_quantized|_DequantizeLinear_Output|_dequantized)$")
@@ -30,17 +30,17 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "QLinearConv": ("", "", "", "weight", "", "", "", "", "bias"),
     "ConvInteger": ("", "weight"),
 }
-"""Operation -> what each of its inputs is; "" is no weight."""
+"""Operation -> role of each of its inputs, "" for inputs that are not weights."""
 
 
 def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights of an ONNX file in graph order, and a note on what was left out.
+    """The weights of an ONNX file in graph order, and a note on what was converted or left out.
 
-    Quantised weights come back as float32: (integer - zero point) * scale, per tensor or per channel. Initialisers
-    without a module name are called by the node that uses them (`/model.0/conv/Conv` -> `model.0.conv.weight`).
+    Quantised weights become float32: (integer - zero point) * scale, per tensor or per channel. Initialisers without a
+    module name get that of the node that uses them (`/model.0/conv/Conv` -> `model.0.conv.weight`).
 
     Raises:
-        EffscopeError: no onnx package, no ONNX file, numbers kept in other files, or damaged ones.
+        EffscopeError: the onnx package is missing, the file is damaged or not ONNX, or its weights are in other files.
     """
     try:
         import onnx  # noqa: PLC0415 - optional
@@ -51,12 +51,12 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own DecodeError, UnicodeDecodeError, RecursionError
-        raise EffscopeError("it is no ONNX model, or a damaged one: export it again") from error
+        raise EffscopeError("it is not an ONNX model, or a damaged one: export it again") from error
     if not model.graph.node:
-        raise EffscopeError("it is no ONNX model, or an empty one: export it again")
-    outside = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-    if outside:
-        raise EffscopeError(f"the numbers of {len(outside)} tensors lie in other files: save the model as one file")
+        raise EffscopeError("it is not an ONNX model, or an empty one: export it again")
+    external = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    if external:
+        raise EffscopeError(f"the numbers of {len(external)} tensors are in other files: save the model as one file")
     arrays: dict[str, Any] = {}
     for proto in model.graph.initializer:
         n_values = int(np.prod(proto.dims, dtype=object)) if proto.dims else 1
@@ -66,7 +66,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
             arrays[proto.name] = np.array(numpy_helper.to_array(proto))
         except Exception as error:  # wrong sizes and unknown types raise ValueError, KeyError, TypeError, ...
             raise EffscopeError(f"the initialiser '{proto.name[:60]}' is damaged: export it again") from error
-    for node in model.graph.node:  # constants written as nodes are initialisers by another name
+    for node in model.graph.node:  # a Constant node is another form of an initialiser
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 if attribute.name == "value" and attribute.HasField("t"):
@@ -75,27 +75,27 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
-    real, from_int = dict(arrays), 0
+    floats, n_quantised = dict(arrays), 0
     state: dict[str, Tensor] = {}
-    taken: set[str] = set()
+    used: set[str] = set()
     for node in nodes:
         if node.op_type == "DequantizeLinear" and node.input[0] in arrays and node.input[1] in arrays:
-            real[node.output[0]] = _dequantised(arrays, node)
-            from_int += 1
-            taken.update(node.input)
-        elif node.op_type == "Identity" and node.input[0] in real:
-            real[node.output[0]] = real[node.input[0]]
+            floats[node.output[0]] = _dequantised(arrays, node)
+            n_quantised += 1
+            used.update(node.input)
+        elif node.op_type == "Identity" and node.input[0] in floats:
+            floats[node.output[0]] = floats[node.input[0]]
         for name, role in zip(node.input, OWNERS.get(node.op_type, ()), strict=False):
-            if role and name in real:
+            if role and name in floats:
                 value = (
-                    _integer_conv(arrays, node) if node.op_type == "QLinearConv" and role == "weight" else real[name]
+                    _integer_conv(arrays, node) if node.op_type == "QLinearConv" and role == "weight" else floats[name]
                 )
                 key = _key(name, node, role)
                 if key not in state:
                     state[key] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
-                taken.add(name)
-    left = sum(name not in taken for name in arrays)
-    notes = [f"{from_int} quantised tensors made real"] if from_int else []
+                used.add(name)
+    left = sum(name not in used for name in arrays)
+    notes = [f"{n_quantised} quantised tensors converted to float32"] if n_quantised else []
     notes += [f"{left} constants left out"] if left else []
     return state, ", ".join(notes)
 
@@ -103,16 +103,16 @@ def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], st
 def _dequantised(arrays: Mapping[str, Any], node: Any) -> Any:
     axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
     zero = arrays.get(node.input[2]) if len(node.input) > 2 else None  # noqa: PLR2004
-    return _real(arrays[node.input[0]], arrays[node.input[1]], zero, axis)
+    return _to_float(arrays[node.input[0]], arrays[node.input[1]], zero, axis)
 
 
 def _integer_conv(arrays: Mapping[str, Any], node: Any) -> Any:
-    """The weight of a QLinearConv, its scale per output channel."""
+    """The weight of a QLinearConv as float32. Its scale is per output channel."""
     _, _, _, weight, scale, zero = node.input[:6]
-    return _real(arrays[weight], arrays[scale], arrays.get(zero), 0)
+    return _to_float(arrays[weight], arrays[scale], arrays.get(zero), 0)
 
 
-def _real(values: Any, scale: Any, zero: Any, axis: int) -> Any:
+def _to_float(values: Any, scale: Any, zero: Any, axis: int) -> Any:
     shape = [1] * values.ndim
     if scale.size > 1:
         shape[axis % values.ndim] = scale.size
@@ -121,9 +121,10 @@ def _real(values: Any, scale: Any, zero: Any, axis: int) -> Any:
 
 
 def _key(name: str, node: Any, role: str) -> str:
-    """A state-dict key: the module that the node's weight, or the tensor itself, is named after; else the node's path.
+    """The state-dict key of an input of a node: the module in the name of the node's weight, else in the name of the
+    tensor, else in the path of the node.
 
-    Exporters let equal tensors share one initialiser, so a bias may bear another module's name: the weight's counts.
+    The weight comes first because exporters merge equal tensors: a bias may have the name of another module's bias.
     """
     roles = OWNERS[node.op_type]
     weight = node.input[roles.index("weight")] if "weight" in roles else name

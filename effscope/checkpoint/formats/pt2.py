@@ -1,4 +1,4 @@
-"""Weights of a `torch.export.save` archive (.pt2): raw numbers beside a JSON table of their shapes. Nothing is run."""
+"""Weights of a `torch.export.save` archive (.pt2): raw numbers and a JSON table of their shapes. Nothing is run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
     10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 29: "float8_e4m3fn", 30: "float8_e5m2",
 }  # fmt: skip
-"""Number in the table -> dtype; the numbers are those of torch's export schema."""
+"""Number in the table -> dtype, as in the export schema of torch."""
 
 
 class ExportArchive(CheckedZip):
@@ -35,7 +35,9 @@ class ExportArchive(CheckedZip):
         """
         info = self._entries[f"{self._folder}/{TABLE}"]
         if info.file_size > MAX_TABLE_BYTES:
-            raise EffscopeError(f"its table of weights has {info.file_size} bytes, more than any model needs")
+            raise EffscopeError(
+                f"its table of weights has {info.file_size} bytes, too many for a model: export it again"
+            )
         try:
             rows = json.loads(self._read(info))["config"]
             return {str(key): self._tensor(str(key), row) for key, row in rows.items()}
@@ -64,21 +66,21 @@ class ExportArchive(CheckedZip):
     def _find_folder(self) -> str:
         found = [name.removesuffix(f"/{TABLE}") for name in self._entries if name.endswith(f"/{TABLE}")]
         if len(found) != 1:
-            raise EffscopeError("it is a zip archive, but not one that torch.export wrote: give the weights file")
+            raise EffscopeError("it is a zip archive, but not by torch.export: give the weights file")
         return found[0]
 
 
 def is_export(path: Path) -> bool:
-    """Whether a zip archive is one of torch.export's. Raises EffscopeError for a damaged one."""
+    """Whether a zip archive is by torch.export. Raises EffscopeError if it is damaged."""
     with AnyZip(path) as archive:
         return any(name.endswith(TABLE) for name in archive.names())
 
 
 class AnyZip(CheckedZip):
-    """An archive of any content."""
+    """An archive with any content."""
 
     def _find_folder(self) -> str:
         return ""
 
     def _check_byte_order(self) -> None:
-        """Nothing is read."""
+        """Nothing to check: no tensor is read."""

@@ -1,4 +1,4 @@
-"""TorchScript archives: the tensors of the module tree in their pickle. The code they hold is never looked at."""
+"""Tensors of a TorchScript archive, from the module tree in its pickle. Its code is not read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def is_script(value: object) -> bool:
 
 
 def script_state(root: Record, build: BuildTensor) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...]]:
-    """Tensors by key as in the module's state dict, and the modules in tree order.
+    """The state dict of the module, and its modules in tree order.
 
     Args:
-        root: the module record; its parameters, buffers and submodules are plain attributes.
-        build: makes a tensor of its record.
+        root: the record of the module. Parameters, buffers and submodules are its attributes.
+        build: makes a tensor from its record.
 
     Raises:
-        EffscopeError: the tree is deeper or larger than a model can be.
+        EffscopeError: the tree is deeper or larger than that of a model.
     """
     state: dict[str, Tensor] = {}
     modules: list[ModuleRecord] = []
@@ -44,7 +44,7 @@ def _walk(root: Record) -> Iterator[tuple[str, Record]]:
         path, module = pending.pop()
         seen += 1
         if len(path) > MAX_PATH or seen > MAX_MODULES:
-            raise EffscopeError("its module tree is deeper or larger than a model can be: do not use it")
+            raise EffscopeError("its module tree is deeper or larger than that of a model: do not use it")
         yield path, module
         children = [(n, v) for n, v in module.attributes().items() if isinstance(n, str) and is_script(v)]
         for name, child in reversed(children):
@@ -53,6 +53,6 @@ def _walk(root: Record) -> Iterator[tuple[str, Record]]:
 
 
 def _class_name(module: Record) -> str:
-    """The Python class a scripted module was made of: without the prefix and the counters TorchScript adds."""
+    """The Python class of a scripted module, without the prefix and counters of TorchScript."""
     parts = [p for p in module.class_name.split(".")[1:] if not p.startswith("___torch_mangle_")]
     return ".".join(parts)

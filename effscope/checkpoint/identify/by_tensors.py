@@ -1,4 +1,4 @@
-"""Which built-in layout, after which moves, a bare state dict belongs to: told from key names and shapes."""
+"""The layout of a checkpoint, from its module tree or from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from effscope.checkpoint.contents import Checkpoint
 from effscope.checkpoint.identify.by_tree import layout_of, without_constants
 from effscope.checkpoint.identify.yolox_keys import from_yolox_keys
-from effscope.checkpoint.read import Checkpoint
 from effscope.errors import EffscopeError
 from effscope.layouts.blocks.heads import REG_MAX
 from effscope.layouts.expand import expand
@@ -26,28 +26,30 @@ State = Mapping[str, Tensor]
 
 LAYER_KEY = re.compile(r"model\.\d+\.")
 YOLOX_KEYS = ("backbone.backbone.", "head.stems.")
-"""How the keys of the YOLOX repository begin."""
+"""Prefixes of the keys of the YOLOX repository."""
 
-SIGNS: dict[str, tuple[str, Callable[[Layer], bool]]] = {
+MOVE_KEYS: dict[str, tuple[str, Callable[[Layer], bool]]] = {
     "cib-lk": ("m.0.cv1.2.conv1.conv.weight", lambda layer: layer.block == "C2f"),
     "cib": ("m.0.cv1.4.conv.weight", lambda layer: layer.block == "C2f"),
     "scdown": ("cv2.conv.weight", lambda layer: layer.block == "Conv"),
     "nms-free": ("one2one_cv2.0.0.conv.weight", lambda layer: layer.block == "Detect"),
     "light-head": ("cv3.0.0.0.conv.weight", lambda layer: layer.block == "Detect"),
 }
-"""Move -> the key (below its layer) that shows it was made, and the layers it can show up in."""
+"""Move -> the key under a layer that exists only after the move, and the layers that the move can change."""
 
 
 def _moved(layout: Layout, state: State) -> Layout:
+    """The layout after the moves that the keys of the state show."""
     for n, layer in enumerate(layout.layers):
-        for name, (sign, applies) in SIGNS.items():
-            if applies(layout.layer(layer.id)) and f"model.{n}.{sign}" in state:
-                with suppress(EffscopeError):  # the key is there for another reason: the layout is another one
+        for name, (key, applies) in MOVE_KEYS.items():
+            if applies(layout.layer(layer.id)) and f"model.{n}.{key}" in state:
+                with suppress(EffscopeError):  # the key has another reason: this is not the layout
                     layout = move(layout, name, [layer.id])
     return layout
 
 
 def _classes(layout: Layout, state: State) -> int | None:
+    """Number of classes of the head, or None for an unknown head."""
     head = len(layout.layers) - 1
     for key in ("cv3.0.2.bias", "cls_preds.0.bias", "enc_score_head.bias"):
         bias = state.get(f"model.{head}.{key}")
@@ -57,6 +59,7 @@ def _classes(layout: Layout, state: State) -> int | None:
 
 
 def _fits(layout: Layout, state: State) -> bool:
+    """Whether the state has the names and shapes of the layout. Batch counters may be missing."""
     tensors = {key: t.shape for node in expand(layout).nodes for key, t in owned(node).items()}
     counters = {key for key in tensors if key.endswith("num_batches_tracked")}
     if set(tensors) - counters != {k for k in state if not k.endswith("num_batches_tracked")}:
@@ -65,54 +68,55 @@ def _fits(layout: Layout, state: State) -> bool:
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What a checkpoint turned out to be: its layout, and its state by that layout's names; or why there is none."""
+class Identified:
+    """The layout of a checkpoint and its state with the names of that layout; without a layout, the reason."""
 
     layout: Layout | None
     state: State
     why: str = ""
 
 
-def identify(checkpoint: Checkpoint) -> Identity:
+def identify(checkpoint: Checkpoint) -> Identified:
     """The layout of a checkpoint, from its module tree if it has one, else from its tensors.
 
-    A tree that is a built-in model's gives that model's layout, in nominal numbers; any other gives the real ones.
+    For a built-in model it is the zoo's layout, with the channels before scaling; else the channels are those of the
+    file.
     """
     state: State = without_constants(checkpoint.state)
     if not checkpoint.modules or checkpoint.kind == "torchscript":
         if any(key.startswith(YOLOX_KEYS) for key in state):
-            with suppress(EffscopeError):  # keys of another project that begin alike
-                state = _for_our_pixels(from_yolox_keys(state))
+            with suppress(EffscopeError):  # keys of another project with the same prefix
+                state = _for_rgb(from_yolox_keys(state))
         layout = recognise(state)
         if layout is None:
             state = unfolded(state)
             layout = recognise(state)
         if layout is None:
-            return Identity(None, checkpoint.state, "its tensors fit no built-in model")
-        return Identity(layout, state)
+            return Identified(None, checkpoint.state, "its tensors fit no built-in model")
+        return Identified(layout, state)
     try:
         layout = layout_of(checkpoint)
     except EffscopeError as e:
-        return Identity(None, checkpoint.state, str(e))
+        return Identified(None, checkpoint.state, str(e))
     named = recognise(state)
-    return Identity(named if named and same_model(named, layout) else layout, state)
+    return Identified(named if named and same_model(named, layout) else layout, state)
 
 
-def _for_our_pixels(state: State) -> State:
-    """YOLOX weights, made for BGR in 0-255, for RGB in 0-1: the first convolution sees each pixel's three values."""
+def _for_rgb(state: State) -> State:
+    """YOLOX weights, which expect BGR in 0-255, for RGB in 0-1: changes the weight of the first convolution."""
     key = "model.0.conv.conv.weight"
     weight = state.get(key)
-    if weight is None or weight.dim() != 4 or weight.shape[1] != 12:  # noqa: PLR2004 - four pixels of three values
+    if weight is None or weight.dim() != 4 or weight.shape[1] != 12:  # noqa: PLR2004 - four pixels with three channels
         return state
     pixels = weight.float().reshape(-1, 4, 3, *weight.shape[2:]).flip(2).flatten(1, 2)
     return {**state, key: 255 * pixels}
 
 
 def unfolded(state: State) -> State:
-    """A deploy form with batch norms again: each biased conv unit `X.conv` gets an `X.bn` that only adds the bias.
+    """A state dict with folded batch norms, with the names of the unfolded model and the same outputs.
 
-    Exported graphs and fused checkpoints have their norms folded; this gives the same function under the names of the
-    trained form. Parallel branches that were merged stay merged: such models are not recognised.
+    Each conv unit `X.conv` with a bias gets an `X.bn` that only adds the bias. Exported graphs and fused checkpoints
+    have folded norms. Merged parallel branches stay merged, so such models are not recognised.
     """
     made: dict[str, Tensor] = {}
     for key, tensor in state.items():
@@ -125,28 +129,28 @@ def unfolded(state: State) -> State:
         made[f"{unit}.bn.running_mean"] = torch.zeros_like(tensor)
         made[f"{unit}.bn.running_var"] = torch.full_like(tensor, 1 - BN_EPS)
     head = max((int(key.split(".")[1]) for key in made if LAYER_KEY.match(key)), default=None)
-    if f"model.{head}.cv3.0.2.bias" in made:  # graphs hold the fixed DFL weights as a constant, or not at all
+    if f"model.{head}.cv3.0.2.bias" in made:  # graphs have the fixed DFL weights as a constant, or not at all
         bins = torch.arange(REG_MAX, dtype=torch.float32).view(1, REG_MAX, 1, 1)
         made.setdefault(f"model.{head}.dfl.conv.weight", bins)
     return made
 
 
 def same_model(a: Layout, b: Layout) -> bool:
-    """Whether two layouts are one model: the same primitives, joined in the same way."""
+    """Whether two layouts have the same primitives with the same connections."""
     nodes = [[replace(node, layer="") for node in expand(layout).nodes] for layout in (a, b)]
     return nodes[0] == nodes[1]
 
 
 def recognise(state: State) -> Layout | None:
-    """The layout whose tensors have exactly these names and shapes, or None if no built-in model fits.
+    """The built-in layout, with moves, that has exactly these names and shapes; None if there is none.
 
     Args:
-        state: state dict with Ultralytics' names (`model.0.conv.weight`); batch counters may be missing.
+        state: state dict with the names of Ultralytics (`model.0.conv.weight`); batch counters may be missing.
     """
     numbers = [int(key.split(".")[1]) for key in state if LAYER_KEY.match(key)]
     for make in ZOO.values() if numbers else ():
         base = make(80)
-        if len(base.layers) != max(numbers) + 1 or not _opens(base, state):
+        if len(base.layers) != max(numbers) + 1 or not _same_stem(base, state):
             continue
         nc = _classes(base, state)
         if nc is None:
@@ -157,7 +161,7 @@ def recognise(state: State) -> Layout | None:
     return None
 
 
-def _opens(layout: Layout, state: State) -> bool:
-    """Whether the first convolution of the state is as wide as the layout's: the cheap half of the comparison."""
+def _same_stem(layout: Layout, state: State) -> bool:
+    """Whether the first convolutions of the state and the layout have the same width. This is fast to check."""
     first, stem = state.get("model.0.conv.weight"), layout.layers[0]
     return stem.block != "Conv" or (first is not None and len(first) == layout.scale.channels(stem.args[0]))

@@ -1,4 +1,4 @@
-"""One layer of a pickled model as its records show it: what it holds, without any of its classes."""
+"""A module of a pickled model: its attributes, tensors and children, read without its class."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ ACTIVATIONS = {
     "SiLU": "silu", "ReLU": "relu", "ReLU6": "relu6", "LeakyReLU": "leaky_relu", "Hardswish": "hardswish",
     "Hardsigmoid": "hardsigmoid", "Sigmoid": "sigmoid", "GELU": "gelu", "Tanh": "tanh", "Mish": "mish",
 }  # fmt: skip
-"""torch's class -> our primitive."""
+"""Class in torch -> primitive."""
 
-SILENT = frozenset({"Identity", "Dropout", "Dropout2d"})
+NO_OPS = frozenset({"Identity", "Dropout", "Dropout2d"})
 """Classes that do nothing at inference."""
 
 
-class Part:
-    """The module records below one path. Sub-paths are relative; "" is the layer itself.
+class ModuleView:
+    """A module and the modules in it. Sub-paths are relative to it; "" is the module itself.
 
     Attributes:
-        path: where it stands.
-        activation: what the model's conv units mostly end with.
+        path: its module path.
+        activation: the activation of most conv units of the model.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Part:
         self.path, self.activation = path, activation
         self._records, self._state = records, state
 
-    def at(self, sub: str) -> Part:
-        """The part below a sub-path."""
-        return Part(self._full(sub), self._records, self._state, self.activation)
+    def at(self, sub: str) -> ModuleView:
+        """A view of the module at the sub-path."""
+        return ModuleView(self._full(sub), self._records, self._state, self.activation)
 
     def tensor(self, sub: str) -> Tensor | None:
-        """The parameter or buffer at the sub-path."""
+        """The parameter or buffer at the sub-path, or None."""
         return self._state.get(self._full(sub))
 
     def _full(self, sub: str) -> str:
@@ -52,22 +52,26 @@ class Part:
         return self._full(sub) in self._records
 
     def kind(self, sub: str = "") -> str:
-        """Last name of the module's class, "" where there is none."""
+        """Class name of the module without its package, "" if there is no module."""
         record = self._records.get(self._full(sub))
         return record.class_name.rpartition(".")[2] if record else ""
 
     def scalar(self, name: str, sub: str = "", default: Any = None) -> Any:
-        """A plain attribute of the module at the sub-path."""
+        """An attribute of the module at the sub-path, if it is a number, text or list of them; else the default."""
         record = self._records.get(self._full(sub))
         return record.scalars.get(name, default) if record else default
 
     def count(self, sub: str) -> int:
-        """How many numbered children the module at the sub-path has."""
+        """Number of numbered children of the module at the sub-path."""
         pattern = re.compile(re.escape(self._full(sub)) + r"\.\d+")
         return sum(bool(pattern.fullmatch(path)) for path in self._records)
 
     def conv(self, sub: str = "") -> Mapping[str, Any]:
-        """Attributes of the convolution at the sub-path, bare or inside a conv unit. Raises EffscopeError if none."""
+        """Attributes of the convolution at the sub-path, or of the one in the conv unit there.
+
+        Raises:
+            EffscopeError: there is none.
+        """
         for name in (sub, f"{sub}.conv".lstrip("."), f"{sub}.c".lstrip(".")):
             if self.kind(name) in ("Conv2d", "ConvTranspose2d"):
                 return self._records[self._full(name)].scalars
@@ -86,7 +90,7 @@ class Part:
         return int(self.conv(sub)["stride"][0])
 
     def leaves(self) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
-        """The modules without children, in the order they were made: sub-path, kind, attributes."""
+        """The modules without children, in the order of the file: sub-path, class name, attributes."""
         prefix = f"{self.path}."
         own = [p for p in self._records if p == self.path or p.startswith(prefix)]
         for path in own:
@@ -96,7 +100,7 @@ class Part:
 
 
 def common_activation(records: Mapping[str, ModuleRecord]) -> str:
-    """The activation most conv units of a model end with, as our primitive; "silu" where none says."""
+    """The activation of most conv units of a model, as a primitive; "silu" if there is none."""
     layers = [p for p in records if re.fullmatch(r"model\.\d+\.act", p)]
     of = layers or [p for p in records if p.endswith(".act")]
     kinds = Counter(records[path].class_name.rpartition(".")[2] for path in of)
@@ -104,31 +108,31 @@ def common_activation(records: Mapping[str, ModuleRecord]) -> str:
     return named[0] if named else "silu"
 
 
-def chain_links(part: Part) -> tuple[tuple[tuple[Any, ...], ...], bool]:
-    """The leaves of a part as links of a `Chain`, and whether its input is added.
+def chain_links(module: ModuleView) -> tuple[tuple[tuple[Any, ...], ...], bool]:
+    """The layers in a module as links of a `Chain`, and whether the module adds its input.
 
     Raises:
-        EffscopeError: a leaf is of a kind a chain cannot hold, or a convolution does not fit the one before it.
+        EffscopeError: a layer cannot be a link, or a convolution does not fit the one before it.
     """
     links: list[tuple[Any, ...]] = []
     c: int | None = None
-    for path, kind, a in part.leaves():
+    for path, kind, a in module.leaves():
         if kind == "Conv2d" and a.get("padding_mode") == "zeros" and isinstance(a.get("padding"), tuple):
             if c is not None and a["in_channels"] != c:
-                raise EffscopeError(f"{part.path}.{path} takes {a['in_channels']} channels where {c} come: no chain")
+                raise EffscopeError(f"{module.path}.{path} takes {a['in_channels']} channels, not {c}: no chain")
             c = int(a["out_channels"])
             sides = (a["kernel_size"], a["stride"], a["padding"], a["dilation"], a["groups"])
-            links.append(("conv2d", path, c, *sides, part.tensor(f"{path}.bias") is not None))
+            links.append(("conv2d", path, c, *sides, module.tensor(f"{path}.bias") is not None))
         elif kind == "BatchNorm2d" and (c is None or a["num_features"] == c):
             links.append(("batchnorm", path, a["eps"], a["momentum"]))
         elif kind == "MaxPool2d" and isinstance(a.get("kernel_size"), int):
             links.append(("maxpool", path, a["kernel_size"], a["stride"], a["padding"]))
         elif kind in ACTIVATIONS:
             links.append((ACTIVATIONS[kind], path))
-        elif kind not in SILENT:
-            raise EffscopeError(f"{part.path}.{path} is a {kind}: what {part.kind()} does with it is not known")
-    return tuple(links), any(part.scalar(name) is True for name in RESIDUAL_FLAGS)
+        elif kind not in NO_OPS:
+            raise EffscopeError(f"{module.path}.{path} is a {kind}: it is not known how {module.kind()} uses it")
+    return tuple(links), any(module.scalar(name) is True for name in RESIDUAL_FLAGS)
 
 
 RESIDUAL_FLAGS = ("residual", "add", "shortcut", "use_res_connect", "use_residual")
-"""Attributes by which blocks of many authors say that they add their input."""
+"""Attributes in the code of several authors that are True if a block adds its input."""

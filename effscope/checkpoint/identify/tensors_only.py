@@ -1,4 +1,4 @@
-"""Tensors without an architecture as a graph of unconnected nodes: enough to count parameters and to rank."""
+"""Tensors of an unknown architecture as a graph of unconnected nodes, to count parameters and to rank."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 NORM_ROLES = ("weight", "bias", *NORM_BUFFERS)
 MAPS, MATRIX = 4, 2
 UNKNOWN_EPS = 1e-5
-NOTE = "the architecture is not known: parameters and ranks of single convolutions only"
+NOTE = "the architecture is not known: only parameters and ranks of single convolutions"
 
 
-def bare_graph(state: Mapping[str, Tensor], modules: Sequence[ModuleRecord] = ()) -> Graph:
-    """Nodes that own the tensors of a state dict: convolutions, batch norms behind them, and single tensors.
+def tensor_graph(state: Mapping[str, Tensor], modules: Sequence[ModuleRecord] = ()) -> Graph:
+    """Nodes that own the tensors of a state dict: convolutions, linear layers, batch norms, and single tensors.
 
-    A batch norm is taken to follow the convolution before it in the file if its width agrees, and it stands in the
-    same module: that is what folding needs and all that is connected.
+    A batch norm reads the convolution before it in the file if both have the same width and are in the same module.
+    Folding needs this; nothing else is connected.
 
     Args:
         state: any state dict.
-        modules: records of the module tree, where the file has one: groups, kernels and norm constants come from it.
+        modules: the module tree, if the file has one; it gives the groups and the epsilons.
     """
     known = {record.path: record.scalars for record in modules}
     groups = _by_module(state)
-    part_of = _parts(list(state))
+    layer_of = _Layers(list(state))
     nodes: list[Node] = []
     for path, roles in groups.items():
-        layer = part_of(path)
+        layer = layer_of(path)
         before = nodes[-1] if nodes else None
         nodes.extend(_nodes(path, roles, known.get(path, {}), layer, before))
     return Graph(tuple(nodes), {}, tuple(dict.fromkeys(node.layer for node in nodes)))
 
 
-def bare_outline(name: str, graph: Graph, modules: Sequence[ModuleRecord] = ()) -> Outline:
-    """The rows of a bare graph: its parts, with the class each is made of where the file says it."""
+def tensor_outline(name: str, graph: Graph, modules: Sequence[ModuleRecord] = ()) -> Outline:
+    """The layers of a tensor graph as rows, with their classes if the file has a module tree."""
     classes = {record.path: record.class_name.rpartition(".")[2] for record in modules}
     keys = "".join(f"{node.name}{sorted(node.args.items(), key=str)}" for node in graph.nodes)
     digest = hashlib.sha256(keys.encode()).hexdigest()[:16]
@@ -56,25 +56,22 @@ def _by_module(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return groups
 
 
-def _parts(keys: list[str]) -> _Parts:
-    paths = [key.split(".")[:-1] for key in keys]
-    shared = 0
-    for names in zip(*paths, strict=False):
-        if len(set(names)) > 1:
-            break
-        shared += 1
-    return _Parts(shared)
+class _Layers:
+    """Module path -> layer: the names that all keys share, the next name, and a number after that.
 
+    With the keys `net.a.0.conv.weight` and `net.b.weight`, `net.a.0.conv` is in the layer `net.a.0`.
+    """
 
-class _Parts:
-    """Path -> the part it is shown under: what all keys share, one name more, and a number behind that."""
-
-    def __init__(self, shared: int) -> None:
-        self.shared = shared
+    def __init__(self, keys: list[str]) -> None:
+        self.n_shared = 0
+        for names in zip(*(key.split(".")[:-1] for key in keys), strict=False):
+            if len(set(names)) > 1:
+                break
+            self.n_shared += 1
 
     def __call__(self, path: str) -> str:
         names = path.split(".")
-        end = self.shared + 1
+        end = self.n_shared + 1
         while end < len(names) and names[end].isdigit() and not names[end - 1].isdigit():
             end += 1
         return ".".join(names[:end])

@@ -1,4 +1,4 @@
-"""The zip archive that torch.save writes: its pickle and its tensors, with every length checked."""
+"""Zip archives by torch.save: their pickle and tensors, with all lengths checked."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ AGAIN = "download or save it again"
 
 
 class CheckedZip:
-    """An open zip archive whose directory is plausible; use it in a `with` statement.
+    """An open zip archive with a checked directory; a context manager.
 
-    Messages of its errors do not name the file: `read_checkpoint` does.
+    Its error messages do not have the name of the file; `read_checkpoint` adds it.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the archive and check its directory.
 
         Args:
-            path: A file that begins as a zip archive.
+            path: A file that begins like a zip archive.
 
         Raises:
-            EffscopeError: It is cut, damaged, implausible, or not what the class reads.
+            EffscopeError: It is cut or damaged, its sizes are not plausible, or it is not of the kind of this class.
         """
         try:
             self._zip = zipfile.ZipFile(path)
         except Exception as error:  # a damaged zip raises BadZipFile, ValueError, struct.error, ...
             raise EffscopeError(
-                f"it is a zip archive whose end is missing or damaged, cut at {path.stat().st_size} bytes: "
+                f"it is a zip archive and its end is missing or damaged, cut at {path.stat().st_size} bytes: "
                 "download or copy it again"
             ) from error
         try:
@@ -53,7 +53,7 @@ class CheckedZip:
             raise
 
     def __enter__(self) -> Self:
-        """Nothing more than the archive itself."""
+        """The archive itself."""
         return self
 
     def __exit__(
@@ -66,7 +66,7 @@ class CheckedZip:
         self._zip.close()
 
     def names(self) -> list[str]:
-        """The entries below the archive's folder."""
+        """Names of the entries, relative to the archive's folder."""
         return [name.removeprefix(f"{self._folder}/") for name in self._entries]
 
     def _check_sizes(self, n_file_bytes: int) -> None:
@@ -74,18 +74,18 @@ class CheckedZip:
         if len(infos) > MAX_ENTRIES or len(infos) != len(self._entries):
             raise EffscopeError(f"it is a zip archive with repeated or too many entries: {AGAIN}")
         if sum(info.compress_size for info in infos) > n_file_bytes:
-            raise EffscopeError(f"it is a zip archive whose entries overlap: {AGAIN}")
+            raise EffscopeError(f"it is a zip archive with overlapping entries: {AGAIN}")
         for info in infos:
             stored = info.compress_type == zipfile.ZIP_STORED
             limit = info.compress_size * (1 if stored else MAX_RATIO)
             if info.file_size > limit:
                 raise EffscopeError(
-                    f"entry {shown(info.filename)} claims {info.file_size} bytes out of {info.compress_size}: "
+                    f"entry {shown(info.filename)} claims {info.file_size} bytes in {info.compress_size}: "
                     "it is a zip bomb or damaged, do not use it"
                 )
 
     def _find_folder(self) -> str:
-        """The one folder that everything lies in."""
+        """The folder that holds all entries."""
         raise NotImplementedError
 
     def _check_byte_order(self) -> None:
@@ -103,16 +103,16 @@ class CheckedZip:
 
 
 class TorchArchive(CheckedZip):
-    """A torch zip checkpoint, or a TorchScript archive: a pickle and the storages it names."""
+    """A file by torch.save or torch.jit.save: a pickle and the storages that it refers to."""
 
     def __init__(self, path: Path) -> None:
-        """Open the archive; arguments and errors as above."""
+        """Open the archive; arguments and errors as in `CheckedZip`."""
         super().__init__(path)
         self._storages: dict[str, bytearray] = {}
 
     @property
     def is_script(self) -> bool:
-        """Whether torch.jit wrote it: it holds code, which is not read."""
+        """Whether it is by torch.jit.save. Its code is not read."""
         return f"{self._folder}/constants.pkl" in self._entries
 
     def pickle_bytes(self) -> bytes:
@@ -130,16 +130,16 @@ class TorchArchive(CheckedZip):
         return self._read(info)
 
     def tensor(self, record: TensorRecord) -> torch.Tensor:
-        """Build one tensor on the CPU; tensors that share a storage share memory, as in torch.
+        """Build a tensor on the CPU. Tensors with the same storage share memory, as in torch.
 
         Args:
-            record: As read from the pickle; nothing in it is trusted.
+            record: The tensor as described in the pickle; it is checked.
 
         Returns:
             A tensor of the recorded shape and dtype, without gradient.
 
         Raises:
-            EffscopeError: It does not lie within its storage.
+            EffscopeError: It reaches beyond its storage.
         """
         check_extent(record)
         storage = record.storage
@@ -156,12 +156,10 @@ class TorchArchive(CheckedZip):
         return flat.as_strided(record.size, record.stride, record.offset)
 
     def _find_folder(self) -> str:
-        """The one folder that holds data.pkl."""
+        """The folder of data.pkl."""
         names = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(names) != 1:
-            raise EffscopeError(
-                "it is a zip archive, but not one that torch.save wrote: unpack it and give the weights file"
-            )
+            raise EffscopeError("it is a zip archive, but not by torch.save: unpack it and give the weights file")
         return names[0].removesuffix("/data.pkl")
 
     def _storage(self, key: str) -> bytearray:
@@ -174,19 +172,19 @@ class TorchArchive(CheckedZip):
 
 
 def check_extent(record: TensorRecord) -> None:
-    """Check that a tensor lies within its storage, by the file's own figures.
+    """Check that a tensor lies within its storage, by the numbers in the file.
 
     Raises:
-        EffscopeError: It does not.
+        EffscopeError: It does not, or the numbers are impossible.
     """
     size, stride = record.size, record.stride
     if len(size) != len(stride) or len(size) > MAX_DIMS:
         raise EffscopeError(f"a tensor of {len(size)} dimensions has {len(stride)} strides: {AGAIN}")
     if any(not 0 <= part <= MAX_EXTENT for part in (*size, *stride, record.offset)):
-        raise EffscopeError(f"a tensor has a negative or absurd shape, stride or offset: {AGAIN}")
+        raise EffscopeError(f"a tensor has a negative or too large shape, stride or offset: {AGAIN}")
     n_elements = math.prod(size)
     if math.prod(max(part, 1) for part in size) > MAX_EXTENT:
-        raise EffscopeError(f"a tensor has an absurd shape: {AGAIN}")
+        raise EffscopeError(f"a tensor has a too large shape: {AGAIN}")
     last = record.offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if n_elements and (n_elements > record.storage.n_elements or last >= record.storage.n_elements):
         raise EffscopeError(

@@ -1,4 +1,4 @@
-"""From the records of a pickled torch module to its state dict and a list of its modules."""
+"""The state dict and the modules of a pickled torch module, from its records."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class ModuleRecord:
     """One module of a pickled model.
 
     Attributes:
-        path: Dotted path in the module tree, "" for the model itself.
-        class_name: Full name of its class in the file, which need not exist here.
-        scalars: Its own attributes that are numbers, texts, or lists and tuples of them, by name;
-            tensors of at most 64 numbers that are neither parameter nor buffer are among them.
+        path: Module path, "" for the model itself.
+        class_name: Full name of its class in the file. The class may not exist on this machine.
+        scalars: Its own attributes by name, if they are numbers, texts, or lists and tuples of them. Tensors
+            of at most 64 numbers that are neither parameter nor buffer are among them, as lists.
     """
 
     path: str
@@ -41,24 +41,24 @@ class ModuleRecord:
 
 
 class NotPlain(Exception):
-    """A value that holds something else than plain data; caught where the value is asked for."""
+    """A value is or contains something else than plain data."""
 
 
 class ModuleReader:
-    """Walks module records; all walks over one file share one budget."""
+    """Reads module records. All reads of one file share one budget."""
 
     def __init__(self, build: BuildTensor) -> None:
-        """Read with `build` to make tensors."""
+        """A reader that makes tensors with `build`."""
         self._build = build
         self._budget = Budget(MAX_VALUES)
 
     def walk(self, root: Record) -> Iterator[tuple[str, Record]]:
-        """Each module with its path, the parent before its children, as `named_modules` does.
+        """Each module with its path, parents before their children, as in `named_modules`.
 
-        A module that is used twice comes twice, as its tensors do in a state dict.
+        A shared module comes once for each of its paths, like its tensors in a state dict.
 
         Raises:
-            EffscopeError: The tree is deeper or larger than a model can be.
+            EffscopeError: The tree is deeper or larger than that of a model.
         """
         pending = [("", root)]
         n_modules = 0
@@ -77,12 +77,10 @@ class ModuleReader:
                     pending.append((_join(path, name), child))
 
     def state(self, root: Record) -> dict[str, torch.Tensor]:
-        """The tensors a state dict of the module would have, in the same order and under the same keys.
-
-        Buffers that the module marks as not persistent are left out.
+        """The state dict of the module: same keys, same order, without buffers that are not persistent.
 
         Raises:
-            EffscopeError: A parameter or buffer is not a tensor that can be read.
+            EffscopeError: A parameter or buffer is not a plain tensor.
         """
         found: dict[str, torch.Tensor] = {}
         for path, module in self.walk(root):
@@ -104,16 +102,16 @@ class ModuleReader:
         return tuple(ModuleRecord(path, module.class_name, self._scalars(module)) for path, module in self.walk(root))
 
     def plain(self, value: object) -> Plain:
-        """Copy a value that is plain data through and through.
+        """A copy of a value that contains only plain data.
 
         Raises:
-            NotPlain: Something in it is not plain data, or it nests deeper than 100.
+            NotPlain: Something in it is not plain data, or it is nested deeper than 100.
             EffscopeError: It expands to far more values than the file holds.
         """
         return self._plain(value, 0)
 
     def plain_or_none(self, value: object) -> Plain:
-        """The same, with None for what is not plain data."""
+        """The same, or None if it is not plain data."""
         try:
             return self.plain(value)
         except NotPlain:
@@ -150,7 +148,7 @@ class ModuleReader:
         return found
 
     def _numbers(self, record: TensorRecord) -> object:
-        """A small tensor as nested lists of Python numbers, None for a large or an unreadable one."""
+        """A small tensor as nested lists of Python numbers; None if it is large or damaged."""
         if math.prod(record.size) > MAX_LISTED_NUMBERS:
             return None
         try:
@@ -165,7 +163,7 @@ class ModuleReader:
             return []
         self._budget.charge(1 + len(entries))
         if not all(isinstance(name, str) and len(name) <= MAX_NAME for name in entries):
-            raise EffscopeError("a module of it has a name that is no short string: do not use it")
+            raise EffscopeError("a module in it has a name that is not a short string: do not use it")
         return list(entries.items())
 
 
@@ -175,7 +173,7 @@ def is_module(value: object) -> TypeGuard[Record]:
 
 
 def without_wrapper(module: Record) -> Record:
-    """The model inside DataParallel or DistributedDataParallel."""
+    """The module itself, or the module inside DataParallel or DistributedDataParallel."""
     for _ in range(MAX_DEPTH):
         inner = module.attributes()["_modules"]
         child = inner.get("module") if isinstance(inner, dict) else None

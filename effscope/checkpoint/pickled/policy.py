@@ -1,8 +1,7 @@
-"""What a checkpoint's pickle may contain, checked before anything of it is read.
+"""The check of a checkpoint's pickle before it is read.
 
-Safety does not rest on the list of refused names: a name that is not listed becomes an inert
-record (see `records`). The list is there because a checkpoint that names a code maker is either
-an attack or a dill file, and its user must hear so.
+The list of refused names is not needed for safety: a name outside the list becomes an inert record (see `records`). It
+is there because a checkpoint that names code is an attack or a dill file, and the user must know that.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ DATA_BUILTINS = frozenset(
 )
 
 SCRIPT_LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
-"""What TorchScript's pickles name for typed lists; inert records here, like every other name."""
+"""Functions that TorchScript's pickles name for typed lists. They become inert records, like all names."""
 
 ALLOWED_NAMES = frozenset(
     {"_codecs.encode", "types.SimpleNamespace", *(f"torch.jit._pickle.{name}" for name in SCRIPT_LISTS)}
@@ -56,11 +55,11 @@ REFUSED_PREFIXES = frozenset(
 )
 
 
-class Slot(NamedTuple):
-    """What the check knows of a value on the pickle's stack.
+class StackValue(NamedTuple):
+    """A value on the pickle's stack, as far as the check needs it.
 
     Attributes:
-        weight: Cost of hashing it: values in it, counted once per reference, cut at 1000.
+        weight: Cost of its hash: number of values in it, once for each reference, at most 1000.
         text: The value itself, if it is a string.
     """
 
@@ -68,21 +67,21 @@ class Slot(NamedTuple):
     text: str | None = None
 
 
-MARK = Slot(0)
-ONE = Slot(1)
+MARK = StackValue(0)
+ONE = StackValue(1)
 MAX_WEIGHT = 1000
 
 
 def shown(text: str) -> str:
-    """A string of the file, cut and escaped so that an error message stays one clean line."""
+    """A string of the file for an error message: cut and escaped, so that it stays one line."""
     return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
 
 
 def check_global(module: str, name: str) -> str:
-    """Judge one global that a pickle names.
+    """Check a global that a pickle names.
 
     Args:
-        module: Module as the file spells it.
+        module: Name of the module in the file.
         name: Name in the module, dotted for a nested class.
 
     Returns:
@@ -106,7 +105,7 @@ def check_global(module: str, name: str) -> str:
 
 
 def check_pickle(raw: bytes) -> tuple[str, ...]:
-    """Go through a pickle without building any of its values.
+    """Check a pickle without building its values.
 
     Args:
         raw: The whole pickle.
@@ -115,8 +114,8 @@ def check_pickle(raw: bytes) -> tuple[str, ...]:
         The full names of its globals in order of appearance.
 
     Raises:
-        EffscopeError: It is too large, is no data, or names what makes or runs code.
-        ValueError, LookupError: It is damaged; the caller words it.
+        EffscopeError: It is too large, uses other opcodes than torch.save, or names what makes or runs code.
+        ValueError, LookupError: It is damaged.
     """
     if len(raw) > MAX_PICKLE_BYTES:
         raise EffscopeError(
@@ -127,7 +126,7 @@ def check_pickle(raw: bytes) -> tuple[str, ...]:
     for n_seen, (opcode, arg, _) in enumerate(pickletools.genops(raw)):
         if n_seen >= MAX_OPCODES:
             raise EffscopeError(
-                f"its pickle has more than {MAX_OPCODES} steps, which no checkpoint needs: re-save only the state dict"
+                f"its pickle has more than {MAX_OPCODES} steps, too many for a checkpoint: re-save only the state dict"
             )
         if opcode.name not in DATA_OPCODES:
             raise EffscopeError(
@@ -139,16 +138,16 @@ def check_pickle(raw: bytes) -> tuple[str, ...]:
 
 
 class _Scan:
-    """The pickle machine with weights in the place of values."""
+    """The stack machine of pickle, with weights instead of values."""
 
     def __init__(self) -> None:
-        self.stack: list[Slot] = []
-        self.memo: dict[int, Slot] = {}
+        self.stack: list[StackValue] = []
+        self.memo: dict[int, StackValue] = {}
         self.globals: dict[str, None] = {}
         self._n_marks = 0
 
     def step(self, opcode: pickletools.OpcodeInfo, arg: object) -> None:
-        """Follow one opcode."""
+        """Run one opcode."""
         name = opcode.name
         if name == "MARK":
             self._mark()
@@ -169,51 +168,51 @@ class _Scan:
     def _mark(self) -> None:
         self._n_marks += 1
         if self._n_marks > MAX_MARKS:
-            raise EffscopeError(f"its pickle nests deeper than {MAX_MARKS}: re-save only the state dict")
+            raise EffscopeError(f"its pickle is nested deeper than {MAX_MARKS}: re-save only the state dict")
         self.stack.append(MARK)
 
     def _remember(self, arg: object) -> None:
         index = arg if isinstance(arg, int) else len(self.memo)
         if index > MAX_OPCODES:
-            raise EffscopeError("its pickle numbers its values past all limits: do not use it")
+            raise EffscopeError("its pickle numbers its values beyond all limits: do not use it")
         self.memo[index] = self.stack[-1]
 
-    def _pop_to_mark(self) -> list[Slot]:
-        items: list[Slot] = []
-        while (slot := self.stack.pop()) is not MARK:
-            items.append(slot)
+    def _pop_to_mark(self) -> list[StackValue]:
+        items: list[StackValue] = []
+        while (value := self.stack.pop()) is not MARK:
+            items.append(value)
         self._n_marks -= 1
         return items[::-1]
 
-    def _pop(self, opcode: pickletools.OpcodeInfo) -> tuple[list[Slot], list[Slot]]:
-        """Take what the opcode takes: the values below its mark, and those above it."""
+    def _pop(self, opcode: pickletools.OpcodeInfo) -> tuple[list[StackValue], list[StackValue]]:
+        """Pop the arguments of the opcode: the values below its mark, and those above it."""
         before = opcode.stack_before
-        items: list[Slot] = []
+        items: list[StackValue] = []
         n_first = len(before)
         if pickletools.markobject in before:
             items = self._pop_to_mark()
             n_first = before.index(pickletools.markobject)
         first = [self.stack.pop() for _ in range(n_first)][::-1]
-        if any(slot is MARK for slot in first):
+        if any(value is MARK for value in first):
             raise ValueError("a mark where a value should be")
         return first, items
 
-    def _result(self, name: str, arg: object, first: list[Slot], items: list[Slot]) -> Slot:
-        """The value that the opcode leaves."""
+    def _result(self, name: str, arg: object, first: list[StackValue], items: list[StackValue]) -> StackValue:
+        """The value that the opcode pushes."""
         if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"):
             return first[0]
         if name.startswith("TUPLE") or name == "FROZENSET":
-            return Slot(min(MAX_WEIGHT, 1 + sum(slot.weight for slot in first + items)))
+            return StackValue(min(MAX_WEIGHT, 1 + sum(value.weight for value in first + items)))
         if name == "LONG1" and isinstance(arg, int):
-            return ONE if arg.bit_length() < 8 * MAX_INT_KEY_BYTES else Slot(MAX_WEIGHT)
+            return ONE if arg.bit_length() < 8 * MAX_INT_KEY_BYTES else StackValue(MAX_WEIGHT)
         if name == "GLOBAL":
             self._name(*str(arg).split(" ", 1))
         elif name == "STACK_GLOBAL":
-            module, attribute = (slot.text for slot in first)
+            module, attribute = (value.text for value in first)
             if module is None or attribute is None:
                 raise ValueError("a global whose name is not a string")
             self._name(module, attribute)
-        return Slot(1, arg) if isinstance(arg, str) else ONE
+        return StackValue(1, arg) if isinstance(arg, str) else ONE
 
     def _name(self, module: str, name: str) -> None:
         self.globals[check_global(module, name)] = None
@@ -221,21 +220,21 @@ class _Scan:
             raise EffscopeError(f"its pickle names more than {MAX_GLOBALS} classes: re-save only the state dict")
 
 
-def _check_keys(name: str, first: list[Slot], items: list[Slot]) -> None:
-    """Refuse dictionary keys and set members that are made to be slow to hash.
+def _check_keys(name: str, first: list[StackValue], items: list[StackValue]) -> None:
+    """Refuse dictionary keys and set members with a slow hash.
 
     Raises:
-        EffscopeError: One is heavier than `MAX_KEY_WEIGHT`.
+        EffscopeError: One has a weight above `MAX_KEY_WEIGHT`.
     """
-    keys: list[Slot] = []
+    keys: list[StackValue] = []
     if name == "SETITEM":
         keys = first[1:2]
     elif name == "SETITEMS":
         keys = items[::2]
     elif name in ("ADDITEMS", "FROZENSET"):
         keys = items
-    if any(slot.weight > MAX_KEY_WEIGHT for slot in keys):
+    if any(value.weight > MAX_KEY_WEIGHT for value in keys):
         raise EffscopeError(
-            "its pickle has dictionary keys built of many values, which no checkpoint has: "
+            "its pickle has dictionary keys built of many values, as checkpoints never have: "
             "re-save it with torch.save of a state dict on a machine you trust"
         )

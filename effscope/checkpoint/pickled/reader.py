@@ -1,7 +1,7 @@
-"""The restricted reader of a torch checkpoint's pickle: plain data and inert records come out.
+"""The reader of a torch checkpoint's pickle. It returns plain data and inert records and runs no code of the file.
 
-Format source: the text of `torch/serialization.py` and `torch/_utils.py` (names and argument order of
-the `_rebuild_*` functions) and Python's `pickletools`.
+Sources: `torch/serialization.py` and `torch/_utils.py` (names and argument order of the `_rebuild_*` functions) and
+Python's `pickletools`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from effscope.checkpoint.pickled.policy import check_global, check_pickle, shown
 from effscope.checkpoint.pickled.records import (
     Budget,
-    Call,
     DtypeName,
     OrderedItems,
     Record,
+    SafeFunction,
     StorageRef,
     TensorRecord,
     record_class,
@@ -81,16 +81,16 @@ NUMPY_FORMATS = {
 
 
 def load_records(raw: bytes) -> object:
-    """Read a pickle into plain data, `Record`s and `TensorRecord`s; nothing named in it is run.
+    """Read a pickle into plain data, `Record`s and `TensorRecord`s. Nothing that it names is run.
 
     Args:
-        raw: The bytes of `data.pkl` of a torch archive.
+        raw: The bytes of `data.pkl` in a torch archive.
 
     Returns:
         The root value: in checkpoints a dict or a Record.
 
     Raises:
-        EffscopeError: It is refused (see `pickle_policy`) or damaged.
+        EffscopeError: It is damaged, or refused by `policy`.
     """
     try:
         check_pickle(raw)
@@ -98,34 +98,34 @@ def load_records(raw: bytes) -> object:
     except (EffscopeError, MemoryError):
         raise
     except RecursionError as error:
-        raise EffscopeError("its pickle nests too deeply to be a checkpoint: re-save only the state dict") from error
-    except Exception as error:  # pickle documents that a damaged pickle may raise anything
+        raise EffscopeError("its pickle is nested too deeply for a checkpoint: re-save only the state dict") from error
+    except Exception as error:  # a damaged pickle may raise anything, says the documentation
         raise EffscopeError(f"its pickle is damaged ({type(error).__name__}): download or save it again") from error
 
 
 class RecordUnpickler(pickle.Unpickler):
-    """Python's unpickler with every door to other code replaced by one of ours."""
+    """Python's unpickler without access to any class or function outside this package."""
 
     def __init__(self, raw: bytes) -> None:
-        """Read from `raw`, which `check_pickle` has passed."""
+        """Read `raw`. Call `check_pickle` on it first."""
         super().__init__(io.BytesIO(raw), encoding="utf-8")
         self._budget = Budget(MAX_CALL_UNITS)
         self._known: dict[str, object] = {}
 
     def find_class(self, module: str, name: str, /) -> object:
-        """Give an inert stand-in for a name; nothing is imported.
+        """An inert object for a name. Nothing is imported.
 
         Raises:
             EffscopeError: The name makes or runs code.
         """
         full = check_global(module, name)
         if full not in self._known:
-            self._known[full] = self._stand_in(full)
+            self._known[full] = self._inert(full)
         return self._known[full]
 
-    def _stand_in(self, full: str) -> object:
+    def _inert(self, full: str) -> object:
         if full in REBUILDERS:
-            return Call(REBUILDERS[full], self._budget)
+            return SafeFunction(REBUILDERS[full], self._budget)
         if full in STORAGE_DTYPES:
             return DtypeName(STORAGE_DTYPES[full])
         if full.startswith("torch.") and full.removeprefix("torch.") in DTYPE_BYTES:
@@ -133,7 +133,7 @@ class RecordUnpickler(pickle.Unpickler):
         return record_class(full)
 
     def persistent_load(self, pid: object, /) -> StorageRef:
-        """Turn torch's ("storage", type, key, location, n_elements) into a reference.
+        """The reference for torch's tuple ("storage", type, key, location, n_elements).
 
         Raises:
             EffscopeError: It has another form.
@@ -174,7 +174,7 @@ def _tensor_v3(
     dtype: DtypeName,
     *_: object,
 ) -> TensorRecord:
-    """`torch._utils._rebuild_tensor_v3`: an untyped storage with the element type beside it."""
+    """`torch._utils._rebuild_tensor_v3`: an untyped storage and the element type."""
     plain = _tensor(storage, offset, size, stride)
     if not isinstance(dtype, DtypeName):
         raise EffscopeError("a tensor of an unknown element type: re-save it as float32")
@@ -188,9 +188,9 @@ def _parameter(data: object, *_: object) -> object:
     return data
 
 
-def _from_type(function: Call, _type: object, args: tuple[object, ...], _state: object) -> object:
-    """`torch._tensor._rebuild_from_type_v2`: a tensor with attributes, which are dropped."""
-    if not (isinstance(function, Call) and isinstance(args, tuple)) or function.function is _from_type:
+def _from_type(function: SafeFunction, _type: object, args: tuple[object, ...], _state: object) -> object:
+    """`torch._tensor._rebuild_from_type_v2`: a tensor with attributes. The attributes are dropped."""
+    if not (isinstance(function, SafeFunction) and isinstance(args, tuple)) or function.function is _from_type:
         raise EffscopeError("a tensor rebuilt in an unknown way: re-save only the state dict")
     return function(*args)
 
@@ -203,7 +203,7 @@ def _shape(parts: tuple[int, ...] = ()) -> tuple[int, ...]:
 
 
 def _ordered(pairs: object = ()) -> OrderedItems:
-    """`collections.OrderedDict`, empty or of pairs whose keys are simple values."""
+    """`collections.OrderedDict`, empty or from pairs. Keys must be simple values."""
     items = OrderedItems()
     entries = pairs.items() if isinstance(pairs, dict) else pairs
     for key, value in entries:  # type: ignore[attr-defined]
@@ -218,7 +218,7 @@ def _check_member(member: object) -> None:
 
 
 def _set(members: object = ()) -> set[object]:
-    """`set`, of simple values."""
+    """`set`. Members must be simple values."""
     if not isinstance(members, list | tuple | set | frozenset):
         raise EffscopeError("a set that is not made from a list: re-save only the state dict")
     for member in members:
@@ -227,19 +227,19 @@ def _set(members: object = ()) -> set[object]:
 
 
 def _frozenset(members: object = ()) -> frozenset[object]:
-    """`frozenset`, of simple values."""
+    """`frozenset`. Members must be simple values."""
     return frozenset(_set(members))
 
 
 def _bytes(text: str, encoding: str = "latin1") -> bytes:
-    """`_codecs.encode`, by which protocol 2 writes bytes."""
+    """`_codecs.encode`: the form of bytes in protocol 2."""
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
         raise EffscopeError("bytes in an unknown encoding in the pickle: save it again with torch.save")
     return text.encode("latin1")
 
 
 def _numpy_scalar(dtype: Record, data: object = b"") -> object:
-    """`numpy.core.multiarray.scalar`: a Python number, or a record if it is none."""
+    """`numpy.core.multiarray.scalar`: a Python number, or a record for other types."""
     code = dtype.args[0] if isinstance(dtype, Record) and dtype.args else ""
     if not (isinstance(code, str) and code in NUMPY_FORMATS and isinstance(data, bytes)):
         return record_class("numpy.scalar")(dtype, data)

@@ -1,8 +1,7 @@
-"""The inert values that stand for what a pickle names, so that reading one never runs anything.
+"""Inert values for the classes and functions that a pickle names, so that reading a pickle runs no code.
 
-Every object that a pickle can reach is defined here or is plain data. A pickle can call an object,
-give it a state (opcode BUILD) and put items into it; each class below says what then happens, and
-the answer is never more than "it is kept" or an EffscopeError.
+A pickle can reach only plain data and objects of this file. It can call an object, give it a state (opcode BUILD) and
+put items into it. The classes below store what they get, or raise EffscopeError.
 """
 
 from __future__ import annotations
@@ -15,25 +14,25 @@ from effscope.errors import EffscopeError
 
 
 class Budget:
-    """Work that one file may cause, so that shared references cannot be multiplied into a bomb."""
+    """The amount of work that one file may cause. It stops files that reuse shared references many times."""
 
     def __init__(self, n_units: int) -> None:
-        """Allow `n_units` values to be visited or copied."""
+        """Allow `n_units` values to be read or copied."""
         self._left = n_units
 
     def charge(self, n_units: int) -> None:
-        """Take `n_units` from what is left.
+        """Use `n_units`.
 
         Raises:
-            EffscopeError: Nothing is left.
+            EffscopeError: The budget is used up.
         """
         self._left -= n_units
         if self._left < 0:
-            raise EffscopeError("the pickle expands to far more data than its size: it is not a checkpoint to trust")
+            raise EffscopeError("the pickle expands to far more data than its size: do not use it")
 
 
 class Sealed:
-    """A value that no pickle may change after it was made."""
+    """A value that a pickle cannot change."""
 
     def __setstate__(self, state: object) -> None:
         """Refuse the opcode BUILD.
@@ -41,21 +40,21 @@ class Sealed:
         Raises:
             EffscopeError: Always.
         """
-        raise EffscopeError(f"the pickle overwrites a {type(self).__name__}, which no checkpoint does: do not use it")
+        raise EffscopeError(f"the pickle overwrites a {type(self).__name__}, as checkpoints never do: do not use it")
 
 
 class Record:
-    """An object of a class that was not imported.
+    """An object of a class that is not imported.
 
-    `Record` itself is never instantiated: `record_class` makes one subclass per class name.
+    `record_class` makes a subclass for each class name; `Record` itself has no instances.
 
     Attributes:
         class_name: Full dotted name in the file, e.g. "ultralytics.nn.modules.block.C2f".
-        args: Positional arguments the file would have called the class with.
-        kwargs: Keyword arguments of the same call.
-        state: What the file would have given to `__setstate__`, as it is; see `attributes`.
-        entries: (key, value) pairs, for a class that is a mapping.
-        elements: Values, for a class that is a list.
+        args: Positional arguments for the class in the file.
+        kwargs: Keyword arguments for the class in the file.
+        state: Argument of `__setstate__` in the file, unchanged; see `attributes`.
+        entries: (key, value) pairs, if the class is a mapping.
+        elements: Values, if the class is a list.
     """
 
     __slots__ = ("args", "elements", "entries", "kwargs", "state")
@@ -68,30 +67,30 @@ class Record:
     elements: list[object]
 
     def __new__(cls, *args: object, **kwargs: object) -> Record:
-        """Keep the arguments; nothing of the named class is called."""
+        """Store the arguments and call nothing."""
         made = super().__new__(cls)
         made.args, made.kwargs, made.state = args, kwargs, None
         made.entries, made.elements = [], []
         return made
 
     def __setstate__(self, state: object) -> None:
-        """Keep the state by reference; no attribute is set."""
+        """Store a reference to the state and set no attribute."""
         self.state = state
 
     def __setitem__(self, key: object, value: object) -> None:
-        """Keep a mapping entry."""
+        """Store a mapping entry."""
         self.entries.append((key, value))
 
     def append(self, value: object) -> None:
-        """Keep a list element."""
+        """Store a list element."""
         self.elements.append(value)
 
     def extend(self, values: list[object]) -> None:
-        """Keep list elements."""
+        """Store list elements."""
         self.elements.extend(values)
 
     def attributes(self) -> dict[str, object]:
-        """The attributes that the object would have had, or {} if its state is of another form."""
+        """The attributes of the object in the file, or {} if its state has another form."""
         if isinstance(self.state, dict):
             return self.state
         if isinstance(self.state, tuple) and self.state and isinstance(self.state[0], dict):
@@ -100,16 +99,12 @@ class Record:
 
 
 def record_class(class_name: str) -> type[Record]:
-    """A new subclass of `Record` for one class name.
-
-    Args:
-        class_name: Full dotted name as the file gives it; it is only kept.
-    """
+    """A new subclass of `Record` for a full dotted class name, which is only stored."""
     return type("NamedRecord", (Record,), {"class_name": class_name, "__slots__": ()})
 
 
 class OrderedItems(dict[object, object]):
-    """A `collections.OrderedDict` of the file; its state (torch's `_metadata`) is dropped."""
+    """A `collections.OrderedDict` in the file. Its state (torch's `_metadata`) is dropped."""
 
     __slots__ = ()
 
@@ -119,14 +114,14 @@ class OrderedItems(dict[object, object]):
 
 @dataclass(frozen=True, eq=False)
 class DtypeName(Sealed):
-    """A torch dtype by name, e.g. "float16"; the element type of a storage class too."""
+    """A torch dtype by name, e.g. "float16"; also the element type of a storage class."""
 
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class StorageRef(Sealed):
-    """Where the numbers of a tensor lie.
+    """The entry of the archive with the numbers of a tensor.
 
     Attributes:
         key: Name of the entry in the archive's data folder.
@@ -141,14 +136,14 @@ class StorageRef(Sealed):
 
 @dataclass(frozen=True, eq=False)
 class TensorRecord(Sealed):
-    """A tensor that was not yet built. Offset and strides are in elements, as in torch.
+    """A tensor as described in the pickle. Offset and strides are in elements, as in torch.
 
     Attributes:
-        storage: Where its numbers lie.
-        dtype: Element type by torch name; differs from the storage's only for untyped storages.
-        offset: First element.
+        storage: The entry with its numbers.
+        dtype: Element type by torch name. It differs from that of the storage only for untyped storages.
+        offset: Position of the first element.
         size: Shape.
-        stride: One step per dimension.
+        stride: Step in each dimension.
     """
 
     storage: StorageRef
@@ -158,17 +153,17 @@ class TensorRecord(Sealed):
     stride: tuple[int, ...]
 
 
-class Call(Sealed):
-    """A function of ours that stands for one the file names, with its work charged to a budget."""
+class SafeFunction(Sealed):
+    """Effscope's own version of a function that the file names. Its calls use a budget."""
 
     __slots__ = ("_budget", "function")
 
     def __init__(self, function: Callable[..., object], budget: Budget) -> None:
-        """Wrap `function`; every call costs one unit plus the length of its arguments."""
+        """Wrap `function`. A call costs one unit plus the length of its arguments."""
         self.function = function
         self._budget = budget
 
     def __call__(self, *args: object) -> object:
-        """Call the function of ours."""
+        """Call `function`."""
         self._budget.charge(1 + sum(len(arg) for arg in args if isinstance(arg, Sized)))
         return self.function(*args)

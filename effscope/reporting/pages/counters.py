@@ -1,10 +1,42 @@
-"""Other tools' numbers as tables: what each counts, and the terms between it and ours."""
+"""What other tools count, and the terms between their numbers and ours."""
 
 from __future__ import annotations
 
-from effscope.reporting.cost_tables import uncounted_notes
-from effscope.reporting.tables import Table
+from effscope.reporting.page import Page, Rows, Table, single, warning
+from effscope.reporting.pages.cost import uncounted_lines
 from effscope.results import CounterRow, CountersResult
+
+
+def pages(result: CountersResult) -> tuple[Page, ...]:
+    """One page."""
+    return (page(result),)
+
+
+def page(result: CountersResult, explain: bool = False) -> Page:
+    """The numbers; with `explain` also the terms of each tool."""
+    terms = [terms_table(result, row.counter) for row in result.rows] if explain else []
+    uncounted = warning(uncounted_lines(result.uncounted_ops))
+    return single("counters", result, uncounted, counters_table(result), *terms, Rows("counters", result.to_rows()))
+
+
+def counters_table(result: CountersResult) -> Table:
+    """The number of each tool; if tools were run, whether they give it."""
+    ran = any(row.version for row in result.rows)
+    rows = tuple(
+        (row.counter, f"{row.count:,}", row.unit, _change(row.count, row.ours))
+        + ((_answer(row), row.version) if ran else ())
+        for row in result.rows
+    )
+    notes = [f"ours: {result.macs:,} multiply-adds at inference"]
+    notes += [f"{row.counter}: {row.about}" for row in result.rows]
+    return Table(
+        f"{result.model} at {result.imgsz} px",
+        ("as", "count", "unit", "% to ours", *(("tool - rule", "version") if ran else ())),
+        rows,
+        frozenset({"as", "unit", "version"}),
+        (*notes, *result.notes),
+        narrow=("version",),
+    )
 
 
 def _change(count: int, ours: int) -> str:
@@ -17,28 +49,8 @@ def _answer(row: CounterRow) -> str:
     return "the same" if row.explained else f"{row.measured - row.count:+,}"
 
 
-def counters_table(result: CountersResult) -> Table:
-    """The number each tool gives; where the tools were run, whether they give it."""
-    ran = any(row.version for row in result.rows)
-    rows = tuple(
-        (row.counter, f"{row.count:,}", row.unit, _change(row.count, row.ours))
-        + ((_answer(row), row.version) if ran else ())
-        for row in result.rows
-    )
-    notes = [f"ours: {result.macs:,} multiply-adds at inference"]
-    notes += [f"{row.counter}: {row.about}" for row in result.rows] + uncounted_notes(result.uncounted_ops)
-    return Table(
-        f"{result.model} at {result.imgsz} px",
-        ("as", "count", "unit", "% to ours", *(("tool - rule", "version") if ran else ())),
-        rows,
-        frozenset({"as", "unit", "version"}),
-        (*notes, *result.notes),
-        narrow=("version",),
-    )
-
-
 def terms_table(result: CountersResult, counter: str) -> Table:
-    """From our multiply-adds to a tool's number, the largest term first."""
+    """From our multiply-adds to the number of a tool, the largest term first."""
     row = next(row for row in result.rows if row.counter == counter)
     terms = [term for term in result.terms if term.counter == counter]
     start = "our multiply-adds" if row.unit == "MACs" else "our multiply-adds, 2 FLOPs each"

@@ -1,11 +1,14 @@
-"""Ranks, their orders and attention heads as tables of text."""
+"""Ranks, how far their order holds, and attention heads; several models side by side."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
-from effscope.reporting.tables import Table, bar
-from effscope.results import HeadUse, RankResult, StageRank
+from effscope.reporting.page import Page, Part, Rows, Section, Table, bar, warning
+from effscope.reporting.plots.rank import compared_plot, rank_plot, spectra_plot
+from effscope.results import HeadUse, RankResult, StageRank, plain
 from effscope.thresholds import read_threshold
 
 WHERE = {
@@ -13,11 +16,11 @@ WHERE = {
     "block": "last conv of each stage's last block",
     "all": "every convolution, numbered in forward order",
 }
-"""What `--at` ranks, in words."""
+"""`at` of a definition in words."""
 
 COLUMNS = ("stage", "layer", "shape", "rank", "ratio", " ", "random", "eff.", "stable", "gap", "separable")
 NARROW = ("stable", "gap", "eff.", "separable")
-"""Left out, in this order, where the terminal is narrow."""
+"""Columns that a narrow terminal leaves out, in this order."""
 
 MARKS = {
     "=": "equal ratio with another stage, ordered by stage number",
@@ -25,7 +28,99 @@ MARKS = {
     "!": "one direction decides the count: without it {}",
 }
 RANDOM = "random: the ratio a Gaussian matrix of that shape has"
+UNTRAINED = "untrained weights: this is the null, it says nothing about redundancy"
 MOST_SAID, MOST_NOTES = 12, 4
+
+
+def pages(*results: RankResult) -> tuple[Page, ...]:
+    """A page for each model; for several also one that compares them."""
+    stems = _stems(results)
+    joint = _joint(results)
+    if len(results) == 1:
+        return (_page(results[0], stems[0], joint),)
+    own = [_page(result, stem, ()) for result, stem in zip(results, stems, strict=True)]
+    parts: tuple[Part, ...] = (compared_table(results), compared_plot(results), *joint)
+    return (*own, Page("Ranks side by side", (Section("", parts),), "compared"))
+
+
+def _page(result: RankResult, stem: str, further: Sequence[Part]) -> Page:
+    parts = (
+        warning(warnings(result)),
+        rank_table(result),
+        heads_table(result) if result.attention else None,
+        Rows(stem, result.to_rows()),
+        rank_plot(result, stem),
+        *further,
+    )
+    return Page(f"Ranks of {result.model}", (Section("", tuple(p for p in parts if p is not None)),), stem, result)
+
+
+def _joint(results: Sequence[RankResult]) -> tuple[Part, ...]:
+    """What all models have together: spectra, orders, heads."""
+    plot = spectra_plot(results)
+    return (
+        Rows("spectra", spectra_rows(results)),
+        *((plot,) if plot else ()),
+        Rows("orders", _orders(results)),
+        Rows("heads", _heads(results)),
+    )
+
+
+def _stems(results: Sequence[RankResult]) -> list[str]:
+    """File names of models, all different."""
+    if len(results) == 1:
+        return ["rank"]
+    found: list[str] = []
+    for result in results:
+        stem = "rank-" + re.sub(r"[^\w.-]+", "-", result.model).strip("-.")
+        found.append(f"{stem}-{len(found) + 1}" if stem in found else stem)
+    return found
+
+
+def spectra_rows(results: Sequence[RankResult]) -> list[dict[str, Any]]:
+    """One row per singular value."""
+    return [
+        {"model": result.model, "stage": s.stage, "layer": s.layer, "number": n, "value": v, "of_largest": v / top}
+        for result in results
+        for s in result.spectra
+        for top in [s.values[0] if s.values and s.values[0] > 0 else 1.0]
+        for n, v in enumerate(s.values, 1)
+    ]
+
+
+def _orders(results: Sequence[RankResult]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": result.model,
+            **plain(variant),
+            "ties": " | ".join(" ".join(map(str, group)) for group in variant.ties),
+        }
+        for result in results
+        for variant in result.stability
+    ]
+
+
+def _heads(results: Sequence[RankResult]) -> list[dict[str, Any]]:
+    return [{"model": result.model, **plain(use)} for result in results for use in result.attention]
+
+
+def warnings(result: RankResult) -> list[str]:
+    """What a reader must know before the numbers."""
+    return [UNTRAINED] if result.definition.weights == "random" else []
+
+
+def rank_table(result: RankResult) -> Table:
+    """Stages in ascending rank."""
+    notes = (*_definition(result), *_mark_notes(result), *_row_notes(result), *_order_notes(result))
+    table = Table(
+        f"{result.model}: where the rank is low, the stage is redundant",
+        COLUMNS,
+        tuple(map(_row, result.stages)),
+        frozenset({"layer", " "}),
+        tuple(note for note in notes if note),
+        NARROW,
+    )
+    return table if result.definition.of == "weights" else table.without("random")
 
 
 def _marks(row: StageRank) -> str:
@@ -52,23 +147,8 @@ def _row(row: StageRank) -> tuple[str, ...]:
     )
 
 
-def rank_table(result: RankResult) -> Table:
-    """Stages in ascending rank."""
-    notes = (*_definition(result), *_mark_notes(result), *_row_notes(result), *_order_notes(result))
-    table = Table(
-        f"{result.model}: where the rank is low, the stage is redundant",
-        COLUMNS,
-        tuple(map(_row, result.stages)),
-        frozenset({"layer", " "}),
-        tuple(note for note in notes if note),
-        NARROW,
-    )
-    return table if result.definition.of == "weights" else table.without("random")
-
-
 def _definition(result: RankResult) -> list[str]:
     d = result.definition
-    words, where = read_threshold(d.threshold).words, WHERE[d.at]
     if d.of == "weights":
         of = "weights, BN folded" if d.fold_bn else "weights, raw"
         null = f"{RANDOM}; ratios of unlike shapes are not comparable without it"
@@ -77,9 +157,13 @@ def _definition(result: RankResult) -> list[str]:
         of, null = f"outputs of the convolution itself, {centred}, {d.of}", ""
     shapes = {row.stage for row in result.stages if row.separability_1 is not None}
     separable = "separable: energy of the convs larger than 1x1 kept by one and two depthwise-separable terms"
-    untrained = "untrained weights: this is the null, it says nothing about redundancy"
-    notes = [result.source, f"rank: {words}; {of}; {where}", null, separable if shapes else ""]
-    return [*notes, untrained if d.weights == "random" else "", *result.notes]
+    notes = [
+        result.source,
+        f"rank: {read_threshold(d.threshold).words}; {of}; {WHERE[d.at]}",
+        null,
+        separable if shapes else "",
+    ]
+    return [*notes, *result.notes]
 
 
 def _mark_notes(result: RankResult) -> list[str]:
@@ -90,7 +174,7 @@ def _mark_notes(result: RankResult) -> list[str]:
 
 
 def _row_notes(result: RankResult) -> list[str]:
-    """What is said of single rows, once, with the stages it is said of."""
+    """Each different note once, with its stages."""
     of: dict[str, list[str]] = {}
     for row in sorted(result.stages, key=lambda row: row.stage):
         if row.note:
@@ -145,9 +229,7 @@ def compared_table(results: Sequence[RankResult]) -> Table:
     names = [result.model for result in results]
     stages = sorted({row.stage for result in results for row in result.stages})
     ratios = [result.ratios() for result in results]
-    rows = tuple(
-        (str(stage), *(f"{r[stage]:.2f}" if stage in r else "-" for r in ratios)) for stage in stages
-    )  # fmt: skip
+    rows = tuple((str(stage), *(f"{r[stage]:.2f}" if stage in r else "-" for r in ratios)) for stage in stages)
     first = {v.name: v.tau for v in results[0].stability}
     taus = [
         f"{name} {first[key]:.2f}" for name in names[1:] if (key := f"model {name}") in first and first[key] is not None
@@ -165,7 +247,7 @@ def heads_table(result: RankResult) -> Table:
     for use in result.attention:
         layers.setdefault(use.layer, []).append(use)
     notes = (
-        "entropy: of a head's attention over that of uniform attention; 1 looks everywhere alike",
+        "entropy: of the attention of a head / that of uniform attention; 1 is uniform",
         "alike: 1 - Jensen-Shannon divergence / ln 2 between two heads, mean of all pairs, then the most alike pair",
     )
     columns = ("layer", "heads", "positions", "entropy", "alike", "most alike")

@@ -1,0 +1,55 @@
+"""What an evaluation leaves beside its result: AP of every image, all detections, and drawn examples."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from effscope.data.read import read_image
+from effscope.data.sample import DataSet
+from effscope.detect.draw import draw
+from effscope.detect.predict import Detections
+from effscope.files import csv_text, write_bytes, write_text
+
+N_DRAWN = 8
+
+
+def write_examples(
+    folder: Path,
+    dataset: DataSet,
+    found: Sequence[Detections],
+    per_image: Sequence[float | None],
+    classes: Sequence[str],
+) -> dict[str, str]:
+    """Write images.csv (AP of every image), detections.json and drawings of the first detections.
+
+    Args:
+        folder: made if it is not there.
+        dataset: the images.
+        found: the detections, one entry per image.
+        per_image: AP of each image, a fraction; None without a true box.
+        classes: names, position = label.
+
+    Returns:
+        What each file holds -> its path. detections.json is a list of {"image", "class", "score", "xyxy" in px}.
+    """
+    images = [
+        {"image": sample.name, "boxes": len(sample.boxes), "detections": len(d.scores), "ap": ap}
+        for sample, d, ap in zip(dataset.samples, found, per_image, strict=True)
+    ]
+    detections = [
+        {"image": sample.name, "class": classes[label], "score": score, "xyxy": box}
+        for sample, d in zip(dataset.samples, found, strict=True)
+        for box, score, label in zip(d.boxes.round(2).tolist(), d.scores.round(5).tolist(), d.labels, strict=True)
+    ]
+    files = {"images": folder / "images.csv", "detections": folder / "detections.json"}
+    write_text(files["images"], csv_text(images))
+    write_text(files["detections"], json.dumps(detections) + "\n")
+    for n, (sample, d) in enumerate(zip(dataset.samples[:N_DRAWN], found, strict=False)):
+        drawn = io.BytesIO()
+        draw(read_image(sample), d, classes, truth=sample).save(drawn, "PNG")
+        files[f"picture_{n:02d}"] = folder / f"picture_{n:02d}.png"
+        write_bytes(files[f"picture_{n:02d}"], drawn.getvalue())
+    return {what: str(path) for what, path in files.items()}

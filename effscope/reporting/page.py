@@ -1,0 +1,149 @@
+"""What a reader gets of results: pages of sections with text, tables, plots and rows. Plain data; `render` draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from effscope.results import Result
+
+BAR_WIDTH = 12
+
+
+@dataclass(frozen=True)
+class Text:
+    """Lines of text, one fact each; empty ones are left out by the renderers."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text.
+
+    Attributes:
+        title: line above the table.
+        columns: names; two columns with one name differ in trailing spaces.
+        rows: as many cells as columns.
+        left: columns that are flush left; the others hold numbers.
+        notes: lines below the table.
+        narrow: columns that a narrow terminal leaves out, in this order.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    narrow: tuple[str, ...] = ()
+
+    def without(self, column: str) -> Table:
+        """The table without one column."""
+        n = self.columns.index(column)
+        rows = tuple((*row[:n], *row[n + 1 :]) for row in self.rows)
+        return replace(self, columns=(*self.columns[:n], *self.columns[n + 1 :]), rows=rows)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing: its data, and the function that draws them.
+
+    Attributes:
+        name: of its file, without the ending.
+        title: line above the axes.
+        rows: what is drawn, a dict per mark.
+        draw: makes a matplotlib figure of the plot.
+        x, y: names of the axes.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Mapping[str, Any], ...]
+    draw: Callable[[Plot], Figure]
+    x: str = ""
+    y: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows for other programs: the csv file `name`. Other renderers leave them out."""
+
+    name: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+Part = Text | Table | Plot | Rows
+
+
+@dataclass(frozen=True)
+class Section:
+    """Parts in reading order, below a title."""
+
+    title: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Results as a reader wants them.
+
+    Attributes:
+        title: heading of the page.
+        sections: in reading order. The first one is the answer, which a terminal shows; files have all of them.
+        name: of its text files, without the ending.
+        result: saved beside the page; None if another page saves it.
+        saved: name of that JSON file; `name`.json if empty.
+        roles: what the `files` of the result call a file -> its name.
+    """
+
+    title: str
+    sections: tuple[Section, ...]
+    name: str
+    result: Result | None = None
+    saved: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of all sections."""
+        return tuple(part for section in self.sections for part in section.parts)
+
+
+def single(name: str, result: Result, *parts: Part | None, title: str = "") -> Page:
+    """A page of one section with the parts that there are."""
+    found = tuple(part for part in parts if part is not None)
+    tables = [part.title for part in found if isinstance(part, Table)]
+    return Page(title or tables[0], (Section("", found),), name, result)
+
+
+def warning(lines: Sequence[str]) -> Text | None:
+    """The text that stands above a table; None without a line."""
+    return Text(tuple(lines)) if lines else None
+
+
+def short(n: float, units: Sequence[tuple[float, str]] = ((1e9, "G"), (1e6, "M"), (1e3, "k"))) -> str:
+    """A count with a unit: 3157200 is "3.16 M"."""
+    for size, unit in units:
+        if n >= size:
+            return f"{n / size:,.2f} {unit}"
+    return f"{n:,.0f}"
+
+
+def share(part: float, whole: float) -> str:
+    """Percent of the whole; a dash if that is 0."""
+    return f"{100 * part / whole:.1f}" if whole else "-"
+
+
+def bar(fraction: float, width: int = BAR_WIDTH) -> str:
+    """A horizontal bar of block characters, `width` cells for 1.0."""
+    eighths = round(max(0.0, min(fraction, 1.0)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
+
+
+def points(ap: float | None) -> str:
+    """AP times 100, as papers print it; a dash for None."""
+    return "-" if ap is None else f"{100 * ap:.1f}"

@@ -1,0 +1,83 @@
+"""AP against FLOPs: the base and every candidate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from effscope.reporting.page import Plot
+from effscope.reporting.plots.style import BLUE, GREY, INK, MUTED, RED, figure
+from effscope.results import ACCEPTED, SearchResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BASE, LOWEST, START = "base", "lowest accepted AP", "at once, before labelled training"
+
+
+def search_plot(result: SearchResult) -> Plot:
+    """Marks: the base, the lowest AP that the rule accepts, and each trial with its AP at once and after training."""
+    margin = 0.0 if result.rule == "paper" else result.margin
+    rows: list[dict[str, Any]] = [
+        {"mark": LOWEST, "ap": 100 * (result.base_ap - margin)},
+        {"mark": BASE, "gflops": result.base_flops / 1e9, "ap": 100 * result.base_ap},
+    ]
+    rows += [
+        {
+            "mark": t.verdict,
+            "label": f"+ stage {t.stage}",
+            "gflops": t.flops / 1e9,
+            "ap_start": 100 * t.ap_start,
+            "ap": 100 * t.ap_mean,
+        }
+        for t in result.trials
+    ]
+    title = f"AP against FLOPs, search on {result.base}"
+    return Plot("ap_vs_cost", title, tuple(rows), draw_search, f"GFLOPs at {result.imgsz} px", "AP50-95 x 100")
+
+
+def draw_search(plot: Plot) -> Figure:
+    """The margin as a line, the accepted models joined, AP at once as a hollow mark."""
+    drawing = figure(7, 4.2)
+    axes = drawing.subplots()
+    trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST}]
+    base = next(row for row in plot.rows if row["mark"] == BASE)
+    _lowest(axes, next(row for row in plot.rows if row["mark"] == LOWEST)["ap"])
+    kept = [base, *(row for row in trials if row["mark"] == ACCEPTED)]
+    axes.plot([row["gflops"] for row in kept], [row["ap"] for row in kept], color=BLUE, lw=1.5, zorder=1)
+    axes.scatter([base["gflops"]], [base["ap"]], color=INK, s=46, zorder=3, label=BASE)
+    for row in trials:
+        _trial(axes, row)
+    for verdict in dict.fromkeys(row["mark"] for row in trials):
+        axes.scatter([], [], color=_colour(verdict), s=42, label=verdict)
+    axes.scatter([], [], facecolors="white", edgecolors=INK, s=28, label=START)
+    axes.set_xlabel(plot.x)
+    axes.set_ylabel(plot.y)
+    axes.margins(0.12, 0.18)
+    axes.spines[["top", "right"]].set_visible(False)
+    drawing.suptitle(plot.title, fontsize=10, x=0.02, ha="left")
+    drawing.legend(frameon=False, fontsize=8, loc="outside lower left", ncols=5, columnspacing=1.2)
+    return drawing
+
+
+def _lowest(axes: Axes, ap: float) -> None:
+    axes.axhline(ap, color=GREY, lw=1, ls="--", zorder=0)
+    axes.annotate(
+        LOWEST, (1, ap), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=7, color=MUTED,
+        xytext=(0, -2), textcoords="offset points",
+    )  # fmt: skip
+
+
+def _trial(axes: Axes, row: Any) -> None:
+    x, colour = row["gflops"], _colour(row["mark"])
+    axes.plot([x, x], [row["ap_start"], row["ap"]], color=colour, lw=0.8, alpha=0.5)
+    axes.scatter([x], [row["ap_start"]], facecolors="white", edgecolors=colour, s=28, zorder=2)
+    axes.scatter([x], [row["ap"]], color=colour, s=42, zorder=3)
+    axes.annotate(
+        row["label"], (x, max(row["ap"], row["ap_start"])), rotation=40, fontsize=8, color=colour, xytext=(2, 7),
+        textcoords="offset points",
+    )  # fmt: skip
+
+
+def _colour(verdict: str) -> str:
+    return BLUE if verdict == ACCEPTED else RED

@@ -1,0 +1,54 @@
+"""Writes pages into a folder. Every file is whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from effscope.files import write_bytes
+from effscope.reporting.page import Page
+from effscope.reporting.pages import pages
+from effscope.reporting.render import PLAIN, RENDERERS
+from effscope.results import Result
+
+FORMATS = (*PLAIN, "png")
+
+R = TypeVar("R", bound=Result)
+
+
+def write(made: Sequence[Page], folder: Path, formats: Sequence[str] = FORMATS) -> dict[str, str]:
+    """Write pages, and as JSON the results that they show.
+
+    Args:
+        made: pages with different names.
+        folder: made if it is not there.
+        formats: keys of `RENDERERS`.
+
+    Returns:
+        Name of each file -> its path.
+    """
+    files: dict[str, str] = {}
+    for page in made:
+        if page.result is not None:
+            saved = page.result.save(folder / (page.saved or f"{page.name}.json"))
+            files[saved.name] = str(saved)
+        for name in formats:
+            for file, content in RENDERERS[name](page, formats).items():
+                write_bytes(folder / file, content)
+                files[file] = str(folder / file)
+    return files
+
+
+def publish(result: R, folder: Path, formats: Sequence[str] = FORMATS) -> R:
+    """Write the pages of a result that lists its files (a training, an evaluation, a search).
+
+    Returns:
+        The result with those files in `files`, as it is saved.
+    """
+    roles = {role: file for page in pages(result) for role, file in page.roles.items()}
+    files: dict[str, str] = result.files  # type: ignore[attr-defined]
+    listed = replace(result, files=files | {role: str(folder / file) for role, file in roles.items()})  # type: ignore[call-arg]
+    write(pages(listed), folder, formats)
+    return listed

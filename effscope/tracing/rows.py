@@ -1,0 +1,42 @@
+"""The table row that each module of a traced model belongs to."""
+
+from __future__ import annotations
+
+from torch import nn
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+"""Modules that only hold others."""
+
+
+class Rows:
+    """Module path -> row: the child of the model that the module is in, or a child of that if it only holds others.
+
+    Attributes:
+        found: row -> (name in tables, class), in the order of first use.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.found: dict[str, tuple[str, str]] = {}
+        self._module = module
+        self._total = sum(p.numel() for p in module.parameters())
+
+    def of(self, path: str) -> str:
+        """The row of the module at a path: the path of its row's module, "" for the whole model."""
+        names = path.split(".")
+        end, in_container = 1, False
+        while end < len(names):
+            module = self._module.get_submodule(".".join(names[:end]))
+            is_container = type(module) in CONTAINERS
+            in_container = in_container or is_container
+            if not is_container and (in_container or not self._is_body(module)):
+                break
+            end += 1
+        row = ".".join(names[:end])
+        if row not in self.found:
+            self.found[row] = (row or "(top)", type(self._module.get_submodule(row)).__name__ if row else "")
+        return row
+
+    def _is_body(self, module: nn.Module) -> bool:
+        """Whether a module has more than half of the parameters and holds a container of others."""
+        holds = isinstance(module, CONTAINERS) or any(type(child) in CONTAINERS for child in module.children())
+        return holds and 2 * sum(p.numel() for p in module.parameters()) > self._total
