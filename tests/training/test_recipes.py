@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from effscope.config import TrainConfig, settled
+from effscope.config import training_config
 from effscope.errors import EffscopeError
 from effscope.recipes import RECIPES, Recipe, read_recipe
 
@@ -13,7 +13,7 @@ from effscope.recipes import RECIPES, Recipe, read_recipe
 def test_presets_read_by_name_and_are_valid(name: str) -> None:
     assert read_recipe(name) is not None
     assert read_recipe(RECIPES[name]) == read_recipe(name) == RECIPES[name]
-    assert settled(TrainConfig, {"recipe": name}).recipe == RECIPES[name]
+    assert training_config({"recipe": name}).recipe == RECIPES[name]
 
 
 def test_the_paper_preset_equals_the_paper() -> None:

@@ -14,7 +14,9 @@ from effscope.config import EvalConfig, TrainConfig
 from effscope.data.sample import DataSet
 from effscope.detect.evaluate import Evaluation, evaluate
 from effscope.errors import EffscopeError
-from effscope.nn.build import digest
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
+from effscope.nn.build import build, digest
 from effscope.nn.fuse import deploy
 from effscope.recipes import Recipe
 from effscope.training import train as train_module
@@ -216,7 +218,9 @@ def test_moving_average_by_hand() -> None:
 
 
 def test_size_that_does_not_fit() -> None:
-    with pytest.raises(EffscopeError, match="`imgsz` 100 is not a multiple of 32"):
-        train(small_network(), DATA, replace(CONFIG, imgsz=100))
+    with pytest.raises(EffscopeError, match="`imgsz` must be a multiple of 32, got 100"):
+        replace(CONFIG, imgsz=100)
+    with pytest.raises(EffscopeError, match="`imgsz` 96 is not a multiple of 64"):
+        train(build(expand(layout("yolov8n-p6", 2))), DATA, replace(CONFIG, imgsz=96))
     with pytest.raises(EffscopeError, match="build it with nc=3"):
         train(small_network(), replace(DATA, classes=("a", "b", "c")), CONFIG)

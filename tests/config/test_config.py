@@ -1,0 +1,137 @@
+"""Configs: each checks itself, typed arguments name its fields, defaults stand in one place."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Any, get_type_hints
+
+import pytest
+
+from effscope import api, config
+from effscope.config import (
+    PROXIES,
+    Checked,
+    EvalConfig,
+    LatencyConfig,
+    LatencySettings,
+    LayerCostConfig,
+    RankConfig,
+    RankSettings,
+    SearchConfig,
+    SearchSettings,
+    TrainConfig,
+    TrainSettings,
+    configured,
+    search_config,
+    training_config,
+)
+from effscope.errors import EffscopeError
+
+CONFIGS = [
+    kind for name in config.__all__ if isinstance(kind := getattr(config, name), type) and name.endswith("Config")
+]
+WHOLE = {
+    "imgsz": 1, "epochs": 1, "base_epochs": 1, "batch": 1, "limit_train": 1, "limit_val": 1, "rounds": 1, "threads": 1,
+    "cin": 1, "stride": 1, "size": 1, "max_det": 1, "images": 1, "steps": 1, "eval_every": 0, "freeze": 0,
+    "unfreeze_epochs": 0,
+}  # fmt: skip
+"""Settings that are whole numbers -> the least value."""
+
+
+@pytest.mark.parametrize("kind", CONFIGS, ids=lambda kind: kind.__name__)
+def test_whole_numbers_are_checked_wherever_they_stand(kind: type[Any]) -> None:
+    kind()
+    for field in fields(kind):
+        if field.name not in WHOLE:
+            continue
+        least = WHOLE[field.name]
+        for wrong, said in (
+            (least - 1, f"`{field.name}` must be at least {least}, got {least - 1}"),
+            (1.5, f"`{field.name}` must be a whole number, got 1.5"),
+            (True, f"`{field.name}` must be a whole number, got True"),
+            ("8", f"`{field.name}` must be a whole number, got '8'"),
+        ):
+            with pytest.raises(EffscopeError) as caught:
+                kind(**{field.name: wrong})
+            assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in CONFIGS if issubclass(kind, Checked)], ids=lambda kind: kind.__name__
+)
+def test_every_check_is_of_a_field(kind: type[Checked]) -> None:
+    assert set(kind.CHECKS) <= {field.name for field in fields(kind)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "said"),
+    [
+        (TrainConfig, {"imgsz": 65}, "`imgsz` must be a multiple of 32, got 65"),
+        (TrainConfig, {"seed": 2**63}, "`seed` must fit in 63 bits"),
+        (LatencyConfig, {"seed": "a"}, "`seed` must be a whole number, got 'a'"),
+        (LatencyConfig, {"runtime": "tvm"}, "unknown `runtime` 'tvm': choose one of torch, onnx"),
+        (RankConfig, {"at": "end"}, "unknown `at` 'end': choose one of stage, block, all"),
+        (SearchConfig, {"move": "prune"}, "unknown `move` 'prune': choose one of cib, cib-lk"),
+        (SearchConfig, {"margin": 1.0}, "`margin` must be a fraction from 0 to 1, got 1.0"),
+        (SearchConfig, {"margin": float("nan")}, "`margin` must be a fraction from 0 to 1, got nan"),
+        (EvalConfig, {"convention": "voc"}, "unknown `convention` 'voc': choose one of coco, ultralytics"),
+        (LayerCostConfig, {"layers": 1}, "unknown setting 'layers': choose one of layer, cin"),
+    ],
+)
+def test_wrong_values_are_named(kind: type[Any], wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(EffscopeError) as caught:
+        configured(kind, wrong)
+    assert said in str(caught.value)
+
+
+TYPED = [
+    (TrainSettings, TrainConfig, set()),
+    (SearchSettings, SearchConfig, {"base"}),
+    (LatencySettings, LatencyConfig, {"imgsz"}),
+]
+
+
+@pytest.mark.parametrize(("settings", "kind", "apart"), TYPED, ids=lambda value: getattr(value, "__name__", ""))
+def test_typed_arguments_are_the_fields_of_the_config(settings: Any, kind: type[Any], apart: set[str]) -> None:
+    """`help`, mypy and editors show what the config takes."""
+    assert set(settings.__annotations__) | apart == {field.name for field in fields(kind)}
+    for name, hint in get_type_hints(settings).items():
+        default = next(field for field in fields(kind) if field.name == name).default
+        if default is not MISSING and default is not None:
+            assert type(default).__name__ in str(hint), name
+
+
+def test_typed_arguments_of_ranks_are_those_of_rank() -> None:
+    import inspect
+
+    assert set(RankSettings.__annotations__) == set(inspect.signature(api.rank).parameters) - {
+        "model",
+        "progress",
+        "say",
+    }
+
+
+def test_sizes_come_from_the_data_unless_they_are_given() -> None:
+    for data, size in (("builtin:shapes", PROXIES["builtin"]), ("data.yaml", PROXIES["data"])):
+        found = training_config({"data": data, "batch": None})
+        assert (found.imgsz, found.epochs, found.batch) == (size.imgsz, size.base_epochs, size.batch)
+        searched = search_config({"data": data})
+        assert (searched.base_epochs, searched.epochs) == (size.base_epochs, size.epochs)
+    assert training_config({"epochs": 40}).eval_every == 4
+    assert training_config({"epochs": 3}).eval_every == 1
+    assert training_config({"eval_every": 0}).eval_every == 0
+    assert search_config({"proxy_recipe": "paper"}).proxy_recipe.optimizer == "sgd"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: api.latency("yolov8n", nonsense=1),
+        lambda: api.train("yolov8n", nonsense=1),
+        lambda: api.search("yolov8n", nonsense=1),
+        lambda: api.ranks(["yolov8n"], nonsense=1),
+    ],
+)
+def test_an_unknown_setting_is_an_error_of_effscope(call: Any) -> None:
+    with pytest.raises(EffscopeError, match="unknown setting 'nonsense': choose one of"):
+        call()
