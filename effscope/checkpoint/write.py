@@ -20,7 +20,7 @@ def write_safetensors(path: str | Path, state: Mapping[str, torch.Tensor], metad
 
     Args:
         path: The file; an older one is replaced, or kept if writing fails.
-        state: Tensors of any shape, dtype and device; written contiguous, each on its own.
+        state: Tensors of any shape, dtype and device. They are written contiguous and without shared memory.
         metadata: Texts for the header.
 
     Raises:
@@ -39,7 +39,7 @@ def write_state_dict(path: str | Path, state: Mapping[str, torch.Tensor]) -> Non
 
     Args:
         path: The file; an older one is replaced, or kept if writing fails.
-        state: Tensors of any shape, dtype and device; written contiguous, each on its own.
+        state: Tensors of any shape, dtype and device. They are written contiguous and without shared memory.
 
     Raises:
         EffscopeError: A value is not a tensor, or the file cannot be written.
@@ -50,7 +50,7 @@ def write_state_dict(path: str | Path, state: Mapping[str, torch.Tensor]) -> Non
 
 
 def _plain_tensors(path: str | Path, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous CPU copies: a view of a large storage would be written with all of it."""
+    """Contiguous CPU copies. Without a copy a view would be written with its whole storage."""
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise EffscopeError(f"{path}: '{name}' is not a tensor but {type(value).__name__}: leave it out")

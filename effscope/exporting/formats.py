@@ -1,4 +1,4 @@
-"""The forms a model can be handed on in: one line a format."""
+"""The export formats of a model: one entry in `FORMATS` for each."""
 
 from __future__ import annotations
 
@@ -21,8 +21,17 @@ from effscope.results import ExportResult, origin
 
 
 @dataclass(frozen=True)
-class Handover:
-    """A model about to be written: its network in eval mode, its class names, the side in px it is made for."""
+class ExportJob:
+    """A model to write.
+
+    Attributes:
+        model: the model.
+        network: its network in eval mode.
+        classes: class names.
+        imgsz: side in px of its images.
+        folder: for the files.
+        notes: lines for the user; formats append to it.
+    """
 
     model: Model
     network: Network
@@ -32,56 +41,56 @@ class Handover:
     notes: list[str] = field(default_factory=list)
 
     def path(self, ending: str) -> Path:
-        """A file of this model: its name and an ending."""
+        """The path of a file: the name of the model and an ending."""
         return self.folder / f"{self.model.name}{ending}"
 
 
-def _yaml(h: Handover) -> dict[str, Path]:
-    write_text(h.path(".yaml"), to_yaml(h.model.layout))
-    return {"yaml": h.path(".yaml")}
+def _yaml(job: ExportJob) -> dict[str, Path]:
+    write_text(job.path(".yaml"), to_yaml(job.model.layout))
+    return {"yaml": job.path(".yaml")}
 
 
-def _pt(h: Handover) -> dict[str, Path]:
+def _pt(job: ExportJob) -> dict[str, Path]:
     state = {
-        key: value.float() if value.is_floating_point() else value for key, value in h.network.state_dict().items()
+        key: value.float() if value.is_floating_point() else value for key, value in job.network.state_dict().items()
     }
-    write_ultralytics(h.path(".pt"), h.model.layout, state, h.classes, h.imgsz)
-    write_state_dict(h.path("_state_dict.pt"), state)
-    return {"pt": h.path(".pt"), "state_dict": h.path("_state_dict.pt")}
+    write_ultralytics(job.path(".pt"), job.model.layout, state, job.classes, job.imgsz)
+    write_state_dict(job.path("_state_dict.pt"), state)
+    return {"pt": job.path(".pt"), "state_dict": job.path("_state_dict.pt")}
 
 
-def _safetensors(h: Handover) -> dict[str, Path]:
-    facts = metadata(h.model.layout, h.classes, h.imgsz)
-    write_safetensors(h.path(".safetensors"), h.network.state_dict(), facts)
-    return {"safetensors": h.path(".safetensors")}
+def _safetensors(job: ExportJob) -> dict[str, Path]:
+    facts = metadata(job.model.layout, job.classes, job.imgsz)
+    write_safetensors(job.path(".safetensors"), job.network.state_dict(), facts)
+    return {"safetensors": job.path(".safetensors")}
 
 
-def _onnx(h: Handover) -> dict[str, Path]:
-    found = write_onnx(h.path(".onnx"), h.network, h.classes, h.imgsz)
-    h.notes.append(f"onnxruntime against torch: boxes within {found.px:.1e} px, scores within {found.score:.1e}")
-    return {"onnx": h.path(".onnx")}
+def _onnx(job: ExportJob) -> dict[str, Path]:
+    found = write_onnx(job.path(".onnx"), job.network, job.classes, job.imgsz)
+    job.notes.append(f"onnxruntime against torch: boxes within {found.px:.1e} px, scores within {found.score:.1e}")
+    return {"onnx": job.path(".onnx")}
 
 
-FORMATS: dict[str, Callable[[Handover], dict[str, Path]]] = {
+FORMATS: dict[str, Callable[[ExportJob], dict[str, Path]]] = {
     "yaml": _yaml,
     "pt": _pt,
     "safetensors": _safetensors,
     "onnx": _onnx,
 }
-"""Format -> what writes it and gives its files by name."""
+"""Format -> function that writes it and returns its files by name."""
 
 
 def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> ExportResult:
     """Write a model in some formats.
 
     Args:
-        model: has a layout; without weights it is written with fresh ones, which the notes say.
+        model: has a layout. Without weights, fresh ones are written and a note says so.
         to: keys of FORMATS.
-        folder: where; made if it is not there.
-        imgsz: side in px; by default what the model was trained at, else 640.
+        folder: for the files; made if it is missing.
+        imgsz: side in px; by default that of its training, else 640.
 
     Raises:
-        EffscopeError: an unknown format, a model that is no detector, or what a format cannot say.
+        EffscopeError: an unknown format, a model that is not a detector, or a model that a format cannot express.
     """
     for name in to:
         if name not in FORMATS:
@@ -89,12 +98,12 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> 
     layout = model.layout
     network = model.network().eval()
     if "decoded" not in network.spec.views:
-        raise EffscopeError(f"{model.name} has no head that can be decoded here: it cannot be exported")
+        raise EffscopeError(f"{model.name} has no head that effscope can decode: it cannot be exported")
     classes = model.classes or tuple(f"class{i}" for i in range(layout.nc))
     side = imgsz or model.imgsz or USUAL_SIZE
-    handover = Handover(model, network, classes, side, make_folder(folder))
+    job = ExportJob(model, network, classes, side, make_folder(folder))
     if model.state is None:
-        handover.notes.append("untrained weights: the file holds fresh ones")
-    files = {key: str(path) for name in to for key, path in FORMATS[name](handover).items()}
+        job.notes.append("untrained weights: the file holds fresh ones")
+    files = {key: str(path) for name in to for key, path in FORMATS[name](job).items()}
     made = origin(ExportConfig(tuple(to), side), layout.digest())
-    return ExportResult(model.name, side, files, tuple(handover.notes), made)
+    return ExportResult(model.name, side, files, tuple(job.notes), made)

@@ -1,4 +1,4 @@
-"""A detector as an ONNX graph, checked by running it beside the network."""
+"""A detector as an ONNX graph. Its outputs are compared with those of the network before it is written."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from effscope.results import version
 
 MISSING = 'ONNX needs packages that are not installed: pip install "effscope[onnx]"'
 MOST_DETECTIONS = 300
-"""Detections a one-to-one head gives, best first; there is no suppression behind it."""
+"""Detections of a one-to-one head, highest scores first. It needs no NMS."""
 
 TOLERANCE_PX, TOLERANCE_SCORE = 0.05, 1e-3
 INPUT, OUTPUT = "images", "detections"
 REASON_LENGTH = 200
 
 
-class Decoded(nn.Module):
-    """The inference output alone: (1, 4 + nc, A), or the best (1, 300, 6) of a one-to-one head."""
+class DecodedOutput(nn.Module):
+    """A network with only its inference output: (1, 4 + nc, A), or (1, 300, 6) for a one-to-one head."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -41,17 +41,17 @@ class Decoded(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         decoded: Tensor = self.network(images)["decoded"][0]
-        return best(decoded) if self.one_to_one else decoded
+        return top_detections(decoded) if self.one_to_one else decoded
 
 
-def best(decoded: Tensor) -> Tensor:
-    """The best detections among all anchor points.
+def top_detections(decoded: Tensor) -> Tensor:
+    """The detections with the highest scores over all anchor points and classes.
 
     Args:
         decoded: (B, 4 + C, A), boxes xyxy in px and class probabilities.
 
     Returns:
-        (B, 300, 6): xyxy, score, class; fewer rows where there are fewer candidates.
+        (B, 300, 6): xyxy in px, score, class; fewer rows if there are fewer candidates.
     """
     rows = decoded.transpose(1, 2)
     n_classes = rows.shape[2] - 4
@@ -73,13 +73,14 @@ def write_onnx(path: Path, network: Network, classes: tuple[str, ...], imgsz: in
     """Write the deploy form of a network as ONNX: input `images` (1, 3, S, S) float32 0-1, output `detections`.
 
     Args:
-        path: the file; written only if the check holds.
+        path: the file.
         network: has the view `decoded`.
         classes: class names, for the metadata.
         imgsz: side S in px.
 
     Raises:
-        EffscopeError: a package is missing, the exporter fails, or the graph does not give the network's output.
+        EffscopeError: a package is missing, the exporter fails, or the outputs of graph and network differ. Then
+            nothing is written.
     """
     try:
         import onnx  # noqa: PLC0415 - optional
@@ -87,7 +88,7 @@ def write_onnx(path: Path, network: Network, classes: tuple[str, ...], imgsz: in
         import onnxscript  # noqa: F401, PLC0415
     except ImportError:
         raise EffscopeError(MISSING) from None
-    model = Decoded(deploy(network).cpu()).eval()
+    model = DecodedOutput(deploy(network).cpu()).eval()
     image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
     graph = onnx.load_from_string(_exported(model, image))
     for key, value in _facts(network, classes, imgsz).items():
@@ -124,27 +125,27 @@ def _facts(network: Network, classes: tuple[str, ...], imgsz: int) -> dict[str, 
 
 
 def _exported(model: nn.Module, image: Tensor) -> bytes:
-    """The serialised graph; what the exporter prints is shown only in its error."""
-    with _silence() as noise:
+    """The serialised graph. What the exporter prints is hidden; without a message of its own, an error shows it."""
+    with _output_hidden() as printed:
         try:
             program = torch.onnx.export(
                 model, (image,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
             )
             assert program is not None
             return bytes(program.model_proto.SerializeToString())
-        except Exception as e:  # whatever the exporter raises for an operation it does not know
-            reason = first_line(e, noise.getvalue())[:REASON_LENGTH]
+        except Exception as e:  # the exporter may raise anything for an unknown operation
+            reason = first_line(e, printed.getvalue())[:REASON_LENGTH]
             raise EffscopeError(f"torch.onnx cannot express this model: {reason}") from e
 
 
 @contextmanager
-def _silence() -> Iterator[io.StringIO]:
-    noise, before = io.StringIO(), logging.root.manager.disable
+def _output_hidden() -> Iterator[io.StringIO]:
+    printed, before = io.StringIO(), logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with redirect_stdout(noise), redirect_stderr(noise), warnings.catch_warnings():
+        with redirect_stdout(printed), redirect_stderr(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield noise
+            yield printed
     finally:
         logging.disable(before)
 
@@ -158,9 +159,9 @@ def _compared(ours: Tensor, theirs: Tensor, one_to_one: bool) -> Agreement:
 
 
 def _nearest(rows: Tensor, row: Tensor) -> float:
-    """How far the nearest row of the same class and score is: equal scores may have changed places.
+    """Distance in px to the nearest row with the same class and score. Rows with equal scores may come in any order.
 
-    The last score of the list may be shared by rows that are not in it: such a row has no partner to be near to.
+    A row with the last score counts as 0: the list may be cut among rows with this score.
     """
     same = (rows[:, 5] == row[5]) & ((rows[:, 4] - row[4]).abs() < TOLERANCE_SCORE)
     if row[4] < rows[-1, 4] + TOLERANCE_SCORE:

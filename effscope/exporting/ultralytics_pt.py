@@ -1,7 +1,7 @@
 """A checkpoint that `ultralytics.YOLO(...)` opens, written without that package.
 
-The pickle holds no module. It asks the reader's own Ultralytics to build a `DetectionModel` from the layout and to load
-the tensors into it, so it does not depend on how any version of that package pickles its classes.
+The pickle holds no module. When it is opened, the installed Ultralytics builds a `DetectionModel` from the layout and
+loads the tensors. So the file does not depend on the version of that package.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ PROTOCOL = 4
 IMAGE_CHANNELS = 3
 
 
-class Named:
-    """A class or function by its name: it is written as that name and exists here as nothing else."""
+class GlobalName:
+    """A class or function of another package. Only its name is written to the pickle."""
 
     def __init__(self, module: str, name: str):
         self.module, self.name = module, name
 
     def __call__(self) -> None:
-        """Never called: pickle only asks whether it could be."""
+        """Never called: pickle only checks that it is callable."""
 
 
-class Called:
-    """What the reader gets by calling something named, with attributes set on it afterwards."""
+class PickledCall:
+    """The result of a call when the pickle is opened, with attributes set on it afterwards."""
 
-    def __init__(self, function: Named, args: tuple[Any, ...], attributes: Mapping[str, Any] | None = None):
+    def __init__(self, function: GlobalName, args: tuple[Any, ...], attributes: Mapping[str, Any] | None = None):
         self.parts = (function, args, dict(attributes)) if attributes else (function, args)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -50,37 +50,37 @@ _PythonPickler: Any = pickle._Pickler
 
 
 class _Pickler(_PythonPickler):  # type: ignore[misc]
-    """Python's own pickler that writes a `Named` as the global it names."""
+    """Python's own pickler that writes a `GlobalName` as a global."""
 
     dispatch: ClassVar[dict[type, Any]] = dict(_PythonPickler.dispatch)
 
-    def save_named(self, named: Named) -> None:
-        self.save(named.module)
-        self.save(named.name)
+    def save_global_name(self, found: GlobalName) -> None:
+        self.save(found.module)
+        self.save(found.name)
         self.write(pickle.STACK_GLOBAL)
-        self.memoize(named)
+        self.memoize(found)
 
-    dispatch[Named] = save_named
+    dispatch[GlobalName] = save_global_name
 
 
-MODEL = Named("ultralytics.nn.tasks", "DetectionModel")
-LOAD = Named("torch.nn.modules.module", "Module.load_state_dict")
+MODEL = GlobalName("ultralytics.nn.tasks", "DetectionModel")
+LOAD = GlobalName("torch.nn.modules.module", "Module.load_state_dict")
 
 
 def write_ultralytics(
     path: Path, layout: Layout, state: Mapping[str, Tensor], classes: tuple[str, ...], imgsz: int
 ) -> None:
-    """Write the checkpoint, whole or not at all; `read_checkpoint` reads it too.
+    """Write the checkpoint. `read_checkpoint` can read it too.
 
     Args:
         path: the file.
-        layout: what YAML can spell.
+        layout: one that Ultralytics YAML can express.
         state: its tensors, float32.
         classes: class names.
-        imgsz: side in px that Ultralytics takes as its default.
+        imgsz: side in px, the default of Ultralytics for this model.
 
     Raises:
-        EffscopeError: the layout cannot be spelled as YAML, or the file cannot be written.
+        EffscopeError: YAML cannot express the layout, or the file cannot be written.
     """
     description = {
         **yaml.safe_load(to_yaml(layout)), "nc": layout.nc, "ch": IMAGE_CHANNELS, "scale": layout.scale.name or "n",
@@ -88,12 +88,12 @@ def write_ultralytics(
     }  # fmt: skip
     names = dict(enumerate(classes))
     tensors = {key: value.detach().cpu().clone() for key, value in state.items()}
-    model = Called(MODEL, (description, IMAGE_CHANNELS, layout.nc, False), {"names": names})
+    model = PickledCall(MODEL, (description, IMAGE_CHANNELS, layout.nc, False), {"names": names})
     checkpoint = {
         "epoch": -1, "best_fitness": None, "ema": None, "updates": None, "optimizer": None,
         "model": model,
         "state_dict": tensors,
-        "loaded": Called(LOAD, (model, tensors)),
+        "loaded": PickledCall(LOAD, (model, tensors)),
         "names": names,
         "effscope": metadata(layout, classes, imgsz),
         "train_args": {"task": "detect", "imgsz": imgsz, "model": f"{path.stem}.yaml"},

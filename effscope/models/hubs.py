@@ -1,4 +1,4 @@
-"""Models of other packages by name, with fresh weights: `torchvision:NAME`, `timm:NAME`. Nothing is downloaded."""
+"""Models of other packages by name, with untrained weights: `torchvision:NAME`, `timm:NAME`. No downloads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from effscope.errors import EffscopeError
 from effscope.spec.graph import image_shape
 from effscope.tracing.importer import Imported, import_module
 
-USUAL_SIZE = 224
+CLASSIFIER_SIZE = 224
+"""Side in px of the images of most classifiers."""
+
 SIZES = {"inception_v3": 299}
-"""torchvision models made for another side, px."""
+"""torchvision model -> side in px, if it is not `CLASSIFIER_SIZE`."""
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A package that makes models: their names, one model, and the side in px it is made for."""
+    """A package with models: their names, a function that makes one, and the side in px of its images."""
 
     names: Callable[[], list[str]]
     make: Callable[[str], nn.Module]
@@ -60,19 +62,26 @@ def _timm_model(name: str) -> nn.Module:
 
 def _timm_size(name: str, module: nn.Module) -> int:
     facts = getattr(module, "default_cfg", None) or {}
-    return int(facts.get("input_size", (3, USUAL_SIZE, USUAL_SIZE))[-1])
+    return int(facts.get("input_size", (3, CLASSIFIER_SIZE, CLASSIFIER_SIZE))[-1])
 
 
 HUBS: dict[str, Hub] = {
-    "torchvision": Hub(_torchvision_names, _torchvision_model, lambda name, module: SIZES.get(name, USUAL_SIZE)),
+    "torchvision": Hub(_torchvision_names, _torchvision_model, lambda name, module: SIZES.get(name, CLASSIFIER_SIZE)),
     "timm": Hub(_timm_names, _timm_model, _timm_size),
 }
-"""Prefix of MODEL -> the package."""
+"""Prefix of the model name -> package."""
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A model of a hub: the module that was traced (a detector's backbone where the whole cannot be), and its trace."""
+class HubModel:
+    """A traced model of a hub.
+
+    Attributes:
+        module: the traced module: the whole model, or its backbone if the whole cannot be traced.
+        imported: its trace.
+        imgsz: side in px it was traced at.
+        note: what a reader must know, or "".
+    """
 
     module: nn.Module
     imported: Imported
@@ -80,16 +89,16 @@ class Opened:
     note: str = ""
 
 
-def open_hub(model: str, imgsz: int | None = None, seed: int = 0) -> Opened:
+def open_hub(model: str, imgsz: int | None = None, seed: int = 0) -> HubModel:
     """Make and trace a model.
 
     Args:
         model: `torchvision:resnet50`, `timm:ghostnet_100`.
-        imgsz: side in px; by default what the model is made for.
-        seed: its weights depend on nothing else; the global random state is left as it was.
+        imgsz: side in px; by default that of the model's own images.
+        seed: of the weights. The global random state does not change.
 
     Raises:
-        EffscopeError: an unknown package or name, a package that is not installed, a model that cannot be traced.
+        EffscopeError: an unknown name, a package that is not installed, or a model that cannot be traced.
     """
     prefix, _, name = model.partition(":")
     hub = HUBS[prefix]
@@ -105,13 +114,13 @@ def open_hub(model: str, imgsz: int | None = None, seed: int = 0) -> Opened:
     return _traced(module, model, side)
 
 
-def _traced(module: nn.Module, name: str, side: int) -> Opened:
+def _traced(module: nn.Module, name: str, side: int) -> HubModel:
     shape = image_shape(side)
     try:
-        return Opened(module, import_module(module, shape, name), side)
+        return HubModel(module, import_module(module, shape, name), side)
     except EffscopeError:
         backbone = getattr(module, "backbone", None)
         if not isinstance(backbone, nn.Module):
             raise
     imported = import_module(backbone, shape, name)
-    return Opened(backbone, imported, side, "its backbone alone: the whole detector cannot be traced")
+    return HubModel(backbone, imported, side, "only its backbone: the whole detector cannot be traced")

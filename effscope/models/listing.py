@@ -1,4 +1,4 @@
-"""The zoo and the notes' backbones, counted and set beside what was published of them."""
+"""Tables of the zoo and of classification backbones: counts and published figures."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from effscope.models.open import open_model
 from effscope.progress import Progress
 from effscope.results import ZooResult, ZooRow, origin
 
-NOT_YET = "cannot be expressed yet"
+NO_LAYOUT = "cannot be expressed yet"
 SIZE, BACKBONE_SIZE = 640, 224
 COUNTS = ("params", "params_one_head", "params_deploy", "macs", "flops", "conv_flops")
 
 
 def list_zoo(pattern: str, progress: Progress) -> ZooResult:
-    """Built-in models whose name contains the pattern, then published ones that cannot be expressed yet.
+    """Built-in models with the pattern in their names, then published models without a layout.
 
     Raises:
-        EffscopeError: nothing contains it.
+        EffscopeError: no name contains the pattern.
     """
     names = [name for name in [*ZOO, *(n for n in PUBLISHED if n not in ZOO)] if pattern in name]
     if not names:
@@ -44,7 +44,7 @@ def list_zoo(pattern: str, progress: Progress) -> ZooResult:
 
 def _zoo_row(name: str) -> ZooRow:
     found = PUBLISHED.get(name)
-    row = ZooRow(name, note=NOT_YET)
+    row = ZooRow(name, note=NO_LAYOUT)
     if found is not None:
         row = replace(row, published_params_m=found.params_m, published_flops_g=found.flops_g, ap=found.ap)
     if name not in ZOO:
@@ -55,7 +55,7 @@ def _zoo_row(name: str) -> ZooRow:
 
 
 def list_backbones(progress: Progress) -> ZooResult:
-    """The backbones of the notes, imported from torchvision and timm. Multiply-adds stand where FLOPs are published.
+    """Classification backbones from torchvision and timm. The column of published FLOPs holds multiply-adds.
 
     Raises:
         EffscopeError: timm is not installed.
@@ -67,7 +67,7 @@ def list_backbones(progress: Progress) -> ZooResult:
         c = cost_graph(opened.graph, opened.outline, BACKBONE_SIZE)
         row = ZooRow(name, published_params_m=params_m, published_flops_g=macs_g, note=model)
         rows.append(replace(row, **{key: getattr(c, key) for key in COUNTS}))
-    title = f"backbones of the notes, {BACKBONE_SIZE} px"
+    title = f"classification backbones, {BACKBONE_SIZE} px"
     return ZooResult(
         title,
         f"one image of {BACKBONE_SIZE} px",

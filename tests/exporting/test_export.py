@@ -1,4 +1,4 @@
-"""What `effscope export` writes opens again, by itself and in other tools, and says the same."""
+"""Exported files open again, in effscope and in other tools, and give the same outputs."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from effscope.spec.layout import Layout
 
 CLASSES = ("red", "green", "blue")
 SIDE = 96
-LOADED_BACK = {"pt": ".pt", "state_dict": "_state_dict.pt", "safetensors": ".safetensors"}
+OPENED_AGAIN = {"pt": ".pt", "state_dict": "_state_dict.pt", "safetensors": ".safetensors"}
 
 
 def searched() -> Layout:
-    """What a search hands over: CIBs at two stages under the light head."""
+    """A layout like the result of a search: CIBs in two stages and the light head."""
     return move(move(layout("yolov8n", 3), "light-head"), "cib", ["8", "18"])
 
 
-def pictures(n: int = 2) -> list[Any]:
+def images(n: int = 2) -> list[Any]:
     random = np.random.default_rng(5)
     return [random.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(n)]
 
 
 def found(network: Network) -> list[Any]:
     config = EvalConfig(imgsz=SIDE, conf=0.0005, device="cpu")
-    return [d for _, d in sorted(detect(network, pictures(), config), key=lambda pair: pair[0])]
+    return [d for _, d in sorted(detect(network, images(), config), key=lambda pair: pair[0])]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,12 @@ def exported(model: tuple[Path, Network], tmp_path_factory: pytest.TempPathFacto
     return result.files
 
 
-def test_every_format_is_walked(exported: dict[str, str]) -> None:
+def test_every_format_is_tested(exported: dict[str, str]) -> None:
     assert set(FORMATS) <= set(exported)
 
 
-@pytest.mark.parametrize("name", LOADED_BACK)
-def test_loaded_back_it_predicts_the_same_boxes(
+@pytest.mark.parametrize("name", OPENED_AGAIN)
+def test_an_exported_file_opens_and_predicts_the_same_boxes(
     name: str, exported: dict[str, str], model: tuple[Path, Network]
 ) -> None:
     opened = open_model(exported[name])
@@ -93,7 +93,7 @@ def test_the_yaml_is_the_same_model(exported: dict[str, str]) -> None:
     assert expand(opened.layout).nodes == expand(searched()).nodes
 
 
-def test_onnx_predicts_the_same_boxes_and_knows_its_classes(
+def test_onnx_predicts_the_same_boxes_and_has_the_class_names(
     exported: dict[str, str], model: tuple[Path, Network]
 ) -> None:
     session = onnxruntime.InferenceSession(exported["onnx"], providers=["CPUExecutionProvider"])
@@ -109,7 +109,7 @@ def test_onnx_predicts_the_same_boxes_and_knows_its_classes(
 
 
 @pytest.mark.parametrize("name", ["yolov10n", "yolo26n"])
-def test_a_one_to_one_head_goes_out_without_suppression(name: str, tmp_path: Path) -> None:
+def test_a_one_to_one_head_is_exported_without_nms(name: str, tmp_path: Path) -> None:
     made = layout(name, 3)
     network = lively(made)
     write_safetensors(tmp_path / "m.safetensors", network.state_dict(), metadata(made, CLASSES, SIDE))
@@ -128,9 +128,9 @@ def test_a_one_to_one_head_goes_out_without_suppression(name: str, tmp_path: Pat
         assert float(nearest) < 0.05
 
 
-def test_best_is_the_top_of_all_pairs() -> None:
+def test_top_detections_are_the_highest_scores_of_all_anchors_and_classes() -> None:
     decoded = torch.rand(2, 4 + 2, 500, generator=torch.Generator().manual_seed(2))
-    rows = onnx_graph.best(decoded)
+    rows = onnx_graph.top_detections(decoded)
     for image, mine in zip(decoded, rows, strict=True):
         pairs = sorted(((float(image[4 + c, a]), a, c) for a in range(500) for c in range(2)), reverse=True)[:300]
         assert [round(s, 6) for s, _, _ in pairs] == [round(float(r[4]), 6) for r in mine]
@@ -139,7 +139,7 @@ def test_best_is_the_top_of_all_pairs() -> None:
             assert torch.equal(row[:4], image[:4, a])
 
 
-def test_the_pt_names_two_things_and_pickles_no_module(exported: dict[str, str]) -> None:
+def test_the_pt_names_two_globals_of_other_packages_and_pickles_no_module(exported: dict[str, str]) -> None:
     with zipfile.ZipFile(exported["pt"]) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith("data.pkl"))
         content = archive.read(name)
@@ -161,7 +161,7 @@ def test_an_unknown_format_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_layout_yaml_cannot_spell_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_layout_that_yaml_cannot_express_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
     made = move(layout("yolov8n", 3), "light-head")
     write_safetensors(tmp_path / "m.safetensors", build(expand(made)).state_dict(), metadata(made, CLASSES, 64))
     for to in ("yaml", "pt"):
@@ -177,7 +177,7 @@ def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_extra_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
@@ -190,11 +190,11 @@ def test_a_missing_extra_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.
         api.export("yolov8n", "onnx", tmp_path, 64)
 
 
-def test_what_has_no_layout_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_a_layout_is_refused(tmp_path: Path) -> None:
     torch.save({"a.weight": torch.rand(4, 3, 3, 3)}, tmp_path / "odd.pt")
     with pytest.raises(EffscopeError, match="can be counted and ranked only"):
         api.export(str(tmp_path / "odd.pt"), "yaml", tmp_path / "out")
 
 
-def test_untrained_weights_are_said(tmp_path: Path) -> None:
+def test_untrained_weights_are_noted(tmp_path: Path) -> None:
     assert any("untrained" in note for note in api.export("yolov8n", "yaml", tmp_path).notes)

@@ -1,4 +1,4 @@
-"""What MODEL may be: zoo names, files with a known or an unknown architecture; what each can be asked."""
+"""`open_model`: zoo names, modules, and files with a known or an unknown architecture; what each kind can do."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
 from effscope.layouts.zoo.catalog import ZOO, layout
 from effscope.models.open import open_model
-from effscope.models.opened import TensorFile
+from effscope.models.opened import LayoutModel, TensorFile, TracedModel
 from effscope.nn.build import build
 from effscope.results import CostResult, TensorsResult
 
 foreign = cache(foreign_class)
-"""One class per name: pickle asks that."""
+"""One class for each name, as pickle requires."""
 
 IMAGES = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(3))
 
 
 def conv_unit(name: str, c_in: int, c_out: int, k: int = 1, s: int = 1, groups: int = 1, act: bool = True) -> nn.Module:
-    """A conv unit of somebody else's class."""
+    """A conv unit of an unknown class."""
     unit: Any = foreign(f"fork.nn.{name}")()
     unit.c = nn.Conv2d(c_in, c_out, k, s, k // 2, groups=groups, bias=False)
     unit.bn = nn.BatchNorm2d(c_out, eps=1e-3, momentum=0.03)
@@ -43,7 +43,7 @@ def conv_unit(name: str, c_in: int, c_out: int, k: int = 1, s: int = 1, groups: 
 
 
 def inverted(c: int, wide: int) -> nn.Module:
-    """An inverted residual of somebody else's class."""
+    """An inverted residual of an unknown class."""
     block: Any = foreign("fork.nn.MyBlock")()
     block.residual = True
     block.layers = nn.Sequential(
@@ -58,7 +58,7 @@ def tower(c_in: int, c_out: int) -> nn.Sequential:
 
 
 def fork(nc: int = 2) -> tuple[nn.Module, list[type]]:
-    """A detector of a fork: classes of its own, a head of its own, nothing Ultralytics knows."""
+    """A detector of a fork of Ultralytics, with its own classes and its own head."""
     head: Any = foreign("fork.nn.Detect")()
     head.nc, head.nl, head.reg_max = nc, 2, 16
     head.stride = torch.tensor([2.0, 4.0])
@@ -82,7 +82,7 @@ def written(folder: Path, model: nn.Module, classes: list[type]) -> Path:
     return path
 
 
-def test_a_fork_with_classes_of_its_own_is_counted_ranked_and_run(tmp_path: Path) -> None:
+def test_a_fork_with_its_own_classes_is_counted_ranked_and_run(tmp_path: Path) -> None:
     model, classes = fork()
     path = written(tmp_path, model, classes)
     opened = open_model(str(path))
@@ -103,13 +103,13 @@ def test_a_fork_with_classes_of_its_own_is_counted_ranked_and_run(tmp_path: Path
     assert opened.classes == ("kind 0", "kind 1")
 
 
-def test_the_tree_decides_and_not_the_yaml_in_the_file(tmp_path: Path) -> None:
+def test_the_layout_comes_from_the_module_tree_and_not_from_the_yaml_in_the_file(tmp_path: Path) -> None:
     model, classes = fork()
     model.yaml = {"nc": 80, "backbone": [[-1, 1, "Conv", [999, 3, 2]]], "head": []}  # type: ignore[assignment]
     assert cost(layout_of(read_checkpoint(written(tmp_path, model, classes))), 64).params < 9999
 
 
-def test_what_cannot_be_expressed_is_counted_and_ranked_and_says_why(tmp_path: Path) -> None:
+def test_a_model_without_a_layout_is_counted_and_ranked_and_says_why(tmp_path: Path) -> None:
     model, classes = fork()
     body: Any = model.model
     body[1].pool = nn.AdaptiveAvgPool2d(1)
@@ -132,7 +132,7 @@ def test_what_cannot_be_expressed_is_counted_and_ranked_and_says_why(tmp_path: P
         api.rank(str(path), at="block")
 
 
-def test_folding_of_a_bare_state_dict_is_that_of_the_layout(tmp_path: Path) -> None:
+def test_folding_without_an_architecture_equals_folding_with_it(tmp_path: Path) -> None:
     """The same weights ranked with and without their architecture."""
     network = build(expand(layout("yolov8n", 3)), seed=4)
     for m in network.modules():
@@ -149,7 +149,7 @@ def test_folding_of_a_bare_state_dict_is_that_of_the_layout(tmp_path: Path) -> N
         assert (row.rank, row.shape) == (bare[f"net.{name}"].rank, bare[f"net.{name}"].shape)
 
 
-def test_bare_parameters_leave_running_statistics_out() -> None:
+def test_parameters_of_a_tensor_graph_exclude_running_statistics() -> None:
     state = {
         "a.weight": torch.zeros(4, 3, 3, 3), "b.weight": torch.ones(4), "b.bias": torch.ones(4),
         "b.running_mean": torch.ones(4), "b.running_var": torch.ones(4), "b.num_batches_tracked": torch.tensor(1),
@@ -166,7 +166,7 @@ def test_bare_parameters_leave_running_statistics_out() -> None:
 @pytest.mark.parametrize(
     "name", ["yolov8n", "yolov10s", "yolov5n", "yolov9t", "yolo11n", "yolo12n", "yolo26n", "yolov6n"]
 )
-def test_a_bare_state_dict_is_recognised_by_names_and_shapes(name: str) -> None:
+def test_a_state_dict_is_recognised_by_names_and_shapes(name: str) -> None:
     base = layout(name, 7)
     state = build(expand(base)).state_dict()
     found = recognise(state)
@@ -177,7 +177,7 @@ def test_a_bare_state_dict_is_recognised_by_names_and_shapes(name: str) -> None:
     assert recognise(state) is None
 
 
-def test_moved_models_are_recognised() -> None:
+def test_models_after_moves_are_recognised() -> None:
     base = layout("yolov8n", 3)
     for names in (["light-head", "cib"], ["cib-lk"], ["scdown"], ["nms-free"]):
         moved = base
@@ -193,6 +193,46 @@ def test_zoo_names_and_aliases() -> None:
     assert open_model("yolov8n").state is None
     with pytest.raises(EffscopeError, match="did you mean yolov8n"):
         open_model("yolov8nn")
+
+
+def test_the_three_kinds_have_one_surface(tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.rand(4, 3, 3, 3)}, tmp_path / "odd.pt")
+    module = nn.Sequential(nn.Conv2d(3, 4, 3))
+    built, traced, tensors = open_model("yolov8n"), open_model(module, 32), open_model(tmp_path / "odd.pt")
+    assert [type(model) for model in (built, traced, tensors)] == [LayoutModel, TracedModel, TensorFile]
+    assert [model.name for model in (built, traced, tensors)] == ["yolov8n", "Sequential", "odd"]
+    assert [model.imgsz for model in (built, traced, tensors)] == [None, 32, None]
+    assert [bool(model.graph.views) for model in (built, traced, tensors)] == [True, True, False]
+    for model in (built, traced, tensors):
+        assert set(model.outline.rows) >= set(model.graph.layers) - {"image"}
+        assert model.classes is None
+        assert model.source
+    assert built.network(seed=3).spec == built.graph
+    for other in (traced, tensors):
+        for action in (other.network, lambda other=other: other.layout):
+            with pytest.raises(EffscopeError, match=f"{other.name} can be counted and ranked only: "):
+                action()
+
+
+def test_a_module_brings_its_weights_and_a_hub_has_none() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3))
+    opened = open_model(module, 32)
+    assert isinstance(opened, TracedModel)
+    assert opened.module is module
+    assert opened.state is not None
+    assert torch.equal(opened.state["0.weight"], module[0].weight)
+    hub = open_model("torchvision:squeezenet1_1", 64)
+    assert isinstance(hub, TracedModel)
+    assert (hub.state, hub.imgsz) == (None, 64)
+    assert hub.source == "torchvision:squeezenet1_1, untrained weights, traced at 64 px"
+
+
+def test_what_is_not_a_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EffscopeError, match=r"is a folder without model\.safetensors"):
+        open_model(tmp_path / "empty")
+    with pytest.raises(EffscopeError, match="a model is a name, a file or a torch module, not 3"):
+        open_model(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +257,7 @@ def test_real_checkpoints(shared: Path, file: str, params: int, stages: int, not
 
 
 @pytest.mark.parametrize("at", ["stage", "all"])
-def test_a_ranking_of_many_convolutions_is_drawn_and_told(at: str, tmp_path: Path) -> None:
+def test_a_ranking_of_many_convolutions_is_plotted_and_noted(at: str, tmp_path: Path) -> None:
     model, classes = fork()
     path = written(tmp_path, model, classes)
     from effscope.reporting.pages import pages

@@ -1,4 +1,4 @@
-"""Modules written to break an import: shared and computed weights, writes through views, tensors outside the state."""
+"""Modules that are difficult to import: shared and computed weights, writes through views, unsaved tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHAPE = (1, 3, SIDE, SIDE)
 
 
 class Does(nn.Module):
-    """A module of some children, parameters and buffers whose forward is a function of itself and the image."""
+    """A module with given children, parameters and buffers. Its forward is a function of the module and the image."""
 
     def __init__(self, act: Callable[[Any, Tensor], Any], **held: Any) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ CASES: dict[str, Callable[[], nn.Module]] = {
     "a buffer that is not saved": lambda: Does(
         lambda m, x: m.conv(x * m.unsaved), unsaved=torch.randn(3, 1, 1), conv=conv()
     ),
-    "constants made on the way": lambda: Does(
+    "constants made in the forward pass": lambda: Does(
         lambda m, x: m.conv(x[:, m.order] + torch.tensor([1.0, 2.0, 3.0])[:, None, None]),
         order=torch.tensor([2, 0, 1]), conv=conv(),
     ),
@@ -121,14 +121,14 @@ CASES: dict[str, Callable[[], nn.Module]] = {
     "writes through a view": lambda: Does(written, conv=conv()),
     "an activation in place": lambda: Does(grown, conv=conv(), other=nn.Conv2d(4, 4, 1)),
     "no_grad and autocast inside": lambda: Does(without_gradient, conv=conv()),
-    "lines and vectors": lambda: Does(
+    "one-dimensional convolution and vectors": lambda: Does(
         flattened, line=nn.Conv1d(3, 4, 3), norm=nn.BatchNorm1d(4), linear=nn.Linear(3, 6), norm2=nn.BatchNorm1d(6)
     ),
     "norms without bias": lambda: Does(
         lambda m, x: m.norm(m.group(x)), norm=nn.LayerNorm(SIDE, bias=False), group=nn.GroupNorm(1, 3)
     ),
     "attention with a bias": lambda: Does(masked, qkv=nn.Linear(3, 12, bias=False), bias=trained(2, 9, 9)),
-    "attention of unlike widths": lambda: Does(
+    "attention with different widths": lambda: Does(
         attended, attention=nn.MultiheadAttention(6, 2, batch_first=True, kdim=3, vdim=3), query=nn.Linear(3, 6)
     ),
     "the same output twice": lambda: Does(doubled, conv=conv()),
@@ -144,7 +144,7 @@ def leaves(value: Any) -> list[Tensor]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", CASES)
-def test_an_import_has_the_parameters_the_multiply_adds_and_the_outputs(case: str) -> None:
+def test_an_import_has_the_same_parameters_multiply_adds_and_outputs(case: str) -> None:
     torch.manual_seed(0)
     module = CASES[case]().eval()
     image = torch.randn(SHAPE)
@@ -162,7 +162,7 @@ def test_an_import_has_the_parameters_the_multiply_adds_and_the_outputs(case: st
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
 
 
-def test_nothing_of_the_user_runs_or_is_kept() -> None:
+def test_hooks_do_not_run_and_attributes_of_the_forward_pass_are_not_kept() -> None:
     def remember(m: Any, x: Tensor) -> Tensor:
         m.seen = x.mean()
         return m.conv(x)  # type: ignore[no-any-return]
@@ -177,7 +177,7 @@ def test_nothing_of_the_user_runs_or_is_kept() -> None:
     assert len(module.conv._forward_hooks) == 1
 
 
-def test_a_module_that_cannot_be_copied_is_traced_itself_and_put_back() -> None:
+def test_a_module_that_cannot_be_copied_is_traced_itself_and_restored() -> None:
     module = Does(lambda m, x: m.conv(x), conv=conv(), stream=(n for n in range(3)))
     module.train()
     imported = import_module(module, SHAPE, "made")
@@ -186,7 +186,7 @@ def test_a_module_that_cannot_be_copied_is_traced_itself_and_put_back() -> None:
     assert module.conv.training
 
 
-def test_what_is_not_counted_says_how_many_parameters_it_reads() -> None:
+def test_a_note_says_how_many_parameters_uncounted_operations_read() -> None:
     module = Does(
         lambda m, x: m.conv(x).sum() + torch.matrix_exp(m.turn.weight.mT).sum(),
         turn=nn.Linear(4, 4, False),

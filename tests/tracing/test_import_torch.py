@@ -1,4 +1,4 @@
-"""Imported modules give the traced module's outputs, count what torch counts, and are left as they were."""
+"""Imported modules give the outputs of the traced module, have torch's counts, and are not changed."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SLOW = [
 
 
 @contextmanager
-def attention_in_parts() -> Iterator[None]:
-    """torch's counter sees nothing in the fused attention of eval mode."""
+def unfused_attention() -> Iterator[None]:
+    """Separate operations: torch's counter does not see those of fused attention in eval mode."""
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
@@ -43,13 +43,13 @@ def attention_in_parts() -> Iterator[None]:
 
 
 def agrees(module: nn.Module, side: int, tolerance: float = 1e-4) -> None:
-    """The import has the module's parameters, the multiply-adds torch counts, and its outputs."""
+    """The import has the parameters and outputs of the module, and the multiply-adds that torch counts."""
     shape = (1, 3, side, side)
     imported = import_module(module, shape, "made")
     counted = cost_graph(imported.graph, imported.outline, side)
     image = torch.rand(shape, generator=torch.Generator().manual_seed(1))
     module.eval()
-    with FlopCounterMode(display=False) as flops, torch.no_grad(), attention_in_parts():
+    with FlopCounterMode(display=False) as flops, torch.no_grad(), unfused_attention():
         expected = module(image)
     expected = expected if isinstance(expected, Tensor) else next(iter(expected))
     assert counted.params == sum(p.numel() for p in module.parameters())
@@ -110,8 +110,8 @@ def test_shared_and_direct_tensors_count_once_and_unused_ones_are_listed() -> No
     assert calls[0].params == calls[1].params
 
 
-def test_attention_is_counted_where_torch_counts_nothing() -> None:
-    """torch's counter sees no multiply-add in the fast path of an eval-mode encoder layer."""
+def test_attention_of_the_fast_path_is_counted() -> None:
+    """torch's counter does not see the multiply-adds of the fast path of an encoder layer in eval mode."""
     imported = import_module(Attends(), (1, 3, 32, 32), "attends")
     counted = cost_graph(imported.graph, imported.outline, 32)
     n, c, wide = 16, 8, 16
@@ -148,7 +148,7 @@ class Breaks(nn.Module):
         raise RuntimeError("no way through")
 
 
-def test_the_module_is_left_as_it_was_also_when_tracing_fails() -> None:
+def test_the_module_is_unchanged_also_if_tracing_fails() -> None:
     model = torchvision.models.mobilenet_v3_small(weights=None).train()
     model.classifier.eval()
     unchanged(model, lambda: import_module(model, (1, 3, 64, 64), "m"))
@@ -174,7 +174,7 @@ def test_the_api_takes_modules() -> None:
     assert len(ones.stages) == sum(isinstance(m, nn.Conv2d) for m in module.modules())
 
 
-def test_stages_are_where_maps_change_their_size() -> None:
+def test_stages_end_where_maps_change_their_size() -> None:
     imported = import_module(torchvision.models.mobilenet_v2(weights=None), (1, 3, 224, 224), "m")
     found = resolutions(imported.graph, (1, 3, 224, 224))
     assert [stage.side for stage in found] == [(112, 112), (56, 56), (28, 28), (14, 14), (7, 7)]
@@ -183,7 +183,7 @@ def test_stages_are_where_maps_change_their_size() -> None:
     ]  # fmt: skip
 
 
-def test_names_of_hubs() -> None:
+def test_unknown_names_of_hubs_are_refused() -> None:
     with pytest.raises(EffscopeError, match="torchvision has no model 'resnet19'; did you mean resnet"):
         open_hub("torchvision:resnet19")
     with pytest.raises(EffscopeError, match="timm has no model"):
@@ -191,11 +191,11 @@ def test_names_of_hubs() -> None:
 
 
 @pytest.mark.slow
-def test_a_detector_that_cannot_be_traced_whole_gives_its_backbone() -> None:
-    assert "backbone alone" in open_hub("torchvision:ssdlite320_mobilenet_v3_large", 64).note
+def test_of_a_detector_that_cannot_be_traced_the_backbone_is_traced() -> None:
+    assert "only its backbone" in open_hub("torchvision:ssdlite320_mobilenet_v3_large", 64).note
 
 
-def test_the_notes_backbones_are_the_golden_ones() -> None:
+def test_the_table_of_backbones_is_the_golden_one() -> None:
     table = {row["backbone"]: row for row in golden("backbones.csv")}
     assert set(BACKBONES) == set(table)
     for name, (_, params_m, macs_g) in BACKBONES.items():
@@ -204,9 +204,9 @@ def test_the_notes_backbones_are_the_golden_ones() -> None:
 
 
 WITHIN = {"mobilenetv2": 0.11, "densenet121": 0.1, "resnet34": 0.07}
-"""Backbone -> difference beyond rounding: the paper's 3.4 M of MobileNetV2 leaves batch norms out and cuts the rest off
-(3.47 M); DenseNet's 2.9 G counts its norms, one per value; the paper's ResNet-34 has no convolutions at its
-shortcuts, torchvision's has (0.019 G of 3.664 G)."""
+"""Backbone -> difference beyond rounding. MobileNetV2: the paper's 3.4 M is without batch norms and rounded down
+(3.47 M). DenseNet: its 2.9 G includes one operation per value of a norm. ResNet-34: only torchvision's has convolutions in the
+shortcuts (0.019 G of 3.664 G)."""
 
 
 @pytest.mark.slow
