@@ -10,13 +10,13 @@ class EffscopeError(Exception):
 
 
 class NegativeAnswer(EffscopeError):
-    """The question was well put and the answer is no, e.g. a base that has not learned."""
+    """The input is good and the answer is no, e.g. a base that has not learned."""
 
     exit_code = 1
 
 
 class LayerError(EffscopeError):
-    """Bad input in one layer of a layout: its id and the reason stand apart, for readers that know the layer's line."""
+    """Bad input in one layer. `layer` and `reason` are separate for callers that know the line of the layer."""
 
     def __init__(self, message: str, layer: str, reason: str):
         super().__init__(message)
@@ -36,7 +36,7 @@ def first_line(error: BaseException, printed: str = "") -> str:
 
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "could not create a primitive")
-"""What torch's allocators say, of GPUs and of the host, and oneDNN when it gets none."""
+"""Words in the messages of torch's allocators (GPU and host) and of oneDNN."""
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

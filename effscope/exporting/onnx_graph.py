@@ -99,9 +99,9 @@ def write_onnx(path: Path, network: Network, classes: tuple[str, ...], imgsz: in
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
-        ours = model(image)
-    theirs = torch.from_numpy(session.run(None, {INPUT: image.numpy()})[0])
-    agreement = _compared(ours, theirs, model.one_to_one)
+        by_torch = model(image)
+    by_onnx = torch.from_numpy(session.run(None, {INPUT: image.numpy()})[0])
+    agreement = _compared(by_torch, by_onnx, model.one_to_one)
     if agreement.px > TOLERANCE_PX or agreement.score > TOLERANCE_SCORE:
         raise EffscopeError(
             f"{path.name}: onnxruntime differs from torch by {agreement.px:.3g} px and {agreement.score:.3g} in score: "
@@ -150,12 +150,12 @@ def _output_hidden() -> Iterator[io.StringIO]:
         logging.disable(before)
 
 
-def _compared(ours: Tensor, theirs: Tensor, one_to_one: bool) -> Agreement:
+def _compared(by_torch: Tensor, by_onnx: Tensor, one_to_one: bool) -> Agreement:
     if not one_to_one:
-        difference = (ours - theirs).abs()
+        difference = (by_torch - by_onnx).abs()
         return Agreement(float(difference[:, :4].amax()), float(difference[:, 4:].amax()))
-    score = float((ours[0, :, 4] - theirs[0, :, 4]).abs().amax())
-    return Agreement(max(map(partial(_nearest, ours[0]), theirs[0]), default=0.0), score)
+    score = float((by_torch[0, :, 4] - by_onnx[0, :, 4]).abs().amax())
+    return Agreement(max(map(partial(_nearest, by_torch[0]), by_onnx[0]), default=0.0), score)
 
 
 def _nearest(rows: Tensor, row: Tensor) -> float:

@@ -40,7 +40,7 @@ def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.expo
             with eval_mode(traced):
                 program = torch.export.export(traced, (image,), strict=False)
                 return program.run_decompositions({}) if _writes_into_views(program.graph) else program
-        except Exception as e:  # torch.export passes on whatever the module's code raises
+        except Exception as e:  # the module's code may raise anything
             reason = first_line(e)[:REASON_LENGTH]
             raise EffscopeError(f"{name} cannot be traced by torch.export at {shape}: {reason}") from e
 

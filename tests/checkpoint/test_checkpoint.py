@@ -91,7 +91,7 @@ def test_other_pickled_module_and_data_parallel(tmp_path: Path) -> None:
 
 State = dict[str, torch.Tensor]
 STATE_WRAPPERS: dict[str, tuple[Callable[[State], object], str]] = {
-    "bare": (lambda s: s, "state dict"),
+    "plain": (lambda s: s, "state dict"),
     "state_dict": (lambda s: {"state_dict": s, "epoch": 3}, "state dict under 'state_dict'"),
     "model_state_dict": (lambda s: {"model_state_dict": s}, "state dict under 'model_state_dict'"),
     "model": (lambda s: {"model": s, "optimizer": {"state": {}}}, "state dict under 'model'"),

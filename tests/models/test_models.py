@@ -142,11 +142,11 @@ def test_folding_without_an_architecture_equals_folding_with_it(tmp_path: Path) 
     state["net.extra.weight"] = torch.rand(3, 3, 1, 1)
     torch.save(state, tmp_path / "odd.pt")
     torch.save(network.state_dict(), tmp_path / "plain.pt")
-    bare = {row.layer: row for row in api.rank(str(tmp_path / "odd.pt"), at="all").stages}
+    unknown = {row.layer: row for row in api.rank(str(tmp_path / "odd.pt"), at="all").stages}
     known = {row.layer: row for row in api.rank(str(tmp_path / "plain.pt"), at="all").stages}
 
     for name, row in known.items():
-        assert (row.rank, row.shape) == (bare[f"net.{name}"].rank, bare[f"net.{name}"].shape)
+        assert (row.rank, row.shape) == (unknown[f"net.{name}"].rank, unknown[f"net.{name}"].shape)
 
 
 def test_parameters_of_a_tensor_graph_exclude_running_statistics() -> None:

@@ -205,8 +205,8 @@ def test_the_table_of_backbones_is_the_golden_one() -> None:
 
 WITHIN = {"mobilenetv2": 0.11, "densenet121": 0.1, "resnet34": 0.07}
 """Backbone -> difference beyond rounding. MobileNetV2: the paper's 3.4 M is without batch norms and rounded down
-(3.47 M). DenseNet: its 2.9 G includes one operation per value of a norm. ResNet-34: only torchvision's has convolutions in the
-shortcuts (0.019 G of 3.664 G)."""
+(3.47 M). DenseNet: its 2.9 G includes one operation per value of a norm. ResNet-34: only torchvision's has
+convolutions in the shortcuts (0.019 G of 3.664 G)."""
 
 
 @pytest.mark.slow

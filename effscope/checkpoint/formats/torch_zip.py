@@ -95,7 +95,7 @@ def _family(class_name: str) -> tuple[Kind, str]:
 
 
 def _find_state(root: object) -> tuple[dict[str, TensorRecord], int, str] | None:
-    """The state dict in a checkpoint, the number of other entries in it, and its place as text."""
+    """The state dict in a checkpoint, the number of other entries in it, and where it is, as text."""
     for key in STATE_KEYS:
         inner = _get(root, key)
         tensors, n_others = _tensors_of(inner)

@@ -210,7 +210,7 @@ class _Scan:
         elif name == "STACK_GLOBAL":
             module, attribute = (value.text for value in first)
             if module is None or attribute is None:
-                raise ValueError("a global whose name is not a string")
+                raise ValueError("the name of a global is not a string")
             self._name(module, attribute)
         return StackValue(1, arg) if isinstance(arg, str) else ONE
 

@@ -160,7 +160,7 @@ def _tensor(
     if not (isinstance(storage, StorageRef) and type(offset) is int):
         raise EffscopeError("a tensor without storage or offset: save it again with torch.save")
     if not (_is_shape(size) and _is_shape(stride)):
-        raise EffscopeError("a tensor whose shape is not made of integers: save it again with torch.save")
+        raise EffscopeError("the shape of a tensor is not made of integers: save it again with torch.save")
     return TensorRecord(storage, storage.dtype, offset, size, stride)
 
 
