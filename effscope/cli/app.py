@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -12,9 +12,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from effscope.cli.questions import Questions, answer, merged_params
+
 HOMES = {
     "rank": "ranking",
-    "cost": "counting",
+    "cost": "cost",
     "diff": "counting",
     "latency": "timing",
     "devices": "timing",
@@ -34,6 +36,10 @@ class Command(TyperCommand):
         """Run it, with the garbage collector on."""
         gc.freeze()
         gc.enable()
+        return self.answer(ctx)
+
+    def answer(self, ctx: Any) -> Any:
+        """Call the command's function."""
         return super().invoke(ctx)
 
 
@@ -52,9 +58,25 @@ class Commands(Mapping[str, Any]):
 
 @cache  # `--help` asks for each of them several times
 def _built(name: str, home: str) -> Any:
+    function = getattr(import_module(f"effscope.cli.{home}"), name)
+    return _merged(name, function) if isinstance(function, Questions) else _single(name, function)
+
+
+def _single(name: str, function: Callable[..., None]) -> Any:
     single = typer.Typer(add_completion=False)
-    single.command(name, cls=Command)(getattr(import_module(f"effscope.cli.{home}"), name))
+    single.command(name, cls=Command)(function)
     return get_command(single)
+
+
+def _merged(name: str, questions: Questions) -> Any:
+    """One command with the options of all questions; it calls the function of the question that is asked."""
+    commands = {asked: _single(name, function) for asked, function in questions.functions.items()}
+
+    class Asking(Command):
+        def answer(self, ctx: Any) -> Any:
+            return answer(questions.choose(ctx.params), commands, ctx)
+
+    return Asking(name, params=merged_params(list(commands.values())), help=questions.help)
 
 
 app = TyperGroup(

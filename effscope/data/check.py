@@ -34,7 +34,7 @@ def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, lim
         split: the split that the user named.
         listing: records in their fixed order; reading stops after `limit` usable images.
         ledger: has the faults that the format noted; gets those that are found here.
-        limit: keep the first `limit` usable images; None = all.
+        limit: keep the first `limit` usable images of the listing; None = all.
 
     Raises:
         EffscopeError: no usable image or no usable box.

@@ -39,23 +39,22 @@ FORMATS: tuple[Format, ...] = (  # the first that recognises the data reads it
 )
 
 
-def load(data: str, split: str, limit: int | None = None, seed: int = 0, spread: bool = False) -> DataSet:
+def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> DataSet:
     """Read one split of a data set and check it; the result has the faults that were found.
 
     load("data.yaml", "train")             a YOLO data set
     load("bccd", "val")                    a folder: COCO, else YOLO, else VOC, by its files
     load("voc:bccd", "val")                a folder with several formats, read as VOC
-    load("builtin:shapes", "train", 64)    the first 64 of the drawn images
+    load("builtin:shapes", "train", 64)    64 of the drawn images
 
     Only headers of images are read; `read_image` gives the pixels.
 
     Args:
         data: a YOLO `data.yaml`, a COCO or VOC folder, or `builtin:shapes`; `FORMAT:PATH` chooses a format.
         split: "train", "val" or "test". If "val" does not exist, "valid" or "test" is read and noted as a fault.
-        limit: keep the first `limit` usable images, in the order of the data set; None = all.
+        limit: keep at most `limit` usable images, evenly spread over the split; None = all. The others are not read.
         seed: of `builtin:shapes`, and of the 80/20 split of a VOC folder without splits. Use the same seed for runs
             that are compared.
-        spread: read at most `limit` images evenly spread over the split instead of the first ones.
 
     Raises:
         EffscopeError: no such data, no known format, an unknown split, or nothing usable in it.
@@ -65,7 +64,7 @@ def load(data: str, split: str, limit: int | None = None, seed: int = 0, spread:
     found, path = _find_format(data)
     ledger = Ledger()
     listing = found.listing(path, split, seed, ledger)
-    if spread and limit is not None:
+    if limit is not None:
         listing = listing.spread(limit)
     return check_listing(data, split, listing, ledger, limit)
 

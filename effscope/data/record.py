@@ -138,8 +138,11 @@ class Listing:
         return self.read(self.images)
 
     def spread(self, limit: int) -> Listing:
-        """At most `limit` of the images, evenly spread over the split; the others are not read."""
-        return replace(self, images=[self.images[k] for k in spread_positions(len(self.images), limit)])
+        """The images with `limit` of them first, evenly spread over the split; the others replace unusable ones."""
+        first = spread_positions(len(self.images), limit)
+        chosen = set(first)
+        order = first + [k for k in range(len(self.images)) if k not in chosen]
+        return replace(self, images=[self.images[k] for k in order])
 
 
 def spread_positions(n: int, limit: int) -> list[int]:

@@ -53,6 +53,6 @@ def training_images(data: str, limit: int, imgsz: int, progress: Progress, say: 
         EffscopeError: no such data, or no box left in these images.
     """
     progress(0.0, "listing the images")
-    dataset = decodable(load(data, "train", limit, spread=True))
+    dataset = decodable(load(data, "train", limit))
     say_faults(dataset, say)
     return Images(dataset, imgsz, progress)

@@ -75,20 +75,28 @@ def test_the_digest_depends_on_the_labels(data: str) -> None:
         assert digest_of(first.classes, (changed, *first.samples[1:])) != first.digest
 
 
-def test_a_limit_keeps_the_first_images(data: str) -> None:
-    some, more = load(data, "train", limit=2), load(data, "train", limit=4)
-    assert [sample.name for sample in some.samples] == [sample.name for sample in more.samples[:2]]
-    for a, b in zip(some.samples, more.samples[:2], strict=True):
-        np.testing.assert_array_equal(read_image(a), read_image(b))
-        np.testing.assert_array_equal(a.boxes, b.boxes)
-
-
-def test_a_spread_limit_keeps_images_of_the_whole_split(data: str) -> None:
+def test_a_limit_keeps_images_of_the_whole_split(data: str) -> None:
+    """One meaning of `limit` for training, scoring and ranking."""
     whole = load(data, "train")
     n = len(whole.samples)
-    names = [sample.name for sample in whole.samples]
-    assert [s.name for s in load(data, "train", 3, spread=True).samples] == [names[k * n // 3] for k in range(3)]
-    assert load(data, "train", n + 1, spread=True).digest == load(data, "train", spread=True).digest == whole.digest
+    for limit in (1, 2, 3):
+        some = load(data, "train", limit).samples
+        wanted = [whole.samples[k * n // limit] for k in range(limit)]
+        assert [sample.name for sample in some] == [sample.name for sample in wanted]
+        for a, b in zip(some, wanted, strict=True):
+            np.testing.assert_array_equal(read_image(a), read_image(b))
+            np.testing.assert_array_equal(a.boxes, b.boxes)
+    assert load(data, "train", n).digest == load(data, "train", n + 1).digest == whole.digest
+
+
+def test_an_unusable_image_is_replaced_by_another_one(tmp_path: Path, drawn: list[DataSet]) -> None:
+    data = write_yolo(drawn, tmp_path / "yolo")
+    first = load(str(data), "train", 2).samples[0]
+    assert isinstance(first.image, Path)
+    first.image.write_bytes(b"")
+    some = load(str(data), "train", 2)
+    assert len(some.samples) == 2
+    assert first.name not in [sample.name for sample in some.samples]
 
 
 def test_an_unknown_split_lists_the_splits(data: str) -> None:

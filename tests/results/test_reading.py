@@ -94,7 +94,10 @@ def test_a_config_comes_back_as_its_class() -> None:
     for kind, result in EXAMPLES.items():
         found = kind.from_dict(json.loads(result.to_json())).origin.config  # type: ignore[attr-defined]
         assert found == result.origin.config  # type: ignore[attr-defined]
-        assert type(found) in {type(None), *(value for value in vars(config).values() if isinstance(value, type))}
+        assert type(found) in {
+            type(None),
+            *(getattr(config, name) for name in config.__all__ if name.endswith("Config")),
+        }
         assert isinstance(result.to_dict()["origin"]["config"], dict)
 
 

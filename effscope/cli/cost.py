@@ -1,0 +1,155 @@
+"""`effscope cost`: four questions, each with its own options: a model, a layer, a model scaled, other tools' counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Optional
+
+import typer
+
+from effscope import api
+from effscope.cli.options import Csv, Json, Out, Quiet
+from effscope.cli.questions import Questions
+from effscope.cli.saving import Delivery, deliver, save, save_csv, show, write_folder
+from effscope.errors import EffscopeError, NegativeAnswer, unknown
+from effscope.results import CostResult, CountersResult, plain
+
+Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="Zoo name, layout YAML, weights or run.")]
+Side = Annotated[
+    Optional[int], typer.Option("--imgsz", help="Side of the image in px: 640, or what the model is made for.")
+]
+
+
+def of_layer(
+    layer: Annotated[
+        str, typer.Option("--layer", help="A layer against its cheaper forms: conv3x3, c2f, cib, psa, ...")
+    ],
+    cin: Annotated[int, typer.Option("--cin", help="Input channels of --layer.")] = 256,
+    cout: Annotated[int, typer.Option("--cout", help="Output channels; 0: 2 x cin at stride 2, else cin.")] = 0,
+    stride: Annotated[int, typer.Option("--stride", help="Stride of --layer.")] = 2,
+    size: Annotated[int, typer.Option("--size", help="Side of the map --layer reads.")] = 80,
+    symbolic: Annotated[bool, typer.Option("--symbolic", help="Formulas too (needs sympy).")] = False,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """One layer against cheaper forms."""
+    deliver([api.layer_cost(layer, cin, cout, stride, size, symbolic)], Delivery(json, csv, out, quiet))
+
+
+def of_scaled_model(
+    scale: Annotated[str, typer.Option("--scale", metavar="MODEL", help="Compound scaling of a model instead.")],
+    phi: Annotated[str, typer.Option("--phi", help="Exponents of --scale: 1..3 or 0,2.")] = "0..3",
+    imgsz: Side = None,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """A model scaled step by step."""
+    deliver([api.scaled_cost(scale, phi, imgsz=imgsz)], Delivery(json, csv, out, quiet))
+
+
+def of_model(
+    model: Model,
+    imgsz: Side = None,
+    by: Annotated[
+        str, typer.Option("--by", help="Rows of the table: layer, stage, op, or form of the model.")
+    ] = "layer",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of values and weights: float32, float16, bfloat16, int8.")
+    ] = "float32",
+    device: Annotated[
+        Optional[str], typer.Option("--device", help="Predict times: here, or a name of `effscope devices`.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="What cannot be counted is an error.")] = False,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """A model by layer, stage, operation or form."""
+    from effscope.reporting.pages.cost import COST_VIEWS, page  # noqa: PLC0415
+
+    to = Delivery(json, csv, out, quiet)
+    if by not in COST_VIEWS:
+        raise unknown("--by", by, COST_VIEWS)
+    counted = api.cost(model, imgsz=imgsz, dtype=dtype, device=device, strict=strict)
+    if not isinstance(counted, CostResult):
+        deliver([counted], to)
+        return
+    show(lambda: [page(counted, by)], to)
+    save([counted], to._replace(csv=None))
+    if csv is not None:
+        save_csv(csv, [plain(row) for row in getattr(counted, COST_VIEWS[by])])
+    if out is not None:
+        from effscope.reporting.pages import pages  # noqa: PLC0415
+
+        write_folder(pages(counted), to)
+
+
+def of_other_counters(
+    model: Model,
+    imgsz: Side = None,
+    counter: Annotated[
+        Optional[str], typer.Option("--as", metavar="TOOL", help="As paper, fvcore, thop, ultralytics or torch counts.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="From our number to other tools', term by term.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run fvcore, thop and torch's counter beside ours; exit 1 if they differ.")
+    ] = False,
+    json: Json = None,
+    csv: Csv = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """The numbers of other tools, then the terms between (with --explain the csv holds the terms alone).
+
+    Raises:
+        NegativeAnswer: a tool gives another number than our rules for it, or no tool could be run.
+    """
+    from effscope.reporting.pages.counters import page  # noqa: PLC0415
+
+    to, result = Delivery(json, csv, out, quiet), api.counters(model, imgsz, counter, check)
+    show(lambda: [page(result, explain)], to)
+    save([result], to._replace(csv=None) if explain else to)
+    if explain and csv is not None:
+        save_csv(csv, [plain(term) for term in result.terms])
+    if out is not None:
+        write_folder([page(result, explain)], to)
+    _judge(result)
+
+
+def _judge(result: CountersResult) -> None:
+    ran = [row for row in result.rows if row.version]
+    if ran and all(row.measured is None for row in ran):
+        raise NegativeAnswer(f"{result.model}: no tool ran: {'; '.join(f'{row.counter} {row.version}' for row in ran)}")
+    wrong = [row for row in result.rows if not row.explained]
+    if wrong:
+        said = "; ".join(f"{r.counter} {r.version} says {r.measured:,}, our rules for it {r.count:,}" for r in wrong)
+        missing = ", ".join(row.name for row in result.uncounted_ops)
+        raise NegativeAnswer(
+            f"{result.model}: not explained: {said}" + (f"; not counted here: {missing}" * bool(missing))
+        )
+
+
+def _choose(options: Mapping[str, Any]) -> str:
+    if sum(options[name] is not None for name in ("model", "layer", "scale")) != 1:
+        raise EffscopeError(
+            "cost needs a MODEL, --layer or --scale, one of them: effscope cost yolov8s, or --layer conv3x3"
+        )
+    for name in ("layer", "scale"):
+        if options[name] is not None:
+            return f"--{name}"
+    asks_others = options["counter"] is not None or options["explain"] or options["check"]
+    return OTHERS if asks_others else MODEL
+
+
+OTHERS, MODEL = "--as, --explain and --check", "the cost of a MODEL"
+
+cost = Questions(
+    "Exact parameters, MACs, FLOPs and bytes: of a model, of a layer against its forms, of a model scaled.",
+    {"--layer": of_layer, "--scale": of_scaled_model, MODEL: of_model, OTHERS: of_other_counters},
+    _choose,
+)
