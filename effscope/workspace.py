@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,15 @@ class Identity:
     """What makes a run this run and no other.
 
     Attributes:
-        kind: "train" or "search".
+        kind: "training" or "search".
         settings: setting -> value (JSON data). Another value means another run.
+        inputs: what it starts from, in words (e.g. "the layout") -> digest. Another digest means another run.
         machine: device and threads of the first start. A run that goes on keeps the threads it began with.
     """
 
     kind: str
     settings: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -165,7 +167,9 @@ def _claimed(folder: Path, identity: Identity) -> Identity:
     """The identity that the folder holds from now on."""
     file = folder / IDENTITY
     found = _read(file) if file.exists() else None
-    wanted = json.loads(json.dumps({"run": identity.kind, "settings": dict(identity.settings)}))
+    wanted = json.loads(
+        json.dumps({"run": identity.kind, "settings": dict(identity.settings), "inputs": dict(identity.inputs)})
+    )
     if found is None:
         strangers = [name for name in TRACES if (folder / name).exists()]
         if strangers:
@@ -176,15 +180,16 @@ def _claimed(folder: Path, identity: Identity) -> Identity:
     elif found["run"] != identity.kind:
         raise EffscopeError(f"{folder} holds a {found['run']}: choose another `out` or delete it")
     else:
-        differing = differences(found["settings"], wanted["settings"])
+        differing = [f"`{name}`" for name in differences(found["settings"], wanted["settings"])]
+        differing += differences(found["inputs"], wanted["inputs"])
         if differing and not _untouched(folder):
-            names = " and ".join(", ".join(f"`{name}`" for name in differing).rsplit(", ", 1))
+            names = " and ".join(", ".join(differing).rsplit(", ", 1))
             raise EffscopeError(
                 f"{folder} holds another {identity.kind}: {names} differ{'s' * (len(differing) == 1)}; choose "
                 "another `out` or delete it"
             )
         if not differing:
-            return Identity(identity.kind, identity.settings, found["machine"])
+            return replace(identity, machine=found["machine"])
     if leads():
         write_text(file, json.dumps({**wanted, "machine": dict(identity.machine)}, indent=1) + "\n")
     return identity
@@ -193,7 +198,8 @@ def _claimed(folder: Path, identity: Identity) -> Identity:
 def _read(file: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(found["run"], str) and isinstance(found["settings"], dict) and isinstance(found["machine"], dict):
+        parts = (found["settings"], found["inputs"], found["machine"])
+        if isinstance(found["run"], str) and all(isinstance(part, dict) for part in parts):
             return found
     except (OSError, ValueError, KeyError, TypeError):
         pass

@@ -51,8 +51,10 @@ def search(config: SearchConfig, folder: Path, report: Progress = silent, say: S
     stages = changeable(context.layout)
     if not stages:
         raise EffscopeError(f"{context.given.name} has no stage left to swap: a CIB can replace {', '.join(NOT_YET)}")
-    settings = {**to_dict(config), **context.digests, "device": device}
-    identity = Identity("search", settings, {"threads": context.threads})
+    digests = context.digests
+    inputs = {"the layout": digests["layout"], "the starting weights": digests["weights"]}
+    inputs |= {f"the {split} images": digests[split] for split in ("train", "val")}
+    identity = Identity("search", {**to_dict(config), "device": device}, inputs, {"threads": context.threads})
     with open_workspace(folder, identity, say) as workspace:
         context = replace(context, threads=workspace.identity.machine["threads"])
         return _Search(context, workspace, stages).result()

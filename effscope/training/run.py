@@ -121,7 +121,9 @@ class Training:
         """What makes a run folder belong to this training: settings, layout, data and starting weights."""
         settings = {name: value for name, value in to_dict(self.config).items() if name not in FREE}
         made = self.origin
-        return Identity("train", {**settings, "layout": made.layout, "data": made.data, "start": made.weights})
+        inputs = {"the layout": made.layout, "the starting weights": made.weights}
+        inputs |= {f"the {split} images": digest for split, digest in made.data.items()}
+        return Identity("training", settings, inputs)
 
 
 def finished(workspace: Workspace) -> TrainResult | None:

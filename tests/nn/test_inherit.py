@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from effscope.runs import transfer_lines
 from support.golden_files import lively
 
 from effscope.errors import EffscopeError
@@ -16,6 +15,7 @@ from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.nn.inherit import by_layer, inherit, positions
 from effscope.spec.layout import Layer, Layout
+from effscope.training.run import transfer_lines
 
 BASE = layout("yolov8n", 5)
 GIVER = lively(BASE)

@@ -34,7 +34,7 @@ print(json.dumps([float(metrics.box.map), float(metrics.box.map50)]))
 
 
 def at_the_edge(data: DataSet) -> DataSet:
-    """The pictures cut so that many objects end at their edge, where the conventions differ."""
+    """The images, cut so that many objects end at their edge, where the conventions differ."""
     samples = []
     for sample in data.samples:
         boxes = sample.boxes.copy()
@@ -57,7 +57,7 @@ def test_the_ap_that_val_prints(tmp_path: Path) -> None:
     model = layout("yolov8n", len(CLASSES))
     weights = tmp_path / "made.safetensors"
     write_safetensors(weights, found.state, metadata(model, CLASSES, IMGSZ))
-    splits = [at_the_edge(coloured_squares(n, split, seed=7)) for n, split in ((2, "train"), (32, "val"))]
+    splits = [at_the_edge(coloured_squares(n, split, seed=7)) for n, split in ((2, "train"), (128, "val"))]
     yaml = write_yolo(splits, tmp_path / "data")
     yaml.write_text(f"path: {yaml.parent}\n{yaml.read_text()}")
     pt = export(str(weights), "pt", out=tmp_path / "export").files["pt"]

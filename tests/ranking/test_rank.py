@@ -178,7 +178,7 @@ def test_a_stage_of_zeros_has_rank_zero_and_comes_first() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"at": "head"}, "unknown --at 'head'"),
+        ({"at": "head"}, "unknown `at` 'head'"),
         ({"threshold": 1.0}, "between 0 and 1"),
         ({"threshold": "some"}, "unknown `threshold` 'some': give a ratio"),
         ({"limit": 0}, "at least 1"),

@@ -195,7 +195,7 @@ def test_a_finished_training_is_found_again_and_another_is_refused(trained: Path
     said: list[str] = []
     assert api.train("yolov8n", out=trained, say=said.append, **SMALL) == result
     assert said[-1].endswith("holds this training, finished")
-    with pytest.raises(EffscopeError, match=r"holds another training \(seed, weights differ\)"):
+    with pytest.raises(EffscopeError, match="holds another training: `seed` and the starting weights differ"):
         api.train("yolov8n", out=trained, **SMALL, seed=1)
 
 

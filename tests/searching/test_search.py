@@ -206,7 +206,7 @@ def test_progress_never_goes_back(whole: SearchResult) -> None:
     [
         ({"seed": 1}, "`seed` differs"),
         ({"margin": 0.02, "rule": "paper"}, "`margin` and `rule` differ"),
-        ({"limit_val": 2}, "`limit_val` and `val` differ"),
+        ({"limit_val": 2}, "`limit_val` and the val images differ"),
         ({"recipe": "quick"}, "`recipe.lr`"),
     ],
 )

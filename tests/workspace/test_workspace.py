@@ -18,11 +18,12 @@ from effscope.errors import EffscopeError
 from effscope.workspace import IDENTITY, Identity, open_workspace, run_folder
 
 SETTINGS = {"margin": 0.01, "seed": 0, "recipe": {"lr": 0.1}, "threshold": 0.5}
-SEARCH = Identity("search", SETTINGS, {"threads": 2})
+INPUTS = {"the layout": "a", "the val images": "b"}
+SEARCH = Identity("search", SETTINGS, INPUTS, {"threads": 2})
 
 
 def other(**settings: Any) -> Identity:
-    return Identity("search", {**SETTINGS, **settings}, {"threads": 3})
+    return Identity("search", {**SETTINGS, **settings}, INPUTS, {"threads": 3})
 
 
 def begun(folder: Path) -> Path:
@@ -34,7 +35,7 @@ def begun(folder: Path) -> Path:
 
 def test_the_same_run_opens_its_folder_again_with_the_threads_it_began_with(tmp_path: Path) -> None:
     begun(tmp_path)
-    with open_workspace(tmp_path, Identity("search", SETTINGS, {"threads": 9})) as workspace:
+    with open_workspace(tmp_path, Identity("search", SETTINGS, INPUTS, {"threads": 9})) as workspace:
         assert workspace.identity.machine == {"threads": 2}
         assert workspace.kept("base-1") == {"ap": 0.5}
 
@@ -46,7 +47,12 @@ def test_the_same_run_opens_its_folder_again_with_the_threads_it_began_with(tmp_
         (other(margin=0.02, seed=1), "holds another search: `margin` and `seed` differ;"),
         (other(margin=0.02, seed=1, new=1), "holds another search: `margin`, `new` and `seed` differ;"),
         (other(recipe={"lr": 0.2}), "holds another search: `recipe.lr` differs"),
-        (Identity("train", SETTINGS), "holds a search: choose another `out`"),
+        (Identity("search", SETTINGS, {**INPUTS, "the layout": "c"}), "holds another search: the layout differs;"),
+        (
+            Identity("search", {**SETTINGS, "seed": 1}, {"the layout": "c", "the val images": "d"}),
+            "holds another search: `seed`, the layout and the val images differ;",
+        ),
+        (Identity("training", SETTINGS, INPUTS), "holds a search: choose another `out`"),
     ],
 )
 def test_another_run_is_refused_by_name_and_changes_nothing(tmp_path: Path, identity: Identity, said: str) -> None:
@@ -74,7 +80,9 @@ def test_files_of_an_unknown_run_are_not_written_over(tmp_path: Path, name: str)
     assert [file.name for file in tmp_path.iterdir() if not file.name.startswith(".")] == [name]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"run": "search"}', '{"run": 1, "settings": {}, "machine": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"run": "search"}', '{"run": 1, "settings": {}, "inputs": {}, "machine": {}}']
+)
 def test_a_damaged_identity_is_said(tmp_path: Path, text: str) -> None:
     begun(tmp_path)
     (tmp_path / IDENTITY).write_text(text)
@@ -86,7 +94,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from effscope.workspace import Identity, open_workspace
-with open_workspace(Path(sys.argv[1]), Identity("search", {}, {})):
+with open_workspace(Path(sys.argv[1]), Identity("search", {})):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -103,7 +111,7 @@ def holder(folder: Path) -> subprocess.Popen[str]:
 def test_a_second_process_stops_in_one_line_and_a_dead_one_is_taken_over(tmp_path: Path) -> None:
     process = holder(tmp_path)
     try:
-        with pytest.raises(EffscopeError) as caught, open_workspace(tmp_path, Identity("search", {}, {})):
+        with pytest.raises(EffscopeError) as caught, open_workspace(tmp_path, Identity("search", {})):
             pass
         assert f"is in use by process {process.pid} on " in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -112,7 +120,7 @@ def test_a_second_process_stops_in_one_line_and_a_dead_one_is_taken_over(tmp_pat
         process.wait()
     said: list[str] = []
     for _ in range(2):
-        with open_workspace(tmp_path, Identity("search", {}, {}), said.append):
+        with open_workspace(tmp_path, Identity("search", {}), said.append):
             time.sleep(0)
     assert len(said) == 1
     assert f"process {process.pid} on " in said[0]
