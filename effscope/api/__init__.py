@@ -8,6 +8,7 @@ from effscope.lazy import attach
 
 if TYPE_CHECKING:
     from effscope.api.counting import *  # noqa: F403
+    from effscope.api.detection import *  # noqa: F403
     from effscope.api.exporting import *  # noqa: F403
     from effscope.api.layers import *  # noqa: F403
     from effscope.api.ranking import *  # noqa: F403
@@ -21,7 +22,8 @@ __getattr__, __dir__, __all__ = attach(
         "counting": ("cost", "counters", "scaled_cost", "diff", "zoo"),
         "timing": ("latency", "devices"),
         "layers": ("layer_cost",),
-        "training": ("train", "eval", "search"),
+        "training": ("train", "search"),
+        "detection": ("eval",),
         "exporting": ("export",),
     },
 )

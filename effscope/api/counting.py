@@ -61,7 +61,7 @@ def cost(
             result = _timed(result, graph, outline, device)
     if strict and result.uncounted:
         raise NegativeAnswer(
-            f"{result.model}: not counted: {', '.join(result.uncounted)}; without --strict it is listed"
+            f"{result.model}: not counted: {', '.join(result.uncounted)}; without `strict` it is listed"
         )
     return result
 

@@ -1,4 +1,4 @@
-"""`train`, `eval` and `search`: what needs images."""
+"""`train` and `search`: what trains detectors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from effscope.config import (
-    EvalConfig,
     SearchSettings,
     TrainConfig,
     TrainSettings,
@@ -17,7 +16,7 @@ from effscope.config import (
 from effscope.errors import EffscopeError
 from effscope.models.open import open_model
 from effscope.progress import Progress, Say, leads, silent, together, unsaid
-from effscope.results import EvalResult, origin
+from effscope.results import origin
 
 if TYPE_CHECKING:
     from effscope.results import SearchResult, TrainResult
@@ -57,7 +56,7 @@ def train(
     from effscope.workspace import open_workspace, run_folder  # noqa: PLC0415
 
     config = training_config(settings)
-    everyone = processes(config.device)
+    group = processes(config.device)
     folder = run_folder("train", " ".join(filter(None, (model, weights))), config.data, config, out)
     on_epoch = board(folder) if track and leads() else None
     training = _prepared(model, weights, config, say)
@@ -66,9 +65,9 @@ def train(
         if found is not None:
             say(f"{folder} holds this training, finished")
             return found
-        done = run(training, workspace, everyone, progress, say, on_epoch)
+        done = run(training, workspace, group, progress, say, on_epoch)
         result = publish(done, folder) if done is not None else None
-        everyone.wait()
+        group.wait()
         workspace.path(TRAIN_STATE).unlink(missing_ok=True)
         return result or TrainResult.load(workspace.path(TRAIN_RESULT))
 
@@ -96,71 +95,6 @@ def _prepared(model: str, weights: str | None, config: TrainConfig, say: Say) ->
         weights=digest(begun.network.state_dict()),
     )  # fmt: skip
     return Training(opened.name, config, splits, begun, made, metadata(layout, classes, config.imgsz))
-
-
-def eval(
-    model: str,
-    data: str,
-    imgsz: int | None = None,
-    batch: int = 16,
-    device: str = "auto",
-    split: str = "val",
-    limit_val: int | None = None,
-    out: str | Path | None = None,
-    progress: Progress = silent,
-    say: Say = unsaid,
-    errors: bool = False,
-    convention: str = "coco",
-) -> EvalResult:
-    """COCO AP of a detector on a data set.
-
-    Args:
-        model: weights file or run folder.
-        data: data set.
-        imgsz: long side in px; by default what the model was trained at, else 640.
-        batch: images at once.
-        device: auto, cpu, cuda or cuda:N.
-        split: which split.
-        limit_val: only so many images.
-        out: a folder for the result, AP by image, the detections and drawn examples; `files` of the result lists them.
-        progress: told the fraction done and a text.
-        say: told the faults of the data and, before a training, the plan.
-        errors: what stands between the detector and full AP, by kind.
-        convention: "coco", or "ultralytics" for the AP that its `val` prints: pictures padded by half a stride more,
-            boxes that reach beyond the picture not cut.
-
-    Raises:
-        EffscopeError: bad input, no weights, or no class in common.
-    """
-    from effscope.data.check import check_boxes, say_faults  # noqa: PLC0415
-    from effscope.data.classes import in_model_classes  # noqa: PLC0415
-    from effscope.data.load import load  # noqa: PLC0415
-    from effscope.detect.error_analysis import error_analysis  # noqa: PLC0415
-    from effscope.detect.evaluate import evaluate  # noqa: PLC0415
-    from effscope.detect.resampling import match  # noqa: PLC0415
-    from effscope.nn.fuse import deploy  # noqa: PLC0415
-
-    opened = open_model(model)
-    if opened.state is None:
-        raise EffscopeError(f"{model} has no weights to evaluate: give a weights file or a run folder")
-    config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device, convention=convention)
-    labelled = check_boxes(load(data, split, limit_val))
-    given = in_model_classes(labelled, opened.classes, opened.layout.nc, opened.name, say)
-    found = evaluate(deploy(opened.network()), given, config, progress)
-    dataset = found.dataset or given
-    say_faults(dataset, say)
-    made = origin(config, opened.layout.digest(), {split: dataset.digest})
-    kinds = error_analysis(dataset.samples, found.detections, dataset.classes) if errors else ()
-    matches = match(dataset.samples, found.detections, len(dataset.classes))
-    result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error())
-    if out is not None:
-        from effscope.detect.examples import write_examples  # noqa: PLC0415
-        from effscope.reporting.write import publish  # noqa: PLC0415
-
-        names = opened.classes or dataset.classes
-        files = write_examples(Path(out), dataset, found.detections, matches.per_image(), names)
-        result = publish(replace(result, files=files), Path(out))
-    return result
 
 
 def search(

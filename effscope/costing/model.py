@@ -79,7 +79,6 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     rows = forms[main][1]
     counted = [row for row in rows if row.node.op != "input"]
     size = ITEM_BYTES[dtype]
-
     by_layer = _grouped(counted, lambda r: r.node.layer)
     by_stage = _grouped(counted, lambda r: stage_of(outline, r.node.layer))
     by_op = _grouped(counted, operation)

@@ -19,8 +19,8 @@ SWAPPABLE = ("C2f", "C2fCIB", "C3", "C3k2")
 """Stage blocks that C2fCIB can replace: their first argument is the channels, and they keep the map size."""
 
 
-NOT_YET = tuple(block for block in SWAPPABLE if block != "C2fCIB")
-"""SWAPPABLE without C2fCIB: the blocks that a swap changes."""
+def _is_not_compact(layer: Layer) -> bool:
+    return layer.block in SWAPPABLE and layer.block != "C2fCIB"
 
 
 def _stage_layers(layout: Layout) -> list[Layer]:
@@ -105,15 +105,17 @@ class Move:
     Attributes:
         apply: the changed layer; or several layers in a row, the first with the id of the given layer.
         default: the layers that the move changes if the caller names none.
+        changes_stage: whether a search may change this stage layer by the move; None for a move that no search takes.
     """
 
     apply: Callable[[Layer], Layer | tuple[Layer, ...]]
     default: Callable[[Layout], list[Layer]]
+    changes_stage: Callable[[Layer], bool] | None = None
 
 
 MOVES: dict[str, Move] = {
-    "cib": Move(cib, _stage_layers),
-    "cib-lk": Move(cib_lk, _stage_layers),
+    "cib": Move(cib, _stage_layers, _is_not_compact),
+    "cib-lk": Move(cib_lk, _stage_layers, _is_not_compact),
     "light-head": Move(light_head, _head),
     "nms-free": Move(nms_free, _head),
     "psa": Move(psa, _deepest_pooling),

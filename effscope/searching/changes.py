@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from effscope.costing.model import cost
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, unknown
 from effscope.layouts.expand import stages
-from effscope.layouts.moves import NOT_YET, swap_stage
+from effscope.layouts.moves import MOVES, swap_stage
 from effscope.results import Change
 from effscope.spec.layout import Layout
 
@@ -41,9 +41,20 @@ def layout_of(base: Layout, changes: Iterable[Change]) -> Layout:
     return layout
 
 
-def changeable(base: Layout) -> tuple[int, ...]:
-    """Numbers of the stages that a move can still change."""
-    return tuple(stage.number for stage in stages(base) if stage.block in NOT_YET)
+def changeable(base: Layout, move: str) -> tuple[int, ...]:
+    """Numbers of the stages that a move can change.
+
+    Raises:
+        EffscopeError: a move that no search takes, or none of the stages can change.
+    """
+    applies = MOVES[move].changes_stage if move in MOVES else None
+    if applies is None:
+        raise unknown("`move`", move, [name for name, known in MOVES.items() if known.changes_stage is not None])
+    found = tuple(stage.number for stage in stages(base) if applies(base.layer(stage.id)))
+    if not found:
+        blocks = ", ".join(dict.fromkeys(stage.block for stage in stages(base))) or "none"
+        raise EffscopeError(f"{base.name} has no stage that move {move} can change: its stages are {blocks}")
+    return found
 
 
 @dataclass(frozen=True)

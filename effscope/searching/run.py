@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 
 from effscope.config import SearchConfig, to_dict
-from effscope.errors import EffscopeError, NegativeAnswer
+from effscope.errors import NegativeAnswer
 from effscope.layouts.expand import expand
-from effscope.layouts.moves import NOT_YET
 from effscope.nn.build import build
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress, Say, silent, unsaid
@@ -48,9 +47,7 @@ def search(config: SearchConfig, folder: Path, report: Progress = silent, say: S
     """
     device = str(pick_device(config.device))
     context = Context(config, torch.get_num_threads(), device, report, say)
-    stages = changeable(context.layout)
-    if not stages:
-        raise EffscopeError(f"{context.given.name} has no stage left to swap: a CIB can replace {', '.join(NOT_YET)}")
+    stages = changeable(context.layout, config.move)
     digests = context.digests
     inputs = {"the layout": digests["layout"], "the starting weights": digests["weights"]}
     inputs |= {f"the {split} images": digests[split] for split in ("train", "val")}
@@ -102,8 +99,8 @@ class _Search:
         return State(job_book(c, self.context.inputs), costs, c.move, self.stages, c.rule, c.margin, c.learned_ap)
 
     def _plan_line(self) -> str:
-        c, everyone = self.context.config, processes(self.context.device)
-        speed = training_images_per_s(build(expand(self.context.layout)), c.imgsz, c.batch, everyone)
+        c, group = self.context.config, processes(self.context.device)
+        speed = training_images_per_s(build(expand(self.context.layout)), c.imgsz, c.batch, group)
         return plan_line(self.context, Plan.of(self.context), len(self.stages), speed, self.workspace.folder)
 
     def _kept(self, job: Job) -> Measurement | None:

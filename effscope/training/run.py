@@ -144,7 +144,7 @@ def finished(workspace: Workspace) -> TrainResult | None:
 def run(
     training: Training,
     workspace: Workspace,
-    everyone: Processes,
+    group: Processes,
     progress: Progress,
     say: Say,
     on_epoch: Callable[[dict[str, float]], object] | None = None,
@@ -154,7 +154,7 @@ def run(
     Args:
         training: what to do.
         workspace: its folder; keeps the state after every epoch, and a training that finds one goes on from it.
-        everyone: the processes that train together.
+        group: the processes that train together.
         progress: told the fraction done and a text.
         say: told the plan, what is wrong with the images, and what happens on the way.
         on_epoch: told the row of every epoch.
@@ -168,12 +168,7 @@ def run(
     config, network = training.config, training.start.network
     banks = decode(training.splits, config.imgsz, progress, say)
     n_train, n_val = len(banks.train.images), len(banks.val.images)
-    speed = training_images_per_s(network, config.imgsz, config.batch, everyone)
-    say(
-        f"plan: {training.name} for {config.epochs} epochs on {n_train} images at {config.imgsz} px, batch "
-        f"{config.batch}, seed {config.seed}: about {duration(config.epochs * n_train / speed)} here; into "
-        f"{workspace.folder}"
-    )
+    say(_plan(training, n_train, group, workspace))
     parts = Parts(progress, config.epochs * n_train + n_val)
     done = train(
         network, banks.train, config, val_set=banks.val if config.eval_every else None,
@@ -202,4 +197,15 @@ def run(
         transfer_layers=training.start.transfer,
         files={"weights": str(workspace.path(RUN_WEIGHTS))},
         notes=done.notes,
+    )
+
+
+def _plan(training: Training, n_images: int, group: Processes, workspace: Workspace) -> str:
+    """What will be done and how long it takes, from the training speed of this machine."""
+    config = training.config
+    speed = training_images_per_s(training.start.network, config.imgsz, config.batch, group)
+    return (
+        f"plan: {training.name} for {config.epochs} epochs on {n_images} images at {config.imgsz} px, batch "
+        f"{config.batch}, seed {config.seed}: about {duration(config.epochs * n_images / speed)} here; into "
+        f"{workspace.folder}"
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
 from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED, Change
 from effscope.searching.changes import Costs, Count
@@ -162,3 +163,11 @@ def test_paper_rule_accepts_few_harmless_changes_whatever_the_noise(deviation: f
 def test_margin_rule_accepts_harmless_changes_and_stops_at_harm() -> None:
     assert np.mean([simulated("margin", 0.01, 0.001, seed) for seed in range(200)]) > 7.9
     assert {simulated("margin", 0.01, 0.0, 0, harm=0.004)} == {2}
+
+
+def test_the_words_of_the_setting_rule_are_the_rules() -> None:
+    for rule in RULES:
+        assert SearchConfig(rule=rule).rule == rule
+    with pytest.raises(EffscopeError, match="unknown `rule` 'luck': choose one of") as caught:
+        SearchConfig(rule="luck")
+    assert set(str(caught.value).rpartition("one of ")[2].split(", ")) == set(RULES)

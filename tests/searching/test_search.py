@@ -259,7 +259,7 @@ def test_bad_settings_are_refused_before_anything_is_written(
 
 def test_a_base_without_a_stage_to_change_is_refused(place: Path, tmp_path: Path) -> None:
     (tmp_path / "compact.yaml").write_text(LAYOUT.replace("C2f, [64", "C2fCIB, [64").replace("C2f,", "C2fCIB,"))
-    with pytest.raises(EffscopeError, match="has no stage left to swap"):
+    with pytest.raises(EffscopeError, match="has no stage that move cib can change: its stages are C2fCIB"):
         api.search(str(tmp_path / "compact.yaml"), out=tmp_path / "o", data=str(place / "data" / "data.yaml"))
 
 
