@@ -56,7 +56,8 @@ class Parts:
         start, self.done = self.done, self.done + weight
 
         def tell(fraction: float, text: str) -> None:
-            self.report(min((start + weight * fraction) / self.total, 1.0), f"{title}: {text}" if text else title)
+            line = ": ".join(part for part in (title, text) if part)
+            self.report(min((start + weight * fraction) / self.total, 1.0), line)
 
         tell(0.0, "")
         return tell
