@@ -203,7 +203,7 @@ def _read(file: Path) -> dict[str, Any]:
             return found
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise EffscopeError(f"{file} is damaged: delete the folder to start again")
+    raise EffscopeError(f"{file} is damaged or of another version: choose another `out`, or delete the folder")
 
 
 def _untouched(folder: Path) -> bool:

@@ -24,7 +24,7 @@ TUNE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Context:
-    """The inputs of a search. It can be pickled and made again in another process.
+    """The inputs of a search. Another process makes its own from `config`, `threads` and `device`.
 
     Attributes:
         config: the search.

@@ -86,7 +86,7 @@ def test_files_of_an_unknown_run_are_not_written_over(tmp_path: Path, name: str)
 def test_a_damaged_identity_is_said(tmp_path: Path, text: str) -> None:
     begun(tmp_path)
     (tmp_path / IDENTITY).write_text(text)
-    with pytest.raises(EffscopeError, match=r"run\.json is damaged: delete the folder"):
+    with pytest.raises(EffscopeError, match=r"run\.json is damaged or of another version"):
         open_workspace(tmp_path, SEARCH).__enter__()
 
 
