@@ -115,9 +115,9 @@ class Layout:
         def reads(layer: Layer) -> Layer:
             return replace(layer, sources=tuple(end if s == row[0].id else s for s in layer.sources))
 
-        behind = [reads(layer) for layer in self.layers[n + 1 :]]
+        later = [reads(layer) for layer in self.layers[n + 1 :]]
         deeper = len(row) - 1 if n < self.n_backbone else 0
-        return replace(self, layers=(*self.layers[:n], *row, *behind), n_backbone=self.n_backbone + deeper)
+        return replace(self, layers=(*self.layers[:n], *row, *later), n_backbone=self.n_backbone + deeper)
 
     def to_dict(self) -> dict[str, Any]:
         """The layout as dicts, lists, numbers and text; `from_dict` is the inverse."""

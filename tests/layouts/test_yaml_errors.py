@@ -63,7 +63,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     "scale zero": ("n: [0.33, 0.25, 1024]", "n: [0.33, 0, 1024]"),
     "scale not a number": ("n: [0.33, 0.25, 1024]", "n: [.nan, 0.25, 1024]"),
     "scale truths": ("n: [0.33, 0.25, 1024]", "n: [True, True, True]"),
-    "layer behind the head": ("[[-1, 9], 1, Concat, [1]]", DETECT),
+    "layer after the head": ("[[-1, 9], 1, Concat, [1]]", DETECT),
     "end2end a word": ("nc: 80", "end2end: perhaps\nnc: 80"),
     "bins a fraction": ("nc: 80", "reg_max: 1.5\nnc: 80"),
     "grey images": ("nc: 80", "ch: 1\nnc: 80"),

@@ -112,11 +112,11 @@ def light(model: Layout) -> Layout:
 
 UNWRITABLE: dict[str, tuple[Layout, str]] = {
     "light without cause": (light(BASE), "light class head but no CIB stage"),
-    "standard beside CIB": (move(BASE, "cib"), "CIB stages and the standard class head.*set `head` to light"),
+    "standard with CIB": (move(BASE, "cib"), "CIB stages and the standard class head.*set `head` to light"),
     "light, dual, few bins": (
         BASE.swap([replace(BASE.layers[-1], args=("nc", "light", "dual", 8))]), "light class head but no CIB stage"
     ),
-    "standard beside C3k2": (
+    "standard with C3k2": (
         BASE.swap([replace(BASE.layers[12], block="C3k2", args=(512, True))]), "C3k2 stages and the standard class"
     ),
     "no head": (replace(BASE, layers=BASE.layers[:-1]), "ends in a C2f, not in a detection head"),

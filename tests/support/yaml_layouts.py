@@ -6,7 +6,7 @@ from effscope.layouts.ultralytics_yaml.layout_yaml import from_yaml
 from effscope.spec.layout import Layout
 
 YOLOV8 = """
-# as Ultralytics spells it, all scales in one file
+# Ultralytics' format, all scales in one file
 nc: 80
 scales:
   n: [0.33, 0.25, 1024]
