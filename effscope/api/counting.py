@@ -175,7 +175,7 @@ def zoo(pattern: str = "", backbones: bool = False, progress: Progress = silent)
 
     Args:
         pattern: only names that contain this text.
-        backbones: the classification backbones of the notes instead, imported from torchvision and timm.
+        backbones: classification backbones instead, imported from torchvision and timm.
         progress: told the fraction done and a text.
 
     Raises:

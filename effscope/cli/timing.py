@@ -28,7 +28,7 @@ def latency(
     runtime: Annotated[str, typer.Option("--runtime", help="torch, or onnx (onnxruntime).")] = "torch",
     rounds: Annotated[int, typer.Option("--rounds", help="Timed passes of each model.")] = 15,
     objects: Annotated[
-        str, typer.Option("--objects", help="Objects in the picture of the post-processing, with commas.")
+        str, typer.Option("--objects", help="Objects in the image of the post-processing, with commas.")
     ] = "0,10,100,300",
     predict: Annotated[
         Optional[str], typer.Option("--predict", metavar="DEVICE", help="Predict for a device of `effscope devices`.")

@@ -67,7 +67,7 @@ def check_imgsz(imgsz: int | None, detector: bool = True) -> None:
 
 
 class Checked:
-    """A frozen config that checks its fields when it is made; None passes, it stands for "not given".
+    """A frozen config that checks its fields when it is made; None passes, it means "not given".
 
     Raises:
         EffscopeError: a field that cannot have its value.

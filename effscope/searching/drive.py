@@ -59,8 +59,8 @@ def drive(
 ) -> S:
     """Run a search to its end.
 
-    Measurements are folded in the order the policy proposed their jobs, whatever order the engine finishes them in, so
-    the result does not depend on the engine.
+    Measurements are folded in the order in which the policy proposed their jobs. The engine may finish them in any
+    order: the result does not depend on it.
 
     Args:
         policy: what to do next.

@@ -67,7 +67,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a job found. Plain data: it goes into the journal and stands beside the job's artefacts.
+    """What a job found. Plain data: it is written to the journal and beside the job's artefacts.
 
     Attributes:
         job, kind: id and kind of the job.

@@ -9,7 +9,7 @@ from statistics import mean
 from effscope.results import ACCEPTED, REJECTED
 
 ROUNDING = 1e-9
-"""A drop of exactly the margin is within it, whatever floating point makes of the difference."""
+"""Room for rounding: a drop of exactly the margin is accepted."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def margin_rule(base: Sequence[float], candidate: Sequence[float], margin: float
 
 
 def paper_rule(base: Sequence[float], candidate: Sequence[float], margin: float) -> Verdict:
-    """Accept while AP does not fall below the base's, whatever the margin (YOLOv10, arXiv 2405.14458, algorithm 1).
+    """Accept while AP does not fall below the base's; the margin has no effect (YOLOv10, arXiv 2405.14458, algorithm 1).
 
     With noisy runs it accepts on average 1.83 of 8 harmless changes: a row of k accepted ones has probability
-    1 / (k + 1), whatever the noise.
+    1 / (k + 1), at any level of noise.
     """
     return margin_rule(base, candidate, 0.0)
 
