@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,18 @@ def whole(path: Path, errors: tuple[type[Exception], ...] = ()) -> Iterator[Path
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+"""Name of a draft of `whole`."""
+
+
+def sweep(folder: Path) -> None:
+    """Delete the drafts that killed processes left in a folder. Nobody else may be writing there."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(".*.tmp"):
+            if _DRAFT.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from effscope.config import BUILTIN_SHAPES, to_dict
 from effscope.differences import differences
 from effscope.errors import EffscopeError
-from effscope.files import make_folder, write_text
+from effscope.files import make_folder, sweep, write_text
 from effscope.progress import Say, leads, unsaid
 
 RUNS = Path("runs")
@@ -106,7 +106,7 @@ class Workspace:
             record = json.loads((self.folder / WORK / f"{job}.json").read_text(encoding="utf-8"))
             whole = all((self.folder / WORK / name).stat().st_size == size for name, size in record["files"].items())
             facts: dict[str, Any] = record["facts"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return facts if whole else None
 
@@ -148,6 +148,8 @@ def _locked(folder: Path, say: Say) -> Iterator[None]:
             say(f"{folder}: {_named(owner)} ended without finishing; this process goes on from there")
         facts = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         write_text(owner, json.dumps(facts) + "\n")
+        for place in (folder, folder / WORK):
+            sweep(place)
         yield
     finally:  # a killed process leaves its name behind, all others do not
         with suppress(OSError):
@@ -201,11 +203,13 @@ def _read(file: Path) -> dict[str, Any]:
         parts = (found["settings"], found["inputs"], found["machine"])
         if isinstance(found["run"], str) and all(isinstance(part, dict) for part in parts):
             return found
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise EffscopeError(f"{file} is damaged or of another version: choose another `out`, or delete the folder")
 
 
 def _untouched(folder: Path) -> bool:
     """Whether the run that claimed the folder has done nothing yet."""
-    return {path.name for path in folder.iterdir()} <= {IDENTITY, LOCK, OWNER}
+    work = folder / WORK
+    nothing = not work.is_dir() or not any(work.iterdir())
+    return nothing and {path.name for path in folder.iterdir()} <= {IDENTITY, LOCK, OWNER, WORK}

@@ -64,6 +64,7 @@ def train(
         found = finished(workspace)
         if found is not None:
             say(f"{folder} holds this training, finished")
+            workspace.path(TRAIN_STATE).unlink(missing_ok=True)
             return found
         done = run(training, workspace, group, progress, say, on_epoch)
         result = publish(done, folder) if done is not None else None
@@ -129,4 +130,4 @@ def search(
     config = search_config({"base": base, **settings})
     read_threshold(config.threshold)
     folder = run_folder("search", config.base, config.data, config, out)
-    return publish(run(config, folder, progress, say), folder)
+    return run(config, folder, progress, say, publish)

@@ -123,15 +123,27 @@ def _ledger(dataset: DataSet) -> Ledger:
 
 
 def digest_of(classes: tuple[str, ...], samples: tuple[Sample, ...]) -> str:
-    """SHA-256 of the class names and, per sample, of name, size, boxes, labels, and pixels if they are in memory."""
+    """SHA-256 of the class names and, per sample, of name, size, boxes, labels, and the pixels if they are in memory.
+
+    Files are not read for it: the size of an image's file in bytes stands for its pixels.
+    """
     digest = hashlib.sha256("\0".join(classes).encode())
     for sample in samples:
         digest.update(f"\n{sample.name}\0{sample.size}\0{len(sample.boxes)}\0".encode())
         digest.update(sample.boxes.astype("<f4").tobytes())
         digest.update(sample.labels.astype("<i8").tobytes())
-        if not isinstance(sample.image, Path):
+        if isinstance(sample.image, Path):
+            digest.update(str(_bytes(sample.image)).encode())
+        else:
             digest.update(np.ascontiguousarray(sample.image).data)
     return digest.hexdigest()
+
+
+def _bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _samples(listing: Listing, ledger: Ledger) -> Iterator[Sample]:

@@ -40,7 +40,8 @@ class DataSet:
         samples: usable images; an image without boxes is kept as background.
         faults: kind of fault (e.g. "zero-area box") -> count.
         examples: kind of fault -> some examples.
-        digest: hex hash of file names, sizes, boxes and labels: two runs on equal data have equal digests.
+        digest: hex hash of file names, sizes in px and in bytes, boxes and labels: two runs on equal data have equal
+            digests.
     """
 
     source: str

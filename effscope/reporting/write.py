@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Result)
 
 
 def write(made: Sequence[Page], folder: Path, formats: Sequence[str] = FORMATS) -> dict[str, str]:
-    """Write pages, and as JSON the results that they show.
+    """Write pages, and as JSON the results that they show: last, so that a result stands beside all its files.
 
     Args:
         made: pages with different names.
@@ -30,14 +30,18 @@ def write(made: Sequence[Page], folder: Path, formats: Sequence[str] = FORMATS) 
         Name of each file -> its path.
     """
     files: dict[str, str] = {}
+    results: dict[Path, Result] = {}
     for page in made:
         if page.result is not None:
-            saved = page.result.save(folder / (page.saved or f"{page.name}.json"))
-            files[saved.name] = str(saved)
+            place = folder / (page.saved or f"{page.name}.json")
+            results[place] = page.result
+            files[place.name] = str(place)
         for name in formats:
             for file, content in RENDERERS[name](page, formats).items():
                 write_bytes(folder / file, content)
                 files[file] = str(folder / file)
+    for place, result in reversed(results.items()):
+        result.save(place)
     return files
 
 

@@ -135,8 +135,14 @@ class Result:
         return self._with_files(lambda file: str(path.parent / file))
 
     def relative_to(self, path: Path) -> Self:
-        """The inverse of `beside`."""
-        return self._with_files(lambda file: Path(os.path.relpath(file, path.parent)).as_posix())
+        """The inverse of `beside`. Folders that are links count as the folders they lead to: `..` leaves those."""
+        home = path.parent.resolve()
+
+        def relative(file: str) -> str:
+            place = Path(file)
+            return Path(os.path.relpath(place.parent.resolve() / place.name, home)).as_posix()
+
+        return self._with_files(relative)
 
     def _with_files(self, change: Callable[[str], str]) -> Self:
         if all(f.name != "files" for f in fields(self)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -39,6 +40,12 @@ class Context:
     progress: Progress = silent
     say: Say = unsaid
 
+    def on(self, threads: int) -> Context:
+        """The same with another number of threads; what is open stays open."""
+        other = replace(self, threads=threads)
+        vars(other).update(vars(self) | {"threads": threads})
+        return other
+
     @cached_property
     def given(self) -> Model:
         """The base as the user gave it, with the weights of a second file if one is named."""
@@ -73,11 +80,16 @@ class Context:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Hashes of what the search starts from: layout, weights, and both splits' names, sizes, boxes and labels."""
+        """What the search starts from: hashes of layout, weights and both splits, and the classes the weights know.
+
+        A split's hash is of its images' names and sizes, boxes and labels. The classes decide whether the base is
+        trained.
+        """
         train, val = self.splits
         return {
             "layout": self.layout.digest(),
             "weights": digest(self.given.state or {}),
+            "classes": json.dumps(self.given.classes),
             "train": train.digest,
             "val": val.digest,
         }

@@ -36,7 +36,7 @@ class Journal:
         try:
             event = json.loads(line)
             kind = event.pop("event")
-        except (ValueError, AttributeError, KeyError, TypeError):
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             raise EffscopeError(f"{self.path}, line {n} is damaged: delete the folder to start over") from None
         if kind != MEASURED:
             raise EffscopeError(f"{self.path}, line {n}: unknown event '{kind}': delete the folder to start over")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from effscope.config import SearchConfig, to_dict
-from effscope.errors import NegativeAnswer
+from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.layouts.expand import expand
 from effscope.nn.build import build
 from effscope.nn.precision import pick_device
@@ -19,7 +19,7 @@ from effscope.searching.changes import changeable, count_all
 from effscope.searching.context import Context
 from effscope.searching.drive import Policy, drive, replay
 from effscope.searching.engines.local import LocalEngine
-from effscope.searching.execute import RANKS, WEIGHTS, execute
+from effscope.searching.execute import RANKS, TRAINING, WEIGHTS, execute
 from effscope.searching.jobs import Job, Measurement, job_book
 from effscope.searching.journal import JOURNAL, Journal
 from effscope.searching.outcome import hand_over, result_of
@@ -27,12 +27,26 @@ from effscope.searching.plan import Plan, plan_line
 from effscope.searching.policies.greedy import State, fold, propose, standing
 from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
-from effscope.workspace import Identity, Workspace, open_workspace
+from effscope.workspace import WORK, Identity, Workspace, open_workspace
 
 GREEDY = Policy(propose, fold)
 
+Publish = Callable[[SearchResult, Path], SearchResult]
+"""(result, folder) -> the result with the files that were written for it."""
 
-def search(config: SearchConfig, folder: Path, report: Progress = silent, say: Say = unsaid) -> SearchResult:
+
+def unpublished(result: SearchResult, _: Path) -> SearchResult:
+    """A `Publish` that writes nothing."""
+    return result
+
+
+def search(
+    config: SearchConfig,
+    folder: Path,
+    report: Progress = silent,
+    say: Say = unsaid,
+    publish: Publish = unpublished,
+) -> SearchResult:
     """Run a search, or go on with the one that the folder holds.
 
     Args:
@@ -40,6 +54,7 @@ def search(config: SearchConfig, folder: Path, report: Progress = silent, say: S
         folder: gets the journal, the artefacts of the jobs, and at the end the chosen model.
         report: progress of the whole, as if every stage had to be tried.
         say: told the plan and what is wrong with the data.
+        publish: writes the result into the folder, while no other process may.
 
     Raises:
         NegativeAnswer: the base has not learned.
@@ -50,11 +65,12 @@ def search(config: SearchConfig, folder: Path, report: Progress = silent, say: S
     stages = changeable(context.layout, config.move)
     digests = context.digests
     inputs = {"the layout": digests["layout"], "the starting weights": digests["weights"]}
+    inputs["the classes of the weights"] = digests["classes"]
     inputs |= {f"the {split} images": digests[split] for split in ("train", "val")}
     identity = Identity("search", {**to_dict(config), "device": device}, inputs, {"threads": context.threads})
     with open_workspace(folder, identity, say) as workspace:
-        context = replace(context, threads=workspace.identity.machine["threads"])
-        return _Search(context, workspace, stages).result()
+        context = context.on(workspace.identity.machine.get("threads", context.threads))
+        return publish(_Search(context, workspace, stages).result(), folder)
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class _Search:
         """Drive the search to its end."""
         context, journal = self.context, Journal(self.workspace.path(JOURNAL))
         done = journal.read()
-        state = replay(GREEDY, self._start(), done)
+        state = self._replayed(journal, done)
         if propose(state):
             self.context.say(self._plan_line())
         state = drive(GREEDY, state, LocalEngine(self._worker(done)), journal, self._kept)
@@ -78,6 +94,20 @@ class _Search:
         return result_of(
             state, context.config, context.given.name, context.layout, ranks, context.digests, files, notes
         )
+
+    def _replayed(self, journal: Journal, done: Sequence[Measurement]) -> State:
+        """The search after the measurements of its journal."""
+        try:
+            state = replay(GREEDY, self._start(), done)
+        except EffscopeError as error:
+            raise EffscopeError(f"{journal.path}: {error}: delete the folder to start over") from None
+        lost = next((found.job for found in done if self.workspace.kept(found.job) is None), None)
+        if lost is not None:
+            raise EffscopeError(
+                f"files of the job {lost} in {self.workspace.folder / WORK} are lost or damaged: delete "
+                f"{journal.path}, and the search makes them again"
+            )
+        return state
 
     def _worker(self, done: Sequence[Measurement]) -> Callable[[Job], Measurement]:
         """What does a job here; the progress of the whole counts what is done."""
@@ -105,7 +135,14 @@ class _Search:
 
     def _kept(self, job: Job) -> Measurement | None:
         facts = self.workspace.kept(job.id)
-        return None if facts is None else Measurement.from_dict(facts)
+        try:
+            found = Measurement.from_dict(facts)
+        except EffscopeError:  # no record, or a damaged one
+            return None
+        if found.job != job.id:
+            return None
+        self.workspace.artefact(job.id, TRAINING).unlink(missing_ok=True)
+        return found
 
     def _not_learned(self, state: State) -> NegativeAnswer:
         base, source = standing(state).base, self.context.splits[1].source

@@ -269,3 +269,16 @@ def test_bccd_counts_and_faults(shared: Path, name: str, flat: int) -> None:
 def test_bccd_images_decode(shared: Path) -> None:
     dataset = load(str(shared / "data" / "bccd"), "val", limit=5)
     assert decodable(dataset).digest == dataset.digest
+
+
+def test_the_digest_changes_with_an_image_of_the_same_name_and_size(tmp_path: Path, drawn: list[DataSet]) -> None:
+    data = write_yolo(drawn, tmp_path / "yolo")
+    first = load(str(data), "train")
+    image, other = (sample.image for sample in first.samples[:2])
+    assert isinstance(image, Path)
+    assert isinstance(other, Path)
+    image.write_bytes(other.read_bytes())
+    again = load(str(data), "train")
+    assert [sample.size for sample in again.samples] == [sample.size for sample in first.samples]
+    assert again.digest != first.digest
+    assert digest_of(first.classes, (replace(first.samples[0], image=tmp_path / "gone.png"),))

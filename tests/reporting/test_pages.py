@@ -237,3 +237,22 @@ def test_a_rank_saved_by_the_command_line_opens_again(
     assert sorted(file.suffix for file in (tmp_path / "o").iterdir()) == [
         ".csv", ".csv", ".csv", ".json", ".md", ".svg", ".svg",
     ]  # fmt: skip
+
+
+def test_a_result_is_written_after_the_files_that_show_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a process that is killed between leaves no result that names files which are not there."""
+
+    def fails(page: Page, formats: Sequence[str]) -> dict[str, bytes]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(RENDERERS, "png", fails)
+    for kind in ("train", "search"):
+        with pytest.raises(KeyboardInterrupt):
+            publish(BY_KIND[kind], tmp_path / kind)  # type: ignore[type-var]
+        assert not list((tmp_path / kind).glob("*.json"))
+
+
+def test_the_state_of_a_finished_training_is_deleted_when_it_is_found(trained: Path) -> None:
+    (trained / "training.state").write_bytes(b"of a process that was killed after it wrote the result")
+    api.train("yolov8n", out=trained, **SMALL)
+    assert not (trained / "training.state").exists()

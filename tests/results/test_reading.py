@@ -201,3 +201,15 @@ def test_files_of_something_else_are_refused(tmp_path: Path, content: bytes) -> 
         RankResult.load(file)
     with pytest.raises(EffscopeError, match=r"cannot read .*gone\.json"):
         RankResult.load(tmp_path / "gone.json")
+
+
+def test_files_are_found_from_a_folder_that_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "run" / "best.bin").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
+    (tmp_path / "run link").symlink_to(tmp_path / "run")
+    for home, place in (("run", "link"), ("run link", "run link"), ("run link", "run"), ("run link", "link")):
+        live = replace(EXAMPLES[ExportResult], files={"weights": str(tmp_path / home / "best.bin")})
+        found = load_result(live.save(tmp_path / place / "result.json"))
+        assert Path(found.files["weights"]).read_bytes() == b"x"  # type: ignore[union-attr]

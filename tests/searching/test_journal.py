@@ -42,6 +42,7 @@ def test_torn_last_line_is_forgiven_wherever_it_tears(tmp_path: Path, cut: int) 
     [
         ('{"event": "measu', "line 2 is damaged"),
         ("[1]", "line 2 is damaged"),
+        ("[" * 100_000, "line 2 is damaged"),
         ('{"job": "a"}', "line 2 is damaged"),
         ('{"event": "retired", "job": "a"}', "line 2: unknown event 'retired'"),
         ('{"event": "measured", "job": "a"}', "line 2"),

@@ -9,13 +9,22 @@ from typing import Any
 
 import pytest
 from support.scripted import Script
+from support.small_detector import CLASSES
 from support.tiny_search import SETTINGS, tiny_place
 
+from effscope.checkpoint.write import write_safetensors
 from effscope.config import search_config
 from effscope.errors import EffscopeError
+from effscope.layouts.expand import expand
+from effscope.models.file_metadata import metadata
+from effscope.models.open import open_model
+from effscope.nn.build import build
+from effscope.results import SearchResult
+from effscope.searching import context as context_module
 from effscope.searching import run as run_module
+from effscope.searching.context import Context
 from effscope.searching.engines.local import LocalEngine
-from effscope.searching.jobs import Job, Measurement
+from effscope.searching.jobs import Job, Measurement, job_book
 from effscope.searching.journal import Journal
 
 ORDER = (2, 3, 1)
@@ -149,3 +158,76 @@ def test_an_engine_drops_a_job_that_waits() -> None:
         engine.submit(job)
     engine.cancel(jobs[1])
     assert [found.job for found in engine.completed()] == done == [jobs[0].id, jobs[2].id]
+
+
+def test_a_damaged_record_is_no_record(monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path) -> None:
+    """Cut, or of another job: the job is done again. And the state of its training goes when it is found finished."""
+    for n, facts in enumerate(({}, [], {"job": "run-9", "kind": "run"}, None)):
+        out, first = tmp_path / str(n), Script(ORDER, ACCEPTS_TWO, after=stop_at(4))
+        with pytest.raises(Killed):
+            searched(monkeypatch, place, out, first)
+        file = out / "work" / f"{first.done[-1]}.json"
+        if facts is not None:
+            file.write_text(json.dumps({**json.loads(file.read_text()), "facts": facts}))
+        file.with_suffix(".training").write_bytes(b"state")
+        second = Script(ORDER, ACCEPTS_TWO)
+        searched(monkeypatch, place, out, second)
+        assert (second.done[0] == first.done[-1]) == (facts is not None)
+        assert file.with_suffix(".training").exists() == (facts is not None)  # here `execute` deletes it
+
+
+@pytest.mark.parametrize("lost", ["base", "fit", "run", "rank"])
+def test_a_search_that_has_lost_files_says_which_and_makes_them_again(
+    monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path, lost: str
+) -> None:
+    """The model that was handed over is not replaced by half a file."""
+    out, first = tmp_path / "out", Script(ORDER, ACCEPTS_TWO)
+    expected = searched(monkeypatch, place, out, first)
+    whole = (out / "model.safetensors").read_bytes()
+    for file in (out / "work").glob(f"{lost}-*.safetensors"):
+        file.write_bytes(file.read_bytes()[:4])
+    with pytest.raises(
+        EffscopeError, match=rf"files of the job {lost}-.* are lost or damaged: delete .*journal\.jsonl"
+    ):
+        searched(monkeypatch, place, out, first)
+    assert (out / "model.safetensors").read_bytes() == whole
+    (out / "journal.jsonl").unlink()
+    second = Script(ORDER, ACCEPTS_TWO)
+    assert searched(monkeypatch, place, out, second) == expected
+    assert {job.split("-")[0] for job in second.done} == {lost}
+
+
+def test_the_result_is_written_while_the_folder_is_locked(
+    monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run_module, "execute", Script(ORDER, ACCEPTS_TWO))
+    seen: list[bool] = []
+
+    def publish(result: SearchResult, folder: Path) -> SearchResult:
+        seen.append((folder / ".owner.json").exists())
+        return result
+
+    config = search_config({"base": str(place / "tiny.yaml"), "data": str(place / "data" / "data.yaml"), **SETTINGS})
+    run_module.search(config, tmp_path / "out", publish=publish)
+    assert seen == [True]
+
+
+def test_the_data_are_listed_once(monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path) -> None:
+    listed: list[str] = []
+    load_splits = context_module.load_splits
+    monkeypatch.setattr(
+        context_module, "load_splits", lambda *arguments: listed.append("once") or load_splits(*arguments)
+    )
+    searched(monkeypatch, place, tmp_path / "out", Script(ORDER, ACCEPTS_TWO))
+    assert listed == ["once"]
+
+
+def test_the_classes_that_weights_know_decide_every_job(place: Path, tmp_path: Path) -> None:
+    """With other names the base is trained and its class tower starts fresh, whatever the tensors."""
+    layout = open_model(str(place / "tiny.yaml")).layout
+    state, books = build(expand(layout)).state_dict(), []
+    for classes in (CLASSES, ("crimson", "navy")):
+        write_safetensors(tmp_path / "w.safetensors", state, metadata(layout, classes, 64))
+        settings = {"base": str(tmp_path / "w.safetensors"), "data": str(place / "data" / "data.yaml"), **SETTINGS}
+        books.append(job_book(search_config(settings), Context(search_config(settings), 1, "cpu").inputs))
+    assert books[0].base().id != books[1].base().id

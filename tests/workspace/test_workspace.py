@@ -81,7 +81,8 @@ def test_files_of_an_unknown_run_are_not_written_over(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"run": "search"}', '{"run": 1, "settings": {}, "inputs": {}, "machine": {}}']
+    "text",
+    ["", "[]", "{", "[" * 100_000, '{"run": "search"}', '{"run": 1, "settings": {}, "inputs": {}, "machine": {}}'],
 )
 def test_a_damaged_identity_is_said(tmp_path: Path, text: str) -> None:
     begun(tmp_path)
@@ -161,7 +162,7 @@ def test_a_record_counts_only_while_its_artefacts_are_whole(tmp_path: Path) -> N
         assert workspace.kept("run-1") is None
         record = workspace.artefact("run-1", ".json")
         weights.write_bytes(b"12345678")
-        for text in ("", "[]", "{}", '{"facts": {}, "files": 3}', record.read_text()[:-20]):
+        for text in ("", "[]", "{}", "[" * 100_000, '{"facts": {}, "files": 3}', record.read_text()[:-20]):
             record.write_text(text)
             assert workspace.kept("run-1") is None
 
@@ -174,3 +175,25 @@ def test_the_same_settings_name_the_same_folder(tmp_path: Path) -> None:
     assert found.name.startswith("train-yolov8n-a-cells-")
     assert found != run_folder("train", "yolov8n runs/a.pt", config.data, TrainConfig(data=config.data, seed=1), None)
     assert run_folder("train", "m", "builtin:shapes", config, tmp_path) == tmp_path
+
+
+def test_drafts_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
+    work = begun(tmp_path) / "work"
+    hexed = "0" * 32
+    drafts = [tmp_path / f".training.state.{hexed}.tmp", work / f".run-1.training.{hexed}.tmp"]
+    mine = [tmp_path / ".mine.tmp", tmp_path / f"a.{hexed}.tmp"]
+    for file in (*drafts, *mine):
+        file.write_bytes(b"half")
+    begun(tmp_path)
+    assert not any(file.exists() for file in drafts)
+    assert all(file.exists() for file in mine)
+
+
+def test_a_run_that_was_stopped_in_its_first_epoch_takes_new_settings(tmp_path: Path) -> None:
+    """E.g. because memory ran out: a job has asked for the place of an artefact and written nothing."""
+    with open_workspace(tmp_path, SEARCH) as workspace:
+        workspace.artefact("base-1", ".training")
+    with open_workspace(tmp_path, other(batch=4)) as workspace:
+        workspace.keep("base-2", {})
+    with pytest.raises(EffscopeError, match="`batch` differs"):
+        open_workspace(tmp_path, SEARCH).__enter__()
