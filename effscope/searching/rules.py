@@ -56,8 +56,9 @@ def margin_rule(base: Sequence[float], candidate: Sequence[float], margin: float
 
 
 def paper_rule(base: Sequence[float], candidate: Sequence[float], margin: float) -> Verdict:
-    """Accept while AP does not fall below the base's; the margin has no effect (YOLOv10, arXiv 2405.14458, algorithm 1).
+    """Accept while AP does not fall below the base's; the margin has no effect.
 
+    Source: YOLOv10, arXiv 2405.14458, algorithm 1.
     With noisy runs it accepts on average 1.83 of 8 harmless changes: a row of k accepted ones has probability
     1 / (k + 1), at any level of noise.
     """

@@ -77,6 +77,7 @@ def test_no_test_file_imports_another_one() -> None:
     imports = [
         f"{path.name}: {line}"
         for path in (ROOT / "tests").rglob("test_*.py")
+        if ".venv" not in path.parts
         for line in path.read_text("utf-8").splitlines()
         if re.match(r"\s*(from|import) \S*test_", line)
     ]
