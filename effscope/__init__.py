@@ -1,4 +1,4 @@
-"""effscope finds where a vision model wastes compute. The functions here are the commands; nothing slow is imported."""
+"""effscope finds where a vision model wastes compute. Each command is a function here; slow imports wait."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ BAD_INPUT = 2
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 the answer is no, 2 bad input, 130 interrupted with everything kept."""
+    """Exit codes: 0 done, 1 the answer is no, 2 bad input, 130 interrupted (finished work is kept)."""
     gc.disable()  # until a command runs: imports make many objects and no garbage
     from typer import Abort  # noqa: PLC0415 - fast start
 
@@ -41,7 +41,7 @@ def main() -> None:
         print(f"error: the system says: {error.strerror or error}{where}", file=sys.stderr)
         code = BAD_INPUT
     except (KeyboardInterrupt, Abort):
-        print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        print("\ninterrupted; finished work is kept, run the same command again to continue", file=sys.stderr)
         code = INTERRUPTED
     finally:
         gc.enable()
@@ -54,7 +54,7 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app.main(arguments, prog_name="effscope", standalone_mode=False)
     except Exception as error:
-        message = getattr(error, "format_message", None)  # typer's usage errors, whichever click it brings
+        message = getattr(error, "format_message", None)  # typer's usage errors, with any version of click
         if message is None:
             raise
         print(message() if not arguments else f"error: {message()}  (effscope --help)", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Which settings of two runs differ, named for a message."""
+"""Names of the settings that differ between two runs, for messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one error family of effscope: what is wrong, where, and what to do, in one line."""
+"""Errors of effscope. A message says in one line what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class EffscopeError(Exception):
 
 
 class NegativeAnswer(EffscopeError):
-    """The input is good and the answer is no, e.g. a base that has not learned."""
+    """The input is valid, but the answer is no: e.g. the base of a search has not learned."""
 
     exit_code = 1
 
 
 class LayerError(EffscopeError):
-    """Bad input in one layer. `layer` and `reason` are separate for callers that know the line of the layer."""
+    """Bad input in one layer. A caller that knows the line of the layer uses `layer` and `reason`."""
 
     def __init__(self, message: str, layer: str, reason: str):
         super().__init__(message)
@@ -30,7 +30,7 @@ def unknown(kind: str, value: object, choices: object) -> EffscopeError:
 
 
 def first_line(error: BaseException, printed: str = "") -> str:
-    """The first line with text in an error's message, else in what was printed, else the name of the error's class."""
+    """First non-empty line of the error's message, else of `printed`; else the name of the error's class."""
     lines = (*str(error).splitlines(), *printed.splitlines())
     return next((line.strip() for line in lines if line.strip()), type(error).__name__)
 
@@ -40,5 +40,5 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "co
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or Python says that memory ran out."""
+    """Whether an error of torch or Python means that memory ran out."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

@@ -1,4 +1,4 @@
-"""Writing files that are either complete or not there."""
+"""Write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def whole(path: Path, errors: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
-    """Write a file so that it is complete or not there: yields a draft, which becomes the file when the block ends.
+    """Write a file completely or not at all: yields a draft, and renames it to the file when the block ends.
 
     If the block raises, or the draft cannot be renamed, the draft is deleted and an older file stays as it was.
 
@@ -74,12 +74,12 @@ def sweep(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, complete or not at all. Raises EffscopeError if it cannot be written."""
+    """Write a text file in UTF-8, completely or not at all. Raises EffscopeError if it cannot be written."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file, complete or not at all. Raises EffscopeError if it cannot be written."""
+    """Write a file, completely or not at all. Raises EffscopeError if it cannot be written."""
     with whole(path) as draft:
         draft.write_bytes(data)
 
@@ -87,8 +87,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as csv text with a header, in the order of the keys.
 
-    A missing key is an empty cell. Spaces join the numbers of a list, semicolons
-    its texts, colons the values of a dict.
+    A missing key is an empty cell. In a cell, a list of numbers is joined by spaces,
+    a list of strings by semicolons, the values of a dict by colons.
     """
     text = io.StringIO()
     columns = dict.fromkeys(key for row in rows for key in row)

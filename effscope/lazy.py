@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first asked for (PEP 562): who takes one pays for one."""
+"""Packages that import a name on its first use (PEP 562), so that a caller imports only what it uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def attach(
 
     Args:
         package: its `__name__`.
-        homes: module of the package -> names it offers.
+        homes: module of the package -> names that the package takes from it.
     """
     home = {name: f"{package}.{module}" for module, names in homes.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Progress of a job made of parts: every engine reports to a callback, the command line draws it."""
+"""Progress of a job made of parts: engines call a callback, the command line draws the progress."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import os
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]
-"""Told the fraction done, 0-1, and a short text."""
+"""Called with the fraction done, 0-1, and a short text."""
 
 
 Say = Callable[[str], None]
-"""Told, once, a line the user should read: the plan, faults of the data."""
+"""Called with a line for the user: the plan, faults of the data."""
 
 
 def leads() -> bool:
-    """Whether this process is the one that reports and writes, of those started together; the only one usually is."""
+    """Whether this process reports and writes: the only process, or rank 0 of the processes started together."""
     return together() <= 1 or int(os.environ.get("RANK") or 0) == 0
 
 
 def together() -> int:
-    """How many processes were started together, as `accelerate launch` and `torchrun` tell them."""
+    """Number of processes started together; `accelerate launch` and `torchrun` set it."""
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def unsaid(line: str) -> None:
-    """A `Say` that says nothing."""
+    """A `Say` that does nothing."""
 
 
 def silent(fraction: float, text: str) -> None:
-    """A progress that shows nothing."""
+    """A `Progress` that does nothing."""
 
 
 def duration(seconds: float) -> str:
@@ -44,7 +44,7 @@ class Parts:
     """Splits one progress among parts of known weight, in any common unit.
 
     Args:
-        report: where the whole is told to.
+        report: called with the progress of the whole.
         total: sum of the weights of all parts.
     """
 
@@ -52,7 +52,7 @@ class Parts:
         self.report, self.total, self.done = report, max(total, 1e-9), 0.0
 
     def part(self, weight: float, title: str) -> Progress:
-        """A progress for the next part; the part before it counts as finished from here on."""
+        """The callback of the next part. From now on the part before it counts as finished."""
         start, self.done = self.done, self.done + weight
 
         def tell(fraction: float, text: str) -> None:

@@ -1,4 +1,4 @@
-"""How detectors are trained: a frozen record of settings, three presets, and a reader for what users write."""
+"""How detectors are trained: a frozen record of settings, three presets, and a parser of user input."""
 
 from __future__ import annotations
 
@@ -73,18 +73,18 @@ SHARES = ("mosaic", "flip_lr", "flip_ud", "ema_decay", "final_lr_ratio", "least_
 BELOW_ONE = ("momentum", "warmup_momentum", "scale")
 TINY, LARGE = 1e-6, 1e9
 KINDS = {"int": "a whole number", "float": "a number", "float | None": "a number or none", "str": "a word"}
-"""Types of the fields, as users read them."""
+"""Type of a field -> its name in messages."""
 
 
 def read_recipe(given: str | Recipe | Mapping[str, Any]) -> Recipe:
-    """The recipe that a user asks for.
+    """Parse a recipe.
 
     Args:
-        given: a recipe; or a text, the name of a preset and changes after it: "standard,lr=0.001,mosaic=0"; or a dict
-            of changes to `standard`.
+        given: a `Recipe`; or a string with a preset and changes to it: "standard,lr=0.001,mosaic=0"; or a dict of
+            changes to `standard`.
 
     Raises:
-        EffscopeError: an unknown preset or field, or an impossible value.
+        EffscopeError: an unknown preset or field, or a value out of range.
     """
     if isinstance(given, Recipe):
         return _changed(given, asdict(given))

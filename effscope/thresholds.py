@@ -1,4 +1,4 @@
-"""Thresholds of the numerical rank as people write them. `ranking/thresholds` applies them to singular values."""
+"""Parse thresholds of the numerical rank. `ranking/thresholds` applies them to singular values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ThresholdKind:
 
     Attributes:
         words: which singular values count, for tables; may hold {level}, {percent} and {times}.
-        default: its level if none is given.
+        default: the level if the user gives none.
         below: levels lie between 0 and this, both excluded.
     """
 
@@ -28,7 +28,7 @@ KINDS: dict[str, ThresholdKind] = {
     "eps": ThresholdKind("singular values above {times}max(rows, columns) * eps of the stored dtype", 1.0),
     "mp": ThresholdKind("singular values above {times}the Marchenko-Pastur edge of noise with the same median", 1.0),
 }
-"""Word of a threshold -> its kind. The rule that counts is under the same word in `ranking.thresholds.RULES`."""
+"""Word of a threshold -> its kind. `ranking.thresholds.RULES` has the function for the same word."""
 
 CHOICES = "a ratio of the largest such as 0.5 or half, energy:0.9, eps, or mp"
 
@@ -42,7 +42,7 @@ class Threshold:
 
     @property
     def spelling(self) -> float | str:
-        """As results write it: a ratio as a number, other kinds as text. `read_threshold` reads both."""
+        """The value in results: a number for a ratio, a string for other kinds. `read_threshold` reads both."""
         if self.kind == "ratio":
             return self.level
         return self.kind if self.level == 1 else f"{self.kind}:{self.level}"
@@ -55,7 +55,7 @@ class Threshold:
 
 
 def read_threshold(value: float | str) -> Threshold:
-    """A threshold from what people write: 0.5, "half", "ratio:0.4", "energy:0.9", "eps", "eps:10", "mp".
+    """Parse a threshold: 0.5, "half", "ratio:0.4", "energy:0.9", "eps", "eps:10", "mp".
 
     Raises:
         EffscopeError: an unknown kind, or a level that the kind does not take.

@@ -21,18 +21,18 @@ from effscope.progress import Say, leads, unsaid
 
 RUNS = Path("runs")
 RUN_WEIGHTS = "model.safetensors"
-"""Weights that a run hands over."""
+"""Weights of the model that a run ends with."""
 
 IDENTITY, LOCK, OWNER = "run.json", ".lock", ".owner.json"
 WORK = "work"
-"""Folder inside a run's folder for what its jobs leave."""
+"""Subfolder of a run's folder for the files of its jobs."""
 
 TRACES = ("train.json", "search.json", RUN_WEIGHTS, "journal.jsonl")
-"""Files that only a run writes: a folder with one of them and without `run.json` belongs to something else."""
+"""Files that only a run writes. A folder that has one of them but no `run.json` is refused."""
 
 
 def run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | None) -> Path:
-    """The folder of a run: `out`, or a folder under `runs/` whose name follows from the settings.
+    """The folder of a run: `out`, or a folder under `runs/` with a name made from the settings.
 
     The same settings give the same name, so the same command finds its folder again.
     """
@@ -47,13 +47,13 @@ def run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | 
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a run this run and no other.
+    """What distinguishes a run from other runs.
 
     Attributes:
         kind: "training" or "search".
-        settings: setting -> value (JSON data). Another value means another run.
-        inputs: what it starts from, in words (e.g. "the layout") -> digest. Another digest means another run.
-        machine: device and threads of the first start. A run that goes on keeps the threads it began with.
+        settings: setting -> value (JSON data). With another value it is another run.
+        inputs: name of an input, for messages (e.g. "the layout") -> digest. With another digest it is another run.
+        machine: device and threads of the first start. A resumed run uses the same number of threads.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Workspace:
-    """An open run folder. `open_workspace` gives one.
+    """An open run folder. `open_workspace` yields it.
 
     Attributes:
         folder: the folder.
@@ -91,8 +91,8 @@ class Workspace:
 
         Args:
             job: its id.
-            facts: what it found, as JSON data; its notes belong here.
-            files: artefacts that must be there, with the size they have now, for the job to count as finished.
+            facts: its results and notes, as JSON data.
+            files: its artefacts. The job counts as finished only while each exists with the size that it has now.
 
         Raises:
             EffscopeError: the record cannot be written.
@@ -101,7 +101,7 @@ class Workspace:
         write_text(self.artefact(job, ".json"), json.dumps({"facts": facts, "files": sizes}, indent=1) + "\n")
 
     def kept(self, job: str) -> dict[str, Any] | None:
-        """What `keep` recorded; None for a job that is unfinished or has lost a file, or part of one."""
+        """The facts that `keep` recorded; None if the job is unfinished, or a file is missing or truncated."""
         try:
             record = json.loads((self.folder / WORK / f"{job}.json").read_text(encoding="utf-8"))
             whole = all((self.folder / WORK / name).stat().st_size == size for name, size in record["files"].items())
@@ -113,17 +113,17 @@ class Workspace:
 
 @contextmanager
 def open_workspace(folder: Path, identity: Identity, say: Say = unsaid) -> Iterator[Workspace]:
-    """Lock a run's folder, check whose it is, and give it to the caller.
+    """Lock a run's folder, check that it belongs to this run, and yield it.
 
-    Of several processes started together the first one locks and writes, the others only check.
+    If several processes were started together, the first one locks and writes; the others only check.
 
     Args:
-        folder: made if it is missing.
-        identity: the run that wants it.
-        say: told when the lock of a process that has ended is taken over.
+        folder: created if it does not exist.
+        identity: the run that uses it.
+        say: called if the last process in the folder ended without finishing.
 
     Raises:
-        EffscopeError: another process works there, the folder holds another run, or it cannot be written to.
+        EffscopeError: another process uses the folder, the folder holds another run, or it is not writable.
     """
     make_folder(folder)
     with _locked(folder, say) if leads() else nullcontext():
@@ -132,7 +132,7 @@ def open_workspace(folder: Path, identity: Identity, say: Say = unsaid) -> Itera
 
 @contextmanager
 def _locked(folder: Path, say: Say) -> Iterator[None]:
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - models are opened without it
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - opening models does not need it
 
     lock, owner = FileLock(folder / LOCK), folder / OWNER
     try:
@@ -145,13 +145,13 @@ def _locked(folder: Path, say: Say) -> Iterator[None]:
         raise EffscopeError(f"cannot write to {folder}: {error.strerror or error}; choose another `out`") from None
     try:
         if owner.exists():
-            say(f"{folder}: {_named(owner)} ended without finishing; this process goes on from there")
+            say(f"{folder}: {_named(owner)} ended without finishing; this process continues its run")
         facts = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         write_text(owner, json.dumps(facts) + "\n")
         for place in (folder, folder / WORK):
             sweep(place)
         yield
-    finally:  # a killed process leaves its name behind, all others do not
+    finally:  # only a killed process leaves its owner file behind
         with suppress(OSError):
             owner.unlink(missing_ok=True)
         lock.release()
@@ -166,7 +166,7 @@ def _named(owner: Path) -> str:
 
 
 def _claimed(folder: Path, identity: Identity) -> Identity:
-    """The identity that the folder holds from now on."""
+    """Store or check the identity of the folder; returns the stored one."""
     file = folder / IDENTITY
     found = _read(file) if file.exists() else None
     wanted = json.loads(

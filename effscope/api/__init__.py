@@ -1,4 +1,4 @@
-"""The Python API: the commands by the same names, with the same arguments, giving result objects."""
+"""The Python API: one function per command, with the same name and arguments; it returns a result object."""
 
 from __future__ import annotations
 

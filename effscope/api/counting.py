@@ -1,4 +1,4 @@
-"""`cost`, `counters`, `scaled_cost`, `diff` and `zoo`: what models cost. No torch for zoo names and YAML."""
+"""`cost`, `counters`, `scaled_cost`, `diff` and `zoo`: what models cost. Zoo names and YAML need no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from effscope.spec.outline import Outline
 
 HERE = "here"
-"""The device that is this machine."""
+"""Name of this machine as a device."""
 
 
 def cost(
@@ -33,18 +33,18 @@ def cost(
     device: str | None = None,
     strict: bool = False,
 ) -> CostResult | TensorsResult:
-    """Exact parameters, MACs, FLOPs, bytes and memory of a model on one square image; parameters alone of weights whose
-    architecture is not known. Imports no torch for zoo names and YAML.
+    """Exact parameters, MACs, FLOPs, bytes and memory of a model on one square image; for weights of an unknown
+    architecture only the parameters. Zoo names and YAML need no torch.
 
     Args:
         model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
-        imgsz: side of the image in px; by default 640, for torchvision and timm what the model is made for.
-        dtype: what values and weights are stored as: float32, float16, bfloat16 or int8.
-        device: predict times for it: a name that `devices` lists, or "here" for this machine, which is measured once.
-        strict: what cannot be counted is an error.
+        imgsz: side of the image in px; default 640, for torchvision and timm models their native size.
+        dtype: dtype of activations and weights: float32, float16, bfloat16 or int8.
+        device: predict times for this device: a name in `devices`, or "here" for this machine (measured once).
+        strict: raise an error if an operation cannot be counted.
 
     Raises:
-        NegativeAnswer: strict, and something is not counted.
+        NegativeAnswer: `strict`, and an operation is not counted.
         EffscopeError: bad input, in one line.
     """
     from effscope.costing.model import cost_graph, cost_of_tensors  # noqa: PLC0415
@@ -61,13 +61,13 @@ def cost(
             result = _timed(result, graph, outline, device)
     if strict and result.uncounted:
         raise NegativeAnswer(
-            f"{result.model}: not counted: {', '.join(result.uncounted)}; without `strict` it is listed"
+            f"{result.model}: not counted: {', '.join(result.uncounted)}; without `strict` the result lists it"
         )
     return result
 
 
 def _opened(model: str | Module, imgsz: int | None) -> tuple[Model, Outline, int]:
-    """A MODEL, its outline by the name it was opened under, and the side in px it is counted at."""
+    """The opened model, its outline with the model's name, and the image side in px."""
     check_imgsz(imgsz, detector=False)
     opened = open_model(model, imgsz)
     check_imgsz(imgsz, detector=isinstance(opened, LayoutModel))
@@ -90,17 +90,17 @@ def _timed(result: CostResult, graph: Graph, outline: Outline, device: str) -> C
 def counters(
     model: str | Module, imgsz: int | None = None, counter: str | None = None, check: bool = False
 ) -> CountersResult:
-    """What other tools count for a model, and the terms from its multiply-adds to theirs: `effscope cost MODEL --as`,
+    """What other tools count for a model, and the terms that explain the difference: `effscope cost MODEL --as`,
     `--explain`, `--check`.
 
     Args:
         model: as `cost` takes it.
         imgsz: as in `cost`.
-        counter: "paper", "fvcore", "thop", "ultralytics" or "torch"; all of them unless given.
-        check: run fvcore, thop and torch's counter on the model and put their own numbers beside (needs torch).
+        counter: "paper", "fvcore", "thop", "ultralytics" or "torch"; default: all of them.
+        check: also run fvcore, thop and torch's counter on the model and report their numbers (needs torch).
 
     Raises:
-        EffscopeError: bad input, in one line; a model of which only tensors are known; no tool that could be run.
+        EffscopeError: bad input, weights of an unknown architecture, or no tool could run.
     """
     from effscope.other_counters.compare import counters as compared  # noqa: PLC0415
 
@@ -136,10 +136,10 @@ def scaled_cost(
     Args:
         scale: zoo name or layout YAML.
         phi: exponents, `1..3` or `0,2`.
-        depth: repeats grow by it each step.
-        width: channels grow by it each step.
-        resolution: the image side grows by it each step.
-        imgsz: side of the base's image in px, 640 unless given.
+        depth: factor of the repeats per step.
+        width: factor of the channels per step.
+        resolution: factor of the image side per step.
+        imgsz: side of the base's image in px; default 640.
 
     Raises:
         EffscopeError: bad input, in one line.
@@ -151,22 +151,22 @@ def scaled_cost(
 
 
 def diff(a: str | Module, b: str | Module, imgsz: int | None = None) -> DiffResult:
-    """What each stage costs in one model and in another, at one image size.
+    """Compare the cost of two models stage by stage, at one image size.
 
     Args:
         a: a MODEL, as `cost` takes it.
         b: another one.
-        imgsz: side of the image in px for both; by default 640, or what `a` is made for.
+        imgsz: side of the image in px for both; default 640, or the native size of `a`.
 
     Raises:
-        EffscopeError: bad input, in one line; a model of which only tensors are known.
+        EffscopeError: bad input, or weights of an unknown architecture.
     """
     from effscope.costing.model import difference  # noqa: PLC0415
 
     first = cost(a, imgsz)
     second = cost(b, first.imgsz if isinstance(first, CostResult) else imgsz)
     if not isinstance(first, CostResult) or not isinstance(second, CostResult):
-        raise EffscopeError("only parameters are known of one of them: its stages cannot be compared")
+        raise EffscopeError("only the parameters of one model are known: its stages cannot be compared")
     return difference(first, second)
 
 
@@ -175,8 +175,8 @@ def zoo(pattern: str = "", backbones: bool = False, progress: Progress = silent)
 
     Args:
         pattern: only names that contain this text.
-        backbones: classification backbones instead, imported from torchvision and timm.
-        progress: told the fraction done and a text.
+        backbones: classification backbones from torchvision and timm instead.
+        progress: called with the fraction done and a text.
 
     Raises:
         EffscopeError: no name contains the pattern.

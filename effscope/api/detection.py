@@ -35,17 +35,17 @@ def eval(
     Args:
         model: weights file or run folder.
         data: data set.
-        imgsz: long side in px; by default what the model was trained at, else 640.
-        batch: images at once.
+        imgsz: long side of the image in px; default: the size in training, else 640.
+        batch: images per forward pass.
         device: auto, cpu, cuda or cuda:N.
         split: "train", "val" or "test".
-        limit_val: at most so many images, evenly spread over the split.
+        limit_val: maximum number of images, spread evenly over the split.
         out: a folder for the result, AP by image, the detections and drawn examples; `files` of the result lists them.
         progress: called with the fraction done and a text.
-        say: called with what is wrong with the data.
-        errors: count the errors by kind, and the AP there would be without each.
-        convention: "coco", or "ultralytics" for the AP that its `val` prints: images padded by half a stride more,
-            boxes that reach beyond the image not cut.
+        say: called with faults of the data.
+        errors: count the errors by kind, and compute the AP without each kind.
+        convention: "coco", or "ultralytics" for the AP that its `val` prints: half a stride more padding, and
+            boxes are not clipped to the image.
 
     Raises:
         EffscopeError: bad input, no weights, or no class in common.

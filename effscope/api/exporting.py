@@ -1,4 +1,4 @@
-"""`export`: a model in the forms other tools take."""
+"""`export`: write a model for other tools."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 def export(
     model: str, to: str | Sequence[str] = "safetensors", out: str | Path = "export", imgsz: int | None = None
 ) -> ExportResult:
-    """Hand a model on in the forms other tools take.
+    """Write a model in formats of other tools.
 
     Args:
         model: zoo name, layout YAML, weights file or run folder.
-        to: formats, a list or one text with commas: yaml (Ultralytics' layout), pt (`ultralytics.YOLO(...)` opens it
-            and goes on training, and a plain state dict), safetensors, onnx (decoded, checked in onnxruntime).
-        out: the folder.
-        imgsz: side in px; by default what the model was trained at, else 640.
+        to: formats, as a list or a string with commas: yaml (Ultralytics' layout), pt (one file for
+            `ultralytics.YOLO(...)`, which can train it, and a plain state dict), safetensors, onnx (decoded, checked
+            in onnxruntime).
+        out: output folder.
+        imgsz: side of the image in px; default: the size in training, else 640.
 
     Raises:
         EffscopeError: bad input, in one line.

@@ -30,20 +30,20 @@ def rank(
     progress: Progress = silent,
     say: Say = unsaid,
 ) -> RankResult:
-    """Numerical rank of each stage of a model, ascending.
+    """Numerical rank of each stage of a model, in ascending order.
 
     Args:
         model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
         at: "stage" (the stage's closing conv), "block" (the last conv of its last block) or "all" convolutions.
-        threshold: singular values above this fraction of the largest count; or "energy:0.9" (the fewest that hold
-            this share of the squares), "eps" (above rounding in the stored dtype), "mp" (above the Marchenko-Pastur
+        threshold: singular values above this fraction of the largest count; or "energy:0.9" (the fewest with this
+            share of the sum of squares), "eps" (above rounding in the stored dtype), "mp" (above the Marchenko-Pastur
             edge of noise).
         fold_bn: fold the batch norm into the weight first.
-        activations: a data set: rank the outputs over its images instead of the weights, and measure the heads of
+        activations: a data set: rank the outputs for its images instead of the weights, and measure the heads of
             attention layers.
-        limit: how many of its images are shown, evenly spread over the train split.
-        imgsz: their size in px; by default what the model was trained at, else 640.
-        centred: rank activations about their mean.
+        limit: number of its images, spread evenly over the train split.
+        imgsz: side of these images in px; default: the size in training, else 640.
+        centred: subtract the mean from the activations.
         progress: called with the fraction done and a text.
         say: called with the faults of the data.
 
@@ -55,7 +55,7 @@ def rank(
     at_least(1)("limit", limit)
     check_imgsz(imgsz, detector=False)
     if activations is None and not centred:
-        raise EffscopeError("`centred` is about activations: give `activations`, a data set")
+        raise EffscopeError("`centred` applies to activations only: give `activations`, a data set")
     config = RankConfig(at, read_threshold(threshold).spelling, fold_bn, centred)
     opened = open_model(model, imgsz)
     check_imgsz(imgsz, detector=isinstance(opened, LayoutModel))
@@ -73,14 +73,14 @@ def rank(
 def ranks(
     models: Sequence[str | Module], progress: Progress = silent, say: Say = unsaid, **settings: Unpack[RankSettings]
 ) -> tuple[RankResult, ...]:
-    """`rank` of several models, as `effscope rank A B ...` does; each result has the others' orders in `stability`.
+    """Rank several models, like `effscope rank A B ...`. `stability` of a result holds the orders of the other models.
 
-    Models of one name are called as they were given (`runs/a/best.pt`).
+    Models with the same name are named by the argument (`runs/a/best.pt`).
 
     Args:
         models: what `rank` takes, at least one.
         progress: called with the fraction done and a text.
-        say: called with what is wrong with the data.
+        say: called with faults of the data.
         settings: further arguments of `rank`, the same for all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`latency` and `devices`: how long models take, here as measured and elsewhere at best."""
+"""`latency` and `devices`: measured times of models, and the devices for predicted times."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def latency(
     progress: Progress = silent,
     **settings: Unpack[LatencySettings],
 ) -> LatencyResult:
-    """Measured time of models on this machine, one image at a time and by turns: the forward pass and each stage,
-    post-processing at several numbers of objects, and the roofline's prediction beside them.
+    """Measure the time of models on this machine, one image at a time, all models in each round: the forward pass,
+    each stage, and post-processing at several numbers of objects; a roofline prediction is added.
 
     Args:
         models: what `cost` takes, one or several.
-        imgsz: side of the image in px; by default what the first model is made for or was trained at, else 640.
-        progress: told the fraction done and a text.
+        imgsz: side of the image in px; default: the native or training size of the first model, else 640.
+        progress: called with the fraction done and a text.
         settings: fields of `config.LatencyConfig`: device, threads, dtype, runtime, rounds, objects, predict, ...
 
     Raises:
-        EffscopeError: bad input, in one line; a model that cannot be run.
+        EffscopeError: bad input, or a model that cannot run.
     """
     from effscope.timing.measure import latency as measured  # noqa: PLC0415 - imports torch
 
@@ -49,7 +49,7 @@ def latency(
 
 
 def devices() -> DevicesResult:
-    """The devices that times can be predicted for, with the source of every figure."""
+    """The devices that effscope predicts times for, with the source of every figure."""
     from effscope.costing.roofline import list_devices  # noqa: PLC0415
 
     return list_devices()

@@ -1,4 +1,4 @@
-"""`train` and `search`: what trains detectors."""
+"""`train` and `search`: functions that train detectors."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def train(
     """Train a detector and score its last averaged weights on the validation split.
 
     Args:
-        model: zoo name, layout YAML, weights file or run folder; weights it brings are the start.
-        weights: a weights file to start from, joined by name and shape.
-        out: folder; the same settings find the same folder, and a stopped training goes on.
+        model: zoo name, layout YAML, weights file or run folder; if it has weights, training starts from them.
+        weights: a weights file to start from; tensors are matched by name and shape.
+        out: folder; by default the same settings use the same folder. A stopped training is resumed.
         track: also write the curves for TensorBoard, into the folder.
-        progress: told the fraction done and a text.
-        say: told what is wrong with the data, what the weights gave and, before a training, the plan.
-        settings: fields of `config.TrainConfig`; what is missing or None comes from `config.PROXIES`. A recipe is a
-            `Recipe`, a preset's name with changes behind it ("quick,lr=0.0005"), or a dict of changes.
+        progress: called with the fraction done and a text.
+        say: called with faults of the data, what the weights provide and, before a training, the plan.
+        settings: fields of `config.TrainConfig`; `config.PROXIES` fills in missing ones and None. A recipe is a
+            `Recipe`, a preset with changes ("quick,lr=0.0005"), or a dict of changes.
 
     Raises:
         EffscopeError: bad input, in one line.
@@ -63,7 +63,7 @@ def train(
     with open_workspace(folder, training.identity(), say) as workspace:
         found = finished(workspace)
         if found is not None:
-            say(f"{folder} holds this training, finished")
+            say(f"{folder} holds this training and it is finished")
             workspace.path(TRAIN_STATE).unlink(missing_ok=True)
             return found
         done = run(training, workspace, group, progress, say, on_epoch)
@@ -74,7 +74,7 @@ def train(
 
 
 def _prepared(model: str, weights: str | None, config: TrainConfig, say: Say) -> Training:
-    """The training that the arguments describe."""
+    """The training for these arguments."""
     from effscope.detect.splits import load_splits  # noqa: PLC0415 - imports torch
     from effscope.models.file_metadata import metadata  # noqa: PLC0415
     from effscope.nn.build import digest  # noqa: PLC0415
@@ -106,14 +106,14 @@ def search(
     say: Say = unsaid,
     **settings: Unpack[SearchSettings],
 ) -> SearchResult:
-    """Find redundant stages, swap them for compact blocks, keep what does not cost AP.
+    """Find redundant stages, replace them by compact blocks, and keep the changes that do not lower AP.
 
     Args:
         base: zoo name, layout YAML, weights file or run folder.
-        out: folder; the same settings find the same folder, and a stopped search goes on.
-        progress: told the fraction done and a text.
-        say: told what is wrong with the data and, before any work, the plan.
-        settings: fields of `config.SearchConfig`; what is missing or None has its default, sizes come from
+        out: folder; by default the same settings use the same folder. A stopped search is resumed.
+        progress: called with the fraction done and a text.
+        say: called with faults of the data and, before any work, the plan.
+        settings: fields of `config.SearchConfig`; missing ones and None take the default, sizes take that of
             `config.PROXIES`.
 
     Raises:

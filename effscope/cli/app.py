@@ -1,4 +1,4 @@
-"""Which module holds which command. One that is not asked for is neither imported nor built."""
+"""The table of commands and their modules. A command is imported and built on its first use."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HOMES = {
     "export": "exporting",
     "zoo": "counting",
 }
-"""Command -> the module here with the function of its name, in the order of `--help`."""
+"""Command -> module in this package with the function of the same name, in the order of `--help`."""
 
 
 class Command(TyperCommand):
-    """A command before which nothing is collected: what was imported for it is left alone, at the exit too."""
+    """A command that turns the garbage collector on when it starts; imported objects are never collected."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it, with the garbage collector on."""
+        """Run the command with the garbage collector on."""
         gc.freeze()
         gc.enable()
         return self.answer(ctx)
@@ -69,7 +69,7 @@ def _single(name: str, function: Callable[..., None]) -> Any:
 
 
 def _merged(name: str, questions: Questions) -> Any:
-    """One command with the options of all questions; it calls the function of the question that is asked."""
+    """One command with the options of all questions; the options select the function to call."""
     commands = {asked: _single(name, function) for asked, function in questions.functions.items()}
 
     class Asking(Command):
@@ -81,7 +81,7 @@ def _merged(name: str, questions: Questions) -> Any:
 
 app = TyperGroup(
     name="effscope",
-    commands=Commands(),  # type: ignore[arg-type]  # read only, so any mapping will do
+    commands=Commands(),  # type: ignore[arg-type]  # read only, so any mapping works
     no_args_is_help=True,
-    help="Find where a vision model wastes compute, prove on your data what can go, take the smaller model home.",
+    help="Find where a vision model wastes compute, test on your data what can be removed, export the smaller model.",
 )

@@ -1,4 +1,4 @@
-"""`effscope cost`: four questions, each with its own options: a model, a layer, a model scaled, other tools' counts."""
+"""`effscope cost` answers four questions, each with its own options: a model, a layer, a scaled model, other tools."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from effscope.errors import EffscopeError, NegativeAnswer, unknown
 from effscope.results import CostResult, CountersResult, plain
 
 Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="Zoo name, layout YAML, weights or run.")]
-Side = Annotated[
-    Optional[int], typer.Option("--imgsz", help="Side of the image in px: 640, or what the model is made for.")
-]
+Side = Annotated[Optional[int], typer.Option("--imgsz", help="Side of the image in px; default 640 or native size.")]
 
 
 def of_layer(
     layer: Annotated[
-        str, typer.Option("--layer", help="A layer against its cheaper forms: conv3x3, c2f, cib, psa, ...")
+        str, typer.Option("--layer", help="Compare a layer with cheaper forms: conv3x3, c2f, cib, psa, ...")
     ],
     cin: Annotated[int, typer.Option("--cin", help="Input channels of --layer.")] = 256,
     cout: Annotated[int, typer.Option("--cout", help="Output channels; 0: 2 x cin at stride 2, else cin.")] = 0,
     stride: Annotated[int, typer.Option("--stride", help="Stride of --layer.")] = 2,
-    size: Annotated[int, typer.Option("--size", help="Side of the map --layer reads.")] = 80,
-    symbolic: Annotated[bool, typer.Option("--symbolic", help="Formulas too (needs sympy).")] = False,
+    size: Annotated[int, typer.Option("--size", help="Side of the input feature map.")] = 80,
+    symbolic: Annotated[bool, typer.Option("--symbolic", help="Also print formulas (needs sympy).")] = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -39,7 +37,7 @@ def of_layer(
 
 
 def of_scaled_model(
-    scale: Annotated[str, typer.Option("--scale", metavar="MODEL", help="Compound scaling of a model instead.")],
+    scale: Annotated[str, typer.Option("--scale", metavar="MODEL", help="Compound scaling of this model.")],
     phi: Annotated[str, typer.Option("--phi", help="Exponents of --scale: 1..3 or 0,2.")] = "0..3",
     imgsz: Side = None,
     json: Json = None,
@@ -58,12 +56,13 @@ def of_model(
         str, typer.Option("--by", help="Rows of the table: layer, stage, op, or form of the model.")
     ] = "layer",
     dtype: Annotated[
-        str, typer.Option("--dtype", help="Of values and weights: float32, float16, bfloat16, int8.")
+        str, typer.Option("--dtype", help="Activations and weights: float32, float16, bfloat16, int8.")
     ] = "float32",
     device: Annotated[
-        Optional[str], typer.Option("--device", help="Predict times: here, or a name of `effscope devices`.")
+        Optional[str],
+        typer.Option("--device", help="Predict times: here (this machine) or a name in `effscope devices`."),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="What cannot be counted is an error.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if an operation cannot be counted.")] = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -93,21 +92,24 @@ def of_other_counters(
     model: Model,
     imgsz: Side = None,
     counter: Annotated[
-        Optional[str], typer.Option("--as", metavar="TOOL", help="As paper, fvcore, thop, ultralytics or torch counts.")
+        Optional[str],
+        typer.Option("--as", metavar="TOOL", help="Count like paper, fvcore, thop, ultralytics or torch."),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="From our number to other tools', term by term.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Explain the difference to other tools term by term.")
+    ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Run fvcore, thop and torch's counter beside ours; exit 1 if they differ.")
+        bool, typer.Option("--check", help="Run fvcore, thop and torch's counter and compare; exit 1 if they differ.")
     ] = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """The numbers of other tools, then the terms between (with --explain the csv holds the terms alone).
+    """The counts of other tools, then the terms of the difference (with --explain the csv holds only the terms).
 
     Raises:
-        NegativeAnswer: a tool gives another number than our rules for it, or no tool could be run.
+        NegativeAnswer: a tool returns another number than effscope's rules for it, or no tool could run.
     """
     from effscope.reporting.pages.counters import page  # noqa: PLC0415
 
@@ -137,7 +139,7 @@ def _judge(result: CountersResult) -> None:
 def _choose(options: Mapping[str, Any]) -> str:
     if sum(options[name] is not None for name in ("model", "layer", "scale")) != 1:
         raise EffscopeError(
-            "cost needs a MODEL, --layer or --scale, one of them: effscope cost yolov8s, or --layer conv3x3"
+            "cost needs exactly one of MODEL, --layer and --scale: effscope cost yolov8s, or --layer conv3x3"
         )
     for name in ("layer", "scale"):
         if options[name] is not None:
@@ -149,7 +151,7 @@ def _choose(options: Mapping[str, Any]) -> str:
 OTHERS, MODEL = "--as, --explain and --check", "the cost of a MODEL"
 
 cost = Questions(
-    "Exact parameters, MACs, FLOPs and bytes: of a model, of a layer against its forms, of a model scaled.",
+    "Exact parameters, MACs, FLOPs and bytes of a model, of a layer and its cheaper forms, or of a scaled model.",
     {"--layer": of_layer, "--scale": of_scaled_model, MODEL: of_model, OTHERS: of_other_counters},
     _choose,
 )

@@ -21,20 +21,20 @@ def diff(
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """What each stage costs in one model and in another."""
+    """Compare the cost of two models stage by stage."""
     deliver([api.diff(a, b, imgsz)], Delivery(json, csv, out, quiet))
 
 
 def zoo(
     pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Only names that contain this text.")] = "",
     backbones: Annotated[
-        bool, typer.Option("--backbones", help="Classification backbones instead, traced here (needs torch and timm).")
+        bool, typer.Option("--backbones", help="List classification backbones instead (needs torch and timm).")
     ] = False,
     json: Json = None,
     csv: Csv = None,
     quiet: Quiet = False,
 ) -> None:
-    """The built-in models beside what was published of them."""
+    """The built-in models and their published figures."""
     with display(quiet) as (progress, _):
         result = api.zoo(pattern, backbones, progress)
     deliver([result], Delivery(json, csv, quiet=quiet))

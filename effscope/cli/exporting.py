@@ -21,6 +21,6 @@ def export(
     csv: Csv = None,
     quiet: Quiet = False,
 ) -> None:
-    """Hand a model on: a layout YAML, a .pt that Ultralytics trains on, safetensors, ONNX."""
+    """Export a model: layout YAML, a .pt that Ultralytics can train, safetensors, ONNX."""
     result = api.export(model, to, out, imgsz)
     deliver([result], Delivery(json, csv, quiet=quiet))

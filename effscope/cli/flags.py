@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 
 OTHERWISE = {"counter": "--as", "convention": "--as", "centred": "--uncentred", "models": "MODEL", "model": "MODEL"}
-"""Settings whose flag is not their name."""
+"""Settings with a flag of another name."""
 
 NO_FLAGS = frozenset({"learned_ap", "distil", "spectra", "load_result", "save", "files"})
-"""Names in messages that no flag sets."""
+"""Names in messages that have no flag."""
 
 _NAME = re.compile(r"`([a-z][a-z0-9_]*)`")
 
 
 def as_flags(text: str) -> str:
-    """The text with every setting in backticks written as its flag."""
+    """Replace every setting in backticks by its flag."""
     return _NAME.sub(_flag, text)
 
 

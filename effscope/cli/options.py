@@ -10,18 +10,18 @@ import typer
 Json = Annotated[Optional[str], typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - prints it.")]
 Csv = Annotated[Optional[Path], typer.Option("--csv", metavar="FILE", help="Write the main table as csv.")]
 Out = Annotated[Optional[Path], typer.Option("--out", metavar="DIR", help="Folder for tables, plots and the result.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Data = Annotated[str, typer.Option("--data", help="YOLO data.yaml, COCO folder, VOC folder, or builtin:shapes.")]
 Imgsz = Annotated[Optional[int], typer.Option("--imgsz", help="Side of the image in px.")]
 Epochs = Annotated[Optional[int], typer.Option("--epochs", help="Epochs (search: of each short training).")]
 Batch = Annotated[Optional[int], typer.Option("--batch", help="Images per step.")]
-Seed = Annotated[int, typer.Option("--seed", help="Fixes everything that is random.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-LimitTrain = Annotated[Optional[int], typer.Option("--limit-train", help="Only so many training images.")]
-LimitVal = Annotated[Optional[int], typer.Option("--limit-val", help="Only so many validation images.")]
+LimitTrain = Annotated[Optional[int], typer.Option("--limit-train", help="Maximum number of training images.")]
+LimitVal = Annotated[Optional[int], typer.Option("--limit-val", help="Maximum number of validation images.")]
 Weights = Annotated[
     Optional[str],
-    typer.Option("--weights", "--pretrained", help="Weights to start from, joined by name and shape."),
+    typer.Option("--weights", "--pretrained", help="Weights to start from, matched by name and shape."),
 ]
 RecipeWords = Annotated[
     Optional[str],

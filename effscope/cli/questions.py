@@ -14,8 +14,8 @@ class Questions:
     """The functions behind one command.
 
     Attributes:
-        help: of the command.
-        functions: what a user asks, in words -> the function that answers it.
+        help: help text of the command.
+        functions: name of a question -> its function.
         choose: values of all options by name -> the key of the function. Raises EffscopeError if none fits.
     """
 
@@ -25,7 +25,7 @@ class Questions:
 
 
 def merged_params(commands: Sequence[Any]) -> list[Any]:
-    """The parameters of all commands, each once; those that every command has come last. No argument is required."""
+    """The parameters of all commands, each once; those of every command come last. No argument is required."""
     by_name = [{param.name: param for param in command.params} for command in commands]
     found = {name: param for params in by_name for name, param in params.items()}
     shared = [name for name in found if all(name in params for params in by_name)]
@@ -45,5 +45,5 @@ def answer(asked: str, commands: Mapping[str, Any], context: Any) -> Any:
         source = context.get_parameter_source(param.name)
         if param.name not in own and source is not None and source.name == "COMMANDLINE":
             homes = [name for name, command in commands.items() if param.name in {p.name for p in command.params}]
-            raise EffscopeError(f"{param.opts[0]} has no effect on {asked}: it goes with {' and '.join(homes)}")
+            raise EffscopeError(f"{param.opts[0]} has no effect on {asked}: use it with {' and '.join(homes)}")
     return commands[asked].callback(**{name: value for name, value in context.params.items() if name in own})

@@ -24,11 +24,11 @@ def rank(
     activations: Annotated[
         Optional[str], typer.Option("--activations", metavar="DATA", help="Rank outputs on images instead of weights.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", help="Images shown for --activations.")] = 64,
-    centred: Annotated[bool, typer.Option("--centred/--uncentred", help="Activations about their mean.")] = True,
+    limit: Annotated[int, typer.Option("--limit", help="Number of images for --activations.")] = 64,
+    centred: Annotated[bool, typer.Option("--centred/--uncentred", help="Subtract the mean from activations.")] = True,
     imgsz: Imgsz = None,
     plots: Annotated[
-        str, typer.Option("--plots", "--pictures", help="Formats of the plots of --out, with commas: png, svg, pdf.")
+        str, typer.Option("--plots", "--pictures", help="Plot formats for --out, with commas: png, svg, pdf.")
     ] = "png",
     json: Json = None,
     csv: Csv = None,

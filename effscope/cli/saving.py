@@ -1,4 +1,4 @@
-"""What a command does with its results: tables on the terminal, JSON, csv, files in a folder."""
+"""Output of results: tables on the terminal, JSON, csv, files in a folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Delivery(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether standard output is for nothing, or for JSON alone."""
+        """Whether tables are not printed: with --quiet, or if standard output is JSON."""
         return self.quiet or self.json == "-"
 
 
@@ -33,9 +33,9 @@ def deliver(results: Sequence[Result], to: Delivery, formats: Sequence[str] | No
     """Show the pages of results, save the results, and write the pages into the folder.
 
     Args:
-        results: of one kind.
-        to: where.
-        formats: of the plots in the folder; png unless given.
+        results: results of one kind.
+        to: destinations.
+        formats: formats of the plots in the folder; default png.
     """
     show(lambda: _pages(results), to)
     save(results, to)
@@ -50,7 +50,7 @@ def _pages(results: Sequence[Result]) -> Sequence[Page]:
 
 
 def show(pages: Callable[[], Sequence[Page]], to: Delivery) -> None:
-    """Print pages, unless the terminal is for nothing or for JSON alone."""
+    """Print pages, unless the output is silent or JSON."""
     if to.silent:
         return
     from effscope.reporting.render.terminal import show as show_page  # noqa: PLC0415
@@ -60,7 +60,7 @@ def show(pages: Callable[[], Sequence[Page]], to: Delivery) -> None:
 
 
 def save(results: Sequence[Result], to: Delivery) -> None:
-    """JSON as the contract says: one object, or a list for several; csv of all main tables one below the other."""
+    """Write JSON (one object, or a list of several) and csv (all main tables, one after the other)."""
     if to.json == "-":
         data = [result.to_dict() for result in results]
         sys.stdout.write(json_text(data[0] if len(data) == 1 else data) + "\n")
@@ -90,7 +90,7 @@ def write_folder(pages: Sequence[Page], to: Delivery, formats: Sequence[str] | N
 
 
 def list_files(files: dict[str, str], to: Delivery) -> None:
-    """One line that names the written files, unless the terminal is for nothing or for JSON alone."""
+    """Print the names of the written files in one line, unless the output is silent or JSON."""
     if files and not to.silent:
         folder = Path(next(iter(files.values()))).parent
         print(f"files in {folder}: " + ", ".join(Path(f).name for f in files.values()))

@@ -1,4 +1,4 @@
-"""What the commands show while they work: a line with progress and time left, and errors in one line."""
+"""Output of a running command: one line with progress and time left, and lines for the user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENOUGH_TO_ESTIMATE = 0.005
 
 
 class _Line:
-    """One line on stderr, redrawn in place on a terminal, printed now and then into a log."""
+    """One line on stderr: redrawn in place on a terminal, or printed every `LOG_SECONDS` into a log."""
 
     def __init__(self, columns: int, live: bool):
         self.columns, self.live = columns, live
@@ -50,13 +50,13 @@ class _Line:
         sys.stderr.flush()
 
     def say(self, text: str) -> None:
-        """A line of its own that stays."""
+        """Print a separate line that is not redrawn."""
         self.clear()
         sys.stderr.write(as_flags(text) + "\n")
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Leave the terminal line empty."""
+        """Clear the terminal line."""
         if self.live and self.shown:
             sys.stderr.write("\r" + " " * self.shown + "\r")
             sys.stderr.flush()
@@ -64,7 +64,7 @@ class _Line:
 
 @contextmanager
 def display(quiet: bool) -> Iterator[tuple[Progress, Say]]:
-    """A progress that draws itself and a `say` that prints above it; both silent with `quiet`."""
+    """A `Progress` that draws a line and a `Say` that prints above it; with `quiet` both do nothing."""
     if quiet or not leads():
         yield silent, unsaid
         return

@@ -18,23 +18,21 @@ def latency(
         list[str], typer.Argument(metavar="MODEL...", help="Zoo name, layout YAML, weights, run, torchvision:NAME.")
     ],
     imgsz: Annotated[
-        Optional[int], typer.Option("--imgsz", help="Side of the image in px: 640, or what the model is made for.")
+        Optional[int], typer.Option("--imgsz", help="Side of the image in px; default 640 or native size.")
     ] = None,
     device: Device = "auto",
-    threads: Annotated[
-        Optional[int], typer.Option("--threads", help="Threads of the processor; all unless given.")
-    ] = None,
+    threads: Annotated[Optional[int], typer.Option("--threads", help="CPU threads; default all.")] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32, float16 or bfloat16.")] = "float32",
     runtime: Annotated[str, typer.Option("--runtime", help="torch, or onnx (onnxruntime).")] = "torch",
     rounds: Annotated[int, typer.Option("--rounds", help="Timed passes of each model.")] = 15,
     objects: Annotated[
-        str, typer.Option("--objects", help="Objects in the image of the post-processing, with commas.")
+        str, typer.Option("--objects", help="Objects in the image for post-processing, with commas.")
     ] = "0,10,100,300",
     predict: Annotated[
         Optional[str], typer.Option("--predict", metavar="DEVICE", help="Predict for a device of `effscope devices`.")
     ] = None,
     predict_dtype: Annotated[
-        Optional[str], typer.Option("--predict-dtype", help="Of the prediction; as --dtype unless given.")
+        Optional[str], typer.Option("--predict-dtype", help="dtype of the prediction; default: --dtype.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure this machine's peak and bandwidth again.")] = False,
     seed: Seed = 0,
@@ -43,7 +41,7 @@ def latency(
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measured time: forward pass, stages, post-processing with NMS or without, beside what a roofline predicts."""
+    """Measure forward pass, stages and post-processing with or without NMS; compare with a roofline prediction."""
     with display(quiet) as (progress, _):
         result = api.latency(
             models, imgsz, progress, device=device, threads=threads, dtype=dtype, runtime=runtime, rounds=rounds,
@@ -63,5 +61,5 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def devices(json: Json = None, csv: Csv = None, out: Out = None, quiet: Quiet = False) -> None:
-    """Devices that times can be predicted for, with the source of every figure."""
+    """The devices that effscope predicts times for, with the source of every figure."""
     deliver([api.devices()], Delivery(json, csv, out, quiet))

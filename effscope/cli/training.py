@@ -44,21 +44,21 @@ def train(
     limit_train: LimitTrain = None,
     limit_val: LimitVal = None,
     recipe: RecipeWords = None,
-    freeze: Annotated[int, typer.Option("--freeze", help="The first so many layers keep their weights.")] = 0,
+    freeze: Annotated[int, typer.Option("--freeze", help="Number of layers, from the input, with fixed weights.")] = 0,
     unfreeze_epochs: Annotated[
-        int, typer.Option("--unfreeze-epochs", help="Thaw them over so many epochs, the deepest first; 0: never.")
+        int, typer.Option("--unfreeze-epochs", help="Unfreeze them over this many epochs, the deepest first; 0: never.")
     ] = 0,
     eval_every: Annotated[
         Optional[int],
-        typer.Option("--eval-every", help="Epochs between scorings; 0: only at the end. Left out: ten in all."),
+        typer.Option("--eval-every", help="Epochs between evaluations; 0: only at the end. Default: ten in total."),
     ] = None,
-    track: Annotated[bool, typer.Option("--track", help="Curves for TensorBoard too.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Also write curves for TensorBoard.")] = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a detector; the same command goes on after a stop."""
+    """Train a detector; after a stop, the same command resumes."""
     with display(quiet) as (progress, say):
         result = api.train(
             model, weights=weights, out=out, track=track, progress=progress, say=say, data=data, imgsz=imgsz,
@@ -74,15 +74,13 @@ def eval(
     model: Model,
     data: Annotated[str, typer.Option("--data", help="YOLO data.yaml, COCO folder, VOC folder, or builtin:shapes.")],
     imgsz: Imgsz = None,
-    batch: Annotated[int, typer.Option("--batch", help="Images at once.")] = 16,
+    batch: Annotated[int, typer.Option("--batch", help="Images per forward pass.")] = 16,
     device: Device = "auto",
-    split: Annotated[str, typer.Option("--split", help="Which split.")] = "val",
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
     limit_val: LimitVal = None,
-    errors: Annotated[
-        bool, typer.Option("--errors", help="Errors by kind, and the AP there would be without each.")
-    ] = False,
+    errors: Annotated[bool, typer.Option("--errors", help="Errors by kind, and the AP without each kind.")] = False,
     convention: Annotated[
-        str, typer.Option("--as", help="coco; or ultralytics: the AP its val prints, boxes not cut at the edge.")
+        str, typer.Option("--as", help="coco; or ultralytics: AP as its val prints it, boxes not clipped.")
     ] = "coco",
     json: Json = None,
     csv: Csv = None,
@@ -99,15 +97,15 @@ def search(
     base: Annotated[str, typer.Option("--base", help="Zoo name, layout YAML, weights file or run folder.")] = "yolov8n",
     weights: Weights = None,
     data: Data = "builtin:shapes",
-    move: Annotated[str, typer.Option("--move", help="What a stage is swapped for: cib or cib-lk.")] = "cib",
+    move: Annotated[str, typer.Option("--move", help="Block that replaces a stage: cib or cib-lk.")] = "cib",
     head: Annotated[
-        str, typer.Option("--head", help="light: the base gets the light class head first; keep.")
+        str, typer.Option("--head", help="light: give the base the light class head first; or keep.")
     ] = "light",
     rule: Annotated[str, typer.Option("--rule", help="margin: AP >= base - margin; paper: AP >= base.")] = "margin",
-    margin: Annotated[float, typer.Option("--margin", help="AP a swap may cost, a fraction.")] = 0.01,
+    margin: Annotated[float, typer.Option("--margin", help="Allowed loss of AP, a fraction.")] = 0.01,
     imgsz: Imgsz = None,
     base_epochs: Annotated[
-        Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half when it starts from weights.")
+        Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half if it starts from weights.")
     ] = None,
     epochs: Epochs = None,
     batch: Batch = None,
@@ -117,14 +115,14 @@ def search(
     limit_val: LimitVal = None,
     recipe: RecipeWords = None,
     proxy_recipe: Annotated[
-        Optional[str], typer.Option("--proxy-recipe", metavar="NAME", help="The same for the short trainings.")
+        Optional[str], typer.Option("--proxy-recipe", metavar="NAME", help="Recipe of the short trainings.")
     ] = None,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """Swap redundant stages for compact blocks until AP drops; hand over tables, plots and the smaller model."""
+    """Replace redundant stages by compact blocks until AP drops; write tables, plots and the smaller model."""
     with display(quiet) as (progress, say):
         result = api.search(
             base, out=out, progress=progress, say=say, weights=weights, data=data, move=move, head=head, rule=rule,
@@ -135,7 +133,7 @@ def search(
 
 
 def _finish(result: TrainResult | EvalResult | SearchResult, to: Delivery) -> None:
-    """Show and save a result that the API has written into its folder, and list the files."""
+    """Show and save a result, and list the files that the API wrote into its folder."""
     from effscope.reporting.pages import pages  # noqa: PLC0415
 
     show(lambda: pages(result)[:1], to)

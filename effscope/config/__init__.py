@@ -1,4 +1,4 @@
-"""Frozen settings of every command, and the only home of their defaults. A config checks itself when it is made."""
+"""Frozen settings of every command, with all defaults. A config checks its values when it is created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values of settings must be. Messages name a setting in backticks; the command line prints it as a flag."""
+"""Checks of the values of settings. Messages name a setting in backticks; the command line prints it as a flag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from effscope.errors import EffscopeError, unknown
 
 Check = Callable[[str, Any], None]
-"""(name, value) -> raises EffscopeError for a value that cannot be."""
+"""(name, value) -> raises EffscopeError if the value is invalid."""
 
 IMGSZ_MULTIPLE = 32
 """Largest stride of the detectors: feature maps of other image sizes do not fit together."""
@@ -18,7 +18,7 @@ SEED_BELOW = 2**63
 
 
 def at_least(least: int) -> Check:
-    """A whole number from `least` on."""
+    """Check for a whole number of at least `least`."""
 
     def check(name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -30,7 +30,7 @@ def at_least(least: int) -> Check:
 
 
 def one_of(*words: str) -> Check:
-    """One of a few words."""
+    """Check for one of a few words."""
 
     def check(name: str, value: Any) -> None:
         if value not in words:
@@ -40,7 +40,7 @@ def one_of(*words: str) -> Check:
 
 
 def seed_number(name: str, value: Any) -> None:
-    """A whole number of 63 bits and a sign."""
+    """Check for a whole number from -2^63 to 2^63 - 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise EffscopeError(f"`{name}` must be a whole number, got {value!r}")
     if not -SEED_BELOW <= value < SEED_BELOW:
@@ -48,14 +48,14 @@ def seed_number(name: str, value: Any) -> None:
 
 
 def image_side(name: str, value: Any) -> None:
-    """An image side in px that every detector takes."""
+    """Check for an image side in px that fits every detector."""
     at_least(1)(name, value)
     if value % IMGSZ_MULTIPLE:
         raise EffscopeError(f"`{name}` must be a multiple of {IMGSZ_MULTIPLE}, got {value}")
 
 
 def fraction(name: str, value: Any) -> None:
-    """From 0 to less than 1."""
+    """Check for a number from 0 to less than 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise EffscopeError(f"`{name}` must be a fraction from 0 to 1, got {value!r}")
 
@@ -67,10 +67,10 @@ def check_imgsz(imgsz: int | None, detector: bool = True) -> None:
 
 
 class Checked:
-    """A frozen config that checks its fields when it is made; None passes, it means "not given".
+    """A frozen config that checks its fields when it is created; None means "not given" and is accepted.
 
     Raises:
-        EffscopeError: a field that cannot have its value.
+        EffscopeError: a field has an invalid value.
     """
 
     CHECKS: ClassVar[Mapping[str, Check]] = {}
@@ -89,7 +89,7 @@ def configured(kind: type[T], settings: Mapping[str, Any]) -> T:
     """A config from settings by name; None means not given.
 
     Raises:
-        EffscopeError: a setting that the config does not have, or a value that cannot be.
+        EffscopeError: an unknown setting, or an invalid value.
     """
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     for name in settings:

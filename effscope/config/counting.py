@@ -38,7 +38,7 @@ class DiffConfig(Checked):
 
 @dataclass(frozen=True)
 class ZooConfig:
-    """`effscope zoo`: a text that the names contain, or the classification backbones instead."""
+    """`effscope zoo`: part of a model name, or classification backbones instead."""
 
     pattern: str = ""
     backbones: bool = False
@@ -58,7 +58,7 @@ class ExportConfig(Checked):
 class LayerCostConfig(Checked):
     """`effscope cost --layer`: one layer against cheaper forms.
 
-    `cout` 0 means 2 * cin at stride 2, else cin. `size` is the side of the map that the layer reads.
+    `cout` 0 means 2 * cin at stride 2, else cin. `size` is the side of the input feature map.
     """
 
     layer: str = "conv3x3"

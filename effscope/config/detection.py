@@ -12,8 +12,8 @@ from effscope.config.checks import Checked, at_least, image_side, one_of
 class EvalConfig(Checked):
     """How detections are made and scored.
 
-    `conf` and `iou` are fractions. `imgsz` is the long side of the image in px. `convention` "ultralytics" scores as
-    the `val` of that package does.
+    `conf` and `iou` are fractions. `imgsz` is the long side of the image in px. `convention` "ultralytics" scores
+    like `val` of that package.
     """
 
     imgsz: int = 640

@@ -12,22 +12,22 @@ from effscope.config.checks import Checked, at_least, one_of, seed_number
 class LatencyConfig(Checked):
     """`effscope latency`: one image at a time.
 
-    `typical` objects are in the image whose post-processing counts in the totals: COCO val2017 has 36,781 boxes in
-    5,000 images, 7 each. `predict` is a device of `costing/devices.csv`, or None for this machine, measured.
+    The totals include the post-processing of an image with `typical` objects: COCO val2017 has 36,781 boxes in 5,000
+    images, 7 per image. `predict` is a device of `costing/devices.csv`; None: this machine, measured.
     """
 
     imgsz: int = 640
     device: str = "auto"
-    threads: int | None = None  # None: as many as torch has
+    threads: int | None = None  # None: torch's default
     dtype: str = "float32"  # float32 | float16 | bfloat16
     runtime: str = "torch"
     rounds: int = 15
     objects: tuple[int, ...] = (0, 10, 100, 300)
     typical: int = 10
-    conf: float = 0.25  # lowest score for use: the best class of a box
+    conf: float = 0.25  # lowest score in use: only the best class of a box
     scoring_conf: float = 0.001  # lowest score for AP: every class of a box
     predict: str | None = None
-    predict_dtype: str | None = None  # None: as `dtype`
+    predict_dtype: str | None = None  # None: same as `dtype`
     fresh: bool = False  # measure the peak and the bandwidth of this machine again
     seed: int = 0
 
@@ -38,7 +38,7 @@ class LatencyConfig(Checked):
 
 
 class LatencySettings(TypedDict, total=False):
-    """Arguments of `effscope.latency` beside the models and the image side; see `LatencyConfig`."""
+    """Arguments of `effscope.latency` except the models and the image side; see `LatencyConfig`."""
 
     device: str
     threads: int | None

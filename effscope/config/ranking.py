@@ -10,10 +10,10 @@ from effscope.config.checks import Checked, one_of
 
 @dataclass(frozen=True)
 class RankConfig(Checked):
-    """`effscope rank`: where the rank is taken, and which singular values count.
+    """`effscope rank`: which convolutions are ranked, and which singular values count.
 
-    `threshold` is a fraction of the largest singular value, or "energy:0.9", "eps" or "mp". `centred` ranks activations
-    about their mean.
+    `threshold` is a fraction of the largest singular value, or "energy:0.9", "eps" or "mp". `centred` subtracts
+    the mean from activations.
     """
 
     at: str = "stage"
@@ -25,7 +25,7 @@ class RankConfig(Checked):
 
 
 class RankSettings(TypedDict, total=False):
-    """Arguments of `effscope.ranks` beside the models; see `effscope.rank`."""
+    """Arguments of `effscope.ranks` except the models; see `effscope.rank`."""
 
     at: str
     threshold: float | str

@@ -13,24 +13,24 @@ from effscope.recipes import RECIPES, Recipe
 
 @dataclass(frozen=True)
 class DistilConfig(Checked):
-    """How a swapped stage is fitted to the stage it replaces: training images, AdamW steps, one-cycle rates."""
+    """How a swapped stage is fitted to the stage it replaces: training images, AdamW steps, one-cycle schedule."""
 
     images: int = 256
     steps: int = 300
     batch: int = 16
     lr: float = 2e-3
     peak_lr: float = 4e-3
-    max_bytes: int = 1 << 30  # of recorded inputs and outputs; fewer images are taken when it is reached
+    max_bytes: int = 1 << 30  # limit of the recorded inputs and outputs; recording stops there
 
     CHECKS: ClassVar = {"images": at_least(1), "steps": at_least(1), "batch": at_least(1)}
 
 
 @dataclass(frozen=True)
 class SearchConfig(Checked):
-    """The main job. Training fields are as in `TrainConfig`.
+    """`effscope search`. Training fields are as in `TrainConfig`.
 
-    `base_epochs` train the base, half of them when it starts from weights of other classes; `epochs` train each
-    candidate. A base whose AP is below `learned_ap` judges nothing.
+    The base trains for `base_epochs`, or half of them if it starts from weights of other classes; each candidate for
+    `epochs`. If the AP of the base is below `learned_ap`, the search ends without a candidate.
     """
 
     base: str = "yolov8n"
@@ -64,7 +64,7 @@ class SearchConfig(Checked):
 
 
 class SearchSettings(TypedDict, total=False):
-    """Arguments of `effscope.search` beside the base; see `SearchConfig`. None means not given."""
+    """Arguments of `effscope.search` except the base; see `SearchConfig`. None means not given."""
 
     weights: str | None
     data: str
@@ -89,9 +89,9 @@ class SearchSettings(TypedDict, total=False):
 
 
 def search_config(settings: Mapping[str, Any]) -> SearchConfig:
-    """The config of a search from what the user set; None means not set, sizes come from `PROXIES`.
+    """The config of a search from the user's settings; None means not given. `PROXIES` has the default sizes.
 
     Raises:
-        EffscopeError: a setting that does not exist, or a value that cannot be.
+        EffscopeError: an unknown setting, or an invalid value.
     """
     return sized(SearchConfig, asdict(proxy(settings.get("data") or BUILTIN_SHAPES)), settings)

@@ -27,7 +27,7 @@ PROXIES = {"builtin": Proxy(imgsz=160, base_epochs=20, epochs=4), "data": Proxy(
 
 
 def proxy(data: str) -> Proxy:
-    """The defaults that fit a data set."""
+    """The default sizes for a data set."""
     return PROXIES["builtin" if data == BUILTIN_SHAPES else "data"]
 
 
@@ -44,8 +44,8 @@ class TrainConfig(Checked):
     limit_train: int | None = None
     limit_val: int | None = None
     eval_every: int = 0  # epochs between evaluations; 0: only after the last
-    freeze: int = 0  # the first so many layers keep their weights
-    unfreeze_epochs: int = 0  # the frozen layers thaw over so many epochs, the deepest first; 0: never
+    freeze: int = 0  # number of layers, from the input, with fixed weights
+    unfreeze_epochs: int = 0  # unfreeze them over this many epochs, the deepest first; 0: never
     recipe: Recipe = field(default_factory=Recipe)
 
     CHECKS: ClassVar = {
@@ -73,16 +73,16 @@ class TrainSettings(TypedDict, total=False):
 
 
 CURVE_POINTS = 10
-"""Evaluations during a training, unless the user says how many."""
+"""Default number of evaluations during a training."""
 
 K = TypeVar("K", bound=Checked)
 
 
 def training_config(settings: Mapping[str, Any]) -> TrainConfig:
-    """The config of a training from what the user set; None means not set, sizes come from `PROXIES`.
+    """The config of a training from the user's settings; None means not given. `PROXIES` has the default sizes.
 
     Raises:
-        EffscopeError: a setting that does not exist, or a value that cannot be.
+        EffscopeError: an unknown setting, or an invalid value.
     """
     size = proxy(settings.get("data") or BUILTIN_SHAPES)
     epochs = settings.get("epochs")
@@ -92,7 +92,7 @@ def training_config(settings: Mapping[str, Any]) -> TrainConfig:
 
 
 def sized(kind: type[K], sizes: Mapping[str, Any], settings: Mapping[str, Any]) -> K:
-    """A config with recipes read and with `sizes` where `settings` says nothing."""
+    """A config from `settings`, with recipes parsed; `sizes` has the defaults."""
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     given = {name: value for name, value in settings.items() if value is not None}
     recipes: dict[str, Any] = {name: read_recipe(given[name]) for name in ("recipe", "proxy_recipe") if name in given}

@@ -1,1 +1,1 @@
-"""Reports: pages made from results alone, and the renderers that show or write them. No engine is imported here."""
+"""Reports: pages made from results only, and renderers that show or write them. Nothing here imports an engine."""

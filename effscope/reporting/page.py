@@ -1,4 +1,4 @@
-"""What a reader gets of results: pages of sections with text, tables, plots and rows. Plain data; `render` draws it."""
+"""Pages of sections with text, tables, plots and rows. They are plain data; `render` draws them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ BAR_WIDTH = 12
 
 @dataclass(frozen=True)
 class Text:
-    """Lines of text, one fact each; empty ones are left out by the renderers."""
+    """Lines of text, one fact per line; renderers skip empty lines."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text.
+    """A table of strings.
 
     Attributes:
         title: line above the table.
-        columns: names; two columns with one name differ in trailing spaces.
-        rows: as many cells as columns.
-        left: columns that are flush left; the others hold numbers.
+        columns: names; trailing spaces distinguish two columns with the same name.
+        rows: one cell per column.
+        left: left-aligned columns; the others hold numbers.
         notes: lines below the table.
         narrow: columns that a narrow terminal leaves out, in this order.
     """
@@ -50,12 +50,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing: its data, and the function that draws them.
+    """A plot: its data, and the function that draws them.
 
     Attributes:
-        name: of its file, without the ending.
+        name: file name without the extension.
         title: line above the axes.
-        rows: what is drawn, a dict per mark.
+        rows: the data, a dict per mark.
         draw: makes a matplotlib figure of the plot.
         x, y: names of the axes.
     """
@@ -70,7 +70,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows for other programs: the csv file `name`. Other renderers leave them out."""
+    """Rows for other programs: the csv file `name`. Other renderers skip them."""
 
     name: str
     rows: Sequence[Mapping[str, Any]]
@@ -81,7 +81,7 @@ Part = Text | Table | Plot | Rows
 
 @dataclass(frozen=True)
 class Section:
-    """Parts in reading order, below a title."""
+    """A title, and parts in reading order."""
 
     title: str
     parts: tuple[Part, ...]
@@ -89,15 +89,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Results as a reader wants them.
+    """Results for a reader.
 
     Attributes:
         title: heading of the page.
-        sections: in reading order. The first one is the answer, which a terminal shows; files have all of them.
-        name: of its text files, without the ending.
-        result: saved beside the page; None if another page saves it.
+        sections: in reading order. A terminal shows only the first one, the answer; files have all sections.
+        name: name of its text files, without the extension.
+        result: saved together with the page; None if another page saves it.
         saved: name of that JSON file; `name`.json if empty.
-        roles: what the `files` of the result call a file -> its name.
+        roles: key in `files` of the result -> file name.
     """
 
     title: str
@@ -113,14 +113,14 @@ class Page:
 
 
 def single(name: str, result: Result, *parts: Part | None, title: str = "") -> Page:
-    """A page of one section with the parts that there are."""
+    """A page of one section with the parts that are not None."""
     found = tuple(part for part in parts if part is not None)
     tables = [part.title for part in found if isinstance(part, Table)]
     return Page(title or tables[0], (Section("", found),), name, result)
 
 
 def warning(lines: Sequence[str]) -> Text | None:
-    """The text that stands above a table; None without a line."""
+    """The text above a table; None if there are no lines."""
     return Text(tuple(lines)) if lines else None
 
 
@@ -133,7 +133,7 @@ def short(n: float, units: Sequence[tuple[float, str]] = ((1e9, "G"), (1e6, "M")
 
 
 def share(part: float, whole: float) -> str:
-    """Percent of the whole; a dash if that is 0."""
+    """Percent of the whole; a dash if the whole is 0."""
     return f"{100 * part / whole:.1f}" if whole else "-"
 
 

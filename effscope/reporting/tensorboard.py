@@ -12,7 +12,7 @@ FOLDER = "tensorboard"
 
 
 def board(folder: Path) -> Callable[[dict[str, float]], None]:
-    """A function that adds the row of an epoch to the event files in `folder/tensorboard`.
+    """Returns a function that writes the row of an epoch to the event files in `folder/tensorboard`.
 
     A resumed training replaces the epochs that it repeats.
 

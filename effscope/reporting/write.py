@@ -1,4 +1,4 @@
-"""Writes pages into a folder. Every file is whole or not there."""
+"""Write pages into a folder, every file completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ R = TypeVar("R", bound=Result)
 
 
 def write(made: Sequence[Page], folder: Path, formats: Sequence[str] = FORMATS) -> dict[str, str]:
-    """Write pages, and as JSON the results that they show: last, so that a result stands beside all its files.
+    """Write pages, then their results as JSON: a saved result is there only with all its files.
 
     Args:
         made: pages with different names.
-        folder: made if it is not there.
+        folder: created if it does not exist.
         formats: keys of `RENDERERS`.
 
     Returns:
@@ -49,7 +49,7 @@ def publish(result: R, folder: Path, formats: Sequence[str] = FORMATS) -> R:
     """Write the pages of a result that lists its files (a training, an evaluation, a search).
 
     Returns:
-        The result with those files in `files`, as it is saved.
+        The saved result, with the written files in `files`.
     """
     roles = {role: file for page in pages(result) for role, file in page.roles.items()}
     files: dict[str, str] = result.files  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What every result has: plain data there and back, a main table, and where it comes from."""
+"""What all results share: conversion to plain data and back, a main table, and the origin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ C = TypeVar("C")
 
 @cache
 def version(package: str) -> str:
-    """Installed version of a package without importing it; "none" if it is not there."""
+    """Installed version of a package without importing it; "none" if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -39,7 +39,7 @@ def version(package: str) -> str:
 
 @dataclass(frozen=True)
 class Origin(Generic[C]):
-    """Where a result comes from: enough to make it again.
+    """Where a result comes from: enough to reproduce it.
 
     Attributes:
         command: the command line of the process.
@@ -47,7 +47,7 @@ class Origin(Generic[C]):
         layout: digest of the model's layout.
         weights: digest of the weights that a training or a search started from.
         data: split of the data set -> its digest.
-        seeds: of everything random.
+        seeds: all random seeds.
         versions: package -> version, and Python's.
         machine: system, processor, cores.
     """
@@ -69,7 +69,7 @@ def origin(
     seeds: tuple[int, ...] = (),
     weights: str = "",
 ) -> Origin[C]:
-    """The origin of a result made now, by this process. Arguments are the fields of `Origin`."""
+    """The origin of a result of this process. Arguments are fields of `Origin`."""
     program = Path(sys.argv[0]).name.replace("__main__.py", "effscope")
     words = [program, *sys.argv[1:]]
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
@@ -89,7 +89,7 @@ class Result:
         return cast("dict[str, Any]", plain(self))
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """The main table, a dict per row: what `to_frame` and csv files show."""
+        """The main table, a dict per row; `to_frame` and csv files show it."""
         return [plain(row) for row in getattr(self, self.TABLE)]
 
     def to_frame(self) -> pd.DataFrame:
@@ -103,25 +103,25 @@ class Result:
         return json_text(self.to_dict())
 
     def save(self, path: str | Path) -> Path:
-        """Write the result as JSON, whole or not at all; paths in `files` become relative to the file."""
+        """Write the result as JSON, completely or not at all; paths in `files` become relative to the file."""
         return save_results(path, [self])
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
-        """The inverse of `to_dict`, also after a trip through JSON.
+        """The inverse of `to_dict`; also accepts data read from JSON.
 
         Raises:
-            EffscopeError: another kind of result or format version, a missing, unknown or wrong key.
+            EffscopeError: another kind of result or format version, a missing or unknown key, or a wrong value.
         """
         check_kind(cls.KIND, data)
         return cast("Self", read(cls, data))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote; paths in `files` lead from here to the files again.
+        """Read a file that `save` wrote; paths in `files` become relative to the working directory.
 
         Raises:
-            EffscopeError: a file that is missing or holds something else.
+            EffscopeError: the file is missing or is not such a result.
         """
         place = Path(path)
         data = read_json(place)
@@ -131,7 +131,7 @@ class Result:
             raise EffscopeError(f"cannot read {path}: {e}") from None
 
     def beside(self, path: Path) -> Self:
-        """The result with the paths in `files`, so far relative to the file at `path`, as they are from here."""
+        """Turn the paths in `files`, which are relative to the file `path`, into paths from the working directory."""
         return self._with_files(lambda file: str(path.parent / file))
 
     def relative_to(self, path: Path) -> Self:
@@ -152,7 +152,7 @@ class Result:
 
 
 def save_results(path: str | Path, results: Sequence[Result]) -> Path:
-    """Write one result as a JSON object, several as a list, whole or not at all; `load_result` reads both."""
+    """Write one result as a JSON object, several as a list, completely or not at all; `load_result` reads both."""
     place = Path(path)
     data = [result.relative_to(place).to_dict() for result in results]
     write_text(place, json_text(data[0] if len(data) == 1 else data) + "\n")
@@ -169,7 +169,7 @@ def json_text(data: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """JSON data of a file. Raises EffscopeError for a file that is missing or no strict JSON."""
+    """JSON data of a file. Raises EffscopeError if the file is missing or not strict JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as e:

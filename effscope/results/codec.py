@@ -1,4 +1,4 @@
-"""Frozen records as plain data and back: writing follows the fields, reading follows their type annotations."""
+"""Convert frozen records to plain data and back: writing uses their fields, reading their type annotations."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from effscope.errors import EffscopeError
 KIND_KEY, VERSION_KEY = "result", "format_version"
 
 FORMAT_VERSION = 2
-"""Version of the JSON of results. A file of another version is refused.
+"""Version of the JSON of results. Files of other versions are refused.
 
-1: no `result` key; `origin.data` is one text, `origin.config` also holds the digest of the starting weights.
+1: no `result` key; `origin.data` is one string, `origin.config` also holds the digest of the starting weights.
 2: `result` and `format_version` come first; `origin.weights`, `origin.data` by split; spectra are saved with ranks;
    paths in `files` are relative to the file of the result.
 """
 
 NONE_AS = "none_as"
-"""Metadata of a field: what is written instead of null, e.g. `{}`."""
+"""Metadata of a field: the value to write instead of null, e.g. `{}`."""
 
 Bound = Mapping[Any, Any]
-"""Type variable -> what stands for it."""
+"""Type variable -> the actual type."""
 
 
 def plain(value: Any, key: str = "") -> Any:
-    """Dicts, tuples, numbers, texts and None that hold the same; a result begins with its kind and format version.
+    """Convert a value to dicts, tuples, numbers, strings and None; a result begins with its kind and format version.
 
     Raises:
-        EffscopeError: NaN or infinity, which JSON does not have; names the key.
+        EffscopeError: NaN or infinity, which JSON does not have; the message names the key.
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {**_tags(type(value)), **{f.name: _plain_field(value, f, key) for f in fields(value)}}
@@ -62,18 +62,18 @@ def _below(key: str, name: object) -> str:
 
 
 def read(kind: Any, value: Any, key: str = "", bound: Bound | None = None) -> Any:
-    """The inverse of `plain`, also after a trip through JSON.
+    """The inverse of `plain`; also accepts data read from JSON.
 
     Args:
-        kind: what is expected: a frozen dataclass, `tuple[X, ...]`, `tuple[X, Y]`, `dict[str, X]`, `X | None`,
+        kind: the expected type: a frozen dataclass, `tuple[X, ...]`, `tuple[X, Y]`, `dict[str, X]`, `X | None`,
             `Literal`, a type variable in `bound`, int, float, str, bool or None.
         value: plain data.
-        key: where the value stands, for messages.
-        bound: what the type variables of a generic record stand for.
+        key: path of the value, for messages.
+        bound: actual types for the type variables of a generic record.
 
     Raises:
         EffscopeError: a value of another type, a missing or an unknown key, another kind of result, another format
-            version; names the key.
+            version; the message names the key.
     """
     kind = (bound or {}).get(kind, kind)
     home, parts = get_origin(kind) or kind, get_args(kind)
@@ -87,10 +87,10 @@ def read(kind: Any, value: Any, key: str = "", bound: Bound | None = None) -> An
 
 
 def kind_of(data: Any, key: str = "", expected: str = "a result") -> str:
-    """The kind of result that plain data hold.
+    """The kind of result in plain data.
 
     Raises:
-        EffscopeError: no result, or one of another format version.
+        EffscopeError: the data are not a result, or have another format version.
     """
     where = f"`{key}` holds" if key else "it holds"
     if not isinstance(data, Mapping):
@@ -106,13 +106,13 @@ def kind_of(data: Any, key: str = "", expected: str = "a result") -> str:
         said = f"no {VERSION_KEY}" if version is None else f"{VERSION_KEY} {_shown(version)}"
         raise EffscopeError(
             f"{where} a {kind} result with {said}, expected {FORMAT_VERSION}: "
-            "make it again, or open it with the effscope that wrote it"
+            "run the command again, or open it with the effscope version that wrote it"
         )
     return str(kind)
 
 
 def check_kind(kind: str, data: Any, key: str = "") -> None:
-    """Raises EffscopeError unless plain data hold a result of that kind, in the format of this version."""
+    """Raises EffscopeError unless the data are a result of that kind, in the current format version."""
     found = kind_of(data, key, f"a {kind} result")
     if found != kind:
         where = f"`{key}` holds" if key else "it holds"
@@ -154,7 +154,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _union(parts: tuple[Any, ...], value: Any, key: str, bound: Bound) -> Any:
-    """The first of the types that fits."""
+    """Read the value as the first type that fits."""
     if value is None and NoneType in parts:
         return None
     kinds = [part for part in parts if part is not NoneType]
@@ -214,7 +214,7 @@ _READERS: dict[Any, Callable[[tuple[Any, ...], Any, str, Bound], Any]] = {
     float: _scalar("a number", _is_number),
     str: _scalar("a text", lambda value: isinstance(value, str)),
 }
-"""What an annotation is made of -> what reads it."""
+"""Type in an annotation -> its reader."""
 
 MOST_SHOWN = 40
 

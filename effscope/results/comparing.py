@@ -1,4 +1,4 @@
-"""Costs side by side: models and their published figures, a scaled model, two models, the forms of a layer."""
+"""Comparisons of costs: with published figures, of a scaled model, of two models, of the forms of a layer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from effscope.results.base import Origin, Result
 
 @dataclass(frozen=True)
 class ZooRow:
-    """A model beside its published figures. If effscope cannot build it yet, its counts are None and `note` says why.
+    """A model and its published figures. If effscope cannot build it yet, its counts are None and `note` says why.
 
-    `published_params_m` and `published_flops_g` are in 1e6 and 1e9. Papers count multiply-adds as FLOPs of backbones.
+    `published_params_m` and `published_flops_g` are in 1e6 and 1e9. For backbones, papers call multiply-adds FLOPs.
     """
 
     model: str
@@ -31,11 +31,11 @@ class ZooRow:
 
 @dataclass(frozen=True)
 class ZooResult(Result):
-    """Models beside their published figures.
+    """Models and their published figures.
 
     Attributes:
-        size: of the input.
-        source: of the published figures.
+        size: the input size in words.
+        source: where the published figures come from.
         compares: the two counts of a row that correspond to the published parameters and FLOPs.
     """
 
@@ -52,7 +52,7 @@ class ZooResult(Result):
 
 @dataclass(frozen=True)
 class ScaleRow:
-    """A model scaled by one exponent; `ratio` = its FLOPs / those of the base, `law` = what the factors give."""
+    """A model scaled by one exponent; `ratio` = its FLOPs / FLOPs of the base, `law` = ratio by the factors."""
 
     phi: int
     depth: float
@@ -114,11 +114,11 @@ class Alternative:
 
     Attributes:
         ratio: MACs of the standard form / MACs of this form.
-        formula_params, formula_macs: in channels and h, the side of the output; empty unless the caller asks for them.
-        activation_bytes: written by its operations, float32.
-        bytes: read and written, with weights, float32.
+        formula_params, formula_macs: in channels and h (side of the output); empty unless requested.
+        activation_bytes: bytes that its operations write, in float32.
+        bytes: bytes read and written, with weights, in float32.
         intensity: FLOPs per byte moved.
-        source: of the form.
+        source: paper of the form.
     """
 
     name: str

@@ -16,11 +16,11 @@ class CounterRow:
 
     Attributes:
         unit: "MACs", or "FLOPs" with two per multiply-add.
-        count: its number, by our rules for this tool.
-        ours: our multiply-adds in its unit.
-        about: what its number includes.
-        measured: what the tool itself gives; None if it was not run.
-        version: of the tool that was run, or why it was not run.
+        count: the count of the tool as effscope's rules reproduce it.
+        ours: effscope's multiply-adds in the unit of the tool.
+        about: what the tool includes.
+        measured: the count that the tool itself returned; None if it was not run.
+        version: version of the tool, or why it was not run.
     """
 
     counter: str
@@ -33,13 +33,13 @@ class CounterRow:
 
     @property
     def explained(self) -> bool:
-        """Whether the tool gives the number of our rules for it; also true if it was not run."""
+        """Whether the tool returned exactly `count`; also true if it was not run."""
         return self.measured in {None, self.count}
 
 
 @dataclass(frozen=True)
 class CounterTerm:
-    """One term of the difference to our count: `calls` of an operation that the tool counts in another way, and why."""
+    """One term of the difference to effscope's count: an operation that the tool counts differently, and why."""
 
     counter: str
     operation: str
@@ -53,9 +53,9 @@ class CountersResult(Result):
     """The numbers of other tools for a model.
 
     Attributes:
-        macs: our multiply-adds.
-        terms: those of a tool sum to its count minus ours.
-        uncounted_ops: operations that neither our count nor our rules for a tool include.
+        macs: effscope's multiply-adds.
+        terms: the terms of one tool sum to its count minus effscope's.
+        uncounted_ops: operations that neither effscope's count nor its rules for a tool include.
     """
 
     model: str

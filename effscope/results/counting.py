@@ -1,4 +1,4 @@
-"""What models cost; of tensors without an architecture only the parameters."""
+"""Costs of models; for weights of an unknown architecture only the parameters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class CostRow:
     """Cost of one layer, stage or primitive.
 
     Attributes:
-        name, block, shape: shape is that of the output.
-        bias ... elementwise: operations that are no multiply-adds, see `OTHER_KINDS`.
-        bytes, bytes_read, bytes_written: at the dtype of the result.
+        name, block, shape: `shape` is the output shape.
+        bias ... elementwise: operations other than multiply-adds, see `OTHER_KINDS`.
+        bytes, bytes_read, bytes_written: in the dtype of the result.
         intensity: FLOPs per byte moved.
-        predicted_ms: least time of the deploy form; None unless the caller names a device.
+        predicted_ms: lower bound of the time in deploy form; None without a device.
         bound: what limits that time, "compute" or "memory".
     """
 
@@ -46,7 +46,7 @@ class CostRow:
 
 
 DECODED_FORM, PLAIN_FORM, DEPLOY_FORM = "one head, decoded", "inference", "deploy"
-"""Names of forms: the totals of a detector, the totals of other models, and what runs on the device."""
+"""Names of forms: that of a detector's totals, that of other models' totals, and that of the device."""
 
 OTHER_KINDS = ("bias", "norm", "act", "pool", "resample", "softmax", "elementwise")
 """Fields that count operations other than multiply-adds: flops = 2 * macs + their sum."""
@@ -54,7 +54,7 @@ OTHER_KINDS = ("bias", "norm", "act", "pool", "resample", "softmax", "elementwis
 
 @dataclass(frozen=True)
 class FormRow:
-    """A model in one of its forms between training and device."""
+    """Cost of a model in one form, e.g. "training" or "deploy"."""
 
     form: str
     params: int
@@ -81,14 +81,14 @@ class CostResult(Result):
 
     Attributes:
         bias, norm, act, pool, resample, softmax, elementwise: see `OTHER_KINDS`.
-        peak_activation_bytes: of the activations that live at the same time, at most; `peak_at` names the node.
-        forms: the model from training to the device.
+        peak_activation_bytes: largest size of the activations that are live at the same time; `peak_at` names the node.
+        forms: costs by form, from training to deploy.
         coverage: number of operations "counted", "free" (they move or re-label values) and "uncounted".
-        uncounted_ops: the uncounted ones with an upper bound.
-        device, device_source: the device that the caller named, and the source of its figures.
-        predicted_ms, bound: least time on that device, and what limits most of it.
+        uncounted_ops: uncounted operations with an upper bound.
+        device, device_source: the device of the prediction, and the source of its figures.
+        predicted_ms, bound: lower bound of the time on that device, and what limits most of it.
         fused: whether the prediction computes activations and sums together with the operation before them.
-        ridge: FLOPs per byte above which computing takes longer than moving.
+        ridge: FLOPs per byte above which compute takes longer than memory traffic.
     """
 
     model: str
@@ -142,7 +142,7 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class TensorsResult(Result):
-    """Parameters of weights without a known architecture. The other totals of a cost are None."""
+    """Parameters of weights of an unknown architecture. The other totals of a cost are None."""
 
     model: str
     params: int

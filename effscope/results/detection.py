@@ -1,4 +1,4 @@
-"""AP of detectors: an evaluation, and a training with the AP it ends with."""
+"""Results of an evaluation and of a training: AP of a detector."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ErrorKind:
 
     Attributes:
         kind: classification, localisation, both, duplicate, background or missed.
-        count: detections with this error; for "missed", true boxes that no detection matches, right or wrong.
-        ap50, ap: AP at IoU .5, and over .50-.95, if there were no such errors.
-        d_ap50, d_ap: how much larger these are than the AP with all errors.
+        count: detections with this error; for "missed", ground-truth boxes without any matching detection.
+        ap50, ap: AP at IoU .5, and over .50-.95, without errors of this kind.
+        d_ap50, d_ap: `ap50` and `ap` minus the AP with all errors.
     """
 
     kind: str
@@ -30,14 +30,14 @@ class ErrorKind:
 
 @dataclass(frozen=True)
 class Scores(Result):
-    """What an evaluation and a training share: COCO AP of a detector on a data set, fractions 0-1.
+    """Fields of evaluations and trainings: COCO AP of a detector on a data set, fractions 0-1.
 
     Attributes:
         ap, ap50, ap75: over IoU .50-.95, at .50, at .75.
-        ap_s, ap_m, ap_l: for small, medium and large true boxes; None if there are none.
+        ap_s, ap_m, ap_l: for small, medium and large ground-truth boxes; None if there are none.
         per_class: class name -> AP.
         images, boxes: how many were scored.
-        errors: by kind, if the caller asked for them.
+        errors: errors by kind, if requested.
         ap_se: standard error of AP over images (delete-group jackknife).
     """
 
@@ -61,7 +61,7 @@ class Scores(Result):
 
 @dataclass(frozen=True)
 class EvalResult(Scores):
-    """COCO AP of a detector on a data set; `files` are those that the evaluation wrote."""
+    """COCO AP of a detector on a data set; `files` lists the files of the evaluation."""
 
     origin: Origin[EvalConfig]
     files: dict[str, str] = field(default_factory=dict, kw_only=True)
@@ -74,8 +74,8 @@ class LayerTransfer:
     """How much of one layer came from given weights.
 
     Attributes:
-        layer: its prefix in the state dict, e.g. "model.22".
-        block: its block, e.g. "Detect".
+        layer: prefix in the state dict, e.g. "model.22".
+        block: block type, e.g. "Detect".
         state: exact (all tensors were copied), partial (some were), fresh (none were).
         exact_tensors, exact_params: copied unchanged.
         reshaped: tensors of another shape, which start fresh.
@@ -94,11 +94,11 @@ class LayerTransfer:
 
 @dataclass(frozen=True)
 class TrainResult(Scores):
-    """A training and the AP it ended with.
+    """A training and its final AP.
 
     Attributes:
         history: a row per epoch, with the columns that `training.train.Trained` describes.
-        transfer: one line on what the starting weights gave; empty without weights.
+        transfer: one line on what came from the starting weights; empty without weights.
         transfer_layers: the same, layer by layer.
         files: what each file holds -> its path.
     """

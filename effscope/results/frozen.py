@@ -1,4 +1,4 @@
-"""Plain data from JSON as frozen data."""
+"""Convert lists from JSON to tuples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long models take: each part as measured and as a roofline predicts it."""
+"""Times of models, part by part: measured, and predicted by a roofline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LatencyRow:
     Attributes:
         kind: "whole" (the forward pass), "part" of it, "post" (post-processing), "total" (both together).
         median_ms, iqr_ms, least_ms: over the rounds; half of all rounds lie within the interquartile range.
-        predicted_ms: of the roofline; None without a prediction.
+        predicted_ms: time by the roofline; None without a prediction.
         bound: what limits most of the predicted time: "compute" or "memory"; empty without a prediction.
         flops, bytes: inputs of the prediction; bytes read and written.
     """
@@ -62,9 +62,9 @@ class LatencyResult(Result):
 
     Attributes:
         imgsz: side of the image in px.
-        device, threads, dtype, runtime, rounds: of the measurement; threads are None on a GPU.
+        device, threads, dtype, runtime, rounds: settings of the measurement; `threads` is None on a GPU.
         predicted_for, predicted_dtype: device and dtype of the prediction.
-        peak, bandwidth, ridge, source: of that device: FLOP/s, byte/s, their ratio in FLOPs per byte, and the source.
+        peak, bandwidth, ridge, source: figures of that device: FLOP/s, byte/s, their ratio, and where they come from.
         fused: whether the prediction computes activations and sums together with the operation before them.
         parts_over_whole: model -> sum of its parts / its forward pass, medians.
     """

@@ -1,4 +1,4 @@
-"""Opens any saved result: its `result` key says which class it is of."""
+"""Open any saved result. Its `result` key determines the class."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ KINDS = {
     "search": "SearchResult",
     "export": "ExportResult",
 }
-"""`result` key of a JSON file -> the class it is of."""
+"""`result` key of a JSON file -> name of the class."""
 
 RUNS = ("search.json", "train.json", "eval.json")
-"""Files of which one is the result of a folder, whatever other results it holds."""
+"""Main results of run folders: one of these files is preferred to other results in the folder."""
 
 _HEAD = re.compile(rf'\s*(\[\s*)?\{{\s*"{KIND_KEY}"\s*:')
 _HEAD_BYTES = 256
@@ -47,7 +47,7 @@ def load_result(path: str | Path) -> Result | tuple[Result, ...]:
         The result; a tuple for a file that holds a list of results.
 
     Raises:
-        EffscopeError: no such file, no result in it, another format version, a folder with several results or none.
+        EffscopeError: no such file, no result in it, another format version, or not exactly one result in a folder.
     """
     place = Path(path)
     if place.is_dir():
@@ -72,7 +72,7 @@ def _read(data: Any) -> Result:
 
 
 def _only_result(folder: Path) -> Path:
-    """The file of a folder that holds its result."""
+    """The JSON file with the result of a folder."""
     found = [folder / name for name in RUNS if (folder / name).is_file()]
     found = found or [file for file in sorted(folder.glob("*.json")) if _is_result(file)]
     if len(found) == 1:

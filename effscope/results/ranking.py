@@ -1,4 +1,4 @@
-"""Ranks of a model's convolutions, how far their order holds, and the redundancy of its attention heads."""
+"""Ranks of a model's convolutions, the stability of their order, and the redundancy of its attention heads."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from effscope.results.base import Origin, Result
 
 @dataclass(frozen=True)
 class StageRank:
-    """Rank of one convolution. Without a meaningful rank the numbers are None and `note` says why.
+    """Rank of one convolution. If a rank has no meaning, the numbers are None and `note` says why.
 
     Attributes:
-        stage: number of its stage, or of the convolution if every convolution is ranked.
-        layer: its module path.
-        shape: (rows, columns) of the matrix; of one group of a grouped convolution.
+        stage: number of the stage, or of the convolution if every convolution is ranked.
+        layer: module path.
+        shape: (rows, columns) of the matrix; for a grouped convolution, of one group.
         c_out: output channels.
         rank: number of singular values above the threshold.
         ratio: rank / c_out; stages are ordered by it.
         null_ratio: mean ratio of Gaussian matrices of this shape.
-        effective_rank: exp of the entropy of the singular values / their sum.
+        effective_rank: exp of the entropy of (singular values / their sum).
         stable_rank: sum of the squares / the largest square.
         tie: stages with the same ratio.
         threshold_tie: a singular value is equal to the threshold; rounding decides.
@@ -30,7 +30,8 @@ class StageRank:
         null_sd: standard deviation of the ratio of one Gaussian matrix of this shape.
         top_gap: largest / second largest singular value.
         rank_without_top: rank if the threshold is relative to the second largest value.
-        spike: one direction decides the count: `rank_without_top` is over a tenth of the rows larger, and over three.
+        spike: the largest value decides the count: `rank_without_top` is larger by more than 3 and by more than a
+            tenth of the rows.
         separability_1: share of the energy that one depthwise-separable term keeps, mean over the full convolutions
             larger than 1x1 of the stage; None if there are none.
         separability_2: the same for two terms.
@@ -58,7 +59,7 @@ class StageRank:
 
 @dataclass(frozen=True)
 class OrderVariant:
-    """The order that another definition, or another model, gives.
+    """The order of the stages by another definition, or in another model.
 
     Attributes:
         name: what differs, e.g. "threshold 0.3", "raw weights", "model last.pt".
@@ -75,18 +76,18 @@ class OrderVariant:
 
 @dataclass(frozen=True)
 class HeadUse:
-    """What one attention head looks at, mean over images and positions.
+    """Statistics of one attention head, mean over images and positions.
 
     Attributes:
         layer: module path of the attention.
-        head: its number, from 1.
-        heads: of the layer.
-        positions: among which a head chooses.
-        entropy: of the attention weights, nats.
+        head: number of the head, from 1.
+        heads: number of heads in the layer.
+        positions: number of positions that a head attends to.
+        entropy: entropy of the attention weights, in nats.
         entropy_ratio: entropy / that of uniform attention under the same mask, 0-1; 1 is uniform.
         similarity: mean over the other heads of 1 - Jensen-Shannon divergence / ln 2, 0-1; None for a single head.
         nearest: the most similar other head.
-        nearest_similarity: of that pair.
+        nearest_similarity: similarity to that head.
     """
 
     layer: str
@@ -106,7 +107,7 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of a ranked convolution, descending; `null`: of a Gaussian matrix of its shape, / the largest."""
+    """Singular values of a convolution, descending. `null`: those of a Gaussian matrix of its shape / their largest."""
 
     stage: int
     layer: str
@@ -115,7 +116,7 @@ class Spectrum:
 
     @classmethod
     def rounded(cls, stage: int, layer: str, values: Iterable[float], null: Iterable[float] = ()) -> Spectrum:
-        """A spectrum with `DIGITS` significant digits, as it is saved."""
+        """A spectrum rounded to `DIGITS` significant digits."""
         return cls(stage, layer, tuple(map(_rounded, values)), tuple(map(_rounded, null)))
 
 
@@ -131,9 +132,9 @@ class RankDefinition:
         at: "stage" (closing conv of the stage), "block" (last conv of its last block) or "all" convolutions.
         threshold: fraction of the largest singular value, or a text: "energy:0.9", "eps", "mp".
         fold_bn: whether the batch norm is folded into the weight.
-        centred: whether activations are taken about their mean.
+        centred: whether the mean is subtracted from activations.
         weights: "checkpoint" or "random".
-        of: "weights", or the images whose activations were ranked.
+        of: "weights", or a description of the activations and images.
     """
 
     at: str
@@ -151,12 +152,11 @@ class RankResult(Result):
     Attributes:
         order: stages that have a rank, ascending.
         ties: groups of stages with equal ratios.
-        unsettled: groups of stages that change places with another threshold, or with folding (activations: centring)
-            switched.
-        stability: the orders by other thresholds, with folding (activations: centring) switched, of random matrices of
-            these shapes, and of the other models that were ranked together with this one.
-        attention: heads of its attention layers, if images were shown.
-        notes: what a reader must know, one line each.
+        unsettled: groups of stages with an order that depends on the threshold, or on folding (activations: centring).
+        stability: the orders for other thresholds, with folding (activations: centring) switched, for random matrices
+            of these shapes, and for the other models of the same call.
+        attention: attention heads, if images were given.
+        notes: notes for the reader, one line each.
         spectra: the singular values.
     """
 
@@ -177,10 +177,10 @@ class RankResult(Result):
     TABLE: ClassVar[str] = "stages"
 
     def ratios(self) -> dict[int, float]:
-        """Stage -> ratio, of the stages that have one."""
+        """Stage -> ratio, for the stages with a ratio."""
         return {row.stage: row.ratio for row in self.stages if row.ratio is not None}
 
     def same_layers(self, other: RankResult) -> frozenset[int]:
-        """Stages at which another model has a layer of the same module path."""
+        """Stages with the same module path in both models."""
         layers = {row.stage: row.layer for row in self.stages}
         return frozenset(row.stage for row in other.stages if layers.get(row.stage) == row.layer)

@@ -1,4 +1,4 @@
-"""What a search tried, what it accepted, and what that saves."""
+"""Result of a search: the trials, the accepted changes, and the savings."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Trial:
 
     Attributes:
         stage, move: the change that this trial tests.
-        params, flops: of the candidate, one-head view.
+        params, flops: cost of the candidate with one head.
         ap_start: AP before any labelled training.
         ap_mean: mean of `ap_runs`, AP after the short training.
         base_ap: AP of the base after the same training.
         delta: ap_mean - base_ap.
-        ci: interval of `delta`; None if the rule has none.
+        ci: confidence interval of `delta`; None if the rule has none.
         verdict: "accepted", "rejected", ...
-        changes: all changes of the candidate, the tested one included.
-        latency_ms: of one image; None if it was not measured.
-        notes: what a reader must know, one line each.
+        changes: all changes of the candidate, including the tested one.
+        latency_ms: time of one image; None if it was not measured.
+        notes: notes for the reader, one line each.
     """
 
     stage: int
@@ -61,17 +61,17 @@ class SearchResult(Result):
 
     Attributes:
         base_ap: AP of the base after the short training, like `ap_mean` of a trial.
-        base_ap_start: before it, like `ap_start` of a trial.
-        base_params, base_flops: one-head view.
-        order: stages in the order in which the search takes them.
-        rule, margin: how a trial was judged; the margin is a fraction of AP.
+        base_ap_start: AP of the base before the short training, like `ap_start` of a trial.
+        base_params, base_flops: cost of the base with one head.
+        order: stages in the order of the trials.
+        rule, margin: how trials are judged; the margin is in AP, a fraction.
         imgsz: side of the images in px.
-        accepted: the changes of the model that the search hands over.
-        saved: "params", "flops", "latency" -> fraction of the base.
+        accepted: changes of the final model.
+        saved: "params", "flops", "latency" -> saved fraction of the base.
         files: what each file holds -> its path.
-        seconds: wall time of all sessions together.
-        ranks: of the base's stages.
-        base_latency_ms: of one image; None if it was not measured.
+        seconds: total wall time, over all restarts.
+        ranks: ranks of the base's stages.
+        base_latency_ms: time of one image in the base; None if it was not measured.
     """
 
     base: str

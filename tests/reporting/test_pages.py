@@ -194,7 +194,7 @@ def test_a_finished_training_is_found_again_and_another_is_refused(trained: Path
     assert result.origin.data.keys() == {"train", "val"} and result.origin.weights
     said: list[str] = []
     assert api.train("yolov8n", out=trained, say=said.append, **SMALL) == result
-    assert said[-1].endswith("holds this training, finished")
+    assert said[-1].endswith("holds this training and it is finished")
     with pytest.raises(EffscopeError, match="holds another training: `seed` and the starting weights differ"):
         api.train("yolov8n", out=trained, **SMALL, seed=1)
 

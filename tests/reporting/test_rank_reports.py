@@ -57,9 +57,10 @@ def test_marks_and_notes_say_what_is_odd() -> None:
     assert table.rows[2][-1] == "0.40 0.60" and "depthwise" in " ".join(table.rows[3])
     text = "\n".join(table.notes)
     for said in (
-        "= equal ratio", "~ a singular value sits", "! one direction decides the count: without it stage 1 60/64",
+        "= equal ratio", "~ a singular value is equal to",
+        "! the largest singular value decides the count: without it stage 1 60/64",
         "order to try: 2 = 4, 1 (equal ratios)", "0.50 to 0.90 over thresholds 0.3-0.7; -1.00 model other",
-        "change places with the definition: all of them",
+        "order depends on the definition: all stages",
         "stage 3: depthwise: no rank", "separable:", "random:", "eps: 1e-07", "BN folded",
     ):  # fmt: skip
         assert said in text, said
@@ -67,7 +68,7 @@ def test_marks_and_notes_say_what_is_odd() -> None:
 
 def test_a_plain_result_says_nothing_odd() -> None:
     text = "\n".join(rank_table(made(row(1, 0.2), row(2, 0.4))).notes)
-    assert not re.search(r"^[=~!] |separable|Kendall|change places|equal|untrained", text, re.MULTILINE)
+    assert not re.search(r"^[=~!] |separable|Kendall|order depends|equal|untrained", text, re.MULTILINE)
     assert "order to try: 1, 2" in text
     assert "no stage can be ranked" in rank_table(made(row(1, None, note="depthwise"))).notes
 
@@ -76,7 +77,7 @@ def test_outputs_and_random_weights_are_told() -> None:
     definition = replace(made().definition, of="activations over 3 images", centred=False, threshold="energy:0.9")
     text = "\n".join(rank_table(made(row(1, 0.2, null_ratio=None), definition=definition)).notes)
     assert "the fewest singular values that hold 90 % of the energy" in text
-    assert "not about their mean, activations over 3 images" in text
+    assert "mean not subtracted, activations over 3 images" in text
     assert "random:" not in text
     assert warnings(MADE) == [UNTRAINED] and not warnings(made(row(1, 0.2)))
 
@@ -172,7 +173,7 @@ def test_models_without_a_rank_stand_beside_others(tmp_path: Path) -> None:
     none = made(row(1, None, note="depthwise"), model="none")
     files = write_rank(tmp_path, [none, MADE])
     assert Path(files["spectra.png"]).exists()
-    assert "not the layers of none at all these numbers: yolov8n" in compared_table([none, MADE]).notes
+    assert "some stages are other layers than in none: yolov8n" in compared_table([none, MADE]).notes
 
 
 def test_names_that_would_be_one_file_are_two(tmp_path: Path) -> None:

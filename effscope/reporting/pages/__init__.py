@@ -1,4 +1,4 @@
-"""Pages of results. The module of a kind (`rank`, `cost`, ...) says what a reader sees of it."""
+"""Pages of results. Each kind of result (`rank`, `cost`, ...) has a module with its pages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from effscope.reporting.page import Page
 from effscope.results import Result
 
 TOGETHER = ("rank",)
-"""Kinds of which several results have pages together."""
+"""Kinds with pages for several results together."""
 
 
 def pages(*results: Result) -> tuple[Page, ...]:
-    """The pages of a result; of several rankings a page each and one that compares them.
+    """The pages of a result. Several rankings get one page each and one page that compares them.
 
     Raises:
-        EffscopeError: several results that are not shown together, or none.
+        EffscopeError: no result, or several results of a kind without common pages.
     """
     kinds = {result.KIND for result in results}
     if len(kinds) != 1 or (len(results) > 1 and not kinds <= {*TOGETHER}):

@@ -8,23 +8,23 @@ from effscope.reporting.page import Page, Rows, Section, Table, share, short, wa
 from effscope.results import DECODED_FORM, OTHER_KINDS, CostResult, CostRow, FormRow, UncountedRow, plain
 
 COST_VIEWS = {"layer": "layers", "stage": "stages", "op": "ops", "form": "forms"}
-"""What the rows of a table are -> the field of the result that holds them."""
+"""Kind of rows -> field of the result with these rows."""
 
 FUSED = {
     True: "activations, norms and sums are fused into the operation before them",
     False: "nothing is fused, as in eager torch",
 }
-"""Whether a prediction fuses -> what it computes."""
+"""Whether a prediction assumes fusion -> its description."""
 
 
 def pages(result: CostResult) -> tuple[Page, ...]:
-    """A page for each view; the first one saves the result."""
+    """One page per view; the first one saves the result."""
     first, *others = (page(result, by) for by in COST_VIEWS)
     return (Page(first.title, first.sections, first.name, result, "cost.json"), *others)
 
 
 def page(result: CostResult, by: str = "layer") -> Page:
-    """One view: a key of `COST_VIEWS`."""
+    """The page of one view; `by` is a key of `COST_VIEWS`."""
     name, rows = f"cost_by_{by}", [plain(row) for row in getattr(result, COST_VIEWS[by])]
     table = forms_table(result) if by == "form" else cost_table(result, by)
     parts = (warning(coverage_lines(result)), table, Rows(name, rows))
@@ -68,8 +68,8 @@ def _cost_row(row: CostRow, result: CostResult, timed: bool) -> tuple[str, ...]:
 
 
 PUBLISHED = {
-    True: "published for YOLOs are the last two: {params:.1f} M and the GFLOPs of convolutions",
-    False: "published for backbones are params as built and multiply-adds, called FLOPs: {macs}",
+    True: "papers on YOLOs publish the last two: {params:.1f} M and the GFLOPs of convolutions",
+    False: "papers on backbones publish params as built, and multiply-adds under the name FLOPs: {macs}",
 }
 """Whether a model is a detector -> the figures that papers print."""
 
@@ -83,13 +83,13 @@ def _cost_notes(result: CostResult) -> tuple[str, ...]:
         f"{result.params_deploy:,} in deploy form; convolutions alone: {result.conv_flops / 1e9:.4g} GFLOPs (2 x MAC)",
         published,
         f"FLOPs: 2 x MAC {short(2 * result.macs)}" + "".join(f" + {kind}" for kind in kinds),
-        f"{result.dtype}: at most {result.peak_activation_bytes / 1e6:,.1f} MB of activations live at once, "
-        f"at {result.peak_at}; FLOP/B: FLOPs per byte moved",
+        f"{result.dtype}: peak of live activations {result.peak_activation_bytes / 1e6:,.1f} MB, at {result.peak_at}; "
+        "FLOP/B: FLOPs per byte moved",
     ]
     if result.predicted_ms is not None:
         made += [
-            f"ms: least time on {result.device} in {result.dtype}, deploy form: for each operation the longer of "
-            f"computing and moving its bytes; {FUSED[bool(result.fused)]}",
+            f"ms: lower bound on {result.device} in {result.dtype}, deploy form: for each operation the longer time "
+            f"of compute and memory traffic; {FUSED[bool(result.fused)]}",
             f"memory limits operations below {result.ridge:,.1f} FLOP/B; source of the device's figures: "
             f"{result.device_source}",
         ]
@@ -97,7 +97,7 @@ def _cost_notes(result: CostResult) -> tuple[str, ...]:
 
 
 def uncounted_lines(rows: Sequence[UncountedRow]) -> list[str]:
-    """What is not counted, with an upper bound."""
+    """Lines on uncounted operations, with an upper bound."""
     return [
         f"not counted: {row.name} x {row.calls}, at most {short(row.macs_at_most)} MACs unless it iterates"
         for row in rows
@@ -105,7 +105,7 @@ def uncounted_lines(rows: Sequence[UncountedRow]) -> list[str]:
 
 
 def coverage_lines(result: CostResult) -> list[str]:
-    """What is not counted, and how many operations are; nothing if all are."""
+    """Lines on uncounted operations and the number of counted ones; empty if all are counted."""
     if not result.uncounted_ops:
         return []
     kinds = ", ".join(f"{n} {kind}" for kind, n in result.coverage.items())
@@ -113,12 +113,12 @@ def coverage_lines(result: CostResult) -> list[str]:
 
 
 def forms_table(result: CostResult) -> Table:
-    """A model from training to the device."""
+    """Costs of a model by form, from training to deploy."""
     rows = tuple(_form_row(row) for row in result.forms)
     notes = (
-        "training: every head, raw logits; one head: the one that inference uses, raw logits; decoded: with boxes and "
-        "scores; deploy: batch norms folded, branches merged",
-        f"{result.dtype}; live at once: activations while one image runs through",
+        "training: all heads, raw logits; one head: the head for inference, raw logits; decoded: boxes and scores; "
+        "deploy: batch norms folded, branches merged",
+        f"{result.dtype}; live at once: peak of live activations for one image",
         *result.notes,
     )
     columns = ("form", "params", "MACs", "FLOPs", "conv FLOPs", "MB moved", "MB live at once")

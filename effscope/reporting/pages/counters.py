@@ -1,4 +1,4 @@
-"""What other tools count, and the terms between their numbers and ours."""
+"""Counts of other tools, and the terms of their difference to effscope's count."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def page(result: CountersResult, explain: bool = False) -> Page:
 
 
 def counters_table(result: CountersResult) -> Table:
-    """The number of each tool; if tools were run, whether they give it."""
+    """The count of each tool; if the tools were run, also the difference to their own number."""
     ran = any(row.version for row in result.rows)
     rows = tuple(
         (row.counter, f"{row.count:,}", row.unit, _change(row.count, row.ours))
@@ -50,7 +50,7 @@ def _answer(row: CounterRow) -> str:
 
 
 def terms_table(result: CountersResult, counter: str) -> Table:
-    """From our multiply-adds to the number of a tool, the largest term first."""
+    """From effscope's multiply-adds to the count of a tool, the largest term first."""
     row = next(row for row in result.rows if row.counter == counter)
     terms = [term for term in result.terms if term.counter == counter]
     start = "our multiply-adds" if row.unit == "MACs" else "our multiply-adds, 2 FLOPs each"

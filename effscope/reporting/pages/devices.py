@@ -18,7 +18,7 @@ def devices_table(result: DevicesResult) -> Table:
         ("device", "float32", "float16", "int8", "GB/s", "ridge FLOP/B", "source"),
         tuple(_device(row) for row in result.rows),
         frozenset({"device", "source"}),
-        ("ridge: FLOPs per byte above which computing takes longer than moving, float16 or float32",),
+        ("ridge: FLOPs per byte above which compute takes longer than memory traffic, float16 or float32",),
         ("source",),
     )
 

@@ -20,7 +20,7 @@ def diff_table(result: DiffResult) -> Table:
     whole = ("total", *(cell for name in ("params", "flops") for cell in _pair(*(int(totals[name][k]) for k in "ab"))))
     columns = ("part", "params A", "params B", "change", "FLOPs A", "FLOPs B", "change ")
     title = f"A = {result.a}, B = {result.b}, at {result.imgsz} px"
-    notes = ("params of the one-head view; FLOPs as `effscope cost` counts them; change: B against A",)
+    notes = ("params with one head; FLOPs as in `effscope cost`; change: from A to B",)
     return Table(title, columns, (*rows, whole), frozenset({"part"}), notes)
 
 

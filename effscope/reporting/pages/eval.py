@@ -14,13 +14,13 @@ def pages(result: EvalResult) -> tuple[Page, ...]:
 
 
 def eval_table(result: EvalResult | TrainResult, *notes: str) -> Table:
-    """AP over all classes and of each one, with further notes."""
+    """AP over all classes and per class, with additional notes."""
     head = ("all", points(result.ap), points(result.ap50), points(result.ap75))
     rows = (head, *((name, points(ap), "", "") for name, ap in result.per_class.items()))
     sizes = f"small {points(result.ap_s)}, medium {points(result.ap_m)}, large {points(result.ap_l)}"
     said = [f"{result.images} images, {result.boxes} boxes; AP by size: {sizes}"]
     if isinstance(result, EvalResult) and result.origin.config and result.origin.config.convention == "ultralytics":
-        said.append("as Ultralytics' val scores: half a stride more padding, boxes not cut at the edge of the image")
+        said.append("scored like Ultralytics' val: half a stride more padding, boxes not clipped to the image")
     if result.ap_se is not None:
         said.append(f"standard error of AP over images: {100 * result.ap_se:.1f}")
     columns = ("class", "AP", "AP50", "AP75")
@@ -28,15 +28,15 @@ def eval_table(result: EvalResult | TrainResult, *notes: str) -> Table:
 
 
 def errors_table(result: EvalResult) -> Table:
-    """What separates a detector from full AP."""
+    """Errors by kind, with the AP without each kind."""
     rows = tuple(
         (e.kind, f"{e.count:,}", f"{100 * e.d_ap50:+.1f}", points(e.ap50), f"{100 * e.d_ap:+.1f}", points(e.ap))
         for e in result.errors
     )
     notes = (
-        "without: AP x 100 if there were no errors of that kind, each by itself (arXiv 2008.08115, IoU .5 and .1)",
-        "classification: right place, wrong class; localisation: right class, IoU .1 to .5; missed: nothing came near",
-        "a duplicate may be the better placed of two: without them AP over IoU .5 to .95 can fall",
+        "without: AP x 100 without errors of this kind only (arXiv 2008.08115, IoU .5 and .1)",
+        "classification: correct box, wrong class; localisation: correct class, IoU .1 to .5; missed: no match",
+        "a duplicate can fit the object better: without duplicates AP over IoU .5 to .95 can fall",
     )
     columns = ("error", "count", "AP50", "without", "AP", "without ")
     return Table(f"{result.model}: errors by kind", columns, rows, frozenset({"error"}), notes)

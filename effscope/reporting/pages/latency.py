@@ -1,4 +1,4 @@
-"""Measured times beside predicted ones."""
+"""Measured and predicted times."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def pages(result: LatencyResult) -> tuple[Page, ...]:
 
 
 def latency_table(result: LatencyResult) -> Table:
-    """Measured beside predicted, model by model and part by part."""
+    """Measured and predicted times by model and part."""
     same_device = result.predicted_for.startswith(result.device)
     rows = tuple(_row(row, same_device) for row in result.rows)
-    title = f"one image of {result.imgsz} px on {measured_on(result)}: median of {result.rounds} rounds by turns"
+    title = f"one image of {result.imgsz} px on {measured_on(result)}: median of {result.rounds} rounds, models in turn"
     notes = (
         f"predicted: roofline of {result.predicted_for}, {result.predicted_dtype}: {result.peak / 1e9:,.0f} GFLOP/s, "
         f"{result.bandwidth / 1e9:,.1f} GB/s, ridge at {result.ridge:.1f} FLOPs/byte ({result.source})",
         f"predicted: {FUSED[result.fused]}; vs predicted: measured / predicted; bound: what limits most of the "
         "predicted time",
-        "IQR: half of all rounds lie within that range; Latency_f: without post-processing",
+        "IQR: interquartile range over the rounds; Latency_f: without post-processing",
         *(
-            f"{model}: its parts, timed inside the pass, sum to {100 * share:.0f} % of it"
+            f"{model}: the parts, timed inside the forward pass, sum to {100 * share:.0f} % of it"
             for model, share in result.parts_over_whole.items()
         ),
     )

@@ -16,7 +16,7 @@ def pages(result: LayerCostResult) -> tuple[Page, ...]:
 
 
 def layer_cost_table(result: LayerCostResult) -> Table:
-    """Every form with its cost, and how much cheaper it is."""
+    """The cost of every form, and its ratio to the standard form."""
     rows = tuple(
         (
             row.name,
@@ -35,7 +35,7 @@ def layer_cost_table(result: LayerCostResult) -> Table:
     ]
     if any(row.formula_params for row in result.alternatives):
         notes.append(
-            "formulas: c, or c1 and c2, are the channels in and out, h is the side of the output; "
+            "formulas: c (or c1 and c2) are the input and output channels, h is the side of the output; "
             "the stride divides the side of the input"
         )
         notes += [

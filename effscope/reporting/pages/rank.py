@@ -1,4 +1,4 @@
-"""Ranks, how far their order holds, and attention heads; several models side by side."""
+"""Ranks, the stability of their order, and attention heads; comparison of several models."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ NARROW = ("stable", "gap", "eff.", "separable")
 
 MARKS = {
     "=": "equal ratio with another stage, ordered by stage number",
-    "~": "a singular value sits at the threshold: the count may differ by rounding",
-    "!": "one direction decides the count: without it {}",
+    "~": "a singular value is equal to the threshold: rounding may change the count",
+    "!": "the largest singular value decides the count: without it {}",
 }
-RANDOM = "random: the ratio a Gaussian matrix of that shape has"
-UNTRAINED = "untrained weights: this is the null, it says nothing about redundancy"
+RANDOM = "random: ratio of a Gaussian matrix of that shape"
+UNTRAINED = "untrained weights: these are ranks of random matrices, not a measure of redundancy"
 MOST_SAID, MOST_NOTES = 12, 4
 
 
 def pages(*results: RankResult) -> tuple[Page, ...]:
-    """A page for each model; for several also one that compares them."""
+    """One page per model; for several models also a page that compares them."""
     stems = _stems(results)
     joint = _joint(results)
     if len(results) == 1:
@@ -56,7 +56,7 @@ def _page(result: RankResult, stem: str, further: Sequence[Part]) -> Page:
 
 
 def _joint(results: Sequence[RankResult]) -> tuple[Part, ...]:
-    """What all models have together: spectra, orders, heads."""
+    """Parts for all models together: spectra, orders, heads."""
     plot = spectra_plot(results)
     return (
         Rows("spectra", spectra_rows(results)),
@@ -67,7 +67,7 @@ def _joint(results: Sequence[RankResult]) -> tuple[Part, ...]:
 
 
 def _stems(results: Sequence[RankResult]) -> list[str]:
-    """File names of models, all different."""
+    """A unique file name per model."""
     if len(results) == 1:
         return ["rank"]
     found: list[str] = []
@@ -105,7 +105,7 @@ def _heads(results: Sequence[RankResult]) -> list[dict[str, Any]]:
 
 
 def warnings(result: RankResult) -> list[str]:
-    """What a reader must know before the numbers."""
+    """Warnings above the table."""
     return [UNTRAINED] if result.definition.weights == "random" else []
 
 
@@ -151,12 +151,14 @@ def _definition(result: RankResult) -> list[str]:
     d = result.definition
     if d.of == "weights":
         of = "weights, BN folded" if d.fold_bn else "weights, raw"
-        null = f"{RANDOM}; ratios of unlike shapes are not comparable without it"
+        null = f"{RANDOM}; compare ratios of different shapes only relative to it"
     else:
-        centred = "about their mean" if d.centred else "not about their mean"
-        of, null = f"outputs of the convolution itself, {centred}, {d.of}", ""
+        centred = "mean subtracted" if d.centred else "mean not subtracted"
+        of, null = f"outputs of the convolution, {centred}, {d.of}", ""
     shapes = {row.stage for row in result.stages if row.separability_1 is not None}
-    separable = "separable: energy of the convs larger than 1x1 kept by one and two depthwise-separable terms"
+    separable = (
+        "separable: share of the energy of convs larger than 1x1 that one and two depthwise-separable terms keep"
+    )
     notes = [
         result.source,
         f"rank: {read_threshold(d.threshold).words}; {of}; {WHERE[d.at]}",
@@ -174,7 +176,7 @@ def _mark_notes(result: RankResult) -> list[str]:
 
 
 def _row_notes(result: RankResult) -> list[str]:
-    """Each different note once, with its stages."""
+    """Each distinct note once, with its stages."""
     of: dict[str, list[str]] = {}
     for row in sorted(result.stages, key=lambda row: row.stage):
         if row.note:
@@ -195,7 +197,7 @@ def _order_notes(result: RankResult) -> list[str]:
     if result.unsettled:
         groups = [_shortened(list(map(str, group)), " ") for group in result.unsettled]
         every = len(result.unsettled[0]) == len(result.order)
-        notes.append("change places with the definition: " + ("all of them" if every else _shortened(groups, " | ")))
+        notes.append("order depends on the definition: " + ("all stages" if every else _shortened(groups, " | ")))
     return notes
 
 
@@ -209,7 +211,7 @@ def _order(result: RankResult) -> str:
 
 
 def _taus(result: RankResult) -> list[str]:
-    """One entry for the thresholds together, one for each other definition and model."""
+    """One entry for all thresholds together, and one for each other definition or model."""
     told: list[str] = []
     levels = [v for v in result.stability if v.name.startswith("threshold ")]
     known = [v.tau for v in levels if v.tau is not None]
@@ -225,7 +227,7 @@ def _shortened(words: Sequence[str], between: str) -> str:
 
 
 def compared_table(results: Sequence[RankResult]) -> Table:
-    """Ratios of several models side by side, stages in forward order, and how alike their orders are."""
+    """Ratios of several models, stages in forward order, and the similarity of their orders."""
     names = [result.model for result in results]
     stages = sorted({row.stage for result in results for row in result.stages})
     ratios = [result.ratios() for result in results]
@@ -237,18 +239,18 @@ def compared_table(results: Sequence[RankResult]) -> Table:
     notes = [f"Kendall tau against {names[0]}: {', '.join(taus)}"] if taus else []
     unlike = [r.model for r in results[1:] if len(results[0].same_layers(r)) < len(r.stages)]
     if unlike:
-        notes.append(f"not the layers of {names[0]} at all these numbers: {', '.join(unlike)}")
+        notes.append(f"some stages are other layers than in {names[0]}: {', '.join(unlike)}")
     return Table("rank / output channels, by stage", ("stage", *names), rows, notes=tuple(notes))
 
 
 def heads_table(result: RankResult) -> Table:
-    """Attention layers: how evenly their heads look, and the two heads that look most alike."""
+    """Attention layers: entropy and similarity of their heads, and the most similar pair."""
     layers: dict[str, list[HeadUse]] = {}
     for use in result.attention:
         layers.setdefault(use.layer, []).append(use)
     notes = (
-        "entropy: of the attention of a head / that of uniform attention; 1 is uniform",
-        "alike: 1 - Jensen-Shannon divergence / ln 2 between two heads, mean of all pairs, then the most alike pair",
+        "entropy: entropy of a head's attention weights / that of uniform attention; 1 is uniform",
+        "alike: 1 - Jensen-Shannon divergence / ln 2 of two heads: mean over all pairs; most alike: the closest pair",
     )
     columns = ("layer", "heads", "positions", "entropy", "alike", "most alike")
     rows = tuple(_layer(name, uses) for name, uses in layers.items())

@@ -1,4 +1,4 @@
-"""A model scaled step by step: what the factors promise, and what it costs."""
+"""Compound scaling step by step: predicted and actual costs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def scale_table(result: ScaleResult) -> Table:
         for row in result.rows
     )  # fmt: skip
     notes = (
-        f"law: depth * width^2 * resolution^2 = {result.law:.2f} a step (arXiv 1905.11946); ratio: FLOPs over the base",
-        "they differ because repeats, channels and sides (multiples of 32) are rounded, and some parts do not scale",
+        f"law: depth * width^2 * resolution^2 = {result.law:.2f} per step (arXiv 1905.11946); ratio: to FLOPs of base",
+        "ratio and law differ: repeats, channels and sides (multiples of 32) are rounded, and some parts do not scale",
     )
     columns = ("phi", "depth", "width", "px", "params", "FLOPs", "ratio", "law")
     return Table(f"{result.model}: compound scaling from {result.imgsz} px", columns, rows, frozenset(), notes)

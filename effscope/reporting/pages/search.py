@@ -1,4 +1,4 @@
-"""A search as a page that a reader understands without having seen it run."""
+"""The page of a search: verdict, trials, ranks of the base, and how to reproduce it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pages(result: SearchResult) -> tuple[Page, ...]:
 
 
 def verdict(result: SearchResult) -> Text:
-    """What the search kept, what that saves, why it stopped."""
+    """The kept stages, the savings, and the reason for the stop."""
     saved = result.saved
     kept = ", ".join(str(change.stage) for change in result.accepted) or "none"
     lines = (
@@ -40,7 +40,7 @@ def verdict(result: SearchResult) -> Text:
 
 
 def search_table(result: SearchResult) -> Table:
-    """Every trial beside the base."""
+    """The base, then every trial."""
     base = (
         "base", "", f"{result.base_params / 1e6:.2f} M", f"{result.base_flops / 1e9:.2f} G",
         points(result.base_ap_start), points(result.base_ap), "", "",
@@ -65,7 +65,7 @@ def search_table(result: SearchResult) -> Table:
 
 
 def facts(result: SearchResult) -> tuple[str, ...]:
-    """How to make it again."""
+    """Facts to reproduce the search."""
     made, config = result.origin, result.origin.config
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     digest = made.data.get("train", "")[:12]

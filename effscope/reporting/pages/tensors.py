@@ -1,4 +1,4 @@
-"""Parameters of weights without a known architecture."""
+"""Parameters of weights of an unknown architecture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from effscope.results import TensorsResult
 
 
 def pages(result: TensorsResult) -> tuple[Page, ...]:
-    """One page; its files have the names that those of a cost by layer have."""
+    """One page; its files have the same names as those of a cost by layer."""
     parts = (
         Text(tuple(f"not counted: {what}" for what in result.uncounted)),
         tensors_table(result),

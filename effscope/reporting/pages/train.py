@@ -1,4 +1,4 @@
-"""A training: the AP it ends with, its curves, and what came from given weights."""
+"""A training: the final AP, its curves, and what came from the starting weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pages(result: TrainResult) -> tuple[Page, ...]:
 
 
 def train_table(result: TrainResult) -> Table:
-    """AP over all classes and of each one, with time and memory."""
+    """AP over all classes and per class, with time and memory."""
     speed = (
         f"{result.epochs} epochs in {result.seconds:.0f} s, {result.images_per_s:.1f} images/s, "
         f"peak memory {result.peak_memory_mb:,.0f} MB"

@@ -1,4 +1,4 @@
-"""Models beside their published figures."""
+"""Models and their published figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pages(result: ZooResult) -> tuple[Page, ...]:
 
 
 def zoo_table(result: ZooResult) -> Table:
-    """Our counts and the published ones, with the difference in brackets."""
+    """Effscope's counts and the published ones, with the difference in brackets."""
     params, work = result.compares
     rows = tuple(_zoo_row(row, params, work) for row in result.models)
     built = ("params",) if params != "params" else ()

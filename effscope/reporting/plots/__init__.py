@@ -1,1 +1,1 @@
-"""Plots of results: a plain function gives the data, another draws them with matplotlib."""
+"""Plots of results: one function returns the data, another one draws them with matplotlib."""

@@ -1,4 +1,4 @@
-"""Times of models: for each one a bar of its parts as measured, and below it one as predicted."""
+"""Times of models: one bar of measured parts per model, and below it one bar of predicted parts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 RUNTIMES = {"torch": "torch, eager", "onnx": "onnxruntime"}
 TOTAL = "Latency with "
-"""How the part of a total begins; the post-processing that it includes follows."""
+"""Prefix of the name of a total; the name of its post-processing follows."""
 
 STAGES = ("#1f4e86", BLUE, "#5b93cf", "#8fb6e0", "#2a8c82", "#4fae9f", "#83c9bc", "#b3ded6")
-"""Colours of stages, repeated for more of them."""
+"""Colours of stages; they repeat."""
 
 OTHERS = {"between stages": GREY, "head": ORANGE, "forward": BLUE}
 """Colours of the other parts of a pass; post-processing is red."""
 
 BARS = {"measured": -0.2, "roofline": 0.2}
-"""Bars of a model -> how far below its place."""
+"""Bar of a model -> offset from the model's y position."""
 
 LEAST_WIDTH = 0.022
-"""Share of the axis that a segment needs to carry its number."""
+"""Share of the axis width from which a segment shows its number."""
 
 
 def measured_on(result: LatencyResult) -> str:
@@ -81,7 +81,7 @@ def _number(part: str) -> str:
 
 
 def _family(row: LatencyRow) -> str:
-    """What the legend calls a segment."""
+    """Legend entry of a segment."""
     return "post-processing" if row.kind == "post" else "stages by number" if _number(row.part) else row.part
 
 
@@ -91,7 +91,7 @@ def _colour(part: str) -> str:
 
 
 def draw_latency(plot: Plot) -> Figure:
-    """Stacked bars with the numbers of stages inside and the sum behind."""
+    """Stacked bars with stage numbers inside and the sum at the end."""
     from matplotlib.patches import Patch  # noqa: PLC0415 - slow import
 
     models = list(dict.fromkeys(row["model"] for row in plot.rows))
@@ -128,7 +128,7 @@ def _segment(axes: Axes, y: float, row: Mapping[str, Any], least: float) -> None
 
 
 def _ends(plot: Plot, models: list[str]) -> dict[float, float]:
-    """Place of each bar -> its length in ms."""
+    """y position of each bar -> its length in ms."""
     ends: dict[float, float] = {}
     for row in plot.rows:
         y = models.index(row["model"]) + BARS[row["bar"]]

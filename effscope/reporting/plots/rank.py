@@ -1,4 +1,4 @@
-"""Ranks drawn: bars of one model, lines of several, spectra stage by stage."""
+"""Plots of ranks: bars for one model, lines for several, spectra by stage."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_UPRIGHT, WIDEST_UPRIGHT = 10, 14
-"""Bars lie one below the other if there are more than this, or if names are longer: names need the room."""
+"""With more bars or longer names than this the bars are horizontal, because the names need the space."""
 
 LONGEST_NAME = 26
-"""Characters of a model's name in a plot."""
+"""Maximum number of characters of a model's name in a plot."""
 
 MOST_MARKED = 24
-"""Stages of a line that are marked and numbered one by one."""
+"""Maximum number of stages with a marker and a tick each."""
 
 LINES = (BLUE, ORANGE, GREEN, RED, "#7d5ba6", "#46a6b8", "#8c6d31", INK)
 """Colours of models, in their order."""
 
 MOST_PANELS, ACROSS = 24, 4
-"""Spectra in one plot, those of lowest ratio; panels side by side."""
+"""Maximum number of spectra in one plot (those of the lowest ratio), and panels per row."""
 
 FIGURE_SPACE = "\u2007"
-"""As wide as a digit: aligns numbers of a proportional font."""
+"""A space as wide as a digit: aligns numbers in a proportional font."""
 
 RATIO, RANDOM, THRESHOLD = "rank / output channels", "random matrix of that shape", "threshold"
 
@@ -43,7 +43,7 @@ def _title(result: RankResult) -> str:
 
 
 def _short(name: str) -> str:
-    """A name that leaves room beside it: its end tells most."""
+    """Shorten a long name; its end is kept, because it distinguishes models."""
     return name if len(name) <= LONGEST_NAME or name == RANDOM else f"...{name[3 - LONGEST_NAME :]}"
 
 
@@ -65,7 +65,7 @@ def rank_plot(result: RankResult, name: str) -> Plot | None:
 
 
 def draw_rank(plot: Plot) -> Figure:
-    """Bars, upright or lying, with the ratio of a random matrix of that shape as a tick."""
+    """Vertical or horizontal bars; a tick marks the ratio of a random matrix of that shape."""
     rows = plot.rows
     lying = len(rows) > MOST_UPRIGHT or max(len(row["layer"]) for row in rows) > WIDEST_UPRIGHT
     drawing = figure(7, 1.4 + 0.2 * len(rows)) if lying else figure(7, 3.6)
@@ -130,7 +130,7 @@ def compared_plot(results: Sequence[RankResult]) -> Plot:
 
 
 def draw_compared(plot: Plot) -> Figure:
-    """A line per model; what random matrices of those shapes have as a dotted line."""
+    """A line per model; dotted lines for random matrices of those shapes."""
     drawing = figure(7, 4)
     axes = drawing.subplots()
     drawn = False
@@ -159,10 +159,10 @@ def draw_compared(plot: Plot) -> Figure:
 
 
 def spectra_plot(results: Sequence[RankResult]) -> Plot | None:
-    """Singular values over the largest: per stage a line of each model, of a random matrix, and of the threshold.
+    """Singular values / the largest: per stage one line for each model, a random matrix, and the threshold.
 
-    Models with another layer at a number are left out there. Of many convolutions, those of lowest ratio are drawn.
-    None without a spectrum.
+    A model is left out of a stage if its layer there has another name. If there are many convolutions, only those of
+    lowest ratio are drawn. None without a spectrum.
     """
     drawn = next((result.order[:MOST_PANELS] for result in results if result.order), ())
     layers: dict[int, str] = {}
@@ -180,7 +180,7 @@ def spectra_plot(results: Sequence[RankResult]) -> Plot | None:
                 rows += (
                     [{**panel, "line": THRESHOLD, "x": None, "y": threshold.level}] if threshold.kind == "ratio" else []
                 )
-    x = "number of the singular value / how many there are"
+    x = "index of the singular value / number of singular values"
     return (
         Plot("spectra", "singular values by stage", tuple(rows), draw_spectra, x, "singular value / largest")
         if rows

@@ -16,7 +16,7 @@ BASE, LOWEST, START = "base", "lowest accepted AP", "at once, before labelled tr
 
 
 def search_plot(result: SearchResult) -> Plot:
-    """Marks: the base, the lowest AP that the rule accepts, and each trial with its AP at once and after training."""
+    """Marks for the base, the lowest accepted AP, and the AP of each trial at once and after training."""
     margin = 0.0 if result.rule == "paper" else result.margin
     rows: list[dict[str, Any]] = [
         {"mark": LOWEST, "ap": 100 * (result.base_ap - margin)},
@@ -37,7 +37,7 @@ def search_plot(result: SearchResult) -> Plot:
 
 
 def draw_search(plot: Plot) -> Figure:
-    """The margin as a line, the accepted models joined, AP at once as a hollow mark."""
+    """A dashed line at the lowest accepted AP, a line through accepted models, hollow marks for AP at once."""
     drawing = figure(7, 4.2)
     axes = drawing.subplots()
     trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST}]

@@ -1,4 +1,4 @@
-"""What plots share: colours and the empty figure."""
+"""Colours and the empty figure, for all plots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 INK, BLUE, GREY, RED, GREEN, ORANGE = "#22303c", "#2f6db3", "#b7c0c8", "#c0392b", "#2e8b57", "#d9822b"
 MUTED = "#6b7680"
-"""Of small text beside a line."""
+"""Colour of small text next to a line."""
 
 
 def figure(width: float, height: float) -> Figure:

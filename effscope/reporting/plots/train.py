@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSSES = {"box": BLUE, "cls": RED, "dfl": INK}
-"""Loss terms of the history -> colour."""
+"""Loss term of the history -> colour."""
 
 SHARES = {"top1": "-", "top5": "--", "top10": ":"}
-"""Shares of one-to-one points within the best so many one-to-many points -> line style."""
+"""Share of one-to-one points within the best 1, 5 or 10 one-to-many points -> line style."""
 
 Epochs = Sequence[Mapping[str, Any]]
 
 
 def history_plot(result: TrainResult) -> Plot | None:
-    """The rows of the history; none without an epoch."""
+    """The plot of the history; None without an epoch."""
     if not result.history:
         return None
     return Plot("history", f"{result.model}: training", tuple(result.history), draw_history, "epoch", "loss")
@@ -35,7 +35,7 @@ def scored(history: Epochs) -> list[tuple[float, float]]:
 
 
 def draw_history(plot: Plot) -> Figure:
-    """Loss terms and AP by epoch; of a dual head also how far its two assignments are apart."""
+    """Loss terms and AP by epoch; for a dual head also the distance of its two assignments."""
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow import
 
     dual = any("gap" in row for row in plot.rows)
@@ -78,7 +78,7 @@ def _draw_matching(axes: Axes, history: Epochs) -> None:
 
 
 def _dress(axes: Axes, right: Axes | None, left_title: str, right_title: str) -> None:
-    """Titles of the two scales, no frame, one legend above."""
+    """Set the titles of both axes, remove the frame, put one legend above."""
     axes.set_ylabel(left_title)
     axes.set_ylim(bottom=0)
     lines = axes.get_lines()

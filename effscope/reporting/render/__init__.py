@@ -1,4 +1,4 @@
-"""Renderers of pages, by format. A new format is one more file and one more line."""
+"""Renderers of pages by format. A new format needs one file and one line in `RENDERERS`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from effscope.reporting.page import Page
 from effscope.reporting.render import csv, figure, markdown
 
 Renderer = Callable[[Page, Sequence[str]], dict[str, bytes]]
-"""Page, formats that are written -> name of a file -> its content."""
+"""(page, all formats of this call) -> {file name: content}."""
 
 RENDERERS: dict[str, Renderer] = {
     "csv": csv.render,
     "md": markdown.render,
     **{ending: partial(figure.render, ending) for ending in figure.ENDINGS},
 }
-"""Ending of a file -> what writes such files."""
+"""File extension -> renderer."""
 
 PLAIN = ("csv", "md")
-"""Formats that every folder has, beside JSON."""
+"""Formats of every folder, in addition to JSON."""
 
 
 def plot_formats(text: str) -> tuple[str, ...]:
-    """Formats of plots from a text with commas. Raises EffscopeError for an unknown one."""
+    """Plot formats from a string with commas. Raises EffscopeError for an unknown format."""
     formats = tuple(part.strip().lower() for part in text.split(",") if part.strip())
     for name in formats:
         if name not in figure.ENDINGS:

@@ -9,7 +9,7 @@ from effscope.reporting.page import Page, Rows
 
 
 def render(page: Page, formats: Sequence[str]) -> dict[str, bytes]:
-    """One file for each `Rows` that has any."""
+    """One file for each non-empty `Rows`."""
     return {
         f"{part.name}.csv": csv_text(part.rows).encode()
         for part in page.parts()

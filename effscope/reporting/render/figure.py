@@ -14,7 +14,7 @@ REPEATABLE = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-"""Metadata that matplotlib leaves out, so that the same data give the same file."""
+"""Metadata to omit, so that the same data give the same file."""
 
 
 def render(ending: str, page: Page, formats: Sequence[str]) -> dict[str, bytes]:

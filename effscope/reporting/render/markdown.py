@@ -11,12 +11,12 @@ SHOWN = ("png", "svg")
 
 
 def render(page: Page, formats: Sequence[str]) -> dict[str, bytes]:
-    """One file with all sections; plots are shown if they are written as png or svg."""
+    """One file with all sections; it shows plots that are written as png or svg."""
     return {f"{page.name}.md": text(page, formats).encode()}
 
 
 def text(page: Page, formats: Sequence[str] = SHOWN[:1]) -> str:
-    """The page as Markdown. A page of one section needs no heading: its table has a title."""
+    """The page as Markdown. A page of one section has no heading, because its table has a title."""
     several = len(page.sections) > 1
     ending = next((ending for ending in SHOWN if ending in formats), "")
     blocks = [f"# {page.title}"] if several else []
@@ -31,7 +31,7 @@ def _section(section: Section, ending: str) -> list[str]:
 
 
 def _part(part: Part, ending: str) -> str:
-    """One block; empty for what Markdown does not show."""
+    """The Markdown of one part; empty if Markdown does not show it."""
     if isinstance(part, Table):
         return table(part)
     if isinstance(part, Text):

@@ -14,7 +14,7 @@ GAP = 2
 """Characters between two columns."""
 
 PIPE_WIDTH = 120
-"""Columns of text that does not go to a terminal."""
+"""Width of the output on a pipe or in a file, in characters."""
 
 
 def show(page: Page) -> None:
@@ -54,7 +54,7 @@ def _show_table(table: Table, console: Console) -> None:
 
 
 def fitted(table: Table, width: int) -> Table:
-    """The table without as many of its `narrow` columns as it takes to fit a width in characters."""
+    """The table without as many of its `narrow` columns as needed to fit the width in characters."""
     for column in (column for column in table.narrow if column in table.columns):
         cells = [[len(cell.strip()) for cell in row] for row in (table.columns, *table.rows)]
         if sum(map(max, zip(*cells, strict=True))) + GAP * (len(table.columns) - 1) <= width:
