@@ -1,7 +1,7 @@
-"""One-to-many, one-to-one and dual heads on real images; and what the one-to-one head's matching is worth.
+"""Compare one-to-many, one-to-one and dual heads on real images, and exponents of the one-to-one head's matching.
 
-`python experiments/dual-assignment/run.py train DATA` trains yolov8n from scratch once a setting and seed, one process
-a run at a time, and keeps what is finished in runs/dual-assignment; started twice, two of them share the work.
+`python experiments/dual-assignment/run.py train DATA` trains yolov8n from scratch, once for each setting and seed, and
+keeps finished runs in runs/dual-assignment. Two such processes share the work.
 `python experiments/dual-assignment/run.py page DATA` measures latency and prints the page; `make bench-dual` does both.
 """
 
@@ -15,6 +15,7 @@ import statistics
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,6 +26,7 @@ from effscope.data.classes import relabelled
 from effscope.data.load import load
 from effscope.detect.bank import Banks, load_bank
 from effscope.detect.evaluate import evaluate
+from effscope.errors import EffscopeError
 from effscope.files import write_text
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
@@ -86,7 +88,7 @@ def headed(pairing: str, nc: int) -> Layout:
 
 
 def run_all(data: str) -> None:
-    """Train what is not trained yet and not being trained by another process."""
+    """Train every run that is not finished and that no other process is training."""
     WORK.mkdir(parents=True, exist_ok=True)
     train_set, val_set = load(data, "train"), load(data, "val")
     val_bank = load_bank(relabelled(val_set, train_set.classes), IMGSZ)
@@ -96,7 +98,7 @@ def run_all(data: str) -> None:
             name = key(setting, seed)
             with (WORK / f"{name}.lock").open("w") as lock:
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when the process ends, however
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the end of the process releases it
                 except BlockingIOError:
                     continue
                 if not (WORK / f"{name}.json").exists():
@@ -104,7 +106,7 @@ def run_all(data: str) -> None:
 
 
 def run_one(setting: Setting, seed: int, banks: Banks, data: str) -> None:
-    """Train one setting with one seed; it goes on where a killed one was."""
+    """Train one setting with one seed, or resume a run that was killed."""
     name, classes = key(setting, seed), banks.train.dataset.classes
     shape = headed(setting.pairing, len(classes))
     config = TrainConfig(data, IMGSZ, EPOCHS, BATCH, seed, "cpu", recipe=setting.recipe())
@@ -119,8 +121,8 @@ def run_one(setting: Setting, seed: int, banks: Banks, data: str) -> None:
     print(f"{name}: AP {100 * found.ap:.1f}, {done.seconds:.0f} s", flush=True)
 
 
-def runs(setting: Setting) -> list[dict]:
-    """What the seeds of a setting gave."""
+def runs(setting: Setting) -> list[dict[str, Any]]:
+    """Results of a setting, one per seed."""
     return [json.loads((WORK / f"{key(setting, seed)}.json").read_text()) for seed in SEEDS]
 
 
@@ -139,16 +141,14 @@ def against(setting: Setting, other: Setting) -> str:
 
 
 def latencies() -> dict[str, tuple[float, float]]:
-    """Name of a head -> median ms of one image on one thread: the network, and with what makes detections of it."""
+    """Name of a head -> median ms of one image on one thread: the network, and the network with post-processing."""
     weights = {setting.name: str(WORK / f"{key(setting, 0)}.safetensors") for setting in HEADS}
     timed = latency(list(weights.values()), imgsz=IMGSZ, threads=1)
     found = {}
     for name, file in weights.items():
         rows = [row for row in timed.rows if row.model == Path(file).stem]
         network = next(row.median_ms for row in rows if row.kind == "whole")
-        _, total, *_ = (
-            row.median_ms for row in rows if row.kind == "total"
-        )  # alone, then as the head is meant to be used
+        _, total, *_ = (row.median_ms for row in rows if row.kind == "total")  # second: the head's own post-processing
         found[name] = (network, total)
     return found
 
@@ -173,7 +173,7 @@ def heads_table() -> str:
 
 
 def matching_table() -> str:
-    """The paper's table of exponents, with what the two assignments have in common at the end."""
+    """The paper's table of exponents, and how far the two assignments agree in the last epoch."""
     lines = [
         "| one-to-one exponents | AP | each seed | against .5, 6 | gap | in top 1 | in top 5 | in top 10 | "
         "the paper's AP |",
@@ -210,5 +210,20 @@ def page(data: str) -> None:
     )
 
 
+def main() -> None:
+    """Run `train` or `page`."""
+    jobs = {"train": run_all, "page": page}
+    match sys.argv[1:]:
+        case [job, data] if job in jobs:
+            try:
+                jobs[job](data)
+            except EffscopeError as error:
+                sys.exit(f"error: {error}")
+            except FileNotFoundError as error:
+                sys.exit(f"error: no {error.filename}: run `train` first")
+        case _:
+            sys.exit("usage: python experiments/dual-assignment/run.py train|page DATA")
+
+
 if __name__ == "__main__":
-    {"train": run_all, "page": page}[sys.argv[1]](sys.argv[2])
+    main()

@@ -25,18 +25,17 @@ from pathlib import Path
 
 import torch
 from pages import SE, Row, page
-from pictures import picture
+from plots import draw
 from torch import Tensor, nn
 
 from effscope.costing.layer_cost import graph_of
 from effscope.costing.layer_forms import LayerForm, named_layer
 from effscope.costing.nodes import node_costs
 from effscope.costing.roofline import Device, Predicted, predicted
-from effscope.files import write_text
+from effscope.files import csv_text, write_text
 from effscope.layouts.blocks.mobile import squeeze_excite
 from effscope.models.open import open_model
 from effscope.nn.build import build
-from effscope.reporting.render import to_csv
 from effscope.results import version
 from effscope.spec.emit import Emitter, Value
 from effscope.spec.graph import Graph
@@ -143,8 +142,8 @@ def main() -> None:
     print(f"{machine.name}: {machine.peak('float32') / 1e9:.0f} GFLOP/s, {machine.bandwidth / 1e9:.1f} GB/s, ridge at")
     print(f"{machine.ridge('float32'):.1f} FLOPs per byte ({machine.source}).\n")
     print(page(rows))
-    write_text(asked.out / "measured.csv", to_csv([row.told() for row in rows]))
-    picture(rows, machine, asked.out / "flops-vs-time.png")
+    write_text(asked.out / "measured.csv", csv_text([row.told() for row in rows]))
+    draw(rows, machine, asked.out / "flops-vs-time.png")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How fast and how well yolov8n trains here and in Ultralytics: `make bench-train DATA=.../bccd` prints the page.
 
 Both train from scratch, at the same size, batch and epochs, by turns, each run a process of its own; speed is
-training pictures over the wall time of that process: start, reading, training and one scoring at the end. Then both
-packages score the weights of both. Needs the peers' environment. What is finished is kept in runs/train-speed.
+training images over the wall time of that process: start, reading, training and one evaluation at the end. Then both
+packages evaluate the weights of both. Needs the peers' environment. Finished runs are kept in runs/train-speed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NAMES = {"effscope": "effscope", "ultralytics": "Ultralytics"}
 
 @dataclass(frozen=True)
 class Run:
-    """One training: whose, its seed, seconds of the whole process, peak MiB of it and its workers, weights."""
+    """One training: by which package, seed, seconds of the whole process, peak MiB with its workers, weights."""
 
     who: str
     seed: int
@@ -50,7 +50,7 @@ class Run:
 
 
 def copy_of(data: Path) -> Path:
-    """A copy of the data: Ultralytics writes label caches beside the pictures."""
+    """A copy of the data: Ultralytics writes label caches beside the images."""
     place = WORK / "data"
     if not place.exists():
         shutil.copytree(data, place)
@@ -60,7 +60,7 @@ def copy_of(data: Path) -> Path:
 
 
 def watched(words: list[str]) -> tuple[float, float, str]:
-    """Run a process: seconds, peak MiB of it and its children (shared pages once), and what it printed."""
+    """Run a process. Returns seconds, peak MiB with its children (shared pages count once), and its output."""
     quiet = os.environ | {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(WORK)}
     began = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=quiet)
@@ -83,7 +83,7 @@ def watched(words: list[str]) -> tuple[float, float, str]:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it."""
+    """A process and its descendants."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
@@ -101,7 +101,7 @@ def proportional_mb(pid: int) -> float:
 
 
 def trained(who: str, seed: int, data: Path) -> Run:
-    """Train once, or take the run that is kept."""
+    """Train once, or read the finished run."""
     out = WORK / f"{who}-seed{seed}"
     kept = out.with_suffix(".json")
     if kept.exists():
@@ -135,9 +135,9 @@ def scores(run: Run, data: Path) -> dict[str, float]:
     return {"coco": ours.ap, "coco50": ours.ap50, "like": like.ap, "theirs": theirs["ap"]}
 
 
-def page(runs: list[Run], found: list[dict[str, float]], pictures: int) -> str:
-    """The table and what it says."""
-    speed = {who: [EPOCHS * pictures / run.seconds for run in runs if run.who == who] for who in NAMES}
+def page(runs: list[Run], found: list[dict[str, float]], images: int) -> str:
+    """The table and its summary."""
+    speed = {who: [EPOCHS * images / run.seconds for run in runs if run.who == who] for who in NAMES}
     ap = {who: [s["coco"] for run, s in zip(runs, found, strict=True) if run.who == who] for who in NAMES}
     peak = {who: [run.peak_mb for run in runs if run.who == who] for who in NAMES}
     lines = [
@@ -147,7 +147,7 @@ def page(runs: list[Run], found: list[dict[str, float]], pictures: int) -> str:
     ]
     for run, s in zip(runs, found, strict=True):
         points = " | ".join(f"{100 * s[name]:.2f}" for name in ("coco", "coco50", "like", "theirs"))
-        rate = EPOCHS * pictures / run.seconds
+        rate = EPOCHS * images / run.seconds
         lines.append(f"| {NAMES[run.who]} | {run.seed} | {rate:.1f} | {run.peak_mb:,.0f} | {points} |")
     ratios = [a / b for a, b in zip(speed["effscope"], speed["ultralytics"], strict=True)]
     difference = statistics.mean(ap["effscope"]) - statistics.mean(ap["ultralytics"])
@@ -164,29 +164,33 @@ def page(runs: list[Run], found: list[dict[str, float]], pictures: int) -> str:
             f"- Peak memory of the process and its children: {max(peak['effscope']):,.0f} MiB at most against "
             f"{min(peak['ultralytics']):,.0f} at least.",
             f"- The same weights scored by both packages with the same letterbox (conf .001, IoU .7, at most 300 "
-            f"detections): at most {max(abs(s['like'] - s['theirs']) for s in found):.4f} apart. COCO's rule gives up "
-            f"to {max(abs(s['coco'] - s['theirs']) for s in found):.4f} else: it cuts boxes at the picture's edge, and "
-            "the picture is padded less.",
+            f"detections): at most {max(abs(s['like'] - s['theirs']) for s in found):.4f} apart. By COCO's rule "
+            f"AP differs by up to {max(abs(s['coco'] - s['theirs']) for s in found):.4f}: boxes are clipped to the "
+            "image, and the image is padded less.",
         ]
     )
 
 
 def main() -> None:
     """Print the page."""
+    if len(sys.argv) != 2 or not Path(sys.argv[1], "data.yaml").is_file():
+        sys.exit("usage: python experiments/train-speed/bench.py DATA, a folder with data.yaml (YOLO format)")
+    if not PEERS.exists():
+        sys.exit(f"error: no {PEERS}: `make peers` makes it")
     WORK.mkdir(parents=True, exist_ok=True)
     data = copy_of(Path(sys.argv[1]))
     runs = [trained(who, seed, data) for seed in SEEDS for who in NAMES]
     found = [scores(run, data) for run in runs]
-    pictures = len(load(str(data), "train").samples)
+    images = len(load(str(data), "train").samples)
     half = "bfloat16" if gains_from_bfloat16(torch.device("cpu")) else "float32 (the processor has no bfloat16)"
     where = "no GPU was measured" if DEVICE == "cpu" else torch.cuda.get_device_name()
     print(
         "# Training yolov8n on BCCD: effscope and Ultralytics\n\n"
-        f"`make bench-train`: from scratch, {pictures} training pictures, {IMGSZ} px, batch {BATCH}, {EPOCHS} epochs, "
-        f"each with its own defaults otherwise (Ultralytics: pictures cached in memory, no plots, no scoring before "
+        f"`make bench-train`: from scratch, {images} training images, {IMGSZ} px, batch {BATCH}, {EPOCHS} epochs, "
+        f"each with its own defaults otherwise (Ultralytics: images cached in memory, no plots, no evaluation before "
         f"the end), by turns, each a process of its own on the same {os.cpu_count()} cores. effscope computes in "
         f"{half}, Ultralytics on a processor in float32.\n\n"
-        f"{page(runs, found, pictures)}\n\n"
+        f"{page(runs, found, images)}\n\n"
         f"effscope {version('effscope')}, torch {torch.__version__}, {their_version()}, python "
         f"{platform.python_version()}, {processor()}; {where}."
     )
@@ -199,7 +203,7 @@ def their_version() -> str:
 
 
 def processor() -> str:
-    """What the processor calls itself."""
+    """Name of the processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 

@@ -16,7 +16,7 @@ IMGSZ, BATCH = 256, 16
 
 
 def train(data: str, epochs: int, seed: int, device: str, out: str) -> dict[str, object]:
-    """Its defaults but: from scratch, pictures cached in memory, no validation before the end, no pictures drawn."""
+    """Ultralytics' defaults, except: from scratch, images cached in memory, no plots, no evaluation before the end."""
     place = Path(out)
     YOLO("yolov8n.yaml", verbose=False).train(
         data=data, epochs=epochs, imgsz=IMGSZ, batch=BATCH, seed=seed, device=device, cache="ram", val=False,
