@@ -186,9 +186,9 @@ def _claimed(folder: Path, identity: Identity) -> Identity:
         differing += differences(found["inputs"], wanted["inputs"])
         if differing and not _untouched(folder):
             names = " and ".join(", ".join(differing).rsplit(", ", 1))
+            verb = "differs" if len(differing) == 1 and not names.endswith("s") else "differ"  # "the val images"
             raise EffscopeError(
-                f"{folder} holds another {identity.kind}: {names} differ{'s' * (len(differing) == 1)}; choose "
-                "another `out` or delete it"
+                f"{folder} holds another {identity.kind}: {names} {verb}; choose another `out` or delete it"
             )
         if not differing:
             return replace(identity, machine=found["machine"])

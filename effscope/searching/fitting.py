@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from effscope.detect.bank import Bank, limited_bank
+from effscope.errors import EffscopeError
 from effscope.nn.build import Network, raw
 from effscope.nn.inherit import Transfer
 from effscope.nn.precision import pick_device
@@ -48,7 +50,10 @@ def _fit(
     student, teacher = raw(network).to(device), raw(base).to(device)
     images = _images(limited_bank(context.banks.train, config.images), config.batch, device)
     pairs = record(teacher, position, images, config.max_bytes)
-    return distil(student.model[str(position)], pairs, learns, config, seed, progress)
+    error = distil(student.model[str(position)], pairs, learns, config, seed, progress)
+    if not isfinite(error):
+        raise EffscopeError(f"layer {position} is not finite after fitting: give smaller learning rates in `distil`")
+    return error
 
 
 def _images(bank: Bank, size: int, device: torch.device) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from support.tiny_search import LAYOUT, SETTINGS, search_tiny, tiny_place, train
 
 from effscope import api
 from effscope.checkpoint.read import read_checkpoint
+from effscope.config import DistilConfig
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.models.open import open_model
 from effscope.progress import silent, unsaid
@@ -308,3 +309,9 @@ def test_weights_of_other_classes_start_the_class_tower_fresh(place: Path, train
     assert any(
         "2 other classes: the class tower starts fresh and the base is trained for 1 epoch" in n for n in result.notes
     )
+
+
+def test_a_fit_that_is_not_finite_says_what_to_change(place: Path) -> None:
+    rates = {"distil": DistilConfig(images=4, steps=3, batch=4, lr=1e30, peak_lr=1e30), "base_epochs": 1}
+    with pytest.raises(EffscopeError, match="not finite after fitting: give smaller learning rates in `distil`"):
+        search_tiny(place, "not finite", **{**FRESH, **rates}, limit_train=4, limit_val=2)

@@ -49,6 +49,10 @@ def test_the_same_run_opens_its_folder_again_with_the_threads_it_began_with(tmp_
         (other(recipe={"lr": 0.2}), "holds another search: `recipe.lr` differs"),
         (Identity("search", SETTINGS, {**INPUTS, "the layout": "c"}), "holds another search: the layout differs;"),
         (
+            Identity("search", SETTINGS, {**INPUTS, "the val images": "c"}),
+            "holds another search: the val images differ;",
+        ),
+        (
             Identity("search", {**SETTINGS, "seed": 1}, {"the layout": "c", "the val images": "d"}),
             "holds another search: `seed`, the layout and the val images differ;",
         ),
