@@ -111,7 +111,7 @@ def check_for_outputs(threshold: Threshold) -> None:
     """Raises EffscopeError for a threshold that has no meaning for a covariance of outputs."""
     if threshold.kind == "mp":
         raise EffscopeError(
-            "`threshold` mp applies to weights only: outputs are not noise of one variance, so they have no noise edge; "
+            "`threshold` mp applies to weights only: outputs are not noise of one variance and have no noise edge; "
             "give a ratio, energy or eps"
         )
     if threshold.kind == "ratio" and threshold.level < GRAM_FLOOR:
