@@ -32,7 +32,7 @@ class Checkpoint:
         class_names: Names of the classes by index, or None if the file does not have them.
         own_yaml: The YAML that the model was built from, or None if the file does not have it as plain data.
         source: One line for the user: what was read.
-        metadata: Texts of a safetensors header, or of a .pt by effscope; else empty.
+        metadata: Strings of a safetensors header, or of a .pt file by effscope; else empty.
     """
 
     path: Path
@@ -58,7 +58,7 @@ def from_tensors(path: Path, kind: Kind, tensors: dict[str, Tensor], source: str
 
 
 def without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The tensors without the prefixes that all their keys share, and a note on them for the user."""
+    """The tensors without the prefixes that all keys share, and a note for the user on the removed prefixes."""
     removed = ""
     while True:
         prefix = next((text for text in WRAPPERS if all(key.startswith(text) for key in tensors)), "")

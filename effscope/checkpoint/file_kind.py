@@ -49,8 +49,8 @@ def file_kind(path: Path) -> Literal["torch_zip", "safetensors", "onnx"]:
     """The kind of a weights file, by its content.
 
     Raises:
-        EffscopeError: There is no such file, or it is something else. The message says what it is, without the name
-            of the file.
+        EffscopeError: There is no such file, or it is something else. The message says what it is, without the file
+            name.
     """
     head, n_bytes = _head(path)
     if head.startswith(b"PK\x03\x04"):
@@ -71,7 +71,7 @@ def file_kind(path: Path) -> Literal["torch_zip", "safetensors", "onnx"]:
 def _looks_like_onnx(head: bytes) -> bool:
     """Whether the bytes begin like an ONNX model.
 
-    A protobuf has no magic number. In every model field 1 comes first (the format version, a small number), then texts
+    A protobuf has no magic number. Every model starts with field 1 (the format version, a small number), then strings
     (2-6), a number (5), the graph (7) or an operator set (8).
     """
     return ONNX_START.match(head) is not None
@@ -102,7 +102,7 @@ def _text(head: bytes) -> str | None:
 
 
 def _text_kind(head: bytes, n_bytes: int) -> str:
-    """What a file of no binary kind is, and what to do."""
+    """Description of a file that has no known binary kind, and what to do."""
     text = _text(head)
     if text is None:
         return "it is not a weights file that effscope can read: give a .pt or .safetensors file"

@@ -1,4 +1,4 @@
-"""`read_checkpoint`: reads weights files of all common formats and runs nothing in them."""
+"""`read_checkpoint` reads weights files of all common formats without running code in them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a weights file: Ultralytics, YOLOv5, any pickled torch module, state dict, safetensors, TorchScript,
     torch.export or ONNX.
 
-    Nothing that the file names is imported or run.
+    It imports and runs nothing that the file names.
 
     Args:
-        path: The file. Its content decides how it is read, not its name.
+        path: The file. Its content determines the format, not its name.
 
     Returns:
-        The checkpoint; if the file has EMA and plain weights, the EMA, as in Ultralytics.
+        The checkpoint. If the file has EMA and plain weights, it has the EMA, as in Ultralytics.
 
     Raises:
-        EffscopeError: What the file really is and what to do, in one line.
+        EffscopeError: The file cannot be read; the message says what it is and what to do.
     """
     file = Path(path)
     try:

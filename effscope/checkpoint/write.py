@@ -1,4 +1,4 @@
-"""Writing state dicts, as safetensors or by torch.save."""
+"""Write state dicts, as safetensors or by torch.save."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def write_safetensors(path: str | Path, state: Mapping[str, torch.Tensor], metad
     Args:
         path: The file; an older one is replaced, or kept if writing fails.
         state: Tensors of any shape, dtype and device. They are written contiguous and without shared memory.
-        metadata: Texts for the header.
+        metadata: Strings for the header.
 
     Raises:
-        EffscopeError: A value is not a tensor or text, or the file cannot be written.
+        EffscopeError: A value is not a tensor or string, or the file cannot be written.
     """
     plain = _plain_tensors(path, state)
     if not all(isinstance(text, str) for pair in metadata.items() for text in pair):

@@ -12,8 +12,8 @@ from effscope.spec.shape_rules import Shape
 def equation_parts(equation: str, shapes: Sequence[Shape]) -> tuple[list[str], str]:
     """Index letters of each operand and of the result.
 
-    An ellipsis becomes capital Greek letters, aligned at the right. Without an arrow the result has the letters that
-    occur once, in alphabetical order.
+    An ellipsis becomes capital Greek letters, right-aligned. Without an arrow the result has the letters that occur
+    once, in alphabetical order.
     """
     given, arrow, result = equation.partition("->")
     terms = given.split(",")
@@ -29,9 +29,9 @@ def equation_parts(equation: str, shapes: Sequence[Shape]) -> tuple[list[str], s
 def pairwise(terms: Sequence[str], result: str, shapes: Sequence[Shape]) -> dict[str, Any]:
     """Counts of an einsum, by column.
 
-    Each pair of operands costs the product of the lengths of its indices. An index that only one of the two has, and
-    that no later operand and not the result has, is summed out first. A pair that contracts no index is an elementwise
-    product. A single operand is summed, or only transposed, which is free.
+    Each pair of operands costs the product of the lengths of its indices. An index of only one operand is summed out
+    first, if neither a later operand nor the result has it. A pair that contracts no index is an elementwise product. A
+    single operand is summed, or only transposed, which is free.
 
     Args:
         terms: index letters of each operand, from `equation_parts`.

@@ -1,4 +1,4 @@
-"""Cost of one primitive. Numbers in, numbers out; sympy symbols in, formulas out.
+"""Cost of one primitive: numbers for numeric shapes, formulas for shapes with sympy symbols.
 
 Convention (docs/cost.md): one multiply-add is one MAC and two FLOPs. Counts are dense and for the given batch.
 Operations that are not MACs have their own columns. Per output value: bias 1, batch norm 2 (its affine form at
@@ -24,7 +24,7 @@ class Counts(NamedTuple):
 
     Attributes:
         macs: multiply-adds of convolutions and matrix products.
-        conv_macs: the part of `macs` in convolutions, which the YOLO papers publish.
+        conv_macs: the part of `macs` in convolutions; the YOLO papers publish only these.
         bias, norm, act, pool, resample, softmax, elementwise: other operations, by kind.
         elements_in, elements_out: values read and written.
     """
@@ -146,7 +146,7 @@ def _add(args: Args, inputs: Sequence[Shape], out: Shape) -> dict[str, Any]:
 
 
 UPSAMPLING = {"nearest": 0, "bilinear": 7}
-"""Mode -> operations per output value. Nearest copies; bilinear interpolates twice along a row, once along a column."""
+"""Mode -> operations per output value. `nearest` copies, `bilinear` interpolates twice in rows and once in columns."""
 
 LAWS: dict[str, Law] = {
     "input": _free,
@@ -214,7 +214,7 @@ def is_counted(op: str, args: Args) -> bool:
 
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
-"""dtype of values and weights -> bytes of one value."""
+"""dtype of activations and weights -> bytes of one value."""
 
 VIEWS_ONLY = frozenset(
     {
@@ -234,7 +234,7 @@ VIEWS_ONLY = frozenset(
 """Primitives that move no data: their output is a view of their input."""
 
 READ = {"dist2box": 1, "anchor2box": 1, "cell2box": 1, "resize_as": 1, "unwindow": 1, "posembed2d": 0}
-"""Primitive -> how many of its inputs it reads values from. Of the other inputs it uses only the shape."""
+"""Primitive -> number of inputs with values that it reads. It uses only the shape of its other inputs."""
 
 
 def elements(shape: Shape) -> Any:

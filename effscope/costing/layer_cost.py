@@ -36,8 +36,8 @@ def count_form(form: LayerForm, c_in: Any, c_out: Any, stride: int, size: Any) -
 def _formulas(form: LayerForm, layer: NamedLayer, stride: int) -> tuple[str, str]:
     """Formulas of parameters and of MACs, in channels and h, the side of the OUTPUT.
 
-    A layer that widens has c1 input and c2 output channels, other layers have c channels. The laws see multiples of
-    `divides` channels and of `window`, so that they round nothing; the formulas divide by these factors again.
+    A layer that widens has c1 input and c2 output channels, other layers have c channels. The laws are evaluated
+    at multiples of `divides` channels and of `window`, to avoid rounding; the formulas are divided by these factors.
     """
     import sympy  # noqa: PLC0415 - slow import, only for formulas
 
@@ -70,7 +70,7 @@ def _row(
 
 
 def layer_cost(config: LayerCostConfig) -> LayerCostResult:
-    """Cost of the layer in every form that fits these sizes. `ratio`: MACs of the standard form over MACs of the form.
+    """Cost of the layer in every form that fits these sizes. `ratio`: MACs of the standard form / MACs of the form.
 
     Raises:
         EffscopeError: an unknown layer, a number that is not positive, or channels or sides that the layer cannot have.
@@ -92,7 +92,7 @@ def layer_cost(config: LayerCostConfig) -> LayerCostResult:
 
 
 def _sizes(config: LayerCostConfig, layer: NamedLayer) -> tuple[int, int]:
-    """Output channels and stride. `cout` 0 means 2 * cin at stride 2, else cin. Stride 1 if the layer keeps its map."""
+    """Output channels and stride. `cout` 0: 2 * cin at stride 2, else cin. Stride 1 if the layer keeps its size."""
     if not layer.widens:
         if config.cout not in (0, config.cin):
             raise EffscopeError(

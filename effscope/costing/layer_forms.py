@@ -1,6 +1,6 @@
 """Named layers, each with its alternative forms, for `effscope cost --layer`.
 
-A form emits primitives through the same blocks as the models, so its numbers and formulas are those of the models.
+A form uses the same blocks as the models, so its numbers and formulas are those of the models.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class LayerForm:
     Attributes:
         name: name in tables.
         emit: writes the form as primitives.
-        source: paper or model that it comes from.
+        source: paper or model of the form.
         divides: its output channels must be a multiple of this.
         strides: strides that it can have; empty means any.
-        window: its formula holds for sides that are a multiple of this. Other sides are padded.
+        window: the formula is valid for sides that are a multiple of this. Other sides are padded.
     """
 
     name: str
@@ -52,9 +52,9 @@ class NamedLayer:
     """A named layer.
 
     Attributes:
-        forms: its forms; the first is the standard that the others are compared with.
+        forms: its forms; the first is the standard form, the reference for the others.
         scope: what the numbers include, in words.
-        widens: its output channels and its stride can be chosen. Otherwise it keeps channels and side.
+        widens: output channels and stride can be chosen. Otherwise channels and side do not change.
         divides: its channels must be a multiple of this.
     """
 
@@ -227,7 +227,7 @@ LAYERS: dict[str, NamedLayer] = {
 
 
 def named_layer(name: str) -> NamedLayer:
-    """A layer by its name. Raises EffscopeError, which lists the names, if there is no such layer."""
+    """A layer by its name. Raises EffscopeError with the list of names for an unknown name."""
     if name in LAYERS:
         return LAYERS[name]
     found = CONV.fullmatch(name)

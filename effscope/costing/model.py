@@ -1,4 +1,4 @@
-"""Cost of a model by layer, stage and primitive, and in each form it is used in; difference of two models."""
+"""Cost of a model by layer, stage and primitive, and in each form; difference of two models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONVENTION = (
 )
 HEAD, REST = "head", "between stages"
 FREE = STORED | {"input"}
-"""Primitives that are no operations."""
+"""Primitives that are not operations."""
 
 
 def cost(layout: Layout, imgsz: int = 640, dtype: str = "float32") -> CostResult:
@@ -45,7 +45,7 @@ def cost(layout: Layout, imgsz: int = 640, dtype: str = "float32") -> CostResult
     Args:
         layout: the layout to count.
         imgsz: side of the image in px.
-        dtype: dtype of values and weights, a key of `ITEM_BYTES`.
+        dtype: dtype of activations and weights, a key of `ITEM_BYTES`.
 
     Raises:
         EffscopeError: layers do not fit together at this size, or the dtype is unknown.
@@ -54,18 +54,18 @@ def cost(layout: Layout, imgsz: int = 640, dtype: str = "float32") -> CostResult
 
 
 def inference_view(graph: Graph) -> Graph:
-    """The part that runs at inference: for a detector the decoding head and all it needs, else the whole graph."""
+    """The part of the graph for inference: for a detector the decoded output and its inputs, else the whole graph."""
     return graph.keep(DECODED) if DECODED in graph.views else graph
 
 
 def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32") -> CostResult:
-    """Exact cost of any graph on one square image, in the rows that its outline names.
+    """Exact cost of any graph on one square image, with the rows of its outline.
 
     Args:
         graph: the graph to count.
         outline: names of its rows.
         imgsz: side of the image in px.
-        dtype: dtype of values and weights, a key of `ITEM_BYTES`.
+        dtype: dtype of activations and weights, a key of `ITEM_BYTES`.
 
     Raises:
         EffscopeError: nodes do not fit together at this size, or the dtype is unknown.
@@ -145,7 +145,7 @@ def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int 
 
 
 def _unreached(outline: Outline) -> CostRow:
-    """A row for parameters that no node owns, so that every column sums to its total. They move no bytes."""
+    """A row for parameters without a node, so that every column sums to its total. They move no bytes."""
     params = sum(outline.unreached.values())
     return CostRow("not reached", f"{len(outline.unreached)} tensors", (), params, 0, 0, 0, 0)
 
@@ -155,11 +155,11 @@ def _peak(graph: Graph, rows: Sequence[NodeCost]) -> tuple[int, str]:
 
 
 def peak_elements(rows: Sequence[NodeCost], outputs: Iterable[str]) -> tuple[int, str]:
-    """Largest number of values that are alive at once, and the node that runs then.
+    """Largest number of values that are live at the same time, and the node that runs then.
 
-    A value lives from the node that makes it to the last node that reads it. Nodes run in order and write nothing in
-    place. The image and the outputs live to the end. A view (`VIEWS_ONLY`) keeps the memory of its input alive. Torch
-    needs slightly more: it holds the arguments of a layer while the layer runs.
+    A value is live from the node that computes it to the last node that reads it. Nodes run in order, and none works in
+    place. The image and the outputs are live until the end. A view (`VIEWS_ONLY`) keeps the memory of its input live.
+    Torch needs slightly more: it keeps the arguments of a layer while the layer runs.
 
     Args:
         rows: every node in forward order, with the input.
@@ -188,7 +188,7 @@ def peak_elements(rows: Sequence[NodeCost], outputs: Iterable[str]) -> tuple[int
 
 
 def raw_views(graph: Graph) -> tuple[str, ...]:
-    """Views of a detector with raw logits, which its losses read."""
+    """Views of a detector with raw logits, for its losses."""
     return tuple(view for view in graph.views if view != DECODED)
 
 
@@ -198,8 +198,8 @@ FORMS: dict[str, Callable[[Graph], Graph]] = {
     DECODED_FORM: inference_view,
     DEPLOY_FORM: lambda graph: deploy_form(graph)[0],
 }
-"""Forms of a detector: in training every head with raw logits; the inference head; the same with boxes and scores; with
-batch norms folded and parallel branches merged for deployment."""
+"""Forms of a detector: in training all heads with raw logits; only the inference head; that head with boxes and scores;
+that with batch norms folded and parallel branches merged, for deployment."""
 
 PLAIN_FORMS: dict[str, Callable[[Graph], Graph]] = {PLAIN_FORM: inference_view, DEPLOY_FORM: FORMS[DEPLOY_FORM]}
 """Forms of a model without detection heads."""
@@ -232,8 +232,8 @@ def _kind(row: NodeCost) -> str:
 def uncounted(rows: Iterable[NodeCost]) -> tuple[UncountedRow, ...]:
     """Operations without a law: calls, parameters and an upper bound on multiply-adds.
 
-    The bound assumes that each output value uses each input value and each parameter once. It is loose, and it does not
-    hold for operations that iterate.
+    The bound assumes that each output value uses each input value and each parameter once. It is loose, and it is wrong
+    for operations that iterate.
     """
     groups: dict[str, list[NodeCost]] = {}
     for row in rows:
@@ -251,12 +251,12 @@ def _bound(row: NodeCost) -> int:
 
 
 def cost_of_tensors(graph: Graph, outline: Outline) -> TensorsResult:
-    """Parameters of a file of weights with an unknown architecture, by module."""
+    """Parameters of weights of an unknown architecture, by module."""
     by_layer: dict[str, int] = {}
     for node in graph.nodes:
         by_layer[node.layer] = by_layer.get(node.layer, 0) + sum(n for _, n in weights(node))
     rows = tuple(TensorRow(*outline.rows[layer], params) for layer, params in by_layer.items())
-    why = "everything except parameters: the file holds tensors, and how they are connected is unknown"
+    why = "everything except parameters: the file has only tensors, not their connections"
     return TensorsResult(outline.model, parameters(graph), (why,), rows, origin(None, outline.digest), outline.notes)
 
 
@@ -265,7 +265,7 @@ TOTALS = {"params": "params_one_head", "macs": "macs", "flops": "flops"}
 
 
 def difference(a: CostResult, b: CostResult) -> DiffResult:
-    """Cost per stage of two models at the same image size. A part that one model lacks has None on its side."""
+    """Cost per stage of two models at the same image size. A part that is missing in one model has None there."""
     of_a, of_b = ({row.name: row for row in cost.stages} for cost in (a, b))
     total = {name: _compared(getattr(a, field), getattr(b, field)) for name, field in TOTALS.items()}
     rows = tuple(_diff_row(part, of_a.get(part), of_b.get(part)) for part in dict.fromkeys([*of_a, *of_b]))

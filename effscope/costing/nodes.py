@@ -13,7 +13,7 @@ from effscope.spec.ops import OPS, output_shape
 from effscope.spec.shape_rules import Shape
 
 STORED = frozenset({"parameter", "constant"})
-"""Primitives that hold values and compute nothing; their readers count the read."""
+"""Primitives that hold values and compute nothing. The nodes that use the values count the read."""
 
 
 class NodeCost(NamedTuple):
@@ -26,7 +26,7 @@ class NodeCost(NamedTuple):
         counts: operations, and values in and out.
         weights: parameters it owns, as (state-dict key, number of values).
         read: values it reads: its inputs, and its weights at each call. 0 for nodes of `STORED`.
-        params: parameters it owns that no earlier node owns.
+        params: number of its parameters, without those of earlier nodes.
     """
 
     node: Node
@@ -68,8 +68,8 @@ def node_costs(graph: Graph, image: Shape, known: Mapping[str, NodeCost] | None 
     Args:
         graph: the graph to count.
         image: input shape, (batch, channels, height, width); sympy symbols give formulas.
-        known: costs by node name of a graph that this one was derived from with equal shapes. Identical nodes are
-            taken from it.
+        known: node name -> cost, for a graph from which this graph was derived with equal shapes. It is used for
+            identical nodes.
 
     Raises:
         EffscopeError: layers that do not fit together. The message names the node.

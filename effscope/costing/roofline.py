@@ -1,4 +1,4 @@
-"""Least time of a graph on a device: for each node the longer of computing and moving bytes. Imports no torch.
+"""Lower bound of the time of a graph on a device: per node the longer time of compute and memory traffic. No torch.
 
 Source: roofline model, Williams, Waterman, Patterson, Communications of the ACM 52(4), 2009. Real times are longer
 because of kernel launches and kernels far below the peak (depthwise convolutions). They can be shorter if a cache holds
@@ -28,8 +28,8 @@ PUBLISHED = ("float32", "float16", "int8")
 """dtypes with a column in devices.csv."""
 
 FUSES = frozenset({*ACTIVATIONS, "batchnorm", "add", "broadcast_add", "mul", "elementwise"})
-"""Primitives that a runtime fuses into the kernel that makes their operand. Layer norm, group norm and softmax are not
-fused: they need the whole map first."""
+"""Primitives that a runtime fuses into the kernel of their operand. Layer norm, group norm and softmax are not fused:
+they need the whole feature map first."""
 
 COMPUTE, MEMORY = "compute", "memory"
 
@@ -57,7 +57,7 @@ class Device:
         return self.peaks[dtype]
 
     def ridge(self, dtype: str) -> float:
-        """FLOPs per byte above which computing takes longer than moving bytes."""
+        """FLOPs per byte above which compute takes longer than memory traffic."""
         return self.peak(dtype) / self.bandwidth
 
 
@@ -77,7 +77,7 @@ def devices() -> dict[str, Device]:
 
 
 def device(name: str) -> Device:
-    """A published device by its name, or by a part of the name that only one device has. Case does not matter.
+    """A published device by its name, or by a unique part of the name. Case does not matter.
 
     Raises:
         EffscopeError: no device matches, or several do.
@@ -103,12 +103,12 @@ def list_devices() -> DevicesResult:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Least time of one or more nodes. Instances add up with `+`.
+    """Lower bound of the time of one or more nodes. Instances can be added.
 
     Attributes:
         flops: operations.
         bytes: bytes read and written, weights included.
-        seconds: sum over the nodes of the longer of computing and moving.
+        seconds: sum over the nodes of max(compute time, memory time).
         computing_s: the part of `seconds` in nodes that are bound by compute.
     """
 
@@ -140,8 +140,8 @@ class _Work:
 def _works(rows: Sequence[NodeCost], fuses: frozenset[str], kept: frozenset[str]) -> dict[str, _Work]:
     """Work by the first node of each kernel.
 
-    A primitive of `fuses` joins the kernel of its last operand that no other node reads. That operand is then neither
-    written nor read. Nodes in `kept` are always written.
+    A primitive of `fuses` joins the kernel of an operand (the last one that no other node reads). That operand is then
+    neither written nor read. Nodes in `kept` are always written.
     """
     readers = Counter(name for row in rows for name in row.node.inputs)
     starts: dict[str, str] = {}
@@ -170,13 +170,13 @@ def predicted(
     fused: bool = True,
     outputs: Iterable[str] = (),
 ) -> dict[str, Predicted]:
-    """Least time of every node on a device: max(FLOPs / peak, bytes / bandwidth). Views take no time.
+    """Lower bound of the time of every node: max(FLOPs / peak, bytes / bandwidth). Views take no time.
 
     Args:
-        rows: costs in forward order, of the form that runs (`spec.rewrite.deploy_form`).
+        rows: costs of the deploy form (`spec.rewrite.deploy_form`), in forward order.
         device: the device that runs it.
-        dtype: dtype of weights and maps, a key of ITEM_BYTES.
-        fused: fuse activations, batch norms, sums and products into the kernel that makes their operand, as TensorRT,
+        dtype: dtype of activations and weights, a key of `ITEM_BYTES`.
+        fused: fuse activations, batch norms, sums and products into the kernel of their operand, as TensorRT,
             onnxruntime and OpenVINO do. Eager torch does not. The time of a fused node is at the node that it joined.
         outputs: names of nodes that are always written.
 
@@ -204,14 +204,14 @@ def predicted_by(
     fused: bool = True,
     outputs: Iterable[str] = (),
 ) -> dict[str, Predicted]:
-    """Least time of groups of nodes. Arguments as in `predicted`; `key` gives the group of a node."""
+    """Lower bound of the time of groups of nodes. Arguments as in `predicted`; `key` returns the group of a node."""
     return grouped(rows, predicted(rows, device, dtype, fused=fused, outputs=outputs), key)
 
 
 def grouped(
     rows: Sequence[NodeCost], times: Mapping[str, Predicted], key: Callable[[NodeCost], str]
 ) -> dict[str, Predicted]:
-    """Sum of the nodes' times for each group; `key` gives the group of a node."""
+    """Sum of the nodes' times for each group; `key` returns the group of a node."""
     groups: dict[str, Predicted] = {}
     for row in rows:
         name = key(row)
@@ -220,12 +220,12 @@ def grouped(
 
 
 def predicted_s(rows: Sequence[NodeCost], device: Device, dtype: str = "float32", *, fused: bool = True) -> float:
-    """Least time of all nodes together, in s. Arguments as in `predicted`."""
+    """Lower bound of the total time, in s. Arguments as in `predicted`."""
     return sum(t.seconds for t in predicted(rows, device, dtype, fused=fused).values())
 
 
 def with_times(result: CostResult, graph: Graph, outline: Outline, device: Device, *, fused: bool = True) -> CostResult:
-    """The result with the least time of its deploy form on a device: `predicted_ms` and `bound` in every row.
+    """Add the predicted time of the deploy form on a device: `predicted_ms` and `bound` in every row.
 
     Args:
         result: result of `cost_graph` for this graph.
@@ -244,7 +244,7 @@ def with_times(result: CostResult, graph: Graph, outline: Outline, device: Devic
     whole = sum(times.values(), Predicted())
 
     def timed(rows: tuple[CostRow, ...], key: Callable[[NodeCost], str]) -> tuple[CostRow, ...]:
-        """Rows with times. A row that is folded away in the deploy form takes no time."""
+        """Rows with times. A row without nodes in the deploy form takes no time."""
         by_row = grouped(costs, times, key)
         found = [by_row.get(row.name, Predicted()) for row in rows]
         return tuple(

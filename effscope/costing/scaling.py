@@ -14,7 +14,7 @@ MAX_PHI = 20
 
 
 def phis(text: str) -> tuple[int, ...]:
-    """Exponents from a text like "1..3", "2" or "0,1,4". Raises EffscopeError for any other text."""
+    """Exponents from a string like "1..3", "2" or "0,1,4". Raises EffscopeError for any other string."""
     try:
         first, dots, last = text.partition("..")
         found = tuple(range(int(first), int(last) + 1)) if dots else tuple(int(part) for part in text.split(","))
@@ -26,7 +26,7 @@ def phis(text: str) -> tuple[int, ...]:
 
 
 def scaled(layout: Layout, config: ScaleConfig, phi: int) -> tuple[Layout, int]:
-    """The layout with depth and width multiplied phi times, and its image side in px, a multiple of 32.
+    """The layout with depth and width multiplied by factor ** phi, and its image side in px, a multiple of 32.
 
     Repeats and channels are rounded by the rule of the family. A cap on channels grows with the width.
     Source: EfficientNet (arXiv 1905.11946, section 3.3).
@@ -38,10 +38,10 @@ def scaled(layout: Layout, config: ScaleConfig, phi: int) -> tuple[Layout, int]:
 
 
 def scaling(layout: Layout, config: ScaleConfig) -> ScaleResult:
-    """Cost at each exponent: FLOPs over those of the base, and the factor that the law promises.
+    """Cost at each exponent, with FLOPs / FLOPs of the base, and the same ratio by the scaling law.
 
     Raises:
-        EffscopeError: a factor below 1, exponents out of range, or a layout whose channels are fixed.
+        EffscopeError: a factor below 1, exponents out of range, or a layout with fixed channels.
     """
     for name in ("depth", "width", "resolution"):
         if not getattr(config, name) >= 1:

@@ -62,7 +62,7 @@ def _conv_transpose(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def _deform_conv2d(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """The convolution, plus one bilinear sample for each tap and input channel, plus one product each with a mask."""
+    """The convolution, plus one bilinear sample (and with a mask one product) per kernel point and input channel."""
     weight, positions = inputs[1], out[0] * out[2] * out[3]
     taps = inputs[0][1] * weight[2] * weight[3] * positions
     masked = bool(args["operands"][-1]) if args["operands"] else False
@@ -83,8 +83,8 @@ GATES = {"lstm": (4, 5, 4), "gru": (3, 3, 5), "rnn": (1, 1, 0)}
 def _recurrent(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
     """Every weight matrix at every step.
 
-    A cell gets its weights as separate arguments. A layer gets one list with equally many weights for each level and
-    direction; the first of them has gates * hidden rows.
+    A cell has its weights as separate arguments. A layer has one list, with the same number of weights for each level
+    and direction; the first weight has gates * hidden rows.
     """
     gates, act, other = GATES[args["target"].partition("_")[0].partition(".")[0]]
     steps = math.prod(inputs[0][:-1])
@@ -160,7 +160,7 @@ def _bilinear(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 def sdpa(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
-    """Dense attention: a mask saves nothing, and with grouped queries every query head reads the shared keys."""
+    """Dense attention: a mask does not reduce it; with grouped queries every query head reads the shared keys."""
     q, k, v = inputs[:3]
     pairs = math.prod(q[:-1]) * k[-2]
     return {"macs": pairs * (q[-1] + v[-1]), "softmax": 3 * pairs, "elementwise": pairs}
@@ -213,11 +213,11 @@ def _grid_sample(args: Args, inputs: Sequence[Shape], out: Shape) -> Columns:
 
 
 USES_INPUT_STATS = 5
-"""Position of the flag of batch norm and instance norm: statistics come from the input, not from buffers."""
+"""Position of the flag for statistics from the input, instead of buffers, in batch norm and instance norm."""
 
 
 def _batch_norm(args: Args, inputs: Sequence[Shape], out: Any) -> Columns:
-    """2 per value with stored statistics; 5 as in a group norm if it computes them from the input."""
+    """2 per value with stored statistics; 5, like a group norm, with statistics of the input."""
     return {"norm": (5 if args["operands"][USES_INPUT_STATS] else 2) * math.prod(_first(out))}
 
 

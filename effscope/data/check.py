@@ -1,4 +1,4 @@
-"""From records to samples: faults are corrected or dropped, and counted. They are fatal only if nothing is left."""
+"""From records to samples: faults are corrected or dropped, and counted. It is an error only if nothing is left."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, lim
         source: the data set as the user named it.
         split: the split that the user named.
         listing: records in their fixed order; reading stops after `limit` usable images.
-        ledger: has the faults that the format noted; gets those that are found here.
+        ledger: faults so far; new faults are added.
         limit: keep the first `limit` usable images of the listing; None = all.
 
     Raises:
@@ -73,7 +73,7 @@ def say_faults(dataset: DataSet, say: Say) -> None:
 def decodable(dataset: DataSet) -> DataSet:
     """The data without images that cannot be decoded; these are counted as unreadable.
 
-    Decodes every image once, and finds truncated images, which `load` does not (it reads headers only).
+    Decodes every image once. This finds truncated images; `load` does not, because it reads only headers.
 
     Raises:
         EffscopeError: no box is left.
@@ -111,7 +111,7 @@ def none_readable(dataset: DataSet, unreadable: Mapping[int, str]) -> EffscopeEr
 
 
 def check_boxes(dataset: DataSet) -> DataSet:
-    """The data unchanged. Raises EffscopeError, with its faults, if it has no box."""
+    """Return the data unchanged. Raises EffscopeError, with the faults, if it has no box."""
     if not any(len(sample.boxes) for sample in dataset.samples):
         n = len(dataset.samples)
         raise EffscopeError(_nothing_left(dataset.source, dataset.split, n, _ledger(dataset), None))
@@ -176,8 +176,8 @@ def _header(record: Record, ledger: Ledger) -> Header | None:
 def _upright_px(record: Record, header: Header, ledger: Ledger) -> Boxes:
     """The boxes of the record, xyxy in px of the upright image, unchecked.
 
-    If EXIF turns the image sideways and the label file declares the size as stored, its boxes were drawn on the
-    unturned image: they are turned with it. Otherwise they were drawn on the upright image, as viewers show it.
+    If EXIF turns the image sideways and the label file declares the stored size, its boxes were drawn on the stored
+    image, and they are turned too. Otherwise they were drawn on the upright image, as viewers show it.
     """
     if record.unit is Unit.FRACTION:
         width, height = header.size
@@ -266,7 +266,7 @@ BOX_TESTS: dict[Fault, Callable[[Boxes, NDArray[np.int64], tuple[int, int]], Fla
 
 
 def _near_duplicates(boxes: Boxes, labels: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of one class whose IoU exceeds `NEAR_DUPLICATE_IOU`."""
+    """Pairs (i, j), i < j, of one class with an IoU above `NEAR_DUPLICATE_IOU`."""
     corner = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     shared = np.prod(np.clip(corner, 0.0, None), axis=2)  # (N, N)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)

@@ -1,4 +1,4 @@
-"""Make the labels of a data set mean the classes of a model, or of another split: classes are matched by name."""
+"""Convert the labels of a data set to the classes of a model or of another split; classes are matched by name."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def in_model_classes(
 ) -> DataSet:
     """The data with labels that index the classes of a model.
 
-    A model without class names is taken to have the classes of the data, if it has as many.
+    A model without class names is assumed to have the classes of the data, if their numbers are equal.
 
     Args:
         dataset: the data.
-        classes: names of the model's classes, position = label; None if the model does not name them.
-        n_classes: how many classes the model has.
+        classes: names of the model's classes, position = label; None if they are unknown.
+        n_classes: number of classes of the model.
         model: name of the model, for messages.
-        say: called with how many boxes are left out because the model does not have their class.
+        say: called with the number of dropped boxes, those of classes that the model does not have.
 
     Raises:
-        EffscopeError: no class in common, or a model without class names that has another number of classes.
+        EffscopeError: no common class, or a model without class names and with another number of classes.
     """
     if classes is not None:
         return matched(dataset, classes, model, say)
@@ -39,13 +39,13 @@ def in_model_classes(
 
 
 def matched(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) -> DataSet:
-    """The data with labels that index `classes`; says how many boxes of other classes are left out.
+    """The data with labels that index `classes`; reports the number of dropped boxes of other classes.
 
     Args:
         dataset: the data.
         classes: the wanted classes, position = label.
-        owner: what has these classes, for messages.
-        say: called with how many boxes are left out.
+        owner: name of the model or split with these classes, for messages.
+        say: called with the number of dropped boxes.
 
     Raises:
         EffscopeError: no class in common.

@@ -47,7 +47,7 @@ def list_coco(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
         data: the folder.
         split: "train", "val", ...: the JSON's name.
         seed: not used: the files define the splits.
-        ledger: gets crowd boxes, unknown categories, broken rows.
+        ledger: collects faults: crowd boxes, unknown categories, broken rows.
 
     Raises:
         EffscopeError: the split does not exist, or its JSON is not COCO.
@@ -76,7 +76,7 @@ def _split_files(root: Path) -> dict[str, Path]:
 
 
 def _image_folders(root: Path, split: str, json_file: Path) -> list[Path]:
-    """Folders that file names may be relative to, in the order of trying."""
+    """Possible parent folders of the file names, in order of priority."""
     stem = json_file.stem.removeprefix("instances_")
     names = [f"{parent}{name}" for name in dict.fromkeys((split, stem)) for parent in ("images/", "")]
     folders = [root / name for name in (*names, "images", ".")]
@@ -107,7 +107,7 @@ def _entries(content: Mapping[str, Any], part: str, path: Path) -> list[Mapping[
 def _rows_by_image(
     annotations: list[Any], images: list[Mapping[str, Any]], labels: Mapping[Any, int], ledger: Ledger
 ) -> dict[Any, list[Row]]:
-    """Image id -> (label, xyxy px) rows; annotations that give no row are noted in the ledger."""
+    """Image id -> (label, xyxy px) rows; annotations without a valid row are noted in the ledger."""
     names = {image["id"]: str(image["file_name"]) for image in images}
     rows: dict[Any, list[Row]] = defaultdict(list)
     for index, annotation in enumerate(annotations):

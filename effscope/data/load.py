@@ -1,4 +1,4 @@
-"""Load a data set: `load`, over the table of formats."""
+"""`load` reads a data set of any known format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Format:
     """A data set format.
 
     Attributes:
-        name: also a prefix that chooses this format, `voc:FOLDER`.
+        name: name, and prefix that selects this format: `voc:FOLDER`.
         recognise: whether the data is in this format; looks for files, does not parse them.
         listing: (data, split, seed, ledger) -> classes and records of the split.
     """
@@ -47,17 +47,17 @@ def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> Data
     load("voc:bccd", "val")                a folder with several formats, read as VOC
     load("builtin:shapes", "train", 64)    64 of the drawn images
 
-    Only headers of images are read; `read_image` gives the pixels.
+    Only headers of images are read; `read_image` reads the pixels.
 
     Args:
         data: a YOLO `data.yaml`, a COCO or VOC folder, or `builtin:shapes`; `FORMAT:PATH` chooses a format.
         split: "train", "val" or "test". If "val" does not exist, "valid" or "test" is read and noted as a fault.
         limit: keep at most `limit` usable images, evenly spread over the split; None = all. The others are not read.
-        seed: of `builtin:shapes`, and of the 80/20 split of a VOC folder without splits. Use the same seed for runs
-            that are compared.
+        seed: seed of `builtin:shapes`, and of the 80/20 split of a VOC folder without splits. Use the same seed for
+            runs that you compare.
 
     Raises:
-        EffscopeError: no such data, no known format, an unknown split, or nothing usable in it.
+        EffscopeError: no such data, an unknown format or split, or no usable image or box.
     """
     if limit is not None and limit < 1:
         raise EffscopeError(f"`limit` is {limit}: it must be at least 1")

@@ -1,4 +1,4 @@
-"""Read images: the header to check, the pixels to use. Both are of the upright image (EXIF orientation applied)."""
+"""Read headers and pixels of images, both for the upright image (EXIF orientation applied)."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def decode(path: Path) -> NDArray[np.uint8]:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation that has not been applied to `image` yet, 1-8.
 
-    A PNG without EXIF before its pixels counts as upright: to look after them, Pillow would decode the whole image.
-    Pillow turns a TIFF while it decodes it, and only then is the size known.
+    A PNG without EXIF before its pixels counts as upright: to find EXIF after them, Pillow would decode the whole
+    image. Pillow turns a TIFF while it decodes it; its size is known only after that.
     """
     if image.format == "PNG" and not {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
         return 1

@@ -1,4 +1,4 @@
-"""What a format reads, before any check: records as written in the files, and the ledger of faults."""
+"""Data as read by a format, before any check: records as in the files, and the ledger of faults."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ class Ledger:
 
     Attributes:
         counts: kind -> number of occurrences.
-        examples: kind -> at most `MAX_EXAMPLES` examples, each says where.
+        examples: kind -> at most `MAX_EXAMPLES` examples, each with its place.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, fault: Fault, example: str) -> None:
-        """Count one fault, and keep the example unless there are enough of this kind."""
+        """Count one fault, and store the example if this kind has less than `MAX_EXAMPLES`."""
         self.counts[fault.value] += 1
         shown = self.examples.setdefault(fault.value, [])
         if len(shown) < MAX_EXAMPLES:
@@ -104,10 +104,10 @@ class Record:
 
     Attributes:
         image: path of the image, which may not exist, or its pixels, uint8 (H, W, 3) RGB.
-        name: of the image in messages and in the digest.
+        name: name of the image in messages and in the digest.
         boxes: float64 (N, 4), xyxy in `unit`, unchecked.
         labels: int64 (N,), index into the classes of the listing, all valid.
-        unit: of `boxes`.
+        unit: unit of `boxes`.
         declared: (width, height) in px that the label file declares; None if it does not.
     """
 
@@ -125,8 +125,8 @@ class Listing:
 
     Attributes:
         classes: names, position = label.
-        images: what the format calls each image, e.g. its path, in the fixed order of the data set.
-        read: some of `images` -> their records; reads label files and notes faults during the iteration.
+        images: identifier of each image in this format, e.g. its path, in the fixed order of the data set.
+        read: function from some of `images` to their records; reads label files and notes faults while it iterates.
     """
 
     classes: tuple[str, ...]
@@ -138,7 +138,7 @@ class Listing:
         return self.read(self.images)
 
     def spread(self, limit: int) -> Listing:
-        """The images with `limit` of them first, evenly spread over the split; the others replace unusable ones."""
+        """Reorder the images: first `limit` images spread evenly over the split, then the others as a reserve."""
         first = spread_positions(len(self.images), limit)
         chosen = set(first)
         order = first + [k for k in range(len(self.images)) if k not in chosen]
@@ -146,7 +146,7 @@ class Listing:
 
 
 def spread_positions(n: int, limit: int) -> list[int]:
-    """At most `limit` positions, evenly spread over 0..n-1."""
+    """At most `limit` positions, spread evenly over 0..n-1."""
     return list(range(n)) if limit >= n else [k * n // limit for k in range(limit)]
 
 
@@ -163,7 +163,7 @@ def choose_split(split: str, available: Iterable[str], source: str, ledger: Ledg
     """The split to read: `split`, else an alias of it that exists (noted in the ledger).
 
     Raises:
-        EffscopeError: none of them exists; the message lists the splits.
+        EffscopeError: no such split exists; the message lists the splits.
     """
     names = list(available)
     if split in names:

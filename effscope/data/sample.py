@@ -1,4 +1,4 @@
-"""One image with its boxes, and a data set of them. Frozen; the pixels are read later, by `read_image`."""
+"""An image with its boxes, and a data set. Both are frozen; `read_image` reads the pixels later."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Sample:
         size: (width, height) in px.
         boxes: float32 (N, 4), xyxy in px, inside the image, positive area.
         labels: int64 (N,), index into the classes of the data set.
-        name: in messages and files, e.g. "BloodImage_00338.jpg".
+        name: name in messages and files, e.g. "BloodImage_00338.jpg".
     """
 
     image: Path | NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""The kinds of figures in `builtin:shapes`, as outlines; the unit is the radius of the circumscribed circle."""
+"""Outlines of the figures in `builtin:shapes`; the unit is the radius of the circumscribed circle."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`builtin:shapes`: images of six kinds of plane figures, drawn from a seed, to try effscope without data.
+"""`builtin:shapes`: images of six kinds of plane figures, generated from a seed, to try effscope without data.
 
 The colour does not depend on the kind. Figures are turned, shaded, cut and partly hidden, among distracting lines and
 blobs.
-`ShapesConfig.kinds` can add kinds that differ in detail only (ellipse, rhombus, star of six points, ring with a gap).
+`ShapesConfig.kinds` can add kinds with small differences (ellipse, rhombus, star of six points, ring with a gap).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ShapesConfig:
         shade: largest change of brightness across a figure, 0-255.
         texture: amplitude of the background's texture, 0-255.
         lines: clutter lines per image, half below and half above the figures.
-        line_width: of the lines, px.
+        line_width: width of the lines, px.
         blobs: round distractors per image, below the figures.
         blob_size: diameter of the blobs / side.
         noise: standard deviation of the pixel noise, 0-255.
@@ -141,7 +141,7 @@ def draw(config: ShapesConfig, rng: Generator, name: str) -> Record:
 
 
 def _between(bounds: tuple[int, int], rng: Generator) -> int:
-    """A whole number from the range, ends included."""
+    """A random whole number in the range, ends included."""
     return int(rng.integers(bounds[0], bounds[1] + 1))
 
 

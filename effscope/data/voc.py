@@ -1,4 +1,4 @@
-"""The Pascal VOC format: one XML per image, boxes in px, splits by ImageSets, by folder, or drawn 80/20.
+"""The Pascal VOC format: one XML per image, boxes in px, splits by ImageSets, by folder, or random 80/20.
 
 Format source: the VOC2012 development kit. Coordinates are used as written, without the kit's offset of one.
 """
@@ -45,8 +45,8 @@ class Annotation:
 
     Attributes:
         rows: (class name, xyxy px) of its boxes.
-        broken: objects that give no box, for messages.
-        declared: (width, height) of the image in px; None if the file does not say.
+        broken: objects without a valid box, for messages.
+        declared: (width, height) of the image in px; None if the file does not have it.
     """
 
     rows: tuple[Row, ...]
@@ -86,8 +86,8 @@ def list_voc(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     Args:
         data: the folder, or its annotation folder.
         split: "train", "val", ...
-        seed: of the 80/20 split that is drawn if there are no ImageSets and no split folders.
-        ledger: gets broken files and rows, unknown names, images without annotations.
+        seed: seed of the random 80/20 split, if there are no ImageSets and no split folders.
+        ledger: collects faults: broken files and rows, unknown names, images without annotations.
 
     Raises:
         EffscopeError: the split does not exist.
@@ -164,14 +164,14 @@ def _key(path: Path, folder: Path) -> str:
 
 
 def _lookup_keys(key: str) -> list[str]:
-    """Keys to look a file up by, best first. A name in the folder of one split never finds a file of another split."""
+    """Keys to find a file, best first. A name in the folder of one split never finds a file of another split."""
     head, name = key.partition("/")[0], key.rpartition("/")[2]
     keys = [key, f"{head}/{name}"]
     return keys if head in SPLIT_NAMES else [*keys, name]
 
 
 def _aliases(key: str) -> set[str]:
-    """Keys that find a file: its own, its name alone, and its name in the folder of its split, or of any split."""
+    """Keys that find a file: its own, its bare name, and its name in the folder of its split, or of any split."""
     head, name = key.partition("/")[0], key.rpartition("/")[2]
     splits = [head] if head in SPLIT_NAMES else SPLIT_NAMES
     return {key, name, *(f"{split}/{name}" for split in splits)}

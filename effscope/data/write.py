@@ -1,4 +1,4 @@
-"""Write data sets in the three formats that `load` reads. Image files are copied, pixels are saved as PNG."""
+"""Write data sets in the formats that `load` reads. Image files are copied; pixels are saved as PNG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_yolo(sets: Sequence[DataSet], folder: Path) -> Path:
 
     Args:
         sets: one per split, with equal classes.
-        folder: new or empty.
+        folder: a new or empty folder.
 
     Returns:
         The data.yaml, for `load`.
@@ -88,7 +88,7 @@ def _prepare(sets: Sequence[DataSet], folder: Path) -> tuple[str, ...]:
     if not sets or len(set(splits)) != len(splits) or len({dataset.classes for dataset in sets}) != 1:
         raise EffscopeError(f"cannot write the splits {splits} together: give different splits of one data set")
     if folder.exists() and any(folder.iterdir()):
-        raise EffscopeError(f"{folder} is not empty: name a new folder, nothing is overwritten")
+        raise EffscopeError(f"{folder} is not empty: give a new folder, existing files are never overwritten")
     folder.mkdir(parents=True, exist_ok=True)
     return sets[0].classes
 

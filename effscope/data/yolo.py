@@ -49,7 +49,7 @@ def list_yolo(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
         data: the YAML file, or the folder of `data.yaml`.
         split: key of the YAML, e.g. "train".
         seed: not used: the file defines the splits.
-        ledger: gets the faults of the label files.
+        ledger: collects the faults of the label files.
 
     Raises:
         EffscopeError: the YAML is not a mapping, lacks `names` or the split, or has a path that does not exist.
@@ -109,7 +109,7 @@ def _class_names(mapping: Mapping[str, Any], path: Path) -> tuple[str, ...]:
 
 
 def _root(mapping: Mapping[str, Any], path: Path) -> Path:
-    """The folder that the splits are relative to: `path` of the YAML, relative to the folder of the YAML."""
+    """The root folder of the splits: `path` of the YAML, relative to the folder of the YAML."""
     stated = mapping.get("path") or "."
     root = path.parent / Path(str(stated)).expanduser()
     if not root.is_dir():
@@ -135,7 +135,7 @@ def _listed_images(entry: Any, root: Path, path: Path, split: str) -> list[Path]
 
 
 def _existing(entry: str, root: Path) -> Path | None:
-    """The path of an entry below the root; also of `../train/images`, which some exporters write for `train/images`."""
+    """The path of an entry below the root. Some exporters write `../train/images` for `train/images`."""
     paths = [root / Path(entry).expanduser()]
     if entry.startswith("../"):
         paths.append(root / entry.removeprefix("../"))

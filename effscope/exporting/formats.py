@@ -28,8 +28,8 @@ class ExportJob:
         model: the model.
         network: its network in eval mode.
         classes: class names.
-        imgsz: side in px of its images.
-        folder: for the files.
+        imgsz: side of its images in px.
+        folder: output folder.
         notes: lines for the user; formats append to it.
     """
 
@@ -84,10 +84,10 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> 
     """Write a model in some formats.
 
     Args:
-        model: has a layout. Without weights, fresh ones are written and a note says so.
+        model: a model with a layout. If it has no weights, random ones are written and a note says so.
         to: keys of FORMATS.
-        folder: for the files; made if it is missing.
-        imgsz: side in px; by default that of its training, else 640.
+        folder: output folder; created if it does not exist.
+        imgsz: side of the image in px; default: the size in training, else 640.
 
     Raises:
         EffscopeError: an unknown format, a model that is not a detector, or a model that a format cannot express.
@@ -103,7 +103,7 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> 
     side = imgsz or model.imgsz or USUAL_SIZE
     job = ExportJob(model, network, classes, side, make_folder(folder))
     if model.state is None:
-        job.notes.append("untrained weights: the file holds fresh ones")
+        job.notes.append("untrained model: the file has random weights")
     files = {key: str(path) for name in to for key, path in FORMATS[name](job).items()}
     made = origin(ExportConfig(tuple(to), side), layout.digest())
     return ExportResult(model.name, side, files, tuple(job.notes), made)

@@ -125,7 +125,7 @@ def _facts(network: Network, classes: tuple[str, ...], imgsz: int) -> dict[str, 
 
 
 def _exported(model: nn.Module, image: Tensor) -> bytes:
-    """The serialised graph. What the exporter prints is hidden; without a message of its own, an error shows it."""
+    """The serialised graph. The output of the exporter is hidden; an error without a message shows that output."""
     with _output_hidden() as printed:
         try:
             program = torch.onnx.export(
@@ -159,9 +159,9 @@ def _compared(by_torch: Tensor, by_onnx: Tensor, one_to_one: bool) -> Agreement:
 
 
 def _nearest(rows: Tensor, row: Tensor) -> float:
-    """Distance in px to the nearest row with the same class and score. Rows with equal scores may come in any order.
+    """Distance in px to the nearest row with the same class and score. Rows with equal scores may be in any order.
 
-    A row with the last score counts as 0: the list may be cut among rows with this score.
+    A row with the lowest score counts as 0: the list may end between rows with equal scores.
     """
     same = (rows[:, 5] == row[5]) & ((rows[:, 4] - row[4]).abs() < TOLERANCE_SCORE)
     if row[4] < rows[-1, 4] + TOLERANCE_SCORE:

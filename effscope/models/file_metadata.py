@@ -1,4 +1,4 @@
-"""The metadata that effscope writes into its own weights files, so that a file opens without a second one."""
+"""The metadata in effscope's own weights files, so that a file can be opened without a separate layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LAYOUT_KEY, CLASSES_KEY, IMGSZ_KEY = "effscope.layout", "effscope.classes", "eff
 
 @dataclass(frozen=True)
 class FileMetadata:
-    """What a weights file says: its layout, the class names, and the side in px it was trained at."""
+    """Metadata of a weights file: layout, class names, and the image side of the training in px."""
 
     layout: Layout
     classes: tuple[str, ...] | None
@@ -21,7 +21,7 @@ class FileMetadata:
 
 
 def metadata(layout: Layout, classes: tuple[str, ...] | None, imgsz: int) -> dict[str, str]:
-    """The metadata of a weights file, as texts: what a safetensors header can hold."""
+    """The metadata of a weights file as strings, for a safetensors header."""
     return {
         "format": "pt",
         LAYOUT_KEY: json.dumps(layout.to_dict()),
@@ -31,7 +31,7 @@ def metadata(layout: Layout, classes: tuple[str, ...] | None, imgsz: int) -> dic
 
 
 def read_metadata(texts: Mapping[str, str]) -> FileMetadata | None:
-    """The metadata in the texts of a weights file, or None if effscope did not write the file."""
+    """Parse the metadata of a weights file; None if effscope did not write the file."""
     if LAYOUT_KEY not in texts:
         return None
     return FileMetadata(

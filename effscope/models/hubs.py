@@ -77,10 +77,10 @@ class HubModel:
     """A traced model of a hub.
 
     Attributes:
-        module: the traced module: the whole model, or its backbone if the whole cannot be traced.
+        module: the traced module: the whole model, or only its backbone if the whole cannot be traced.
         imported: its trace.
-        imgsz: side in px it was traced at.
-        note: what a reader must know, or "".
+        imgsz: side of the image in px for the trace.
+        note: note for the reader, or "".
     """
 
     module: nn.Module
@@ -94,8 +94,8 @@ def open_hub(model: str, imgsz: int | None = None, seed: int = 0) -> HubModel:
 
     Args:
         model: `torchvision:resnet50`, `timm:ghostnet_100`.
-        imgsz: side in px; by default that of the model's own images.
-        seed: of the weights. The global random state does not change.
+        imgsz: side of the image in px; default: the native size of the model.
+        seed: seed of the weights. The global random state does not change.
 
     Raises:
         EffscopeError: an unknown name, a package that is not installed, or a model that cannot be traced.

@@ -55,7 +55,7 @@ def _zoo_row(name: str) -> ZooRow:
 
 
 def list_backbones(progress: Progress) -> ZooResult:
-    """Classification backbones from torchvision and timm. The column of published FLOPs holds multiply-adds.
+    """Classification backbones from torchvision and timm. Their published FLOPs are multiply-adds.
 
     Raises:
         EffscopeError: timm is not installed.

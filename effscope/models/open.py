@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 HUB_NAMES = ("torchvision", "timm")
 USUAL_SIZE = 640
-"""Side in px of an image where nothing else says it."""
+"""Default side of the image in px."""
 
 
 def open_model(model: str | PathLike[str] | Module, imgsz: int | None = None) -> Model:
-    """Open a model, with its weights if it has any. Weights files are read without running what is in them.
+    """Open a model, with its weights if it has any. Reading a weights file runs no code in it.
 
     Args:
         model: zoo name, path of a layout YAML, weights file or run folder, `torchvision:NAME`, `timm:NAME`, or a torch
             module. Zoo names and layout YAML import no torch.
-        imgsz: side in px at which a hub's model or a module is traced; by default the hub's own, 640 for a module.
+        imgsz: side of the image in px, to trace a hub's model or a module; default: native size, 640 for a module.
 
     Returns:
         A `LayoutModel`; a `TracedModel` for hubs and modules; a `TensorFile` for weights of an unknown architecture.
 
     Raises:
-        EffscopeError: no such model, a file that is not one, a module that cannot be traced.
+        EffscopeError: no such model, a file without a model, or a module that cannot be traced.
     """
     if isinstance(model, PathLike):
         model = fspath(model)
@@ -54,7 +54,7 @@ def open_model(model: str | PathLike[str] | Module, imgsz: int | None = None) ->
     if not path.is_dir():
         return _of_weights(path, path.stem)
     if not (path / RUN_WEIGHTS).exists():
-        raise EffscopeError(f"{model} is a folder without {RUN_WEIGHTS}: give a folder an effscope run wrote")
+        raise EffscopeError(f"{model} is a folder without {RUN_WEIGHTS}: give the folder of an effscope run")
     return _of_weights(path / RUN_WEIGHTS, path.name)
 
 
@@ -62,7 +62,7 @@ def _missing(model: str) -> EffscopeError:
     near = get_close_matches(model, ZOO, n=4, cutoff=0.5)
     meant = f"; did you mean {', '.join(near)}?" if near else ""
     return EffscopeError(
-        f"'{model}' is no file here and no built-in model: give a weights file, a layout YAML, a run folder, "
+        f"'{model}' is neither a file nor a built-in model: give a weights file, a layout YAML, a run folder, "
         f"torchvision:NAME, timm:NAME, or a name that `effscope zoo` lists{meant}"
     )
 
@@ -115,7 +115,7 @@ def _of_weights(path: Path, name: str) -> LayoutModel | TensorFile:
         return LayoutModel(name, found.layout, found.state, checkpoint.class_names, source)
     graph = tensor_graph(checkpoint.state, checkpoint.modules)
     rows = tensor_outline(name, graph, checkpoint.modules)
-    source = f"{checkpoint.source}; architecture not known: {found.why}"
+    source = f"{checkpoint.source}; unknown architecture: {found.why}"
     return TensorFile(name, checkpoint.state, graph, rows, found.why, checkpoint.class_names, source)
 
 

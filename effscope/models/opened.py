@@ -28,12 +28,12 @@ class LayoutModel:
     """A model built from a layout.
 
     Attributes:
-        name: for tables.
-        layout: its layers.
+        name: name in tables.
+        layout: the layout.
         state: state dict, or None if it has no weights.
         classes: class names, or None if they are not known.
         source: one line: which file was read and how.
-        imgsz: side in px it was trained at, or None if it is not known.
+        imgsz: image side of the training in px, or None if it is not known.
     """
 
     name: str
@@ -69,7 +69,7 @@ class LayoutModel:
 
 
 class _WithoutLayout:
-    """What a model without a layout answers where a layout is needed: an EffscopeError with the reason."""
+    """A model without a layout: `layout` and `network` raise an EffscopeError with the reason."""
 
     name: str
     why: str
@@ -84,7 +84,7 @@ class _WithoutLayout:
         raise self._error()
 
     def _error(self) -> EffscopeError:
-        return EffscopeError(f"{self.name} can be counted and ranked only: {self.why}")
+        return EffscopeError(f"{self.name} can only be counted and ranked: {self.why}")
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class TracedModel(_WithoutLayout):
     """A torch module, traced to a graph.
 
     Attributes:
-        name: for tables.
-        module: the module itself.
-        imported: its trace: graph, outline, and the tensors that its state dict does not hold.
-        imgsz: side in px it was traced at.
+        name: name in tables.
+        module: the torch module.
+        imported: its trace: graph, outline, and the tensors that are not in its state dict.
+        imgsz: side of the image in px for the trace.
         state: state dict of the module, or None if its weights are untrained.
         source: one line: what was traced.
-        classes: None: a module does not name its classes.
+        classes: None, because a module has no class names.
         why: why there is no layout.
     """
 
@@ -127,14 +127,14 @@ class TensorFile(_WithoutLayout):
     """A weights file of an unknown architecture: its tensors can be counted and ranked, not run.
 
     Attributes:
-        name: for tables.
+        name: name in tables.
         state: state dict.
         graph: one node for each convolution, norm or other tensor, without views.
         outline: the names of the graph's layers.
         why: why the architecture is not known.
         classes: class names, or None if the file does not have them.
         source: one line: which file was read and how.
-        imgsz: None: the file does not say.
+        imgsz: None, because it is not known.
     """
 
     name: str

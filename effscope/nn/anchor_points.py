@@ -16,10 +16,10 @@ def anchor_points(
     Args:
         sizes: (height, width) of each level, in cells.
         strides: stride of each level in px.
-        device: of the result.
+        device: device of the result.
 
     Returns:
-        centres in cells, float32 (2, A) as x, y; and the stride of each in px, float32 (1, A). Their product is in px.
+        centres in cells, float32 (2, A) as x, y; and strides in px, float32 (1, A). Their product is the centres in px.
     """
     points, scales = [], []
     for (height, width), stride in zip(sizes, strides, strict=True):

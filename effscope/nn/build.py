@@ -15,7 +15,7 @@ from effscope.nn.seeds import path_seed
 from effscope.spec.graph import INPUT, Graph, Node
 
 ONE_TO_ONE = "one2one_"
-"""Prefix of the module names of a one-to-one head beside a one-to-many head."""
+"""Prefix of the module names of the one-to-one head in a dual head."""
 
 Owner = nn.Module | Tensor
 Make = Callable[[Node], Owner]
@@ -40,8 +40,8 @@ class Network(nn.Module):
     """A built graph. Called on images (B, 3, H, W) it returns view name -> tuple of tensors.
 
     `network.model["8"]` is a layer, `network.model["8"].cv2.conv` a primitive. State-dict keys are the `params` of the
-    graph's nodes. A layer takes and returns the tensors that its `wiring` names, in this order, outputs as a tuple. A
-    layer that is one primitive without a name of its own is this module itself and returns its tensor.
+    graph's nodes. A layer takes and returns the tensors in its `wiring`, in that order, outputs as a tuple. A layer of
+    one primitive is the module of this primitive and returns a tensor.
 
     Attributes:
         spec: the graph.
@@ -151,20 +151,20 @@ def _released(graph: Graph, wiring: dict[str, Wiring]) -> dict[str, Wiring]:
 
 
 def _fresh(node: Node, seed: int) -> Owner:
-    """The module or tensor of a node, with fresh values of its own seed."""
-    # The CPU generator alone: `torch.manual_seed` would change those of the GPUs too, and is slower.
+    """The module or tensor of a node, with random values from its own seed."""
+    # Only the CPU generator: `torch.manual_seed` also changes those of the GPUs, and is slower.
     torch.default_generator.manual_seed(path_seed(seed, node.module))
     return BUILDERS[node.op](node.args)
 
 
 def build(graph: Graph, seed: int = 0) -> Network:
-    """A network with fresh weights (torch's defaults; head biases as in YOLOv8), in training mode.
+    """A network with random weights (torch's defaults; head biases as in YOLOv8), in training mode.
 
-    The fresh values of a module follow from the seed and its path alone: a module with the same path and shape has
-    equal weights in every layout. A one-to-one head starts as a copy of the one-to-many head.
+    The values of a module depend only on the seed and its path: a module with the same path and shape has equal weights
+    in every layout. A one-to-one head starts as a copy of the one-to-many head.
 
     Args:
-        graph: an expanded layout. Every call computes all of its views; `view` makes a network with some of them.
+        graph: an expanded layout. A call of the network computes all views; `view` makes a network for some of them.
         seed: seed of the whole network. The global random state does not change.
     """
     with torch.random.fork_rng(devices=[]):

@@ -244,8 +244,8 @@ class TorchCall(nn.Module):
     """A torch operation of an imported model.
 
     Args:
-        target: the aten overload, such as "view.default"; "" if only the tensors are known: it cannot run.
-        operands: positional arguments; a `Slot` takes the place of an input, also inside lists.
+        target: the aten overload, e.g. "view.default"; "" if only the tensors are known, then it cannot run.
+        operands: positional arguments; a `Slot` marks the position of an input, also inside lists.
         keywords: arguments by name.
         tensors: its parameters, role -> TensorSpec; their slot numbers follow those of the inputs.
     """

@@ -1,4 +1,4 @@
-"""Copy weights into a network with a changed layout. Layers are matched by origin, tensors by name and shape."""
+"""Copy weights into a network with a changed layout. Layers are matched by `origin`, tensors by name and shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from effscope.results import LayerTransfer
 from effscope.spec.layout import Layout
 
 LEAST_SHARE = 0.10
-"""Least share of parameters that must fit. All scales of a family have a few tensors of equal shape."""
+"""Minimum share of parameters that must fit: even different scales of a family have a few tensors of equal shape."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Transfer:
 
     Attributes:
         exact: copied tensors of the new network, with batch counters; the other fields do not list batch counters.
-        reshaped: tensors of the new network with another shape in the base; they keep fresh values.
-        fresh: tensors of the new network that the base does not have.
+        reshaped: tensors of the new network with another shape in the base; they keep their random values.
+        fresh: tensors of the new network that are not in the base; they keep their random values.
         unused: tensors of the base that were not copied.
     """
 
@@ -35,7 +35,7 @@ class Transfer:
     unused: tuple[str, ...]
 
     def summary(self) -> str:
-        """One line: how many tensors were copied, and which modules have fresh ones."""
+        """One line: the number of copied tensors, and the modules with other tensors."""
         new = [*self.reshaped, *self.fresh]
         parts = Counter(".".join(key.split(".")[:3]) for key in new)
         total = len(self.exact) + len(new)
@@ -79,7 +79,7 @@ def load_state(network: Network, state: Mapping[str, Tensor], name: str) -> None
     for what, keys in (("lack", missing), ("have an unknown", strange), ("have another shape of", reshaped)):
         if keys:
             raise EffscopeError(
-                f"the weights of {name} {what} '{keys[0]}' ({len(keys)} such): they do not fit the layout"
+                f"the weights of {name} {what} '{keys[0]}' ({len(keys)} in total): they do not fit the layout"
             )
     with torch.no_grad():
         for key, tensor in state.items():
@@ -99,10 +99,10 @@ def positions(layout: Layout, base: Layout) -> dict[int, int | None]:
 
 
 def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[str, Tensor]) -> Transfer:
-    """Copy every tensor that has the same name and shape in the base; the others keep their fresh values.
+    """Copy every tensor that has the same name and shape in the base; the others keep their random values.
 
-    A one-to-one head beside a one-to-many head comes from the base's one-to-one head, or else from its one-to-many
-    head. A one-to-one head alone comes from the one-to-one head of a dual base.
+    The one-to-one head of a dual head is copied from the base's one-to-one head, or else from its one-to-many head. A
+    single one-to-one head is copied from the one-to-one head of a dual base.
 
     Args:
         network: built from `layout`; changed in place.
@@ -111,7 +111,7 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
         base_state: state dict, any float dtype.
 
     Raises:
-        EffscopeError: less than LEAST_SHARE of the parameters fit.
+        EffscopeError: less than `LEAST_SHARE` of the parameters fit.
     """
     own, joined = network.state_dict(), positions(layout, base)
     alone = "o2o" in network.spec.views and "o2m" not in network.spec.views
@@ -132,9 +132,7 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
             exact[key] = source
     share = sum(own[key].numel() for key in exact) / sum(tensor.numel() for tensor in own.values())
     if share < LEAST_SHARE:
-        raise EffscopeError(
-            f"only {100 * share:.0f} % of {layout.name} fits these weights: they belong to another model"
-        )
+        raise EffscopeError(f"only {100 * share:.0f} % of {layout.name} fits these weights: give weights of this model")
     with torch.no_grad():
         for key, source in exact.items():
             own[key].copy_(base_state[source])

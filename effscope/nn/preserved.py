@@ -20,7 +20,7 @@ Hook = Callable[..., Any]
 
 @contextmanager
 def attributes_kept(objects: Iterable[object], *names: str) -> Iterator[None]:
-    """Afterwards these attributes of the objects have the values that they had before."""
+    """Restore these attributes of the objects afterwards."""
     before = [(thing, name, getattr(thing, name)) for thing in objects for name in names]
     try:
         yield
@@ -30,18 +30,18 @@ def attributes_kept(objects: Iterable[object], *names: str) -> Iterator[None]:
 
 
 def modes_kept(module: nn.Module) -> AbstractContextManager[None]:
-    """Afterwards every submodule is in training or eval mode as before."""
+    """Restore the training or eval mode of every submodule afterwards."""
     return attributes_kept(module.modules(), "training")
 
 
 def requires_grad_kept(module: nn.Module) -> AbstractContextManager[None]:
-    """Afterwards the same parameters take a gradient as before."""
+    """Restore `requires_grad` of every parameter afterwards."""
     return attributes_kept(module.parameters(), "requires_grad")
 
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """The module in eval mode; afterwards every submodule has its mode back."""
+    """Put the module in eval mode; restore the mode of every submodule afterwards."""
     with modes_kept(module):
         module.eval()
         yield
@@ -49,7 +49,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def temporary_hooks(handles: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Removes hooks at the end: `with temporary_hooks([layer.register_forward_hook(hook)]): ...`"""
+    """Remove hooks at the end: `with temporary_hooks([layer.register_forward_hook(hook)]): ...`"""
     with ExitStack() as stack:
         for handle in handles:
             stack.callback(handle.remove)
@@ -65,7 +65,7 @@ class _SavedTensor:
         self.version = self._version()
 
     def _version(self) -> int:
-        """Number of in-place changes. Inference tensors have none: only code in inference mode can change them."""
+        """Number of in-place changes. Inference tensors have none: only inference mode can change them."""
         return -1 if self.tensor is None or self.tensor.is_inference() else self.tensor._version
 
     def restore(self) -> None:
@@ -76,7 +76,7 @@ class _SavedTensor:
 
 @contextmanager
 def tensors_kept(module: nn.Module) -> Iterator[None]:
-    """Afterwards the module has the same parameters and buffers, with the same values."""
+    """Restore the parameters and buffers of the module and their values afterwards."""
     slots = [slots for part in module.modules() for slots in (part._parameters, part._buffers)]
     saved = [_SavedTensor(held, name) for held in slots for name in held]
     try:
@@ -89,7 +89,7 @@ def tensors_kept(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def random_state_kept(module: nn.Module) -> Iterator[None]:
-    """Afterwards the random state of the CPU, and of the GPUs that hold the module, is as before."""
+    """Restore the random state of the CPU, and of the GPUs of the module, afterwards."""
     devices = {t.device for t in (*module.parameters(), *module.buffers()) if t.device.type == "cuda"}
     with torch.random.fork_rng(devices=sorted(devices, key=str)):
         yield
@@ -97,9 +97,9 @@ def random_state_kept(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def preserved(module: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
-    """The module in eval mode, without gradients, with forward hooks on some of its submodules.
+    """Run code with the module in eval mode, without gradients, with forward hooks on some submodules.
 
-    Afterwards the hooks are removed, and modes, parameters, buffers and the random state are as before.
+    Afterwards the hooks are removed, and modes, parameters, buffers and the random state are restored.
 
     Args:
         module: any module.

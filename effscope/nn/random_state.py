@@ -1,4 +1,4 @@
-"""Random numbers that depend on a seed and not on what ran before."""
+"""Random numbers that depend only on a seed, not on earlier code."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import torch
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Nothing is printed, logged or warned inside. Afterwards the random state of the CPU is as before."""
+    """Hide prints, log messages and warnings inside; restore the random state of the CPU afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""The number of each other counter for a model, and the terms from our multiply-adds to that number."""
+"""The count of each other counter for a model, and the terms of the difference to effscope's multiply-adds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_RUN, ALSO_RUN = "merged or folded away", "of another head, which runs too"
 
 
 def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = ()) -> CountersResult:
-    """The number of each counter for a model, and the terms from our multiply-adds to that number.
+    """The count of each counter for a model, and the terms of the difference to effscope's multiply-adds.
 
     Args:
         graph: the graph to count.
@@ -55,7 +55,7 @@ def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = 
 def _terms(
     name: str, per_mac: int, ours: list[NodeCost], theirs: list[NodeCost], counted: Mapping[str, tuple[int, str]]
 ) -> list[CounterTerm]:
-    """One term for each operation and reason for which the counter differs from our multiply-adds, largest first."""
+    """One term per operation and reason of the difference to effscope's multiply-adds, largest first."""
     expected = {row.node.name: per_mac * row.counts.macs for row in ours}
     found: dict[tuple[str, str], list[int]] = {}
     for row in {row.node.name: row for row in (*ours, *theirs)}.values():

@@ -1,4 +1,4 @@
-"""What a counter is: the form of the model it gets, its rules, and how the tool itself runs. Imports no torch."""
+"""Definition of a counter: the form of the model it counts, its rules, and how to run the tool. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Tool:
     """A counting tool that can run on a module.
 
     Attributes:
-        run: module in eval mode, images -> its number. Imports the tool.
-        distribution: distribution on PyPI, which is also the name of its package.
-        gradients: it gets parameters that require gradients.
+        run: (module in eval mode, images) -> count of the tool. Imports the tool.
+        distribution: name of the distribution on PyPI and of the package.
+        gradients: whether the tool receives parameters that require gradients.
     """
 
     run: Callable[[nn.Module, Tensor], int]
@@ -36,13 +36,13 @@ class Counter:
 
     Attributes:
         unit: "MACs", or "FLOPs" if a multiply-add counts 2.
-        about: what its number is, in one sentence.
+        about: what it counts, in one sentence.
         rules: operation -> rule. An operation without a rule counts 0.
-        form: the form of the model that it gets.
-        unseen: why it does not see a call; "" if it does.
+        form: function from the graph to the form of the model that it counts.
+        unseen: why it misses a call; "" if it does not.
         repeats: how often it counts one call, if several modules share the module that makes the call.
-        tool: how the tool runs; None if there is none.
-        backbones: the counter to use instead for a model that is no detector.
+        tool: how to run the tool; None if there is none.
+        backbones: the counter to use for models other than detectors.
     """
 
     unit: str
@@ -56,11 +56,11 @@ class Counter:
 
     @property
     def per_mac(self) -> int:
-        """What one multiply-add counts in its unit."""
+        """Count of one multiply-add, in the unit of the counter."""
         return 2 if self.unit == "FLOPs" else 1
 
     def count(self, row: NodeCost) -> tuple[int, str]:
-        """Its number for a node, in its unit, and the reason in words."""
+        """Count of a node, in the unit of the counter, and the reason in words."""
         rule = self.rules.get(operation(row))
         if rule is None:
             return 0, "not counted"

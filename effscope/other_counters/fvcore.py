@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BY_FORMULA = ("abc,abd->acd", "abc,adc->adb")
-"""einsums that fvcore counts by a formula. For all others it reads numpy's estimate."""
+"""einsums that fvcore counts by a formula. For all other einsums it uses numpy's estimate."""
 
 
 def _first_by_columns(row: NodeCost) -> int:
-    """Values of the first factor times columns of the second."""
+    """Number of values of the first factor times number of columns of the second."""
     a, b = row.inputs[:2]
     return int(math.prod(a) * b[-1])
 
 
 def _einsum(row: NodeCost) -> int:
-    """Half of numpy's estimate, which numpy prints with four digits. An einsum that no primitive covers: our MACs."""
+    """Half of numpy's estimate, which has four digits. For an einsum without a primitive: effscope's MACs."""
     equation = row.node.args.get("equation")
     if equation is None:
         return macs(row)
@@ -50,7 +50,7 @@ def _einsum(row: NodeCost) -> int:
 
 
 def _batch_norm(row: NodeCost) -> int:
-    """2 per value with stored statistics, 5 with statistics of the input; one less without a scale."""
+    """2 per value with stored statistics, 5 with statistics of the input; 1 less without a trained scale."""
     operands = row.node.args.get("operands", ())
     from_input = len(operands) > USES_INPUT_STATS and operands[USES_INPUT_STATS]
     return per_norm_input(5, 4)(row) if from_input else per_norm_input(2, 1)(row)

@@ -1,4 +1,4 @@
-"""Building blocks of the tools' rules: an operation -> what a tool counts for it, and why. Imports no torch."""
+"""Parts of the tools' rules: operation -> the count of a tool, and the reason. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from effscope.spec.graph import Source
 from effscope.spec.ops import Slot
 
 Count = Callable[[NodeCost], int]
-"""Node -> what a tool counts for it, in the tool's unit."""
+"""Node -> count of a tool, in the unit of the tool."""
 
 
 class CountingRule(NamedTuple):
-    """What a tool counts for an operation, and the same in words."""
+    """The count of a tool for an operation, as a function and in words."""
 
     count: Count
     says: str
@@ -39,7 +39,7 @@ BUILT_AS = {
     "adaptive_avgpool": "AdaptiveAvgPool2d", "pad": "ConstantPad2d", "upsample": "Upsample", "flatten": "Flatten",
     "unflatten": "Unflatten", "mha": "MultiheadAttention",
 }  # fmt: skip
-"""Primitive -> class in torch.nn that effscope builds it as. Other primitives are built as classes of effscope."""
+"""Primitive -> its class in torch.nn when effscope builds it. Other primitives have classes of effscope."""
 
 CALLED = {"attention": "matmul", "sdpa": "scaled_dot_product_attention"}
 """Primitive -> torch function that its module calls, if the names differ."""
@@ -51,7 +51,7 @@ def rules(says: str, count: Count, names: str) -> dict[str, CountingRule]:
 
 
 def source_of(row: NodeCost) -> Source:
-    """The torch call that a node was traced from, or that it is built as."""
+    """The torch call of a traced node, or the call that effscope builds for the node."""
     op = row.node.op
     built = Source(f"{CALLED.get(op, op)}.default", BUILT_AS.get(op, "Module"), op in BUILT_AS and op != "mha")
     return row.node.source or built

@@ -1,4 +1,4 @@
-"""Run the other counters themselves on a module, to check our rules for them."""
+"""Run the other tools on a module, to check effscope's rules for them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ TOOLS: dict[str, Tool] = {name: counter.tool for name, counter in COUNTERS.items
 
 
 def crosscheck(result: CountersResult, module: nn.Module) -> CountersResult:
-    """The result with the number of each tool itself in `measured`.
+    """Add the count of each tool to the result, in `measured`.
 
-    Each tool gets its own copy of the module in eval mode, so the module stays as it is. fvcore gets parameters that
-    require gradients, also frozen ones, as in its usual use. The others get parameters that do not.
+    Each tool gets a separate copy of the module in eval mode, so the module does not change. For fvcore all parameters
+    require gradients, also frozen ones, as in its usual use. For the other tools none does.
 
     Args:
-        result: numbers by our rules, one row for each counter.
-        module: takes images (1, 3, imgsz, imgsz).
+        result: counts by effscope's rules, one row per counter.
+        module: a module for images (1, 3, imgsz, imgsz).
 
     Raises:
-        EffscopeError: no row is of a tool that can run.
+        EffscopeError: no counter in the result is a tool that can run.
     """
     if not any(row.counter in TOOLS for row in result.rows):
         raise EffscopeError(f"`check` runs {', '.join(TOOLS)}: {result.rows[0].counter} cannot run on a module")

@@ -1,4 +1,4 @@
-"""thop 0.1.1: profile counts multiply-adds and some other operations, with hooks on the modules it knows."""
+"""thop 0.1.1: profile counts multiply-adds and some other operations, with hooks on known modules."""
 
 from __future__ import annotations
 

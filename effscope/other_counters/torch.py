@@ -20,7 +20,7 @@ STEPWISE = f"gru rnn_tanh rnn_relu {CELLS}"
 
 
 def _matmul(row: NodeCost) -> int:
-    """0 for a matrix times a vector, an aten call that the counter does not know."""
+    """0 for a matrix times a vector: the counter does not know this aten call."""
     return 0 if len(row.inputs[1]) == 1 else twice_macs(row)
 
 

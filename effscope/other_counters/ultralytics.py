@@ -31,7 +31,7 @@ from effscope.spec.graph import Source
 
 ALSO_HOOKED = HOOKED | {"GroupNorm", "Bilinear", "MultiheadAttention", "RMSNorm"}
 FUNCTIONS_SEEN = frozenset({"matmul", "bmm", "einsum", "linear", "scaled_dot_product_attention"})
-"""Functions that ultralytics-thop counts wherever they are called."""
+"""Functions that ultralytics-thop counts in any module."""
 
 
 def _pool(row: NodeCost) -> int:

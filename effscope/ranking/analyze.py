@@ -25,14 +25,14 @@ from effscope.thresholds import Threshold, read_threshold
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a result says about its model.
+    """Facts on a model, for the result.
 
     Attributes:
         model: name.
         digest: hash of its layout or graph.
         weights: "checkpoint" or "random".
         source: one line on where the weights come from.
-        of: what is ranked: "weights", or which images its outputs are from.
+        of: "weights", or a description of the outputs and images.
     """
 
     model: str
@@ -44,7 +44,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class _Values:
-    """Singular values by the wanted definition and by the other one, and the name of the other one."""
+    """Singular values by the definition of the result and by its opposite, and the name of the opposite."""
 
     found: list[Measured]
     others: list[Measured]
@@ -61,7 +61,7 @@ def rank(
     of: str = "weights",
     images: Iterable[Tensor] | None = None,
 ) -> RankResult:
-    """Numerical rank of every stage of a network, ascending.
+    """Numerical rank of every stage of a network, in ascending order.
 
     Args:
         network: built from the layout.
@@ -130,8 +130,8 @@ def _ranked(convs: Sequence[RankedConv], collected: Collected, config: RankConfi
 def _values(
     convs: Sequence[RankedConv], collected: Collected, config: RankConfig, thresholds: Sequence[Threshold]
 ) -> _Values:
-    """Singular values, and those with the opposite folding (weights) or centring (outputs); the first threshold is the
-    result's own."""
+    """Singular values, and those with the opposite folding (weights) or centring (outputs). The first threshold is
+    that of the result."""
     if collected.moments is None:
         found = measured_weights(convs, collected.kernels, thresholds)
         others = measured_weights(convs, collected.other_kernels, thresholds[:1])

@@ -23,7 +23,7 @@ class Collected:
         kernels: the weights, with or without the batch norm folded in.
         other_kernels: the same weights with the opposite folding.
         spatial_kernels: kernels of the full convolutions larger than 1x1, for `separability`.
-        moments: of the outputs over the images; None without images.
+        moments: moments of the outputs over the images; None without images.
     """
 
     kernels: Mapping[str, Kernel]
@@ -44,13 +44,13 @@ def collect(
 ) -> Collected:
     """The weights of some convolutions, and with images the moments of their outputs.
 
-    Afterwards the network is as before (state, mode, hooks, random state), also if its forward pass raises.
+    Restores the network afterwards (state, mode, hooks, random state), also if its forward pass raises.
 
     Args:
         graph: holds the convolutions.
         state: weights of the graph.
         convs: which convolutions.
-        fold_bn: fold the batch norm that follows into the weight.
+        fold_bn: fold the following batch norm into the weight.
         network: runs the graph: a built network, or the module that it was imported from. Needed with images.
         images: batches (B, 3, H, W), float within 0-1.
         more_hooks: module path -> a further forward hook to run on the images.

@@ -1,4 +1,4 @@
-"""Which convolutions of a model are ranked."""
+"""Select the convolutions to rank."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from effscope.spec.layout import Layout
 
 @dataclass(frozen=True)
 class RankedConv:
-    """A convolution that is ranked.
+    """A convolution to rank.
 
     Attributes:
-        number: of its stage; or its own number if every convolution is ranked.
+        number: number of its stage; or of the convolution if every convolution is ranked.
         node: the convolution.
-        spatial: full convolutions larger than 1x1 that `separability` looks at: those of the stage, or the node itself.
+        spatial: full convolutions larger than 1x1 for `separability`: those of the stage, or the node itself.
         no_rank: why it has no rank, "" if it can have one.
     """
 
@@ -44,10 +44,10 @@ def every_conv(graph: Graph) -> tuple[RankedConv, ...]:
 
 
 def layout_convs(graph: Graph, layout: Layout, at: str) -> tuple[RankedConv, ...]:
-    """The convolutions of a layout that are ranked.
+    """The convolutions of a layout to rank.
 
     Args:
-        graph: of the layout.
+        graph: graph of the layout.
         layout: defines the stages.
         at: "stage" (closing convolution of each stage), "block" (last one of the stage's last block) or "all".
 

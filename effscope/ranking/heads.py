@@ -19,7 +19,7 @@ from effscope.spec.graph import Graph
 FEWEST_DIMS = 3
 """Attention weights have at least the dimensions (heads, positions, choices)."""
 ROWS_AT_ONCE = 1 << 22
-"""Attention weights that are compared in one step."""
+"""Maximum number of attention weights to compare in one step."""
 ALLOWED = 1e-30
 """Attention weights below this are masked: the head cannot attend there."""
 
@@ -62,14 +62,14 @@ WEIGHTS: dict[str, Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]] = 
     "mha": _of_multihead,
     "softmax": lambda module, inputs, out: _heads_first(out),
 }
-"""Primitive -> function of (module, inputs, output) that gives attention weights (heads, ..., positions, choices)."""
+"""Primitive -> function of (module, inputs, output) that returns attention weights (heads, ..., positions, choices)."""
 
 BETWEEN = frozenset({"view", "copy", "opaque", "item", "elementwise", "transpose"})
-"""Primitives allowed between a softmax and the product that it weighs: dropout, a change of shape."""
+"""Primitives allowed between a softmax and the product that uses it as weights: dropout, a change of shape."""
 
 
 def attention_nodes(graph: Graph) -> dict[str, str]:
-    """Name -> primitive of the attention nodes: attention itself, and softmaxes that weigh the factor of a product."""
+    """Name -> primitive of the attention nodes: attention itself, and softmaxes that are weights in a product."""
     nodes = graph.by_name()
     readers: dict[str, list[str]] = {}
     for node in graph.nodes:
@@ -86,7 +86,7 @@ def attention_nodes(graph: Graph) -> dict[str, str]:
 
 
 class HeadStatistics:
-    """A forward hook that adds up entropies and divergences of the heads of one attention; it keeps no map."""
+    """A forward hook that sums entropies and divergences of the heads of one attention; it stores no attention map."""
 
     def __init__(self, name: str, op: str) -> None:
         self.name, self.op = name, op

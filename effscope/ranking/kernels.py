@@ -1,4 +1,4 @@
-"""Weights of a model's convolutions, as kernels to be ranked."""
+"""Weights of a model's convolutions, as kernels to rank."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def kernels(
         graph: holds the convolutions.
         state: weights of the graph.
         convs: which convolutions.
-        fold_bn: with the scale of the batch norm that follows.
+        fold_bn: include the scale of the following batch norm.
 
     Raises:
-        EffscopeError: the state dict lacks a tensor, or one has another shape than the graph says.
+        EffscopeError: the state dict lacks a tensor, or a tensor has another shape than in the graph.
     """
     norms = _norms(graph) if fold_bn else {}
     return {node.name: _kernel(state, node, norms.get(node.module)) for node in convs}
@@ -64,7 +64,7 @@ def _tensors(state: Mapping[str, Tensor], node: Node) -> dict[str, Tensor]:
             raise EffscopeError(f"{node.name}: the weights have no tensor '{key}': they do not fit the architecture")
         if tuple(state[key].shape) != tuple(shapes[key].shape):
             raise EffscopeError(
-                f"{key} is {tuple(state[key].shape)}, the architecture says {tuple(shapes[key].shape)}: "
+                f"{key} is {tuple(state[key].shape)}, the architecture has {tuple(shapes[key].shape)}: "
                 "the weights do not fit it"
             )
         found[role] = state[key]

@@ -1,4 +1,4 @@
-"""Singular values of the convolutions that are ranked: of their weights, or of their outputs."""
+"""Singular values of convolutions: of their weights, or of their outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from effscope.ranking.thresholds import Cut, cut, spectra_for
 from effscope.thresholds import Threshold
 
 COVARIANCE_EPS = float(np.finfo(np.float32).eps)
-"""Relative error of the square roots of a float64 covariance's eigenvalues: they are exact to float32 at most."""
+"""Relative error of the square roots of the eigenvalues of a float64 covariance: that of float32."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Measured:
     Attributes:
         conv: the convolution.
         kernel: its weight.
-        shape: of the map that has these values: the kernel's, or (C_out, C_out) for outputs.
+        shape: shape of the matrix: that of the kernel, or (C_out, C_out) for outputs.
         values: singular values, descending.
         eps: relative error of the stored values.
-        positions: at how many positions the outputs were recorded; None for weights.
+        positions: number of positions with recorded outputs; None for weights.
     """
 
     conv: RankedConv
@@ -54,7 +54,7 @@ class Measured:
 def measured_weights(
     convs: Sequence[RankedConv], kernels: Mapping[str, Kernel], thresholds: Sequence[Threshold]
 ) -> list[Measured]:
-    """Singular values of weights, exact enough for each of the thresholds."""
+    """Singular values of weights, exact enough for every threshold."""
     chosen = [kernels[conv.node.name] for conv in convs]
     values = spectra_for(chosen, thresholds)
     return [Measured(c, k, k.shape, v, k.eps) for c, k, v in zip(convs, chosen, values, strict=True)]

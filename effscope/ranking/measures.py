@@ -1,4 +1,4 @@
-"""Measures of a spectrum: descending singular values in, a number out."""
+"""Measures of a spectrum: functions from descending singular values to a number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPIKE_SHARE = 0.1
 """A spectrum has a spike if the rank without the largest value is larger by more than this share of the rows."""
 
 FEWEST_HIDDEN = 3
-"""And by more than this number: in layers of few channels chance alone moves the rank as much."""
+"""And by more than this number: with few channels, the rank changes that much by chance."""
 
 
 def effective_rank(values: Array) -> float:
@@ -47,13 +47,13 @@ MEASURES: dict[str, Callable[[Array], float | None]] = {
     "stable_rank": stable_rank,
     "top_gap": top_gap,
 }
-"""Field of `StageRank` -> its measure. Scaling all values by one factor changes none of them."""
+"""Field of `StageRank` -> its measure. No measure changes if all values are scaled by one factor."""
 
 
 def rank_without_top(values: Array, shape: MapShape, threshold: Threshold, eps: float) -> int:
-    """The rank if the threshold is taken from all values but the largest; the largest still counts.
+    """The rank if the threshold is computed without the largest value; the largest still counts.
 
-    Much larger than the rank if a single direction hides the others.
+    It is much larger than the rank if the largest value dominates the others.
     """
     rest = values[1:]
     if not len(values) or values[0] <= 0:

@@ -1,4 +1,4 @@
-"""Ranks of an opened MODEL: of its stages, or of every convolution if it has none; and of its attention heads."""
+"""Ranks of an opened model: of its stages, or of every convolution if it has none. Also measures attention heads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from effscope.spec.graph import image_shape
 from effscope.spec.resolution import resolutions
 from effscope.tracing.rebuild import rebuild, rebuilt_paths
 
-NOT_NORMALISED = "images are shown as RGB 0-1, without the mean and spread that a classifier may expect"
+NOT_NORMALISED = "images are RGB 0-1, not normalised by the mean and standard deviation that a classifier may expect"
 
 
 def rank_model(
@@ -33,12 +33,12 @@ def rank_model(
     of: str = "weights",
     images: Iterable[Tensor] | None = None,
 ) -> RankResult:
-    """Numerical ranks of a model, ascending; arguments as in `analyze.rank`.
+    """Numerical ranks of a model, in ascending order; arguments as in `analyze.rank`.
 
     Images are iterated a second time for the attention heads of a traced model.
 
     Raises:
-        EffscopeError: as `analyze.rank`; with images, also a model that cannot run, or not on these images.
+        EffscopeError: as in `analyze.rank`; with images, also a model that cannot run on them.
     """
     convs, at = ranked_convs(model, config.at)
     config = replace(config, at=at)
@@ -71,9 +71,9 @@ def _runnable(model: Model) -> nn.Module:
 def _measure_traced_heads(
     model: TracedModel, state: Mapping[str, Tensor], heads: Mapping[str, HeadStatistics], images: Iterable[Tensor]
 ) -> tuple[str, ...]:
-    """Run a traced model for the statistics of its heads; returns notes. Heads that fail do not cost the ranks.
+    """Run a traced model for the statistics of its heads; returns notes. If this fails, the ranks are still valid.
 
-    Its attention is not a module of its own, so the trace itself is run, one image at a time.
+    A traced model may have no module for its attention. Therefore the trace is run, one image at a time.
     """
     if not heads:
         return (NOT_NORMALISED,)
@@ -99,10 +99,10 @@ def _one_line_errors(model: Model) -> Iterator[None]:
 
 
 def ranked_convs(model: Model, at: str) -> tuple[tuple[RankedConv, ...], str]:
-    """The convolutions that are ranked, and at which of "stage", "block" or "all" they are.
+    """The convolutions to rank, and the `at` that applies: "stage", "block" or "all".
 
-    The stages of a traced model end where its maps change their size. Without a known architecture every convolution
-    is ranked.
+    A stage of a traced model ends where the size of its feature maps changes. In weights of an unknown architecture
+    every convolution is ranked.
 
     Raises:
         EffscopeError: the model has no such convolutions.

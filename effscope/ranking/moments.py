@@ -11,8 +11,8 @@ from effscope.ranking.spectrum import Array
 
 
 class _CompensatedSum:
-    """A sum of float64 tensors that also adds up the rounding errors: it has twice the digits of float64, so the order
-    and the number of terms do not change it.
+    """A sum of float64 tensors that also sums the rounding errors: it has twice the digits of float64, so it does not
+    depend on the order and number of terms.
 
     Source: Knuth's two-sum; Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26 (2005).
     """
@@ -31,10 +31,10 @@ class _CompensatedSum:
 
 
 class Moments:
-    """A forward hook that adds up the channel vectors of a convolution's output and their outer products.
+    """A forward hook that sums the channel vectors of a convolution's output and their outer products.
 
-    It works in float64 and subtracts the mean of the first batch, so a large common value does not cancel digits. It
-    keeps (C, C) numbers, for any number of images.
+    It works in float64 and subtracts the mean of the first batch, so a large mean does not cancel digits. It stores
+    (C, C) numbers, for any number of images.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,7 +58,7 @@ class Moments:
             EffscopeError: there was no image.
         """
         if not self.n:
-            raise EffscopeError(f"{self.name}: no image was shown, so its outputs have no rank")
+            raise EffscopeError(f"{self.name}: no image was given, so its outputs have no rank")
         mean, second = self.total.value() / self.n, self.outer.value() / self.n
         found = second - mean @ mean.T
         if not centred:

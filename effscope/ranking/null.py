@@ -1,7 +1,7 @@
-"""The spectrum of a Gaussian matrix: the null reference, what untrained weights show.
+"""The spectrum of a Gaussian matrix: the reference for ranks, like untrained weights.
 
-Large matrices follow the limit laws: Marchenko-Pastur, with the largest value at the mean of the Tracy-Widom law.
-Small ones are drawn from their exact law by a bidiagonal model, with a generator of their own.
+For large matrices it uses the limit laws: Marchenko-Pastur, and for the largest value the mean of the Tracy-Widom law.
+For small matrices it draws samples of the exact law, by a bidiagonal model and with a separate generator.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from effscope.ranking.spectrum import Array, MapShape
 
 CELLS = 2048
 DRAWN_BELOW = 64
-"""Maps with fewer values than this in a group are drawn: the limit laws are too coarse for them."""
+"""Below this number of values per group samples are drawn: the limit laws are too coarse there."""
 DRAWS, FEWEST_DRAWS, DRAWN_WORK = 200, 20, 1 << 24
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340793
-"""Of the real law (beta = 1). Source: Bornemann, arXiv 0904.1581, table."""
+"""Mean and standard deviation of the real Tracy-Widom law (beta = 1). Source: Bornemann, arXiv 0904.1581, table."""
 NODES = ((-math.sqrt(3.0), 1 / 6), (0.0, 2 / 3), (math.sqrt(3.0), 1 / 6))
-"""Three-point quadrature of a normal spread: standard deviations from the mean, weight."""
+"""Three-point quadrature of a normal distribution: (standard deviations from the mean, weight)."""
 BULK_SD = 0.5
-"""Standard deviation of the number of values above a fixed level inside the bulk of a large map: the bulk is rigid."""
+"""Standard deviation of the number of values above a fixed level inside the bulk of a large matrix."""
 
 
 def bulk_quantiles(beta: float, shares: Array) -> Array:
@@ -55,10 +55,10 @@ def gaussian_values(shape: MapShape, spread: float = 0.0) -> Array:
     """Singular values of a large standard normal map by the limit laws, descending.
 
     Args:
-        shape: of the map. The largest value of several groups is the largest of as many draws (Blom's approximation).
+        shape: shape of the map. With several groups, the largest value is that of as many draws (Blom's approximation).
         spread: distance of the largest value from its mean, in standard deviations.
 
-    Source: for the largest, Johnstone, Annals of Statistics 29 (2001), with the centring of Ma, arXiv 1105.5470.
+    Source for the largest value: Johnstone, Annals of Statistics 29 (2001), with the centring of Ma, arXiv 1105.5470.
     """
     m, n = sorted((shape.rows, shape.columns))
     values = np.sqrt(n * bulk_quantiles(m / n, (np.arange(m, 0, -1) - 0.5) / m))
@@ -113,8 +113,8 @@ class Reference:
     def ratio(self, count: Callable[[Array], int]) -> tuple[float, float]:
         """Mean and standard deviation of rank / output channels of such a map.
 
-        The mean is within .01 of the true one (.02 for multiples of the `mp` edge). The standard deviation is that of
-        a single map: how far chance moves a ratio.
+        The error of the mean is at most .01 (.02 for multiples of the `mp` edge). The standard deviation is that of a
+        single map, i.e. the random variation of a ratio.
 
         Args:
             count: the rank of a spectrum (descending values of a map of this shape).

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 Ratios = Mapping[int, float]
-"""Stage number -> the ratio that orders it, ascending."""
+"""Stage number -> ratio; stages are sorted by it, ascending."""
 
 
 def ordered(ratios: Ratios) -> tuple[int, ...]:
@@ -35,7 +35,7 @@ def kendall_tau(a: Ratios, b: Ratios) -> float | None:
 
 
 def unsettled(base: Ratios, others: Sequence[Ratios]) -> tuple[tuple[int, ...], ...]:
-    """Groups of stages whose order depends on the definition, each in the order of the base.
+    """Groups of stages with an order that depends on the definition; each group is in the order of the base.
 
     Two stages are in one group if another definition reverses their order; groups that share a stage are joined.
     """

@@ -1,4 +1,4 @@
-"""Rows of a ranking: what one convolution shows, or why it has no rank."""
+"""Rows of a ranking: the measures of one convolution, or why it has no rank."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def _no_rank_of_outputs(node: Node) -> str:
 def row(
     found: Measured, threshold: Threshold, spatial_kernels: Mapping[str, Kernel], reference: Reference | None
 ) -> StageRank:
-    """The row of a convolution that has a rank.
+    """The row of a convolution with a rank.
 
     Args:
         found: its singular values.
-        threshold: which of them count.
+        threshold: which values count.
         spatial_kernels: kernels by node name, for `separability`.
         reference: Gaussian maps of the same shape; None for outputs, which have no reference.
     """
@@ -91,7 +91,7 @@ def row(
 
 
 def _separability(conv: RankedConv, kernels: Mapping[str, Kernel]) -> tuple[float | None, float | None]:
-    """Shares of energy that one and two terms keep, mean over the spatial convolutions; None if there are none."""
+    """Shares of energy in one and two terms, mean over the spatial convolutions; None if there are none."""
     known = [shares for node in conv.spatial if (shares := separability(kernels[node.name])) is not None]
     return (fmean(one for one, _ in known), fmean(two for _, two in known)) if known else (None, None)
 
@@ -99,18 +99,18 @@ def _separability(conv: RankedConv, kernels: Mapping[str, Kernel]) -> tuple[floa
 def _note(found: Measured) -> str:
     """How to read the rank, "" if there is nothing special."""
     if found.positions is not None and found.positions < found.c_out:
-        return f"only {found.positions} positions for {found.c_out} channels: show more or larger images"
-    return f"{found.shape.groups} groups: the singular values of all of them" if found.shape.groups > 1 else ""
+        return f"only {found.positions} positions for {found.c_out} channels: give more or larger images"
+    return f"{found.shape.groups} groups: singular values of all groups together" if found.shape.groups > 1 else ""
 
 
 def row_without_rank(conv: RankedConv, kernel: Kernel, reason: str) -> StageRank:
-    """The row of a convolution that has no rank."""
+    """The row of a convolution without a rank."""
     shape = (kernel.shape.rows, kernel.shape.columns)
     return StageRank(conv.number, kernel.name, shape, len(kernel.weight), note=reason)
 
 
 def sorted_rows(rows: Sequence[StageRank]) -> tuple[StageRank, ...]:
-    """Rows in ascending ratio, equal ratios by stage number, without a rank last; each row names its ties."""
+    """Rows in ascending ratio, then by stage number; rows without a rank come last. Fills in `tie`."""
     ratios = {row.stage: row.ratio for row in rows if row.ratio is not None}
     tied = {stage: tuple(k for k in group if k != stage) for group in ties(ratios) for stage in group}
     position = {stage: n for n, stage in enumerate(ordered(ratios))}
@@ -119,13 +119,13 @@ def sorted_rows(rows: Sequence[StageRank]) -> tuple[StageRank, ...]:
 
 
 def eps_note(found: Sequence[Measured]) -> tuple[str, ...]:
-    """The eps of the dtypes that the weights are stored in, for a threshold that counts in them."""
+    """A note with the eps of the stored dtypes, for a threshold in units of eps."""
     known = sorted({m.kernel.eps for m in found})
     return (f"eps: {', '.join(f'{eps:.2g}' for eps in known)}, as stored",) if known else ()
 
 
 def spectrum_row(found: Measured, reference: Reference | None) -> Spectrum:
-    """The singular values of a convolution, and the mean ones of a Gaussian map over their largest."""
+    """The singular values of a convolution, and the mean values of a Gaussian map divided by their largest."""
     null = reference.expected() if reference else np.zeros(0)
     relative = null / null[0] if len(null) else null
     return Spectrum.rounded(found.conv.number, found.kernel.name, found.values.tolist(), relative.tolist())

@@ -1,7 +1,7 @@
-"""Singular values of convolutions: by Gram matrix in float64, by SVD if the Gram matrix is too inexact.
+"""Singular values of convolutions: from a Gram matrix in float64, or by SVD if the Gram matrix is too inexact.
 
 A Gram matrix squares the values, so it loses those below 1.5e-8 of the largest. Above `GRAM_FLOOR` its error is under a
-tenth of `TIE_BAND`. The caller says when its threshold is nearer to a value than that, and gets the values of the SVD.
+tenth of `TIE_BAND`. If a threshold is nearer to a value than that, the caller requests the SVD.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from effscope.errors import EffscopeError
 Array = NDArray[np.float64]
 
 TIE_BAND = 1e-6
-"""A value this near to the threshold, relative to the largest value, is a tie; the SVD decides."""
+"""A value within this distance of the threshold, relative to the largest value, is a tie; then the SVD decides."""
 
 GRAM_FLOOR = 1e-6
 """Thresholds below this share of the largest value need the SVD: a Gram matrix is too inexact there."""
 
 STACK = 1 << 21
-"""Numbers in one stack of equal shapes, 16 MiB: enough to keep a core busy, and little memory."""
+"""Numbers in one stack of equal shapes (16 MiB): enough work for a core with little memory."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MapShape:
 
     @property
     def values(self) -> int:
-        """How many singular values it has."""
+        """Number of singular values."""
         return self.groups * min(self.rows, self.columns)
 
 
@@ -50,9 +50,9 @@ class Kernel:
     Attributes:
         name: for messages.
         weight: (C_out, C_in / groups, kh, kw), float16 to float64.
-        scale: (C_out,) float64, the factor of each output channel in the batch norm that follows; None for 1.
-        groups: of the convolution.
-        eps: spacing of 1 in the dtype the weights are stored in.
+        scale: (C_out,) float64, the factor of each output channel in the following batch norm; None for 1.
+        groups: groups of the convolution.
+        eps: machine epsilon of the stored dtype.
     """
 
     name: str
@@ -83,21 +83,21 @@ class Kernel:
 
 
 def one_thread() -> threadpool_limits:
-    """A context with one LAPACK thread per problem: with more threads, small problems wait for each other."""
+    """A context with one LAPACK thread per problem: more threads slow small problems down."""
     return threadpool_limits(1, user_api="blas")
 
 
 def spectra(kernels: Sequence[Kernel], needs_svd: Callable[[Kernel, Array], bool]) -> list[Array]:
     """Singular values of each kernel, descending; a grouped kernel has the values of all its groups.
 
-    Kernels of one shape go through LAPACK in one call with one thread; the shapes are spread over the cores.
+    Kernels of one shape are one LAPACK call with one thread; the calls are spread over the cores.
 
     Args:
         kernels: finite weights.
         needs_svd: (kernel, values by Gram matrix) -> whether they are too inexact, so that the SVD is needed.
 
     Raises:
-        EffscopeError: NaN or infinite entries; names the kernel.
+        EffscopeError: NaN or infinite entries; the message names the kernel.
     """
     found = {n: np.zeros(0) for n, kernel in enumerate(kernels) if not kernel.shape.values}
 
@@ -114,7 +114,7 @@ def spectra(kernels: Sequence[Kernel], needs_svd: Callable[[Kernel, Array], bool
 
 
 def _chunks(kernels: Sequence[Kernel]) -> list[list[int]]:
-    """Positions of kernels, in stacks of one shape; most work first, so that no core waits long."""
+    """Positions of kernels, in stacks of one shape; the largest stack first, so that no core waits long."""
     by_shape: dict[MapShape, list[int]] = {}
     for n, kernel in enumerate(kernels):
         if kernel.shape.values:
@@ -130,7 +130,7 @@ def _chunks(kernels: Sequence[Kernel]) -> list[list[int]]:
 
 
 def _exponent(block: Array) -> int:
-    """Exponent of the power of two that scales the largest entry to 1/2-1; scaling by it is exact."""
+    """Exponent of the power of two that scales the largest entry to 1/2-1; such scaling is exact."""
     return int(np.frexp(np.abs(block).max(initial=0.0))[1])
 
 
@@ -150,11 +150,11 @@ def _by_svd(block: Array) -> Array:
 
 
 def root_values(covariance: Array, name: str) -> Array:
-    """Square roots of the eigenvalues of a symmetric matrix (C, C), descending: the singular values that it squares.
+    """Square roots of the eigenvalues of a symmetric matrix (C, C), descending.
 
     Args:
         covariance: (C, C); negative eigenvalues count as 0.
-        name: of the convolution, for messages.
+        name: name of the convolution, for messages.
 
     Raises:
         EffscopeError: NaN or infinite entries.
@@ -165,11 +165,11 @@ def root_values(covariance: Array, name: str) -> Array:
 
 
 def separability(kernel: Kernel) -> tuple[float, float] | None:
-    """Shares of the energy (sum of squared weights) that the best one and two depthwise-separable terms keep, 0-1.
+    """Shares of the energy (sum of squared weights) in the best one and two depthwise-separable terms, 0-1.
 
     A term is a depthwise convolution followed by a pointwise one. The best terms take the strongest singular vectors of
-    the (C_out, kh*kw) filters of each input channel (arXiv 1808.05517). None for 1x1 and grouped kernels, for which the
-    shares have no meaning, and for zero weights.
+    the (C_out, kh*kw) filters of each input channel (arXiv 1808.05517). None for 1x1 and grouped kernels, and for zero
+    weights.
     """
     taps = int(np.prod(kernel.weight.shape[2:]))
     if taps == 1 or kernel.groups > 1:

@@ -1,4 +1,4 @@
-"""How far an order of stages holds: the orders that other definitions and other models give."""
+"""Stability of an order of stages: the orders by other definitions and in other models."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from effscope.results import OrderVariant, RankResult
 from effscope.thresholds import Threshold
 
 SHAPES = "random matrices of these shapes"
-"""Name of the order that the shapes alone give."""
+"""Name of the order of random matrices."""
 
 RELATIVE = "ratio over random"
 """Name of the order by ratio / null ratio."""
 
 LEAST_NULL = 0.02
-"""Smallest null ratio to divide by: smaller ones are one value or none, by chance."""
+"""Smallest null ratio to divide by: smaller ratios are at most one value, by chance."""
 
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
-"""Ratios of the largest value: the order is compared with the order that each of them gives."""
+"""Thresholds, as ratios of the largest value: the order is compared with the order for each of them."""
 
 
 def other_thresholds(threshold: Threshold) -> tuple[Threshold, ...]:
-    """The thresholds that the threshold of a result is compared with."""
+    """The other thresholds to compare with the threshold of a result."""
     return tuple(t for t in (Threshold("ratio", level) for level in LEVELS) if t != threshold)
 
 
 def with_stability(result: RankResult, variants: Mapping[str, Ratios]) -> RankResult:
-    """The result with its order, its ties, the orders of other definitions and the stages that these reverse.
+    """Fill in the order, the ties, the orders by other definitions, and the groups of stages with an unsettled order.
 
-    Two more orders are about the shapes, and reverse nothing: the order of Gaussian matrices of the same shapes (its
-    tau says how far the shapes alone give this order), and the order by ratio / null ratio.
+    Two more orders show the effect of the shapes and do not count for unsettled groups: the order of Gaussian matrices
+    of the same shapes (a high tau means that the shapes explain the order), and the order by ratio / null ratio.
 
     Args:
-        result: has its rows.
+        result: a result with rows.
         variants: name of a definition -> stage -> its ratio by this definition.
     """
     own = result.ratios()
@@ -53,12 +53,11 @@ def with_stability(result: RankResult, variants: Mapping[str, Ratios]) -> RankRe
 
 
 def with_distinct_names(results: Sequence[RankResult], given: Sequence[str]) -> tuple[RankResult, ...]:
-    """Results with a different model name each: equal names become what the user gave, and get a number if these are
-    equal too.
+    """Make model names unique: equal names are replaced by the user's arguments, with a number if these are equal too.
 
     Args:
-        results: of several models.
-        given: what the user gave for each model, e.g. a path.
+        results: results of several models.
+        given: the user's argument for each model, e.g. a path.
     """
     names = [result.model for result in results]
     wanted = [text if names.count(name) > 1 else name for name, text in zip(names, given, strict=True)]
@@ -71,7 +70,7 @@ def with_distinct_names(results: Sequence[RankResult], given: Sequence[str]) -> 
 
 
 def with_other_models(results: Sequence[RankResult]) -> tuple[RankResult, ...]:
-    """Results of several models, each with the orders of the other models that have layers of the same names."""
+    """Add to each result the orders of the other models that have layers with the same names."""
     return tuple(
         replace(result, stability=(*result.stability, *_others(result, [*results[:n], *results[n + 1 :]])))
         for n, result in enumerate(results)

@@ -13,7 +13,7 @@ from effscope.ranking.spectrum import GRAM_FLOOR, TIE_BAND, Array, Kernel, MapSh
 from effscope.thresholds import Threshold
 
 ENERGY_BAND = 1e-9
-"""A share of energy this near to the threshold is a tie: Gram matrices give energies to 1e-13."""
+"""A share of energy within this distance of the threshold is a tie: energies from Gram matrices are exact to 1e-13."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Cut:
     """Result of a threshold on a spectrum.
 
     Attributes:
-        rank: how many values count.
+        rank: number of values that count.
         tie: a value is equal to the threshold up to rounding, so rounding decides whether it counts.
-        resolved: values from a Gram matrix are exact enough for this count; if not, the SVD is needed.
+        resolved: values from a Gram matrix are exact enough for this count; otherwise the SVD is needed.
     """
 
     rank: int
@@ -54,7 +54,7 @@ def _eps(values: Array, shape: MapShape, eps: float, level: float) -> Cut:
 
 
 def _energy(values: Array, shape: MapShape, eps: float, level: float) -> Cut:
-    """The fewest largest values that hold a share of the sum of squares."""
+    """The smallest number of largest values with a given share of the sum of squares."""
     shares = np.cumsum((values / values[0]) ** 2)
     shares = shares / shares[-1]
     tie = bool(np.abs(shares - level).min() < ENERGY_BAND)
@@ -62,7 +62,7 @@ def _energy(values: Array, shape: MapShape, eps: float, level: float) -> Cut:
 
 
 def _bulk(values: Array, shape: MapShape, eps: float, level: float) -> Cut:
-    """Above `level` times the Marchenko-Pastur edge of noise that has the same median value.
+    """Above `level` times the Marchenko-Pastur edge of noise with the same median value.
 
     Never below the rounding error of float64. Source: Gavish and Donoho, arXiv 1305.5870, for the median as the
     measure of noise.
@@ -72,17 +72,17 @@ def _bulk(values: Array, shape: MapShape, eps: float, level: float) -> Cut:
 
 
 RULES: dict[str, Rule] = {"ratio": _ratio, "energy": _energy, "eps": _eps, "mp": _bulk}
-"""Word of a threshold -> its rule. The word, its default level and its text are in `effscope.thresholds.KINDS`."""
+"""Word of a threshold -> its rule. `effscope.thresholds.KINDS` has the default level and description."""
 
 
 def cut(threshold: Threshold, values: Array, shape: MapShape, eps: float) -> Cut:
     """Count the values of a linear map that are above the threshold.
 
     Args:
-        threshold: what counts.
+        threshold: the threshold.
         values: singular values, descending. Zeros, or no values, have rank 0.
-        shape: of the map.
-        eps: spacing of 1 in the dtype that the weights are stored in.
+        shape: shape of the map.
+        eps: machine epsilon of the stored dtype.
     """
     if not len(values) or values[0] <= 0:
         return Cut(0)
@@ -90,7 +90,7 @@ def cut(threshold: Threshold, values: Array, shape: MapShape, eps: float) -> Cut
 
 
 def too_coarse(threshold: Threshold, shape: MapShape, eps: float) -> bool:
-    """Whether a rounding error can be as large as the largest value, so that a threshold `eps` says nothing."""
+    """Whether a rounding error can be as large as the largest value, so that a threshold `eps` has no meaning."""
     return threshold.kind == "eps" and threshold.level * max(shape.rows, shape.columns) * eps >= 1
 
 
@@ -98,7 +98,7 @@ def spectra_for(kernels: Sequence[Kernel], thresholds: Sequence[Threshold]) -> l
     """Singular values of kernels, descending; by SVD if a Gram matrix is too inexact for one of the thresholds.
 
     Raises:
-        EffscopeError: NaN or infinite entries; names the kernel.
+        EffscopeError: NaN or infinite entries; the message names the kernel.
     """
 
     def needs_svd(kernel: Kernel, values: Array) -> bool:
@@ -111,11 +111,11 @@ def check_for_outputs(threshold: Threshold) -> None:
     """Raises EffscopeError for a threshold that has no meaning for a covariance of outputs."""
     if threshold.kind == "mp":
         raise EffscopeError(
-            "`threshold` mp is for weights: outputs are not noise of one size, so the edge of noise has no meaning; "
+            "`threshold` mp applies to weights only: outputs are not noise of one variance and have no noise edge; "
             "give a ratio, energy or eps"
         )
     if threshold.kind == "ratio" and threshold.level < GRAM_FLOOR:
         raise EffscopeError(
-            f"`threshold` {threshold.level:g} is too small for outputs: a covariance resolves ratios down to "
+            f"`threshold` {threshold.level:g} is too small for outputs: a covariance resolves ratios only down to "
             f"{GRAM_FLOOR:g}; give a larger one"
         )

@@ -1,4 +1,4 @@
-"""What a search changes: one move at one stage, several such changes at once, and what they save."""
+"""Changes of a search: one move at one stage, variants with several changes, and their costs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Changes = tuple[Change, ...]
 
 
 def canonical(changes: Iterable[Change]) -> Changes:
-    """The changes sorted by stage, so that one variant has one spelling.
+    """The changes sorted by stage, so that a variant has only one form.
 
     Raises:
         EffscopeError: two changes of one stage.
     """
     found = tuple(sorted(changes, key=lambda change: change.stage))
     if len({change.stage for change in found}) < len(found):
-        raise EffscopeError(f"a stage can change once: {spelled(found)}")
+        raise EffscopeError(f"a stage can change only once: {spelled(found)}")
     return found
 
 
@@ -45,7 +45,7 @@ def changeable(base: Layout, move: str) -> tuple[int, ...]:
     """Numbers of the stages that a move can change.
 
     Raises:
-        EffscopeError: a move that no search takes, or none of the stages can change.
+        EffscopeError: a search cannot use this move, or the move can change no stage.
     """
     applies = MOVES[move].changes_stage if move in MOVES else None
     if applies is None:
@@ -67,13 +67,13 @@ class Count:
 
 @dataclass(frozen=True)
 class Costs:
-    """Exact costs of every variant, from one count of the base and one of each change alone.
+    """Exact costs of every variant, computed from the cost of the base and of each single change.
 
-    A change keeps the channels and the side of its stage's output, so what it saves does not depend on other changes.
+    A change keeps the output shape of its stage, so its savings do not depend on other changes.
 
     Attributes:
-        base: of the base.
-        saved: change -> what it takes away from the base.
+        base: cost of the base.
+        saved: change -> cost of the base minus cost with this change.
     """
 
     base: Count
@@ -86,7 +86,7 @@ class Costs:
 
 
 def count_all(base: Layout, changes: Iterable[Change], imgsz: int) -> Costs:
-    """Count the base and every change at an image side in px, once."""
+    """Count the base and every single change for images of `imgsz` px."""
     whole = _count(base, imgsz)
     each = {change: _count(layout_of(base, (change,)), imgsz) for change in changes}
     return Costs(whole, {c: Count(whole.params - one.params, whole.flops - one.flops) for c, one in each.items()})

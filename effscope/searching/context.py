@@ -1,4 +1,4 @@
-"""What every job of a search works with: the settings, the base as given, the data. Opened when first needed."""
+"""Inputs of every job of a search: the settings, the given base, the data. Each is loaded on its first use."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from effscope.progress import Progress, Say, silent, unsaid
 from effscope.spec.layout import Layout
 
 TUNE_SHARE = 0.5
-"""Share of `base_epochs` that a base is trained for when it starts from weights of other classes."""
+"""Share of `base_epochs` for a base that starts from weights of other classes."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """The inputs of a search. Another process makes its own from `config`, `threads` and `device`.
+    """The inputs of a search. Another process creates its own from `config`, `threads` and `device`.
 
     Attributes:
-        config: the search.
-        threads: of the processor, for every job.
+        config: settings of the search.
+        threads: CPU threads of every job.
         device: "cpu", "cuda" or "cuda:N".
-        progress, say: told while images are decoded, and what is wrong with the data.
+        progress, say: called while images are decoded, and with faults of the data.
     """
 
     config: SearchConfig
@@ -48,7 +48,7 @@ class Context:
 
     @cached_property
     def given(self) -> Model:
-        """The base as the user gave it, with the weights of a second file if one is named."""
+        """The base from the user, with the weights of a second file if one is given."""
         return given_base(self.config)
 
     @cached_property
@@ -68,23 +68,20 @@ class Context:
 
     @cached_property
     def layout(self) -> Layout:
-        """The layout the search starts from: the given one for the data's classes, with the head the config names."""
+        """The layout of the base: the given one with the data's classes and the head from the config."""
         layout = replace(self.given.layout, nc=len(self.classes))
         return move(layout, "light-head") if self.config.head == "light" else layout
 
     @property
     def base_epochs(self) -> int:
-        """Epochs of the base: fewer when it starts from weights."""
+        """Epochs of the base: fewer if it starts from weights."""
         epochs = self.config.base_epochs
         return epochs if self.given.state is None else max(round(TUNE_SHARE * epochs), 1)
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """What the search starts from: hashes of layout, weights and both splits, and the classes the weights know.
-
-        A split's hash is of its images' names and sizes, boxes and labels. The classes decide whether the base is
-        trained.
-        """
+        """Hashes of the inputs: layout, weights, both splits; and the classes of the weights, which decide whether the base
+        is trained."""
         train, val = self.splits
         return {
             "layout": self.layout.digest(),
@@ -96,15 +93,15 @@ class Context:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """Everything but the settings that decides outcomes."""
+        """Everything that decides outcomes, except the settings."""
         return {**self.digests, "threads": self.threads, "device": pick_device(self.device).type}
 
 
 def given_base(config: SearchConfig) -> Model:
-    """The base, with the weights of a second file if one is named.
+    """The base, with the weights of a second file if one is given.
 
     Raises:
-        EffscopeError: no such model, or weights of another one.
+        EffscopeError: no such model, or weights of another model.
     """
     given = open_model(config.base)
     if config.weights is None:
@@ -121,5 +118,5 @@ def given_base(config: SearchConfig) -> Model:
 
 
 def _body(layout: Layout) -> object:
-    """What decides whether weights belong to a layout: everything but the head and the class count."""
+    """The part of a layout that must match its weights: everything except the head and the class count."""
     return layout.scale, [layer for layer in layout.layers if layer.block != "Detect"]

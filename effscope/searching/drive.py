@@ -1,4 +1,4 @@
-"""Brings a policy and an engine together, and writes down what the policy takes in."""
+"""Run a policy on an engine, and record in a journal what the policy has received."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Policy(Generic[S]):
     """What a search does next, as two pure functions of its state.
 
     Attributes:
-        propose: state -> jobs to measure next, in order; none when the search has ended.
-        fold: (state, measurement) -> state; raises EffscopeError for a measurement nobody asked for.
+        propose: state -> jobs to measure next, in order; empty at the end of the search.
+        fold: (state, measurement) -> state; raises EffscopeError if that job was not proposed.
     """
 
     propose: Callable[[S], tuple[Job, ...]]
@@ -27,20 +27,20 @@ class Policy(Generic[S]):
 
 
 class Engine(Protocol):
-    """Where jobs run."""
+    """Runs jobs."""
 
     def submit(self, job: Job) -> None:
-        """Take a job."""
+        """Add a job."""
 
     def completed(self) -> Iterator[Measurement]:
-        """Measurements of the submitted jobs, in the order they finish; ends when no job is left."""
+        """Measurements of the submitted jobs, in the order in which they finish; ends when no job is left."""
 
     def cancel(self, job: Job) -> None:
         """Drop a job if it has not started."""
 
 
 def replay(policy: Policy[S], state: S, measurements: Iterable[Measurement]) -> S:
-    """The state after measurements that were folded before, e.g. those of a journal.
+    """The state after earlier measurements, e.g. those of a journal.
 
     Raises:
         EffscopeError: a measurement belongs to another search.
@@ -59,18 +59,18 @@ def drive(
 ) -> S:
     """Run a search to its end.
 
-    Measurements are folded in the order in which the policy proposed their jobs. The engine may finish them in any
-    order: the result does not depend on it.
+    Measurements are folded in the order in which the policy proposed the jobs. The engine may finish them in another
+    order, so the result does not depend on the engine.
 
     Args:
-        policy: what to do next.
-        state: the search now; the replay of its journal.
-        engine: does the jobs.
-        journal: gets the new measurements.
-        kept: the measurement of a job that was finished before a stop and is not in the journal; None if there is none.
+        policy: decides what to do next.
+        state: the current state, replayed from the journal.
+        engine: runs the jobs.
+        journal: receives the new measurements.
+        kept: job -> its measurement, if the job finished before a stop but is not in the journal; else None.
 
     Returns:
-        The state in which the policy proposes nothing.
+        The final state, in which the policy proposes nothing.
 
     Raises:
         EffscopeError: the engine lost a job, or a job fails.
@@ -88,7 +88,7 @@ def drive(
             while job.id not in found:
                 measurement = next(arriving, None)
                 if measurement is None:
-                    raise EffscopeError(f"job {job.id} was lost: start the search again, it goes on from there")
+                    raise EffscopeError(f"job {job.id} was lost: start the search again, it will resume")
                 found[measurement.job] = measurement
             journal.append(found[job.id])
             state = policy.fold(state, found[job.id])

@@ -1,4 +1,4 @@
-"""Does the jobs of a search with torch: fit, train, score, rank, time. Every job leaves its artefacts and a record."""
+"""Run the jobs of a search with torch: fit, train, score, rank, time. Every job writes its artefacts and a record."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ from effscope.training.train import train
 from effscope.workspace import Workspace
 
 CLASS_TOWER = ".cv3."
-"""Part of the state-dict keys of a head's class towers. They start fresh for other classes."""
+"""Part of the state-dict keys of a head's class towers. For other classes they are initialised randomly."""
 
 WEIGHTS, TRAINING, RANKS, MATCHES = ".safetensors", ".training", ".rank.json", ".matches.npz"
-"""Suffixes of artefacts: weights, state of an unfinished training, ranks, what each detection hit."""
+"""Suffixes of artefacts: weights, state of an unfinished training, ranks, matches of detections to boxes."""
 
 
 @dataclass
 class _Work:
-    """A job at work: what it reads, where it writes, what it has found so far."""
+    """A running job: its inputs, where it writes, and its notes and files so far."""
 
     job: Job
     context: Context
@@ -60,25 +60,25 @@ class _Work:
     files: list[Path] = field(default_factory=list)
 
     def file(self, suffix: str) -> Path:
-        """An artefact of this job; it must be there when the job has finished."""
+        """Path of an artefact that this job must write."""
         path = self.workspace.artefact(self.job.id, suffix)
         self.files.append(path)
         return path
 
     def state_of(self, job: str) -> Mapping[str, Tensor]:
-        """The weights that another job left."""
+        """The weights that another job wrote."""
         return read_checkpoint(self.workspace.artefact(job, WEIGHTS)).state
 
 
 def execute(job: Job, context: Context, workspace: Workspace, progress: Progress, say: Say) -> Measurement:
-    """Do a job, keep its artefacts and its record in the workspace.
+    """Run a job and store its artefacts and record in the workspace.
 
     Args:
-        job: its needs must be finished.
-        context: of the search.
-        workspace: of the run.
-        progress: told the fraction of the job that is done, and a text.
-        say: told at once what the user must know.
+        job: a job; the jobs that it needs have finished.
+        context: inputs of the search.
+        workspace: folder of the run.
+        progress: called with the fraction of the job that is done, and a text.
+        say: called with messages for the user.
 
     Raises:
         EffscopeError: a training fails, memory or disk space runs out.
@@ -119,13 +119,13 @@ def _base(work: _Work) -> Measurement:
             before = _scored(work, given.network(), "base: scoring it as given").ap
             work.notes.append(
                 f"the base is the given model (AP {before:.3f}, {cost(given.layout).params:,} parameters) with the "
-                f"light class head, fitted to its own head with normalised error {error:.3f}; all figures compare with "
+                f"light class head, fitted to its own head with normalised error {error:.3f}; all figures compare to "
                 "that base"
             )
         if not fits:
             work.notes.append(
-                f"the weights know {given.layout.nc} other classes: the class tower starts fresh and the base is "
-                f"trained for {context.base_epochs} epochs"
+                f"the weights have {given.layout.nc} other classes: the class tower is initialised randomly and the "
+                f"base is trained for {context.base_epochs} epochs"
             )
     if not fits:
         network = _trained(work, network, context.base_epochs, context.config.recipe, "base: training")
@@ -144,7 +144,7 @@ def _rank(work: _Work) -> Measurement:
 
 
 def _fit(work: _Work) -> Measurement:
-    """Fit one changed stage to the stage it replaces; the artefact is that layer alone."""
+    """Fit one changed stage to the stage it replaces; the artefact has only that layer."""
     context, (change,) = work.context, work.job.changes
     base = _network(work, work.job.needs[0], context.layout)
     layout = layout_of(context.layout, (change,))
@@ -163,7 +163,7 @@ def _start(work: _Work) -> Measurement:
 
 
 def _run(work: _Work) -> Measurement:
-    """Train a variant for a short while, and score it."""
+    """Short training of a variant, then its AP."""
     config, title = work.context.config, work.job.title
     network = _trained(work, _assembled(work), config.epochs, config.proxy_recipe, f"{title}: short training")
     _store(work, layout_of(work.context.layout, work.job.changes), network)
@@ -171,7 +171,7 @@ def _run(work: _Work) -> Measurement:
 
 
 def _time(work: _Work) -> Measurement:
-    """Time the models of other jobs by turns."""
+    """Time the models of other jobs, in turn."""
     work.parts.part(1.0, "measuring latency")
     opened = {job: open_model(str(work.workspace.artefact(job, WEIGHTS))) for job in work.job.needs}
     networks = {job: model.network() for job, model in opened.items()}
@@ -182,7 +182,7 @@ def _time(work: _Work) -> Measurement:
 _KINDS: dict[str, Callable[[_Work], Measurement]] = {
     "base": _base, "rank": _rank, "fit": _fit, "start": _start, "run": _run, "time": _time,
 }  # fmt: skip
-"""Kind of job -> what does it."""
+"""Kind of job -> function that runs it."""
 
 
 def _position(layout: Layout, stage: int) -> int:
@@ -196,7 +196,7 @@ def _network(work: _Work, job: str, layout: Layout) -> Network:
 
 
 def _assembled(work: _Work) -> Network:
-    """The variant as it starts: the base's tensors, and the fitted layer of each changed stage."""
+    """The variant before training: the base's tensors, and the fitted layer of each changed stage."""
     base, *fits = work.job.needs
     layout = layout_of(work.context.layout, work.job.changes)
     network = build(expand(layout), work.context.config.seed)
@@ -227,7 +227,7 @@ class _Score:
 
 
 def _scored(work: _Work, network: Network, title: str) -> _Score:
-    """AP of a network, and what each of its detections hit."""
+    """AP of a network, and the matches of its detections."""
     c, bank = work.context.config, work.context.banks.val
     config = EvalConfig(imgsz=c.imgsz, batch=c.batch, device=work.context.device)
     found = evaluate(deploy(network), bank, config, work.parts.part(work.plan.scoring, title))

@@ -1,4 +1,4 @@
-"""How a swapped part of a candidate gets its weights: block-wise distillation from the base, without labels."""
+"""Fit a replaced part of a candidate: block-wise distillation from the base, without labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from effscope.transplant.record import record
 
 
 def fit_stage(network: Network, base: Network, position: int, context: Context, seed: int, progress: Progress) -> float:
-    """Fit one layer to the layer at the same position of the base; the whole layer learns. In place.
+    """Fit one layer, with all its parameters, to the layer at the same position in the base. In place.
 
     Returns:
         The normalised error at the end.
@@ -31,7 +31,7 @@ def fit_stage(network: Network, base: Network, position: int, context: Context, 
 
 
 def fit_head(network: Network, transfer: Transfer, context: Context, seed: int, progress: Progress) -> float:
-    """Fit the fresh tensors of the head to the given model's head. In place.
+    """Fit the randomly initialised tensors of the head to the head of the given model. In place.
 
     Returns:
         The normalised error at the end.

@@ -1,7 +1,7 @@
-"""The work of a search as data: jobs that can run anywhere, and the measurements they come back with.
+"""The work of a search as data: jobs that can run anywhere, and their measurements.
 
-A job's id is a hash of everything that decides its outcome, so a job with the same id has the same outcome. That is why
-a search that was stopped, or that runs its jobs elsewhere, ends with the result of an undisturbed one.
+The id of a job is a hash of everything that decides its outcome, so two jobs with the same id have the same outcome.
+Therefore a search has the same result if it is stopped and resumed, or if its jobs run on other machines.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ DECIDING: Mapping[str, tuple[str, ...]] = {
     "run": ("imgsz", "epochs", "batch", "proxy_recipe"),
     "time": ("imgsz",),
 }
-"""Kind of job -> the settings of a search that decide its outcome, beside the jobs it needs.
+"""Kind of job -> the settings of a search that decide its outcome, in addition to the jobs it needs.
 
 base: train or load the base, score it.     rank: rank its stages.
 fit: fit one changed stage to the stage it replaces.     start: AP of a variant before any labelled training.
-run: short training of a variant, then AP.     time: latency of variants, measured by turns.
+run: short training of a variant, then AP.     time: latency of variants, measured in turn.
 """
 
 
@@ -40,10 +40,10 @@ class Job:
 
     Attributes:
         kind: a key of `DECIDING`.
-        changes: the variant it is about; of a `fit` the one change.
-        seed: fixes everything random in it.
-        settings: digest of the settings, the data and the machine that decide its outcome.
-        needs: ids of the jobs whose artefacts it reads.
+        changes: the variant of the job; for `fit` a single change.
+        seed: random seed of the job.
+        settings: digest of the settings, data and machine that decide the outcome.
+        needs: ids of jobs; this job reads their artefacts.
     """
 
     kind: str
@@ -54,29 +54,29 @@ class Job:
 
     @cached_property
     def id(self) -> str:
-        """Readable start and a hash of all fields, e.g. "run-4cib-8cib-0f31c2a9b7d4"; a valid file name."""
+        """A readable prefix and a hash of all fields, e.g. "run-4cib-8cib-0f31c2a9b7d4"; a valid file name."""
         text = json.dumps(asdict(self), sort_keys=True)
         variant = "".join(f"{change.stage}{change.move}-" for change in self.changes[:4])
         return f"{self.kind}-{variant}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
     def title(self) -> str:
-        """For progress, e.g. "stage 8"; the base is "base"."""
+        """Name for the progress line, e.g. "stage 8 cib"; "base" for the base."""
         return f"stage {spelled(self.changes)}" if self.changes else "base"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a job found. Plain data: it is written to the journal and beside the job's artefacts.
+    """The result of a job: plain data, stored in the journal and together with the job's artefacts.
 
     Attributes:
         job, kind: id and kind of the job.
-        ap: AP50-95, a fraction, of `base`, `start` and `run`.
-        order: stages in ascending rank, of `rank`.
-        error: normalised error of the fitted stage, of `fit`.
-        ms: job id -> milliseconds of that job's model, of `time`.
-        notes: what the user must know, in the order it happened.
-        seconds: wall time of the job; for a job that was interrupted, since it went on.
+        ap: AP50-95, a fraction (`base`, `start` and `run`).
+        order: stages in ascending rank (`rank`).
+        error: normalised error of the fitted stage (`fit`).
+        ms: job id -> milliseconds of that job's model (`time`).
+        notes: notes for the user, in order of time.
+        seconds: wall time of the job; for an interrupted job, since it was resumed.
     """
 
     job: str
@@ -94,17 +94,17 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, data: Any) -> Measurement:
-        """The inverse of `to_dict`, also after a trip through JSON. Raises EffscopeError that names the wrong key."""
+        """The inverse of `to_dict`; also accepts data read from JSON. Raises EffscopeError that names the wrong key."""
         return cast("Measurement", read(cls, data))
 
 
 @dataclass(frozen=True)
 class JobBook:
-    """Writes the jobs of one search.
+    """Creates the jobs of one search.
 
     Attributes:
-        settings: kind of job -> digest of what decides it.
-        seed: of the search; the n-th run of a variant has seed + n.
+        settings: kind of job -> digest of everything that decides its outcome.
+        seed: seed of the search; the n-th run of a variant has seed + n.
     """
 
     settings: Mapping[str, str]
@@ -119,11 +119,11 @@ class JobBook:
         return self._job("rank", needs=(self.base().id,))
 
     def fit(self, change: Change) -> Job:
-        """Fit one changed stage. It depends on no other change."""
+        """Fit one changed stage, independently of other changes."""
         return self._job("fit", (change,), needs=(self.base().id,))
 
     def start(self, changes: Sequence[Change]) -> Job:
-        """AP of a variant as it starts."""
+        """AP of a variant before training."""
         return self._job("start", canonical(changes), needs=self._parts(changes))
 
     def run(self, changes: Sequence[Change], n: int = 0) -> Job:
@@ -131,7 +131,7 @@ class JobBook:
         return self._job("run", canonical(changes), n, self._parts(changes))
 
     def time(self, variants: Sequence[Sequence[Change]]) -> Job:
-        """Latency of variants, as their first runs left them."""
+        """Latency of variants, with the models of their first runs."""
         return self._job("time", needs=tuple(self.run(changes).id for changes in variants))
 
     def _parts(self, changes: Sequence[Change]) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def job_book(config: SearchConfig, inputs: Mapping[str, Any]) -> JobBook:
     """The job book of a search.
 
     Args:
-        config: the search.
+        config: settings of the search.
         inputs: everything else that decides outcomes, as JSON data: digests of layout, weights and both splits;
             device and threads, because sums in bfloat16 depend on them.
     """

@@ -1,4 +1,4 @@
-"""The journal of a run: an append-only file of measurements, one JSON object a line. A search is its replay."""
+"""The journal of a run: an append-only file, one measurement (JSON object) per line. It can be replayed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from effscope.searching.jobs import Measurement
 JOURNAL = "journal.jsonl"
 
 MEASURED = "measured"
-"""The one kind of event: a measurement was folded into the search."""
+"""The only kind of event: the policy received a measurement."""
 
 
 class Journal:
-    """A JSON-lines file. Each append is on disk before it returns; one torn last line is forgiven and cut off."""
+    """A JSON-lines file. `append` returns after the line is on disk; an incomplete last line is removed."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -25,7 +25,7 @@ class Journal:
         """All measurements, oldest first; none if the file does not exist.
 
         Raises:
-            EffscopeError: a line is no event, or an event of an unknown kind; a torn last line is left out.
+            EffscopeError: a line is not an event, or its kind is unknown. An incomplete last line is skipped.
         """
         if not self.path.exists():
             return []

@@ -1,4 +1,4 @@
-"""The end of a search: its result, and the chosen model in the run's folder. No training, no torch."""
+"""The end of a search: write the chosen model into the run's folder, and make the result. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LAYOUT = "model.yaml"
 
 
 def hand_over(state: State, base: Layout, workspace: Workspace, weights: str) -> tuple[dict[str, str], list[str]]:
-    """Put the chosen model's weights and YAML into the run's folder.
+    """Write weights and YAML of the chosen model into the run's folder.
 
     Args:
-        state: of a search that has ended.
-        base: layout the search started from.
-        workspace: of the run.
-        weights: suffix of weights among the artefacts.
+        state: final state of a search.
+        base: layout of the base.
+        workspace: folder of the run.
+        weights: suffix of weight files among the artefacts.
 
     Returns:
-        what it is -> file; and notes.
+        Name of the content -> path of the file; and notes.
     """
     changes = standing(state).accepted
     write_bytes(workspace.path(RUN_WEIGHTS), workspace.artefact(state.book.run(changes).id, weights).read_bytes())
@@ -53,17 +53,17 @@ def result_of(
     files: Mapping[str, str],
     notes: list[str],
 ) -> SearchResult:
-    """The result of a search that has ended.
+    """The result of a finished search.
 
     Args:
-        state: its last state.
-        config: the search.
-        name: of the base, for tables.
-        layout: the base's layout.
-        ranks: of the base's stages.
-        digests: hashes of "train" and "val" split, and of the "weights" it started from.
-        files: what `hand_over` wrote.
-        notes: what `hand_over` had to say.
+        state: final state.
+        config: settings of the search.
+        name: name of the base, for tables.
+        layout: layout of the base.
+        ranks: ranks of the base's stages.
+        digests: hashes of the "train" and "val" splits and of the starting "weights".
+        files: files from `hand_over`.
+        notes: notes from `hand_over`.
     """
     now = standing(state)
     assert now.base is not None
@@ -99,7 +99,7 @@ def result_of(
 
 
 def _saved(state: State, now: Standing) -> dict[str, float]:
-    """Share of the base's parameters, FLOPs and latency that the accepted changes take away."""
+    """Fraction of the base's parameters, FLOPs and latency that the accepted changes save."""
     chosen, base = state.costs.of(now.accepted), state.costs.base
     return {
         "params": 1 - chosen.params / base.params,

@@ -1,4 +1,4 @@
-"""How long the jobs of a search take, in units of one training image: for the progress and the plan."""
+"""Estimated time of the jobs of a search, in units of one training image: for the progress and the plan."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Plan:
     """Weights of a search's work.
 
     Attributes:
-        n_train, n_val: images of the splits.
-        base_epochs, epochs: of the base and of each short training.
+        n_train, n_val: number of images in the splits.
+        base_epochs, epochs: epochs of the base and of each short training.
         fitting: weight of fitting one part.
     """
 
@@ -51,7 +51,7 @@ class Plan:
         return float(epochs * self.n_train)
 
     def weight(self, kind: str) -> float:
-        """Weight of a job of this kind; of the base as if it had to be trained."""
+        """Weight of a job of this kind; for the base, with training."""
         return self._weights()[kind]
 
     def whole(self, n_stages: int) -> float:
@@ -72,11 +72,11 @@ class Plan:
 
 
 def plan_line(context: Context, plan: Plan, n_stages: int, images_per_s: float, folder: object) -> str:
-    """What will be done and how long it takes at most, from the training speed of this machine."""
+    """The plan as one line, with an upper bound of its duration from the training speed of this machine."""
     c = context.config
     return (
         f"plan: base ({context.given.name}, {plan.base_epochs} epochs unless its weights fit), up to {n_stages} "
         f"candidates, each fitted without labels and trained {c.epochs} epochs, on {plan.n_train} images at {c.imgsz} "
         f"px, batch {c.batch}, seed {c.seed}: at most {n_stages + 2} trainings, "
-        f"{duration(plan.whole(n_stages) / images_per_s)} here; into {folder}"
+        f"{duration(plan.whole(n_stages) / images_per_s)} on this machine; folder {folder}"
     )

@@ -1,4 +1,4 @@
-"""When a change is accepted: rules as pure functions of the runs. AP and margin in fractions."""
+"""Rules that accept a change: pure functions of the AP of runs. AP and margin are fractions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import mean
 from effscope.results import ACCEPTED, REJECTED
 
 ROUNDING = 1e-9
-"""Room for rounding: a drop of exactly the margin is accepted."""
+"""Tolerance for rounding, so that a drop of exactly the margin is accepted."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Verdict:
     Attributes:
         word: "accepted", "rejected" or "inconclusive".
         delta: mean AP of the candidate minus mean AP of the base.
-        ci: interval of delta; None for a rule that has none.
-        note: one sentence for the user, e.g. how many runs would settle an inconclusive answer.
+        ci: confidence interval of `delta`; None if the rule has none.
+        note: one sentence for the user, e.g. how many runs an inconclusive case needs.
     """
 
     word: str
@@ -31,7 +31,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class MoreRuns:
-    """A rule's answer before it can judge: the candidate needs `n` runs in all."""
+    """The answer of a rule that cannot judge yet: the candidate needs `n` runs in total."""
 
     n: int
 
@@ -42,7 +42,7 @@ Decide = Callable[[Sequence[float], Sequence[float], float], Verdict | MoreRuns]
 
 @dataclass(frozen=True)
 class Rule:
-    """How often base and candidate run before the first answer, and the answer."""
+    """Number of runs of base and candidate before the first decision, and the function that decides."""
 
     base_runs: int
     candidate_runs: int
@@ -50,17 +50,16 @@ class Rule:
 
 
 def margin_rule(base: Sequence[float], candidate: Sequence[float], margin: float) -> Verdict:
-    """Accept while the mean AP is at least the base's mean minus the margin."""
+    """Accept if the mean AP is at least the mean AP of the base minus the margin."""
     delta = mean(candidate) - mean(base)
     return Verdict(ACCEPTED if delta >= -margin - ROUNDING else REJECTED, delta)
 
 
 def paper_rule(base: Sequence[float], candidate: Sequence[float], margin: float) -> Verdict:
-    """Accept while AP does not fall below the base's; the margin has no effect.
+    """Accept if AP is not below that of the base; ignores the margin (YOLOv10, arXiv 2405.14458, algorithm 1).
 
-    Source: YOLOv10, arXiv 2405.14458, algorithm 1.
-    With noisy runs it accepts on average 1.83 of 8 harmless changes: a row of k accepted ones has probability
-    1 / (k + 1), at any level of noise.
+    With noisy runs it accepts on average 1.83 of 8 harmless changes: k accepted changes in a row have probability
+    1 / (k + 1) at any noise level.
     """
     return margin_rule(base, candidate, 0.0)
 

@@ -1,4 +1,4 @@
-"""A whole search in a folder: open it, drive it to its end, hand over the smaller model."""
+"""Run a search in a folder: open the folder, run all jobs, write the smaller model."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def search(
     say: Say = unsaid,
     publish: Publish = unpublished,
 ) -> SearchResult:
-    """Run a search, or go on with the one that the folder holds.
+    """Run a search, or resume the search in the folder.
 
     Args:
-        config: the search. A folder remembers it and refuses another one.
-        folder: gets the journal, the artefacts of the jobs, and at the end the chosen model.
-        report: progress of the whole, as if every stage had to be tried.
-        say: told the plan and what is wrong with the data.
-        publish: writes the result into the folder, while no other process may.
+        config: settings of the search. The folder stores them and refuses other settings.
+        folder: for the journal, the artefacts of the jobs, and at the end the chosen model.
+        report: called with the progress, computed as if every stage is tried.
+        say: called with the plan and faults of the data.
+        publish: writes the result into the folder, before another process may use it.
 
     Raises:
         NegativeAnswer: the base has not learned.
@@ -110,7 +110,7 @@ class _Search:
         return state
 
     def _worker(self, done: Sequence[Measurement]) -> Callable[[Job], Measurement]:
-        """What does a job here; the progress of the whole counts what is done."""
+        """A function that runs a job in this process. Finished jobs count in the progress."""
         plan = Plan.of(self.context)
         parts = Parts(self.context.progress, plan.whole(len(self.stages)))
         for measurement in done:
@@ -149,5 +149,5 @@ class _Search:
         ap = base.ap if base is not None and base.ap is not None else 0.0
         return NegativeAnswer(
             f"the base has not learned: AP {ap:.3f} on {source}, at least {state.learned_ap:.2f} is needed to judge a "
-            "swap; train it longer (`base_epochs`)"
+            "change; train it longer (`base_epochs`)"
         )

@@ -1,4 +1,4 @@
-"""How a block writes primitive nodes: an emitter knows its module path and its layer."""
+"""An emitter writes the primitive nodes of a block, at one module path of one layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAKY, LEAKY_SLOPE = "leaky_relu", 0.1
 
 @dataclass(frozen=True)
 class Value:
-    """A feature map while a graph is written: name of its node, channels, stride relative to the image."""
+    """A feature map of a graph under construction: name of its node, channels, stride relative to the image."""
 
     name: str
     c: int
@@ -82,7 +82,7 @@ class Emitter:
         bias_init: float | None = None,
         name: str = "conv",
     ) -> Value:
-        """A convolution alone; padding k//2 by default."""
+        """Only a convolution; padding k//2 by default."""
         k, s = pair(k), pair(s)
         p = (k[0] // 2, k[1] // 2) if p is None else pair(p)
         if x.c % groups or c_out % groups:
@@ -97,7 +97,7 @@ class Emitter:
         return self.same("batchnorm", name, x, c=x.c, eps=BN_EPS, momentum=BN_MOMENTUM, affine=True)
 
     def act(self, x: Value, act: bool | str = True, name: str = "act") -> Value:
-        """An activation. True: the model's default; False: none; else the name of one (`LEAKY` has a slope of 0.1)."""
+        """An activation. True: the model's default; False: none; else its name (`LEAKY` has a slope of 0.1)."""
         kind = self.activation if act is True else act
         if not kind:
             return x

@@ -1,4 +1,4 @@
-"""A model as effscope counts and runs it: primitive nodes joined by name. No torch; no height or width anywhere."""
+"""A model as a graph of primitive nodes, connected by name, for counting and running. No torch, no height or width."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from effscope.errors import unknown
 INPUT = "image"
 IMAGE_CHANNELS = 3
 DECODED = "decoded"
-"""Name of a detector's view that holds the boxes and scores of its inference head."""
+"""Name of the view with the boxes and scores of a detector's inference head."""
 
 
 def image_shape(side: int) -> tuple[int, int, int, int]:
@@ -21,7 +21,7 @@ def image_shape(side: int) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True)
 class Source:
-    """The call of a torch module that a node was traced from. The rules of other counters need it.
+    """The call of a torch module from which a node was traced. The rules of other counters need it.
 
     Attributes:
         target: the aten overload, `conv2d.padding`.
@@ -45,7 +45,7 @@ class Node:
     Attributes:
         name: unique: the module path (`model.8.m.0.cv2.conv`); later calls of a module add a counter (`model.9.m@1`).
         op: key of OPS, LAWS and BUILDERS.
-        inputs: names of the nodes read.
+        inputs: names of the nodes that it reads.
         args: arguments of the op, name -> value.
         layer: id of its layout layer.
         params: (role, state-dict key) of the tensors it owns; two nodes with equal keys share the tensors.
@@ -74,7 +74,7 @@ class Graph:
         nodes: every node comes after its inputs.
         views: view name -> names of its output nodes. Detectors have `o2m` and, with a dual head, `o2o` (raw
             logits per level), and `decoded` (boxes and scores of the inference head).
-        layers: layer ids in forward order; position N is the N of `model.N`.
+        layers: layer ids in forward order; `model.N` is the layer at position N.
         info: facts about the outputs: `nc`, `strides`, `box_format`.
     """
 
@@ -114,7 +114,7 @@ class Graph:
 
 
 def rewire(nodes: Iterable[Node], renamed: Mapping[str, str]) -> tuple[Node, ...]:
-    """The nodes with renamed inputs. A chain of renames a -> b -> c gives c."""
+    """The nodes with renamed inputs. Renames are followed: a -> b and b -> c turn a into c."""
 
     def target(name: str) -> str:
         while name in renamed:

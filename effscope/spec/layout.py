@@ -1,4 +1,4 @@
-"""A model as people write it and the search changes it: a list of layers, a scale, a class count. No torch."""
+"""The layout of a model, which people write and the search changes: layers, a scale, a class count. No torch."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Scale:
     depth: float = 1.0
     width: float = 1.0
     max_channels: int = 1 << 30
-    multiple: int = CHANNEL_MULTIPLE  # 1 if the layout was read from weights: its channels are real numbers
+    multiple: int = CHANNEL_MULTIPLE  # 1 if the layout was read from weights: its channels are already scaled
 
     def channels(self, nominal: int) -> int:
-        """Real channels: ceil(min(nominal, max_channels) * width / multiple) * multiple."""
+        """Scaled channels: ceil(min(nominal, max_channels) * width / multiple) * multiple."""
         return math.ceil(min(nominal, self.max_channels) * self.width / self.multiple) * self.multiple
 
     def repeats(self, nominal: int) -> int:
-        """Real repeats: max(round(nominal * depth), 1); a single block stays single."""
+        """Scaled repeats: max(round(nominal * depth), 1); 1 stays 1."""
         return max(round(nominal * self.depth), 1) if nominal > 1 else nominal
 
 
@@ -42,12 +42,12 @@ class Layer:
     """One line of a layout.
 
     Attributes:
-        id: stable name that every move keeps; other layers refer to it in `sources`.
+        id: stable name; no move changes it, and other layers refer to it in `sources`.
         block: key of BLOCKS.
-        args: nominal arguments in the order of the block function, channels first if the block has channels.
+        args: nominal (unscaled) arguments in the order of the block function; channels come first if it has them.
         sources: ids of the layers that it reads, `image` for the input.
         repeats: nominal number of inner blocks.
-        origin: id of the base layout's layer that this layer came from; None for a new layer.
+        origin: id of the corresponding layer in the base layout; None for a new layer.
     """
 
     id: str
@@ -60,14 +60,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layout:
-    """A model as people write it.
+    """The layout of a model.
 
     Attributes:
-        name: for tables, e.g. `yolov8n`.
+        name: name in tables, e.g. `yolov8n`.
         layers: in forward order; every layer comes after its sources.
-        scale: turns nominal numbers into real ones.
+        scale: scales nominal channels and repeats.
         nc: number of classes.
-        n_backbone: number of layers of the backbone, which come first (YAML has two lists).
+        n_backbone: number of backbone layers; they come first (YAML has two lists).
         activation: activation of the conv units: one of ACTIVATIONS in `spec.ops`.
     """
 
@@ -102,14 +102,14 @@ class Layout:
         return self.layers[self.index(layer_id)]
 
     def swap(self, new: Iterable[Layer]) -> Layout:
-        """The layout with each layer of `new` instead of the one with its id. Raises EffscopeError for unknown ids."""
+        """The layout with layers replaced by those of `new` with the same id. Raises EffscopeError for unknown ids."""
         by_id = {layer.id: layer for layer in new}
         for layer_id in by_id:
             self.index(layer_id)
         return replace(self, layers=tuple(by_id.get(layer.id, layer) for layer in self.layers))
 
     def chain(self, row: tuple[Layer, ...]) -> Layout:
-        """The layout with a row of layers instead of the one with the first id; its readers then read the last one."""
+        """Replace the layer with the first id by a sequence of layers; its readers then read the last layer."""
         n, end = self.index(row[0].id), row[-1].id
 
         def reads(layer: Layer) -> Layer:
@@ -125,7 +125,7 @@ class Layout:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Layout:
-        """A layout from the data of `to_dict`, also after JSON. Raises EffscopeError if the data is not a layout."""
+        """The inverse of `to_dict`; also accepts data read from JSON. Raises EffscopeError for other data."""
         try:
             layers = tuple(
                 Layer(**{**row, "args": frozen(row["args"]), "sources": tuple(row["sources"])})
@@ -136,6 +136,6 @@ class Layout:
             raise EffscopeError(f"this is not a layout of effscope: {e}") from None
 
     def digest(self) -> str:
-        """Hash (16 hex digits) of all fields but the name."""
+        """Hash (16 hex digits) of all fields except the name."""
         text = json.dumps({**vars(self), "name": ""}, sort_keys=True, default=vars)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

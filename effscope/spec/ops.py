@@ -40,7 +40,7 @@ POINTWISE = ("silu", "sigmoid", "relu", "relu6", "hardswish", "hardsigmoid", "ge
 ACTIVATIONS = (*POINTWISE, "leaky_relu")
 
 CALL_ARGUMENTS = ("target", "operands", "keywords", "shape", "tensors")
-"""Arguments of torch calls of an imported model that have no primitive of their own. `view` changes the shape without a
+"""Arguments of torch calls in an imported model that have no separate primitive. `view` changes the shape without a
 copy, `copy` copies values, `elementwise` does one operation per output value, `opaque` computes something else.
 `target` names the aten overload; `operands` and `keywords` are its arguments, with a `Slot` for each input; `shape` is
 the output shape of the trace."""
@@ -48,7 +48,7 @@ the output shape of the trace."""
 
 @dataclass(frozen=True)
 class Slot:
-    """Takes the place of the n-th input of the node in `operands`."""
+    """Marks the position of the n-th input of the node in `operands`."""
 
     n: int
 
@@ -174,7 +174,7 @@ def shapes(graph: Graph, image: Shape) -> dict[str, Any]:
 
 
 def output_shape(node: Node, inputs: Sequence[Shape]) -> Any:
-    """Output shape of a node for inputs of these shapes (an input node: its own shape). Raises as `shapes` does."""
+    """Output shape of a node for these input shapes (for an input node, its own shape). Raises like `shapes`."""
     if node.op not in OPS:
         raise unknown("primitive", node.op, OPS)
     try:

@@ -17,7 +17,7 @@ class Outline:
         heads: layers that are detection heads.
         digest: hash of the layout.
         unreached: state-dict key -> number of parameters, for tensors that the trace did not use.
-        notes: facts that a reader of the numbers must know, one line each.
+        notes: notes for the reader, one line each.
     """
 
     model: str

@@ -21,9 +21,9 @@ class Resolution:
     """Consecutive layers with output maps of one size, and their closing convolution.
 
     Attributes:
-        number: from 1, in forward order.
+        number: number in forward order, from 1.
         side: (height, width) of the maps.
-        layers: the `layer` of their nodes.
+        layers: `layer` of the nodes.
         closing: the last full convolution of the last layer at this size.
     """
 
@@ -39,7 +39,7 @@ def resolutions(graph: Graph, image: Shape) -> tuple[Resolution, ...]:
     Maps of 1 x 1 (squeeze and excitation) do not count. A depthwise convolution does not close a group.
 
     Args:
-        graph: connected, in forward order.
+        graph: a connected graph, in forward order.
         image: shape of its input.
     """
     known = shapes(graph, image)
@@ -58,8 +58,8 @@ def _side(known: Mapping[str, Any], node: Node) -> tuple[int, int]:
 
 
 def _convolutions(graph: Graph, known: Mapping[str, Any]) -> dict[str, list[Node]]:
-    """Layer -> its full convolutions at the size of its output map. If the layer only pools after its convolutions
-    (DenseNet's transitions): at the size of its last convolution."""
+    """Layer -> its full convolutions at the size of its output map; if only pooling follows (DenseNet's transitions),
+    at the size of its last convolution."""
     last: dict[str, tuple[int, int]] = {}
     convs: dict[str, list[Node]] = {}
     for node in graph.nodes:

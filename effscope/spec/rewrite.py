@@ -1,4 +1,4 @@
-"""The deploy form in two rewrites. Each returns the new graph and the weight steps that compute its tensors."""
+"""Two rewrites make the deploy form. Each returns the new graph and the steps that compute its weights."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _with_bias(conv: Node) -> Node:
 
 
 def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
-    """Fold every batch norm into the convolution before it, if only the batch norm reads this convolution and neither
-    module is called twice."""
+    """Fold every batch norm into the convolution before it, if no other node reads the convolution and both modules are
+    called once."""
     nodes, readers = graph.by_name(), graph.consumers()
     outputs = {name for names in graph.views.values() for name in names}
     calls = Counter(node.module for node in graph.nodes)

@@ -1,4 +1,4 @@
-"""Shape rules of the primitives: arguments and input shapes in, output shape out. No torch.
+"""Shape rules of the primitives: functions from arguments and input shapes to the output shape. No torch.
 
 Sides may be SymPy symbols, so a rule compares them only if they are whole numbers.
 """
@@ -74,7 +74,7 @@ def pool(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def _rounded_up(size: int, k: int, s: int, p: int) -> int:
-    """Length of a side if the last window may end outside of the padded map; it must begin inside of the map."""
+    """Length of a side if the last window may end outside the padded map (ceil mode); it must begin inside the map."""
     length = -(-(size + 2 * p - k) // s) + 1
     return length - 1 if (length - 1) * s >= size + p else length
 

@@ -1,4 +1,4 @@
-"""Clocks: time of one call, of several jobs that take turns, and of the layers inside one pass."""
+"""Time one call, several jobs in turn, and the layers inside one forward pass."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
 
 WARM_UP = 2
-"""Rounds before the counted ones."""
+"""Number of warm-up rounds."""
 
 Job = Callable[[], Mapping[str, float]]
-"""Runs once and returns the time of each of its parts: part -> ms."""
+"""A function that runs once and returns the time of each part: part -> ms."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Spread:
 
 @contextmanager
 def threads(n: int | None) -> Iterator[int]:
-    """Run torch with `n` threads (None: unchanged) and restore the number afterwards. Gives the number of threads."""
+    """Run torch with `n` threads (None: unchanged) and restore the number afterwards. Yields the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(n or before)
     try:
@@ -101,11 +101,11 @@ class Laps:
 
 
 def by_turns(jobs: Mapping[str, Job], rounds: int, progress: Progress = silent) -> dict[str, dict[str, list[float]]]:
-    """Times of each job's parts. In each round every job runs once, so a busy moment of the machine affects all jobs.
+    """Times of each job's parts. Every job runs once per round, so a short load on the machine affects all jobs.
 
     Args:
         jobs: name -> job.
-        rounds: counted rounds, after `WARM_UP` others.
+        rounds: counted rounds, after `WARM_UP` warm-up rounds.
         progress: called before every run of a job.
 
     Returns:

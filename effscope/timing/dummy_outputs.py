@@ -1,7 +1,7 @@
 """Dummy outputs of a detection head: the input of post-processing for an image with a given number of objects.
 
 The numbers of candidates are those of yolov8n with COCO weights on 12 images of another domain at 640 px: 600 of 8400
-boxes (7 %) have a class score above .001, in about 3 classes each. A found object has 1 to 15 candidates above .25.
+boxes (7 %) have a class score above .001, in about 3 classes each. A detected object has 1 to 15 candidates above .25.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ NOISY_BOXES, NOISY_CLASSES = 0.07, 3
 """Share of background boxes with noisy scores, and the number of noisy classes of each."""
 
 FLOOR, NOISE = 1e-5, (1e-3, 0.1)
-"""Score of everything else, and range of the noisy scores (log-uniform)."""
+"""Score of all other entries, and range of the noisy scores (log-uniform)."""
 
 MAX_CANDIDATES = 15
-"""Candidates of one object."""
+"""Number of candidates of one object."""
 
 BEST, OTHERS = 0.9, (0.3, 0.85)
-"""Score of an object's best candidate, and range of the scores of its others."""
+"""Score of an object's best candidate, and score range of its other candidates."""
 
 SUPPRESSED = 0.05
-"""A one-to-one head multiplies the scores of the others by this."""
+"""For a one-to-one head, the scores of the other candidates are multiplied by this."""
 
 JITTER = 0.05
-"""Largest error of the centre and sides of the other candidates, in sides of the object: their IoU is .8 or more."""
+"""Largest error of centre and sides of the other candidates, relative to the object's side: IoU is .8 or more."""
 
 
 def decoded(n_objects: int, n_boxes: int, n_classes: int, side: int, box_format: str, seed: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Measured time of models: forward pass, its parts, and post-processing, beside the time that a roofline predicts."""
+"""Measure the time of models (forward pass, its parts, post-processing) and compare with a roofline prediction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BUSY = 0.2
 def forward_ms(networks: Mapping[str, Network], imgsz: int, device: str = "auto", rounds: int = 40) -> dict[str, float]:
     """Median time of one forward pass of each network, in ms, in float32 and without post-processing.
 
-    The networks take turns, so a busy moment of the machine affects all of them.
+    The networks run in turn, so a short load on the machine affects all of them.
 
     Args:
         networks: name -> network. A copy of each in deploy form is timed.
@@ -56,7 +56,7 @@ def _whole(run: Callable[[], object], device: torch.device) -> Job:
 
 
 def _job(model: Runnable, config: LatencyConfig, device: torch.device) -> Job:
-    """Times everything of one model once: the whole pass, the parts of another pass, every post-processing."""
+    """A job that times one model once: a whole pass, the parts of another pass, every post-processing."""
     calls = {post.part: post.prepared(model, config, device) for post in post_processings(model, config)}
 
     def job() -> dict[str, float]:
@@ -68,12 +68,12 @@ def _job(model: Runnable, config: LatencyConfig, device: torch.device) -> Job:
 
 
 def latency(models: Sequence[Model], config: LatencyConfig | None = None, progress: Progress = silent) -> LatencyResult:
-    """Time of models on this machine, one image at a time. The models take turns.
+    """Time of models on this machine, one image at a time. The models run in turn.
 
-    A layout runs in deploy form (one head, batch norms folded, branches merged), another torch module in eval mode as
-    it is. Parts are timed inside one pass, from layer to layer, so their sum is close to the time of the pass.
-    Post-processing runs on dummy outputs, with two lowest scores: `conf` for use, where a box has only its best class,
-    and `scoring_conf` for AP, where a box can have several classes.
+    A layout runs in deploy form (one head, batch norms folded, branches merged); other torch modules run unchanged in
+    eval mode. Parts are timed inside one pass, from layer to layer, so their sum is close to the time of the pass.
+    Post-processing runs on dummy outputs with two score thresholds: `conf` for normal use (only the best class of a
+    box), and `scoring_conf` for AP (all classes of a box).
 
     Args:
         models: opened models; traced ones at the config's image size.
@@ -81,7 +81,7 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
         progress: called before every run of a model.
 
     Raises:
-        EffscopeError: a model that cannot run, or an unknown device, dtype or runtime.
+        EffscopeError: a model cannot run, or the device, dtype or runtime is unknown.
     """
     config = config or LatencyConfig()
     _check(config)
@@ -118,7 +118,7 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
 
 
 def _check(config: LatencyConfig) -> None:
-    """Raises EffscopeError for a setting that is not possible on this machine."""
+    """Raises EffscopeError for an invalid setting, e.g. more threads than cores."""
     cores = os.cpu_count() or 1
     if (config.threads or 1) > cores:
         raise EffscopeError(f"`threads` is {config.threads}, but this machine has {cores} cores")
@@ -142,7 +142,7 @@ def _prediction_device(config: LatencyConfig) -> Device:
 
 
 def _fused(config: LatencyConfig) -> bool:
-    """Whether the runtime fuses activations and sums. Eager torch does not."""
+    """Whether the runtime fuses activations and sums; eager torch does not."""
     return config.predict is not None or config.runtime == "onnx"
 
 
@@ -180,7 +180,7 @@ def _rows(
 
 
 def _parts_over_whole(rows: Sequence[LatencyRow]) -> dict[str, float]:
-    """Model -> sum of its parts over its pass, of medians."""
+    """Model -> sum of its parts / its forward pass, medians."""
     whole = {row.model: row.median_ms for row in rows if row.kind == "whole"}
     summed: dict[str, float] = {}
     for row in rows:
@@ -192,11 +192,11 @@ def _parts_over_whole(rows: Sequence[LatencyRow]) -> dict[str, float]:
 def _too_few_boxes(name: str, model: Runnable, config: LatencyConfig) -> tuple[str, ...]:
     boxes = model.decoded_shape[1] if model.heads else 0
     left = [f"{n}" for n in config.objects if model.heads and n > boxes]
-    return (f"{name}: its head gives {boxes} boxes, too few for {' or '.join(left)} objects",) if left else ()
+    return (f"{name}: its head has {boxes} boxes, too few for {' or '.join(left)} objects",) if left else ()
 
 
 def _busy(rows: Sequence[LatencyRow], rounds: int) -> tuple[str, ...]:
     if rounds == 1:
-        return ("one round shows no spread: set `rounds` to 5 or more",)
+        return ("a single round has no spread: set `rounds` to 5 or more",)
     names = [row.model for row in rows if row.kind == "whole" and row.iqr_ms > BUSY * row.median_ms]
     return (f"times of {', '.join(names)} vary widely: the machine was busy, or `rounds` is small",) if names else ()

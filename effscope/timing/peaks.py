@@ -1,4 +1,4 @@
-"""Peak FLOP/s and bandwidth of this machine, measured once and kept in the user's cache."""
+"""Peak FLOP/s and bandwidth of this machine, measured once and stored in the user's cache."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 """dtypes that a forward pass can run in."""
 
 SECONDS = 0.3
-"""How long each computation is repeated, in s."""
+"""Duration of each measurement, in s."""
 
 
 @dataclass(frozen=True)
 class Problems:
     """Computations that measure a type of device.
 
-    They are long enough to reach its peak, and short enough that some rounds are not disturbed by other processes.
+    They are long enough to reach the peak, and short enough to run sometimes undisturbed by other processes.
 
     Attributes:
         matrix: side of the multiplied matrices.
@@ -51,13 +51,13 @@ PROBLEMS = {
     "cpu": Problems(512, ((64, 40), (64, 80), (128, 20), (128, 40), (256, 20)), 1 << 24),
     "cuda": Problems(8192, ((256, 160), (512, 80)), 1 << 26),
 }
-"""Type of device -> what measures it."""
+"""Type of device -> its problems."""
 
 MIN_CPU_SHARE = 0.85
-"""A peak is kept in the cache only if its threads had at least this share of the CPU time."""
+"""A peak is stored in the cache only if its threads had at least this share of the CPU time."""
 
 COPIED_BYTES, PASSES = 1 << 28, 4
-"""Bytes copied piece by piece, far more than a cache holds, and how often. The first time is not counted."""
+"""Bytes of one copy in pieces (far more than a CPU cache), and number of copies. The first copy is not counted."""
 
 
 def processor(device: torch.device) -> str:
@@ -78,7 +78,7 @@ def cache_file() -> Path:
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """The torch dtype of that name. Raises EffscopeError if it is no key of DTYPES."""
+    """The torch dtype of that name. Raises EffscopeError if it is not a key of `DTYPES`."""
     if name not in DTYPES:
         raise unknown("`dtype`", name, DTYPES)
     return DTYPES[name]
@@ -89,12 +89,12 @@ def this_machine(
 ) -> Device:
     """Peak and bandwidth of this machine. The first call measures for a few seconds; later calls read the cache.
 
-    A measurement that other processes disturbed is used but not kept. Its `source` says so.
+    A measurement that other processes disturbed is used but not stored; its `source` says so.
 
     Args:
         device: as in `pick_device`.
         threads: number of torch threads, restored afterwards; None keeps the current number.
-        dtype: key of DTYPES.
+        dtype: key of `DTYPES`.
         fresh: measure again and replace the value in the cache.
 
     Raises:

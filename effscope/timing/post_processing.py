@@ -25,7 +25,7 @@ class PostProcessing:
         box_format: box format of the head.
         objects: objects in the image.
         conf: lowest score of a kept box.
-        multi_label: a box can be kept with several classes, as for scoring AP.
+        multi_label: keep a box with several classes, as for scoring AP.
     """
 
     box_format: str
@@ -47,9 +47,9 @@ class PostProcessing:
 
 
 def post_processings(model: Runnable, config: LatencyConfig) -> list[PostProcessing]:
-    """Every post-processing of a model: each head, with each number of objects that the head has boxes for.
+    """Every post-processing of a model: each head, with each number of objects up to its number of boxes.
 
-    NMS is timed for use and for scoring: its time depends on the lowest score. The time of top-k does not.
+    NMS is timed for normal use and for scoring: its time depends on the score threshold, that of top-k does not.
     """
     if not model.heads:
         return []

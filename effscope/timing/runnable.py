@@ -41,7 +41,7 @@ class Runnable:
         forward: runs one image.
         parts_ms: runs one image and returns the time of each part: part -> ms. None if the pass cannot be divided.
         part_of: layer of the graph -> part.
-        heads: box formats of its heads; empty if it is no detector.
+        heads: box formats of its heads; empty if the model is not a detector.
         notes: notes for the reader of the result.
     """
 
@@ -63,11 +63,11 @@ class Runnable:
 
 @contextmanager
 def runnable(model: Model, config: LatencyConfig, device: torch.device) -> Iterator[Runnable]:
-    """The model, prepared to run one random image at the config's size, dtype and runtime. Restores the model at exit.
+    """Prepare a model for one random image at the config's size, dtype and runtime. Restores the model at exit.
 
     Raises:
-        EffscopeError: only the tensors of the model are known, it was traced at another size, it does not run in this
-            dtype, or the runtime is not installed or cannot run it.
+        EffscopeError: the architecture is unknown, the model was traced at another size or does not run in this dtype,
+            or the runtime is not installed or cannot run the model.
     """
     if config.runtime == "onnx":
         yield _checked(_onnx(model, config, device), config)

@@ -1,4 +1,4 @@
-"""Torch functions without a primitive of their own, by what they cost."""
+"""Torch functions without a separate primitive, grouped by their cost."""
 
 from __future__ import annotations
 

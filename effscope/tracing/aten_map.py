@@ -1,7 +1,7 @@
 """The table from the aten overloads of an exported program to effscope's primitives.
 
 A reader takes a call (its torch arguments by name) and returns a primitive, several primitives, or None if no
-primitive covers this form of the call. Then the graph keeps the torch call itself.
+primitive covers this form of the call. Then the graph keeps the torch call.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ MAP = 4
 
 
 def pair(value: Any, default: int | None = None) -> tuple[int, int]:
-    """An argument for both sides of a map: of a number twice that number, of an empty list twice the default."""
+    """An argument for both sides of a map: a number counts for both, an empty list means the default."""
     values = [value] if isinstance(value, int) else list(value)
     if not values and default is not None:
         values = [default]
@@ -22,7 +22,7 @@ def pair(value: Any, default: int | None = None) -> tuple[int, int]:
 
 
 def _padding(call: Call, k: tuple[int, int], d: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Padding as left, right, top, bottom. If 'same' needs an odd number, the end gets one more than the start."""
+    """Padding as left, right, top, bottom. If 'same' needs an odd total, the end gets one more than the start."""
     given = call["padding"]
     if given == "same":
         h, w = (dd * (kk - 1) for kk, dd in zip(k, d, strict=True))
@@ -32,7 +32,7 @@ def _padding(call: Call, k: tuple[int, int], d: tuple[int, int]) -> tuple[int, i
 
 
 def conv2d(call: Call) -> Found:
-    """A convolution of maps; with a padding of its own if the sides differ. Computed weights are inputs."""
+    """A 2D convolution; with a separate padding if the sides differ. Computed weights are inputs."""
     c_out, per_group, *k = call.shape("weight")
     kernel, d = pair(k), pair(call["dilation"])
     left, right, top, bottom = _padding(call, kernel, d)
@@ -58,7 +58,7 @@ def _present(call: Call, *names: str) -> tuple[fx.Node, ...]:
 
 
 def conv1d(call: Call) -> Found:
-    """A convolution of maps with one row."""
+    """A 1D convolution, as a 2D convolution of maps with one row."""
     if isinstance(call["padding"], str) or len(call.shape("input")) != MAP - 1:
         return None
     geometry = {
@@ -74,7 +74,7 @@ def conv1d(call: Call) -> Found:
 
 
 def conv_transpose2d(call: Call) -> Found:
-    """A transposed convolution of maps with weights of its own."""
+    """A transposed 2D convolution with its own weights."""
     owned = call.owned("weight", "bias")
     if owned is None or len(call.shape("input")) != MAP:
         return None
@@ -145,7 +145,7 @@ def layernorm(call: Call) -> Found:
 
 
 def groupnorm(call: Call) -> Found:
-    """A group norm with weights of its own, or without any."""
+    """A group norm with its own weights, or without weights."""
     owned = call.owned("weight", "bias")
     if owned is None or len(owned) == 1:
         return None

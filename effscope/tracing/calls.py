@@ -15,11 +15,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Primitive:
-    """A primitive that replaces a call, alone or with others.
+    """A primitive that replaces a call, or a part of it.
 
     Attributes:
-        op: its name.
-        args: its arguments.
+        op: name of the primitive.
+        args: arguments.
         inputs: nodes of the program, or numbers of earlier primitives of the same call.
         owned: the tensors it owns, role -> placeholder node.
     """
@@ -92,7 +92,7 @@ def call_of(node: fx.Node, parameters: frozenset[fx.Node], buffers: frozenset[fx
 
 
 def target_name(target: Any) -> str:
-    """`conv2d.default` for torch.ops.aten.conv2d.default. Other namespaces than aten stay in the name."""
+    """`conv2d.default` for torch.ops.aten.conv2d.default. The name includes a namespace other than aten."""
     name = str(target)
     return (
         name.removeprefix("aten.") if isinstance(target, torch._ops.OpOverload) else getattr(target, "__name__", name)

@@ -1,4 +1,4 @@
-"""torch.export of a copy of a module, without output and without a change of the module."""
+"""torch.export of a copy of a module: prints nothing, and does not change the module."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SAME_AT_INFERENCE = frozenset({"dropout", "feature_dropout", "alpha_dropout"})
 def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
     """The program of a module in eval mode on an image of a shape (batch, channels, height, width).
 
-    A copy is traced that shares the parameters and has none of the user's hooks. A module that cannot be copied is
-    traced itself, and its mode is restored. Tracing works on shapes and reads no weights.
+    It traces a copy that shares the parameters and has none of the user's hooks. If the module cannot be copied, it
+    traces the module and restores its mode. Tracing works on shapes and reads no weights.
 
     Raises:
         EffscopeError: torch.export cannot trace it; the message has the reason in one line.
@@ -79,8 +79,8 @@ def _is_of_torch(hook: Any) -> bool:
 def _writes_into_views(graph: fx.Graph) -> bool:
     """Whether the program must be rewritten without in-place operations.
 
-    That is so if an in-place operation becomes a primitive, which does not write, and its memory is read through
-    another name afterwards; or if parts of the program are wrapped (no_grad, autocast).
+    This is needed if an in-place operation becomes a primitive (primitives do not work in place) and its memory is
+    read later under another name; or if parts of the program are wrapped (no_grad, autocast).
     """
     position = {node: n for n, node in enumerate(graph.nodes)}
     memory: dict[fx.Node, fx.Node] = {}

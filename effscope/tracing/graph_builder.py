@@ -29,7 +29,7 @@ class GraphBuilder:
 
     Attributes:
         rows: the rows of the graph's nodes.
-        constants: tensors that the program reads and the state dict does not hold, by their key in the graph.
+        constants: tensors of the program that are not in the state dict, by their key in the graph.
     """
 
     def __init__(self, module: nn.Module, program: torch.export.ExportedProgram) -> None:
@@ -65,7 +65,7 @@ class GraphBuilder:
     # -- values ------------------------------------------------------------------------------------------------------
 
     def _value(self, node: fx.Node) -> str:
-        """Name of the node with this value. A tensor of the module that is used directly gets a node at first use."""
+        """Name of the node with this value. A tensor of the module gets a node at its first direct use."""
         if node not in self._names:
             self._names[node] = self._stored(node)
         return self._names[node]
@@ -111,7 +111,7 @@ class GraphBuilder:
             self._append(node, made)
 
     def _item(self, node: fx.Node, row: str) -> None:
-        """One of several outputs of a call. The first output of `FIRST_OUTPUT_ONLY` is the call's own node."""
+        """One of several outputs of a call. The first output in `FIRST_OUTPUT_ONLY` is the node of the call."""
         source, index = node.args
         assert isinstance(source, fx.Node)
         name = self._names[source]
@@ -144,8 +144,8 @@ class GraphBuilder:
         return Node(f"{owner}@{n}" if n else owner, found.op, inputs, found.args, row, params, source)
 
     def _owner(self, keys: Mapping[str, str], path: str) -> str:
-        """The module that holds these tensors under these roles. If none does, the first key without its role:
-        `attn.in_proj_weight` gives `attn.in_proj`."""
+        """The module that holds these tensors under these roles. If there is none, the first key without its role:
+        `attn.in_proj` for `attn.in_proj_weight`."""
         own = {role: f"{path}.{role}" if path else role for role in keys}
         if path and all(self._keys.first.get(name, name) == keys[role] for role, name in own.items()):
             return path

@@ -23,10 +23,10 @@ class Imported:
     """A traced module.
 
     Attributes:
-        graph: its primitives, with the view "outputs". Valid at the traced size only if a `view` node holds sizes.
+        graph: its primitives, with the view "outputs". If a `view` node has sizes, it is valid only at the traced size.
         outline: one row for each child module; the parameters that the trace does not use.
-        constants: tensors that the program reads and the state dict does not hold (constants, buffers that are not
-            saved), by their key in the graph.
+        constants: tensors of the program that are not in the state dict (constants, buffers that are not saved), by
+            their key in the graph.
     """
 
     graph: Graph
@@ -37,8 +37,8 @@ class Imported:
 def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Imported:
     """Trace a module on an image of a shape (batch, channels, height, width).
 
-    The mode, state, attributes and hooks of the module and the random state stay as they are, also if tracing fails.
-    The hooks of the module do not run.
+    The mode, state, attributes and hooks of the module and the random state do not change, also if tracing fails. The
+    hooks of the module do not run.
 
     Raises:
         EffscopeError: torch.export cannot trace it (the message has its reason in one line), or the size of a value
@@ -51,7 +51,7 @@ def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Impor
     except GuardOnDataDependentSymNode:
         raise EffscopeError(
             f"{name} cannot be counted: the size of a value depends on other values (non-maximum suppression, masks); "
-            "give only the part of the model before that"
+            "give only the part of the model before this operation"
         ) from None
     used = {key for node in graph.nodes for _, key in node.params}
     outline = Outline(
@@ -70,7 +70,7 @@ CARRIES = frozenset({"view", "copy", "item", "elementwise", "transpose"})
 
 
 def _uncounted_share(graph: Graph, total: int) -> tuple[str, ...]:
-    """A note on how many parameters uncounted operations read, directly or through `CARRIES`; empty if none."""
+    """A note on the number of parameters that uncounted operations read, directly or through `CARRIES`; empty if 0."""
     nodes = graph.by_name()
     waiting = [node for node in graph.nodes if not is_counted(node.op, node.args)]
     read: dict[str, int] = {}

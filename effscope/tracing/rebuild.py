@@ -1,4 +1,4 @@
-"""An imported graph as a module again. It gives the outputs of the traced module, which proves the import."""
+"""Build a module from an imported graph. It returns the outputs of the traced module, which proves the import."""
 
 from __future__ import annotations
 

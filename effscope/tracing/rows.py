@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-"""Modules that only hold others."""
+"""Modules that only contain other modules."""
 
 
 class Rows:
-    """Module path -> row: the child of the model that the module is in, or a child of that if it only holds others.
+    """Module path -> row: the child of the model that contains the module; inside a container, the child of that.
 
     Attributes:
         found: row -> (name in tables, class), in the order of first use.
@@ -21,7 +21,7 @@ class Rows:
         self._total = sum(p.numel() for p in module.parameters())
 
     def of(self, path: str) -> str:
-        """The row of the module at a path: the path of its row's module, "" for the whole model."""
+        """The row of the module at a path, as a module path; "" for the whole model."""
         names = path.split(".")
         end, in_container = 1, False
         while end < len(names):
@@ -37,6 +37,6 @@ class Rows:
         return row
 
     def _is_body(self, module: nn.Module) -> bool:
-        """Whether a module has more than half of the parameters and holds a container of others."""
+        """Whether a module has more than half of the parameters and contains a container."""
         holds = isinstance(module, CONTAINERS) or any(type(child) in CONTAINERS for child in module.children())
         return holds and 2 * sum(p.numel() for p in module.parameters()) > self._total

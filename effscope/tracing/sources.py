@@ -60,7 +60,7 @@ def is_fused(module: nn.Module) -> bool:
 
 
 def _all_paths(module: nn.Module) -> Iterator[nn.Module]:
-    """A module and all modules in it. A shared module comes once for each of its parents."""
+    """A module and all modules in it. A shared module occurs once for each of its parents."""
     yield module
     for child in module.children():
         yield from _all_paths(child)

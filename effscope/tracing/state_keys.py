@@ -10,7 +10,7 @@ class StateKeys:
     """Placeholders of a program and the state-dict keys of their tensors.
 
     Attributes:
-        of: placeholder name -> key, for parameters and buffers. Tied parameters have the first of their keys.
+        of: placeholder name -> key, for parameters and buffers. Tied parameters use the first of their keys.
         first: key of a parameter -> the first key of the same parameter.
         trained: keys of parameters.
         parameters: placeholder nodes of parameters.
@@ -40,11 +40,11 @@ class StateKeys:
         return node.name not in self.of and node.name not in self._lifted
 
     def is_constant(self, node: fx.Node) -> bool:
-        """Whether a placeholder is a tensor that the forward pass itself makes: it has no key."""
+        """Whether a placeholder is a tensor that the forward pass creates; it has no key."""
         return node.name in self._lifted
 
     def unsaved(self, node: fx.Node) -> Tensor | None:
-        """The value of a placeholder that the state dict does not hold: a constant, or a buffer that is not saved."""
+        """The value of a placeholder that is not in the state dict: a constant, or a buffer that is not saved."""
         if node.name in self._lifted:
             return self._lifted_values[self._lifted[node.name]]  # type: ignore[no-any-return]
         key = self.of[node.name]

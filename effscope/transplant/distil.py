@@ -1,6 +1,6 @@
-"""Block-wise distillation: a layer learns to give the outputs of the layer that it replaces. It needs no labels.
+"""Block-wise distillation: a layer learns the outputs of the layer that it replaces. It needs no labels.
 
-Inputs and outputs come from the base (`transplant.record`). The replacement alone is fitted to them: mean squared error
+Inputs and outputs come from the base (`transplant.record`). Only the replacement is fitted to them: mean squared error
 divided by the variance of the target, AdamW, one-cycle learning rate. Its batch norms are recalibrated at the end.
 Layers are fitted independently of each other, so their order does not matter.
 Sources: arXiv 1911.13053 (block-wise supervision); docs/background.md, "Inheriting weights".
@@ -34,17 +34,17 @@ def distil(
 ) -> float:
     """Fit a layer to recorded pairs, in place.
 
-    The result depends on the arguments alone (bfloat16 sums also on the processor and its number of threads). Modes,
+    The result depends only on the arguments (bfloat16 sums also on the processor and its number of threads). Modes,
     gradient flags and the global random state are restored.
 
     Args:
-        layer: takes the recorded inputs and returns a tuple like the recorded outputs.
-        pairs: from `record`, of the layer to replace.
-        trained: names of the parameters that learn, relative to the layer. The other parameters keep their values, and
-            so do the statistics of batch norms that the change does not reach.
+        layer: a layer with the inputs and outputs of the recorded layer.
+        pairs: inputs and outputs of the replaced layer, from `record`.
+        trained: names of the parameters to train, relative to the layer. The other parameters keep their values, and so
+            do the statistics of batch norms that do not depend on trained parameters.
         config: steps, batch, learning rates.
-        seed: decides which images each step draws.
-        progress: told the fraction done and a line of text.
+        seed: seed of the images in each step.
+        progress: called with the fraction done and a text.
 
     Returns:
         The normalised error at the end, in eval mode, over all pairs.
@@ -62,7 +62,7 @@ def distil(
 
 
 def normalised_error(given: Tensors, wanted: Tensors) -> Tensor:
-    """Mean over outputs of MSE / variance of the target, a scalar: 0 is exact, 1 is what the target's mean gives."""
+    """Mean over outputs of MSE / variance of the target, a scalar: 0 is exact, 1 is as good as the target's mean."""
     pairs = [(g.float(), w.float()) for g, w in zip(given, wanted, strict=True)]
     return torch.stack([(g - w).square().mean() / w.var().clamp_min(1e-12) for g, w in pairs]).mean()
 
@@ -83,7 +83,7 @@ def error_of(layer: nn.Module, pairs: Pairs, batch: int) -> float:
 
 
 def _fit(layer: nn.Module, pairs: Pairs, config: DistilConfig, seed: int, progress: Progress) -> None:
-    """The optimiser steps, for the parameters that take a gradient."""
+    """The optimiser steps, for the parameters with `requires_grad`."""
     device = next(layer.parameters()).device
     learners = [p for p in layer.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learners, config.lr)
@@ -108,7 +108,7 @@ def _floats(tensors: Tensors, images: slice | Tensor, device: torch.device) -> T
 
 
 def _reached_norms(layer: nn.Module, given: Tensors) -> list[nn.BatchNorm2d]:
-    """Batch norms whose values change with the trained parameters: their input or their own scale takes a gradient."""
+    """Batch norms that depend on trained parameters: their input or their own scale requires a gradient."""
     reached: list[nn.BatchNorm2d] = []
 
     def look(module: nn.Module, inputs: Tensors) -> None:
@@ -123,7 +123,7 @@ def _reached_norms(layer: nn.Module, given: Tensors) -> list[nn.BatchNorm2d]:
 
 
 def _recalibrate(layer: nn.Module, norms: list[nn.BatchNorm2d], pairs: Pairs, batch: int, device: torch.device) -> None:
-    """Set the statistics of these batch norms, which are in training mode, to plain averages over the inputs."""
+    """Set the statistics of these batch norms (in training mode) to plain averages over the inputs."""
     with attributes_kept(norms, "momentum"), torch.no_grad(), amp(device):
         for norm in norms:
             norm.reset_running_stats()

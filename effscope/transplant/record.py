@@ -1,4 +1,4 @@
-"""Inputs and outputs of one layer of a network over images: what a replacement of this layer is fitted to."""
+"""Record inputs and outputs of one layer of a network for images, to fit a replacement of this layer."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Pairs:
 
 
 def record(network: Network, position: int, batches: Iterable[Tensor], max_bytes: int) -> Pairs:
-    """Run a network on images and keep what one layer reads and gives.
+    """Run a network on images and record the inputs and outputs of one layer.
 
-    The network runs in eval mode, in bfloat16 where the device gains from it, and is left as it was, also when the
-    forward pass raises.
+    The network runs in eval mode, in bfloat16 if the device gains from it. It is restored, also if the forward pass
+    raises.
 
     Args:
-        network: already on its device.
-        position: of the layer, as in the state-dict keys `model.<position>.`.
+        network: a network on its device.
+        position: position of the layer, as in the state-dict keys `model.<position>.`.
         batches: images (B, 3, H, W), float 0-1.
-        max_bytes: stop after the batch with which the kept tensors reach this size.
+        max_bytes: stop after the batch in which the recorded tensors reach this size.
 
     Returns:
         bfloat16 tensors on the CPU, one row per image, in the order of the images.

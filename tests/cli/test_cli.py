@@ -347,7 +347,7 @@ def test_what_is_not_counted_is_a_no_where_that_was_asked(
         ("latency yolov8n --threads 1000000", "this machine has"),
         ("latency yolov8n --runtime tensorrt", "unknown --runtime 'tensorrt': choose one of torch, onnx"),
         ("latency yolov8n --imgsz 100", "--imgsz"),
-        ("latency nothing-of-the-kind", "is no file here"),
+        ("latency nothing-of-the-kind", "is neither a file nor a built-in model"),
     ],
 )
 def test_wrong_settings_of_cost_and_latency(

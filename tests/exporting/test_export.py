@@ -192,7 +192,7 @@ def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pyt
 
 def test_a_model_without_a_layout_is_refused(tmp_path: Path) -> None:
     torch.save({"a.weight": torch.rand(4, 3, 3, 3)}, tmp_path / "odd.pt")
-    with pytest.raises(EffscopeError, match="can be counted and ranked only"):
+    with pytest.raises(EffscopeError, match="can only be counted and ranked"):
         api.export(str(tmp_path / "odd.pt"), "yaml", tmp_path / "out")
 
 

@@ -126,7 +126,7 @@ def test_a_model_without_a_layout_is_counted_and_ranked_and_says_why(tmp_path: P
         name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)
     }
     for action in (opened.network, lambda: opened.layout):
-        with pytest.raises(EffscopeError, match=r"best can be counted and ranked only: .*model.1.pool is a Adaptive"):
+        with pytest.raises(EffscopeError, match=r"best can only be counted and ranked: .*model.1.pool is a Adaptive"):
             action()
     with pytest.raises(EffscopeError, match="needs a layout"):
         api.rank(str(path), at="block")
@@ -210,7 +210,7 @@ def test_the_three_kinds_have_one_surface(tmp_path: Path) -> None:
     assert built.network(seed=3).spec == built.graph
     for other in (traced, tensors):
         for action in (other.network, lambda other=other: other.layout):
-            with pytest.raises(EffscopeError, match=f"{other.name} can be counted and ranked only: "):
+            with pytest.raises(EffscopeError, match=f"{other.name} can only be counted and ranked: "):
                 action()
 
 

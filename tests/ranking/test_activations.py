@@ -297,7 +297,7 @@ def test_eps_is_not_below_the_rounding_error_of_a_covariance() -> None:
 def test_too_few_positions_are_noted() -> None:
     module = nn.Sequential(nn.Conv2d(3, 64, 32, 32), nn.Conv2d(64, 8, 1))
     rows = {r.layer: r for r in api.rank(module, activations="builtin:shapes", limit=1, imgsz=64, at="all").stages}
-    assert rows["0"].note == "only 4 positions for 64 channels: show more or larger images"
+    assert rows["0"].note == "only 4 positions for 64 channels: give more or larger images"
     assert rows["1"].note.startswith("only 4 positions for 8")
     enough = api.rank(module, activations="builtin:shapes", limit=16, imgsz=64, at="all").stages
     assert all(row.note == "" for row in enough)

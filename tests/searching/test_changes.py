@@ -21,7 +21,7 @@ def test_a_variant_has_one_spelling() -> None:
     assert canonical((CIB8, LK7, CIB4)) == canonical((CIB4, CIB8, LK7)) == (CIB4, LK7, CIB8)
     assert spelled(canonical((CIB8, LK7))) == "7 cib-lk, 8 cib"
     assert spelled(()) == "base"
-    with pytest.raises(EffscopeError, match="a stage can change once"):
+    with pytest.raises(EffscopeError, match="a stage can change only once"):
         canonical((CIB8, Change(8, "cib-lk")))
 
 

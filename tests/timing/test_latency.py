@@ -177,7 +177,7 @@ def test_onnx_runs_in_onnxruntime() -> None:
     assert parts_of(result, "yolov10n", "post") == []  # top-k is in the graph
     assert parts_of(result, "yolov10n", "total") == ["Latency with top-k"]
     assert any("ends in top-k" in note for note in result.notes)
-    with pytest.raises(EffscopeError, match="can be counted and ranked only"):
+    with pytest.raises(EffscopeError, match="can only be counted and ranked"):
         measure.latency([open_model(Small(), imgsz=64)], config)
 
 
@@ -238,7 +238,7 @@ def test_more_objects_than_boxes_are_refused() -> None:
 def test_a_head_with_few_boxes_gets_few_objects() -> None:
     result = measure.latency([open_model("yolov8n")], LatencyConfig(imgsz=64, device="cpu", rounds=1, predict="T4"))
     assert not any(", 100 objects" in row.part for row in result.rows)
-    assert "yolov8n: its head gives 84 boxes, too few for 100 or 300 objects" in result.notes
+    assert "yolov8n: its head has 84 boxes, too few for 100 or 300 objects" in result.notes
 
 
 def test_threads_are_restored_after_an_error() -> None:
@@ -284,4 +284,4 @@ def test_a_wide_spread_gets_a_note() -> None:
     calm = LatencyRow("m", "forward", "whole", 10.0, 1.0, 9.0)
     assert measure._busy([row], 5) == ("times of m vary widely: the machine was busy, or `rounds` is small",)
     assert measure._busy([calm], 5) == ()
-    assert measure._busy([calm], 1) == ("one round shows no spread: set `rounds` to 5 or more",)
+    assert measure._busy([calm], 1) == ("a single round has no spread: set `rounds` to 5 or more",)

@@ -15,7 +15,7 @@ from effscope.errors import EffscopeError
 
 MISSING = 'reading ONNX needs a package that is not installed: pip install "effscope[onnx]"'
 MOST_PER_BYTE = 2
-"""Most numbers in one byte: int4 is the smallest type."""
+"""Maximum number of values in one byte: int4 is the smallest type."""
 
 NAMED = re.compile(r"([\w.]+)\.(weight|bias|running_mean|running_var)")
 SUFFIX = re.compile(r"(_quantized|_DequantizeLinear_Output|_dequantized)$")
@@ -37,7 +37,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
     """The weights of an ONNX file in graph order, and a note on what was converted or left out.
 
     Quantised weights become float32: (integer - zero point) * scale, per tensor or per channel. Initialisers without a
-    module name get that of the node that uses them (`/model.0/conv/Conv` -> `model.0.conv.weight`).
+    module name get the name of the node that uses them (`/model.0/conv/Conv` -> `model.0.conv.weight`).
 
     Raises:
         EffscopeError: the onnx package is missing, the file is damaged or not ONNX, or its weights are in other files.

@@ -1,4 +1,4 @@
-"""Weights of a `torch.export.save` archive (.pt2): raw numbers and a JSON table of their shapes. Nothing is run."""
+"""Weights of a `torch.export.save` archive (.pt2): raw numbers and a JSON table of their shapes. No code runs."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ FAMILIES: dict[str, tuple[Kind, str]] = {
 
 
 def read_torch_zip(path: Path) -> Checkpoint:
-    """Read a zip file by torch.save or torch.jit.save. Of EMA and plain weights it takes the EMA, as Ultralytics does.
+    """Read a zip file by torch.save or torch.jit.save. If there are EMA weights, they are used, as in Ultralytics.
 
     Raises:
         EffscopeError: The file is damaged, names code, or holds neither a model nor a state dict.
@@ -134,7 +134,7 @@ def _is_index(key: Plain) -> bool:
 
 
 def _texts(value: object) -> dict[str, str]:
-    """The entries of a dict that are text to text; empty for anything else."""
+    """The entries of a dict with string keys and string values; empty for anything else."""
     pairs = value.items() if isinstance(value, dict) else ()
     return {key: text for key, text in pairs if isinstance(key, str) and isinstance(text, str)}
 

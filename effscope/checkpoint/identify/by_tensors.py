@@ -43,7 +43,7 @@ def _moved(layout: Layout, state: State) -> Layout:
     for n, layer in enumerate(layout.layers):
         for name, (key, applies) in MOVE_KEYS.items():
             if applies(layout.layer(layer.id)) and f"model.{n}.{key}" in state:
-                with suppress(EffscopeError):  # the key has another reason: this is not the layout
+                with suppress(EffscopeError):  # the move does not apply, so the key has another cause
                     layout = move(layout, name, [layer.id])
     return layout
 
@@ -79,7 +79,7 @@ class Identified:
 def identify(checkpoint: Checkpoint) -> Identified:
     """The layout of a checkpoint, from its module tree if it has one, else from its tensors.
 
-    For a built-in model it is the zoo's layout, with the channels before scaling; else the channels are those of the
+    For a built-in model it is the zoo's layout, with nominal channels; for other models the channels are those of the
     file.
     """
     state: State = without_constants(checkpoint.state)
@@ -92,7 +92,7 @@ def identify(checkpoint: Checkpoint) -> Identified:
             state = unfolded(state)
             layout = recognise(state)
         if layout is None:
-            return Identified(None, checkpoint.state, "its tensors fit no built-in model")
+            return Identified(None, checkpoint.state, "its tensors do not fit any built-in model")
         return Identified(layout, state)
     try:
         layout = layout_of(checkpoint)
@@ -103,7 +103,7 @@ def identify(checkpoint: Checkpoint) -> Identified:
 
 
 def _for_rgb(state: State) -> State:
-    """YOLOX weights, which expect BGR in 0-255, for RGB in 0-1: changes the weight of the first convolution."""
+    """Convert YOLOX weights from BGR in 0-255 to RGB in 0-1: changes the weight of the first convolution."""
     key = "model.0.conv.conv.weight"
     weight = state.get(key)
     if weight is None or weight.dim() != 4 or weight.shape[1] != 12:  # noqa: PLR2004 - four pixels with three channels

@@ -49,7 +49,7 @@ def without_constants(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_fit(layout: Layout, state: Mapping[str, Tensor]) -> None:
-    """Raises EffscopeError, with the first difference, if the layout's tensors are not those of the state dict."""
+    """Raises EffscopeError, with the first difference, if layout and state dict have different tensors."""
     wanted = {key: tuple(t.shape) for node in expand(layout).nodes for key, t in owned(node).items()}
     given = {key: tuple(t.shape) for key, t in without_constants(state).items()}
     for key in [*given, *wanted]:
@@ -62,7 +62,7 @@ def check_fit(layout: Layout, state: Mapping[str, Tensor]) -> None:
 
 
 def _backbone(layers: list[Layer]) -> int:
-    """The number of backbone layers: all before the first that upsamples or joins maps."""
+    """The number of backbone layers: all layers before the first one that upsamples or concatenates maps."""
     ends = [n for n, layer in enumerate(layers) if layer.block in ("Upsample", "Concat", "ConvTranspose2d")]
     return ends[0] if ends else len(layers) - 1
 

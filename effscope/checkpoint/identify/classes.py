@@ -21,7 +21,7 @@ TOWER_LINKS = 3
 
 
 def _conv(module: ModuleView, at: str = "", block: str = "Conv") -> Read:
-    """A conv unit. Arguments after the stride are given up to the last one that is not the default."""
+    """A conv unit. Arguments after the stride end with the last one that is not the default."""
     a = module.conv(at)
     (k, _), (s, _), (d, _) = a["kernel_size"], a["stride"], a["dilation"]
     default_padding = d * (k - 1) // 2 if k % 2 else k // 2
@@ -34,7 +34,7 @@ def _conv(module: ModuleView, at: str = "", block: str = "Conv") -> Read:
 
 
 def _act(module: ModuleView, at: str) -> bool | str:
-    """True for the activation of most layers of the model, False for none, else the name."""
+    """True for the most common activation of the model, False for none, else the name."""
     kind = module.kind(at)
     if kind in ("", "Identity"):
         return False
@@ -42,7 +42,7 @@ def _act(module: ModuleView, at: str) -> bool | str:
 
 
 def _trimmed(args: tuple[Any, ...], *defaults: Any) -> tuple[Any, ...]:
-    """The arguments without the last ones that are defaults. `defaults` are those of the last arguments."""
+    """The arguments without trailing defaults. `defaults` are the defaults of the last arguments."""
     first = len(args) - len(defaults)
     end = max([n for n in range(len(args)) if n < first or args[n] != defaults[n - first]], default=-1)
     return args[: end + 1]
@@ -147,7 +147,7 @@ def _detect(module: ModuleView) -> Read:
 
 
 def _block(block: str, *arguments: Callable[[ModuleView], Any]) -> Reader:
-    """Reader of a block; each argument is read by a function of its own."""
+    """Reader of a block, with one function per argument."""
     return lambda module: (block, tuple(argument(module) for argument in arguments), 1)
 
 

@@ -57,7 +57,7 @@ class ModuleView:
         return record.class_name.rpartition(".")[2] if record else ""
 
     def scalar(self, name: str, sub: str = "", default: Any = None) -> Any:
-        """An attribute of the module at the sub-path, if it is a number, text or list of them; else the default."""
+        """An attribute of the module at the sub-path, if it is a number, string or list of them; else the default."""
         record = self._records.get(self._full(sub))
         return record.scalars.get(name, default) if record else default
 
@@ -130,9 +130,9 @@ def chain_links(module: ModuleView) -> tuple[tuple[tuple[Any, ...], ...], bool]:
         elif kind in ACTIVATIONS:
             links.append((ACTIVATIONS[kind], path))
         elif kind not in NO_OPS:
-            raise EffscopeError(f"{module.path}.{path} is a {kind}: it is not known how {module.kind()} uses it")
+            raise EffscopeError(f"{module.path}.{path} is a {kind}: how {module.kind()} uses it is unknown")
     return tuple(links), any(module.scalar(name) is True for name in RESIDUAL_FLAGS)
 
 
 RESIDUAL_FLAGS = ("residual", "add", "shortcut", "use_res_connect", "use_residual")
-"""Attributes in the code of several authors that are True if a block adds its input."""
+"""Attributes, by several authors, that are True if a block adds its input."""

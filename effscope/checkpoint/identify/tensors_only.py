@@ -16,7 +16,7 @@ NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 NORM_ROLES = ("weight", "bias", *NORM_BUFFERS)
 MAPS, MATRIX = 4, 2
 UNKNOWN_EPS = 1e-5
-NOTE = "the architecture is not known: only parameters and ranks of single convolutions"
+NOTE = "unknown architecture: only parameters and ranks of single convolutions"
 
 
 def tensor_graph(state: Mapping[str, Tensor], modules: Sequence[ModuleRecord] = ()) -> Graph:

@@ -1,4 +1,4 @@
-"""Key names of torchvision's EfficientNets, and the names of our layouts."""
+"""Convert key names of torchvision's EfficientNets to the names of effscope's layouts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def from_torchvision_keys(state: Mapping[str, T]) -> dict[str, T]:
-    """The backbone's tensors of a torchvision EfficientNet's state dict, with our names.
+    """The backbone's tensors of a torchvision EfficientNet's state dict, with effscope's names.
 
-    The values do not change. Torchvision's b0-b4 have a batch norm epsilon of 1e-5, its b5-b7 and our layouts 1e-3. For
-    equal outputs subtract 0.00099 from every `running_var` of b0-b4.
+    The values do not change. Torchvision's b0-b4 have a batch norm epsilon of 1e-5, its b5-b7 and effscope's layouts
+    1e-3. For equal outputs subtract 0.00099 from every `running_var` of b0-b4.
 
     Raises:
         EffscopeError: a key of `features` that EfficientNets do not have.
@@ -37,7 +37,7 @@ def _block(key: str) -> str:
 
 
 def _renamed(key: str, last: int) -> str:
-    """Our name for a key. `last`: number of the block's closing pointwise: 3, or 2 without expansion."""
+    """Effscope's name for a key. `last`: number of the block's closing pointwise: 3, or 2 without expansion."""
     match key.split("."):
         case ["features", "0", ("0" | "1") as unit, role]:
             return f"model.0.{UNITS[int(unit)]}.{role}"

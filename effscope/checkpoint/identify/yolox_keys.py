@@ -1,4 +1,4 @@
-"""Key names of the YOLOX repository (Megvii-BaseDetection/YOLOX), and the names of our layouts."""
+"""Convert key names of the YOLOX repository (Megvii-BaseDetection/YOLOX) to those of effscope's layouts."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ YOLOX_KEYS = (
     ("backbone.C3_n4", "model.23"),
     ("head", "model.24"),
 )
-"""Module paths of the YOLOX repository and ours, layer by layer."""
+"""Module paths of the YOLOX repository and of effscope, layer by layer."""
 
 NUMBERED = re.compile(r"\.conv([123])\.")
-"""Convolutions of its CSP layers, bottlenecks and SPP; ours are cv1-3."""
+"""Convolutions of its CSP layers, bottlenecks and SPP; effscope's names are cv1-3."""
 
 T = TypeVar("T")
 
 
 def from_yolox_keys(state: Mapping[str, T]) -> dict[str, T]:
-    """A state dict of the YOLOX repository (`{"model": state}` in its checkpoints) with the names of our layouts.
+    """A state dict of the YOLOX repository (`{"model": state}` in its checkpoints) with effscope's names.
 
     The values do not change, so the network still expects BGR in 0-255. For RGB in 0-1 multiply
     `model.0.conv.conv.weight` by 255 and reverse the order in each group of three input channels.

@@ -34,7 +34,7 @@ class CheckedZip:
             path: A file that begins like a zip archive.
 
         Raises:
-            EffscopeError: It is cut or damaged, its sizes are not plausible, or it is not of the kind of this class.
+            EffscopeError: It is truncated or damaged, its sizes are not plausible, or it is another kind of archive.
         """
         try:
             self._zip = zipfile.ZipFile(path)
@@ -172,7 +172,7 @@ class TorchArchive(CheckedZip):
 
 
 def check_extent(record: TensorRecord) -> None:
-    """Check that a tensor lies within its storage, by the numbers in the file.
+    """Check that a tensor is inside its storage, by the numbers in the file.
 
     Raises:
         EffscopeError: It does not, or the numbers are impossible.

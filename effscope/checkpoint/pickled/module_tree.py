@@ -31,8 +31,8 @@ class ModuleRecord:
     Attributes:
         path: Module path, "" for the model itself.
         class_name: Full name of its class in the file. The class may not exist on this machine.
-        scalars: Its own attributes by name, if they are numbers, texts, or lists and tuples of them. Tensors
-            of at most 64 numbers that are neither parameter nor buffer are among them, as lists.
+        scalars: Attributes by name: numbers, strings, and lists and tuples of them; also tensors of at most 64
+            numbers that are neither parameters nor buffers, as lists.
     """
 
     path: str
@@ -41,7 +41,7 @@ class ModuleRecord:
 
 
 class NotPlain(Exception):
-    """A value is or contains something else than plain data."""
+    """A value that is not plain data, or contains other data."""
 
 
 class ModuleReader:
@@ -55,7 +55,7 @@ class ModuleReader:
     def walk(self, root: Record) -> Iterator[tuple[str, Record]]:
         """Each module with its path, parents before their children, as in `named_modules`.
 
-        A shared module comes once for each of its paths, like its tensors in a state dict.
+        A shared module occurs once for each of its paths, like its tensors in a state dict.
 
         Raises:
             EffscopeError: The tree is deeper or larger than that of a model.

@@ -1,7 +1,7 @@
 """The check of a checkpoint's pickle before it is read.
 
-The list of refused names is not needed for safety: a name outside the list becomes an inert record (see `records`). It
-is there because a checkpoint that names code is an attack or a dill file, and the user must know that.
+The list of refused names is not needed for safety: other names become inert records (see `records`). The list exists
+because a checkpoint that names code is an attack or a dill file, and the user must know that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DATA_BUILTINS = frozenset(
 )
 
 SCRIPT_LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
-"""Functions that TorchScript's pickles name for typed lists. They become inert records, like all names."""
+"""Functions for typed lists in TorchScript's pickles. They become inert records, like all names."""
 
 ALLOWED_NAMES = frozenset(
     {"_codecs.encode", "types.SimpleNamespace", *(f"torch.jit._pickle.{name}" for name in SCRIPT_LISTS)}
@@ -56,7 +56,7 @@ REFUSED_PREFIXES = frozenset(
 
 
 class StackValue(NamedTuple):
-    """A value on the pickle's stack, as far as the check needs it.
+    """The properties of a value on the pickle's stack that the check needs.
 
     Attributes:
         weight: Cost of its hash: number of values in it, once for each reference, at most 1000.
@@ -114,7 +114,7 @@ def check_pickle(raw: bytes) -> tuple[str, ...]:
         The full names of its globals in order of appearance.
 
     Raises:
-        EffscopeError: It is too large, uses other opcodes than torch.save, or names what makes or runs code.
+        EffscopeError: It is too large, uses other opcodes than torch.save, or names something that makes or runs code.
         ValueError, LookupError: It is damaged.
     """
     if len(raw) > MAX_PICKLE_BYTES:
@@ -174,7 +174,7 @@ class _Scan:
     def _remember(self, arg: object) -> None:
         index = arg if isinstance(arg, int) else len(self.memo)
         if index > MAX_OPCODES:
-            raise EffscopeError("its pickle numbers its values beyond all limits: do not use it")
+            raise EffscopeError("its pickle numbers its values beyond the limit: do not use it")
         self.memo[index] = self.stack[-1]
 
     def _pop_to_mark(self) -> list[StackValue]:
@@ -235,6 +235,6 @@ def _check_keys(name: str, first: list[StackValue], items: list[StackValue]) -> 
         keys = items
     if any(value.weight > MAX_KEY_WEIGHT for value in keys):
         raise EffscopeError(
-            "its pickle has dictionary keys built of many values, as checkpoints never have: "
+            "its pickle has dictionary keys built of many values, unlike any checkpoint: "
             "re-save it with torch.save of a state dict on a machine you trust"
         )

@@ -81,7 +81,7 @@ NUMPY_FORMATS = {
 
 
 def load_records(raw: bytes) -> object:
-    """Read a pickle into plain data, `Record`s and `TensorRecord`s. Nothing that it names is run.
+    """Read a pickle into plain data, `Record`s and `TensorRecord`s. No function that it names is run.
 
     Args:
         raw: The bytes of `data.pkl` in a torch archive.
@@ -99,7 +99,7 @@ def load_records(raw: bytes) -> object:
         raise
     except RecursionError as error:
         raise EffscopeError("its pickle is nested too deeply for a checkpoint: re-save only the state dict") from error
-    except Exception as error:  # a damaged pickle may raise anything, says the documentation
+    except Exception as error:  # a damaged pickle may raise any error (Python's documentation)
         raise EffscopeError(f"its pickle is damaged ({type(error).__name__}): download or save it again") from error
 
 

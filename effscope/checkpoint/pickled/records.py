@@ -1,7 +1,7 @@
 """Inert values for the classes and functions that a pickle names, so that reading a pickle runs no code.
 
-A pickle can reach only plain data and objects of this file. It can call an object, give it a state (opcode BUILD) and
-put items into it. The classes below store what they get, or raise EffscopeError.
+A pickle can reach only plain data and objects of this file. It can call an object, set its state (opcode BUILD) and
+add items to it. The classes below store these values, or raise EffscopeError.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sealed:
         Raises:
             EffscopeError: Always.
         """
-        raise EffscopeError(f"the pickle overwrites a {type(self).__name__}, as checkpoints never do: do not use it")
+        raise EffscopeError(f"the pickle overwrites a {type(self).__name__}, unlike any checkpoint: do not use it")
 
 
 class Record:

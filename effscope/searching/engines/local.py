@@ -1,4 +1,4 @@
-"""Runs jobs in this process, one after the other."""
+"""Run jobs in this process, one after the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class LocalEngine:
     """The engine of one process.
 
     Args:
-        execute: does a job and returns its measurement.
+        execute: runs a job and returns its measurement.
     """
 
     def __init__(self, execute: Callable[[Job], Measurement]):
@@ -19,11 +19,11 @@ class LocalEngine:
         self._waiting: dict[str, Job] = {}
 
     def submit(self, job: Job) -> None:
-        """Take a job; a job that already waits is taken once."""
+        """Add a job, unless it is already waiting."""
         self._waiting.setdefault(job.id, job)
 
     def completed(self) -> Iterator[Measurement]:
-        """Measurements of the waiting jobs as they finish, until none waits."""
+        """Run the waiting jobs and yield their measurements, until no job is waiting."""
         while self._waiting:
             job = next(iter(self._waiting.values()))
             found = self._execute(job)
@@ -31,5 +31,5 @@ class LocalEngine:
             yield found
 
     def cancel(self, job: Job) -> None:
-        """Drop a job that waits."""
+        """Drop a waiting job."""
         self._waiting.pop(job.id, None)

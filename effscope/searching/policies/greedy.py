@@ -1,7 +1,7 @@
 """The greedy search: stages in ascending rank, one move, stop at the first change that costs AP.
 
-The order is computed once, on the base. Each change is added to those accepted so far and compared with the base, never
-with the last variant. Pure functions: what to do next and what is known follow from the measurements alone.
+The order is computed once, on the base. Each change is added to the accepted changes and compared with the base, never
+with the last variant. The functions are pure: the next jobs depend only on the measurements so far.
 Source: YOLOv10 (arXiv 2405.14458, algorithm 1).
 """
 
@@ -22,13 +22,13 @@ class State:
     """A greedy search after some measurements.
 
     Attributes:
-        book: writes its jobs.
-        costs: of all variants.
-        move: the one move.
+        book: creates the jobs.
+        costs: costs of all variants.
+        move: the move of all changes.
         stages: stages that the move can change.
         rule, margin: when a change is accepted.
-        learned_ap: a base below it judges nothing.
-        done: job id -> measurement, in the order they were folded in.
+        learned_ap: the search ends if the AP of the base is below it.
+        done: job id -> measurement, in the order in which they were folded.
     """
 
     book: JobBook
@@ -41,22 +41,22 @@ class State:
     done: Mapping[str, Measurement] = field(default_factory=dict)
 
     def found(self, job: Job) -> Measurement | None:
-        """The measurement of a job, None while it is missing."""
+        """The measurement of a job; None if there is none yet."""
         return self.done.get(job.id)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What follows from a state.
+    """The progress of a search, derived from its state.
 
     Attributes:
-        jobs: what must be measured next, in order; empty when the search has ended.
-        base, ranks: the measurements of the base and of its ranks.
+        jobs: jobs to measure next, in order; empty at the end of the search.
+        base: measurement of the base.
         base_runs: AP of the base's short trainings.
-        order: stages in the order they are tried.
+        order: stages in the order of the trials.
         trials: the judged changes.
-        times: latency of the variants, once measured.
-        stop_reason: why no more changes are tried; empty while some are.
+        times: latency of the variants; None until it is measured.
+        stop_reason: why no more changes are tried; empty while the search tries changes.
     """
 
     jobs: tuple[Job, ...] = ()
@@ -74,7 +74,7 @@ class Standing:
 
     @property
     def learned(self) -> bool:
-        """Whether the base can judge changes."""
+        """Whether the AP of the base is high enough to judge changes."""
         return self.base is None or self.stop_reason != NOT_LEARNED
 
 
@@ -82,7 +82,7 @@ NOT_LEARNED = "the base has not learned"
 
 
 def propose(state: State) -> tuple[Job, ...]:
-    """The jobs that must be measured next, in order; empty when the search has ended."""
+    """The jobs to measure next, in order; empty at the end of the search."""
     return standing(state).jobs
 
 
@@ -90,7 +90,7 @@ def fold(state: State, measurement: Measurement) -> State:
     """The state after one more measurement.
 
     Raises:
-        EffscopeError: the measurement is of a job that the search does not ask for now.
+        EffscopeError: the search has not proposed this job.
     """
     asked = {job.id for job in propose(state)}
     if measurement.job not in asked:
@@ -100,7 +100,7 @@ def fold(state: State, measurement: Measurement) -> State:
 
 
 def standing(state: State) -> Standing:
-    """Everything that the measurements so far say."""
+    """Derive the progress of a search from its measurements."""
     book, rule = state.book, RULES[state.rule]
     base = state.found(book.base())
     if base is None:
@@ -116,7 +116,7 @@ def standing(state: State) -> Standing:
 
 
 def _judged(state: State, now: Standing, rule: Rule) -> Standing:
-    """The standing after every stage that can be judged."""
+    """The standing after judging as many stages as the measurements allow."""
     for stage in now.order:
         change = Change(stage, state.move)
         answer = _answer(state, now, change, rule)
@@ -130,7 +130,7 @@ def _judged(state: State, now: Standing, rule: Rule) -> Standing:
 
 
 def _answer(state: State, now: Standing, change: Change, rule: Rule) -> Trial | tuple[Job, ...]:
-    """The judged change, or the jobs it takes."""
+    """The judged change, or the jobs that are needed to judge it."""
     book, changes = state.book, canonical((*now.accepted, change))
     needed = rule.candidate_runs
     while True:
@@ -171,7 +171,7 @@ def _trial(
 
 
 def _timed(state: State, now: Standing) -> Standing:
-    """The standing of a search that has judged all it will judge: one job times the base and every tried variant."""
+    """The standing after the last trial: one job times the base and every tried variant."""
     job = state.book.time([(), *(trial.changes for trial in now.trials)])
     times = state.found(job)
     if times is None:
