@@ -80,8 +80,10 @@ class Context:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Hashes of the inputs: layout, weights, both splits; and the classes of the weights, which decide whether the base
-        is trained."""
+        """Hashes of the inputs: layout, weights and both splits.
+
+        The class names of the weights are here too: they decide whether the base is trained.
+        """
         train, val = self.splits
         return {
             "layout": self.layout.digest(),
