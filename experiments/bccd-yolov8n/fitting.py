@@ -1,4 +1,4 @@
-"""How well a CIB stage can be fitted to the stage it replaces: only its new blocks learning, or the whole stage.
+"""How well can a CIB stage be fitted to the stage that it replaces, if its new blocks learn, or the whole stage?
 
 python experiments/bccd-yolov8n/fitting.py runs/bccd-yolov8n/train-seed0 data/bccd/data.yaml
 prints, per stage: AP with a random CIB, the normalised error after fitting, AP after fitting. Seed 0.

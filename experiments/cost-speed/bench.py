@@ -1,9 +1,9 @@
-"""How fast a cost is: `make bench-cost` writes reports/cost-speed/speed.md from what this prints. No test is timed.
+"""How long a cost takes: `make bench-cost` writes reports/cost-speed/speed.md from what this prints. No test is timed.
 
 1. `effscope cost yolov8s --json -` and `effscope cost --layer conv3x3 --cin 256` as whole processes, by turns with
-   Ultralytics' `info()` of yolov8s and with the other counters, each a process of its own that does nothing else.
+   Ultralytics' `info()` of yolov8s and with the other counters, each in its own process.
 2. One count of yolov8s in this process, by turns: every node of the opened model; its whole result (rows by layer,
-   stage and primitive, four forms, peaks of memory); the same from the name, its graph written first.
+   stage and primitive, four forms, peaks of memory); the same from the name, with its graph made first.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ TOOLS = {
 
 
 def process(*words: str, python: Path | str = sys.executable) -> Callable[[], object]:
-    """A job: the process, its output dropped."""
+    """A job that runs the process and drops its output."""
     quiet = os.environ | {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": "/tmp"}
     return lambda: subprocess.run([python, *words], check=True, capture_output=True, env=quiet)
 
 
 def by_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each job, round by round; one round before is not counted."""
+    """Seconds of each job, round by round, after one round that does not count."""
     spent: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(rounds + 1):
         for name, job in jobs.items():
@@ -65,7 +65,7 @@ def by_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
 
 
 def table(spent: dict[str, list[float]], first: str, unit: float) -> str:
-    """Median, least and most of each, and how many times the first one's time it takes, round by round."""
+    """Median, least and most of each job, and the median over rounds of its time / that of the job `first`."""
     lines = ["| | median | least | most | times the first |", "| :-- | --: | --: | --: | --: |"]
     for name, seconds in spent.items():
         ratio = statistics.median(b / a for a, b in zip(spent[first], seconds, strict=True))

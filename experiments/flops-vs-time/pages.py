@@ -20,7 +20,7 @@ from effscope.spec.rewrite import deploy_form
 
 PUBLISHED = Path(__file__).parents[2] / "tests" / "golden" / "yolo_published.csv"
 SAME = 0.05
-"""Times this near to each other (as a fraction) count as one: neither is said to be faster."""
+"""Times that differ by at most this fraction count as equal."""
 
 MISLED = """\
 Misled: of two that can stand for each other (forms of one cell; models) and differ by more than {same:.0%} in their
@@ -30,12 +30,12 @@ used the machine too (IQR over median {spread:.0%} in the middle). All times are
 
 MOST_PAIRS = 12
 SE = " + SE"
-"""What the name of a form with squeeze-and-excitation ends with."""
+"""End of the name of a form with squeeze-and-excitation."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Something measured: a form of a cell (rows of one cell can stand for each other)."""
+    """A measured form of a cell. Rows of one cell can replace each other."""
 
     part: str
     cell: str
@@ -58,12 +58,12 @@ KEYS: dict[str, Key] = {"FLOPs": lambda row: row.mflops, "roofline": lambda row:
 
 
 def time(row: Row) -> float:
-    """The fastest round: what a neighbour on the machine cannot shorten."""
+    """Time of the fastest round: other processes on the machine can only make a round longer."""
     return row.least_ms
 
 
 def slower(a: Row, b: Row) -> bool:
-    """Whether one takes longer than the other in the median and at least, beyond what counts as the same."""
+    """Whether a takes longer than b, by more than `SAME`, both in the median and in the fastest round."""
     return min(a.median_ms / b.median_ms, a.least_ms / b.least_ms) > 1 + SAME
 
 
@@ -76,7 +76,7 @@ def cells(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def pairs(rows: Sequence[Row], key: Key) -> tuple[list[tuple[Row, Row]], int]:
-    """Pairs of one cell of which the first has less and is slower, and how many pairs differ in time at all."""
+    """Pairs of one cell where the first has less but is slower, and the number of pairs that differ in time."""
     wrong, total = [], 0
     for group in cells(rows):
         for pair in combinations(group, 2):
@@ -88,13 +88,13 @@ def pairs(rows: Sequence[Row], key: Key) -> tuple[list[tuple[Row, Row]], int]:
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    """A Markdown table, its first column flush left."""
+    """A Markdown table; the first column is aligned left."""
     drawn = ["| " + " | ".join(map(str, line)) + " |" for line in (head, *lines)]
     return "\n".join([drawn[0], "| :-- |" + " --: |" * (len(head) - 1), *drawn[1:], ""])
 
 
 def agreement(rows: Sequence[Row]) -> str:
-    """How far FLOPs and the roofline tell the order of times."""
+    """How well the orders by FLOPs and by the roofline agree with the order of times."""
     lines = []
     for part in dict.fromkeys(row.part for row in rows):
         chosen = [row for row in rows if row.part == part]
@@ -168,7 +168,7 @@ def models(rows: Sequence[Row]) -> str:
 
 
 def published() -> str:
-    """Latencies without post-processing that the YOLOv10 paper measured on a T4, beside the roofline of a T4."""
+    """Latencies on a T4 without post-processing (YOLOv10 paper), and the roofline of a T4."""
     text = PUBLISHED.read_text(encoding="utf-8").splitlines()
     found = []
     for row in csv.DictReader(line for line in text if not line.startswith("#")):
@@ -186,7 +186,7 @@ def published() -> str:
 
 
 def page(rows: Sequence[Row]) -> str:
-    """All tables with what they show."""
+    """All tables and their explanations."""
     spread = statistics.median(row.iqr_ms / row.median_ms for row in rows)
     return "\n".join(
         [

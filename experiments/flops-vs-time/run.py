@@ -1,17 +1,17 @@
-"""Do FLOPs tell time? `make bench-time` writes reports/flops-vs-time from what this prints. No test is timed.
+"""Do FLOPs predict time? `make bench-time` writes reports/flops-vs-time from what this prints. No test is timed.
 
-Measured by turns, one image, beside FLOPs and the roofline of this machine (its peak and bandwidth measured first):
+Measures by turns, on one image, and compares with FLOPs and the roofline of this machine (peak and bandwidth first):
 
-1. layers: forms of a 3x3 convolution (convolutions alone), each bare and with squeeze-and-excitation behind it, at the
+1. layers: forms of a 3x3 convolution (convolutions alone), each without and with squeeze-and-excitation, at the
    channels and map sizes of YOLOv8 n and m at 640 px, stride 1 and 2 (channels doubled);
-2. blocks that can stand in a stage, as deployed (norms folded, activations in);
+2. blocks of a stage, as deployed (norms folded, with activations);
 3. whole small detectors as deployed, at 320 px.
 
-Last, published latencies of other people's T4 beside the roofline of a T4: nothing is measured for that.
+The last table compares published latencies of a T4 with the roofline of a T4, without a measurement.
 
     python experiments/flops-vs-time/run.py OUT [--threads 1] [--rounds 30]
 
-prints Markdown and leaves measured.csv and flops-vs-time.png in the folder OUT.
+prints Markdown and writes measured.csv and flops-vs-time.png to the folder OUT.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from effscope.timing.peaks import this_machine
 CELLS = [(c * wide, 2560 // (c // 2)) for wide in (1, 2) for c in (32, 64, 128, 256)]
 """Channels and side of the input map: YOLOv8n's and YOLOv8m's widths at 640 px."""
 
-BARE = {"standard": "standard", "dw, pw": "depthwise-separable (dw, pw)", "pw, dw": "decoupled (pw, dw)"}
+PLAIN = {"standard": "standard", "dw, pw": "depthwise-separable (dw, pw)", "pw, dw": "decoupled (pw, dw)"}
 """Name here -> form of `effscope cost --layer conv3x3`; dw is the depthwise 3x3, pw the 1x1."""
 
 BLOCKS = ("bottleneck", "inverted residual", "cib", "cib, large kernel", "ghost bottleneck", "convnext")
@@ -60,7 +60,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Item:
-    """What is measured: a graph in the form it runs in, on an input (1, c, side, side)."""
+    """A graph to measure, in the form in which it runs, on an input (1, c, side, side)."""
 
     part: str
     cell: str
@@ -71,7 +71,7 @@ class Item:
 
 
 def gated(form: LayerForm) -> LayerForm:
-    """The form with squeeze-and-excitation behind it, ratio 4."""
+    """The form with squeeze-and-excitation after it, ratio 4."""
 
     def emit(e: Emitter, x: Value, c_out: int, stride: int) -> Value:
         return squeeze_excite(e.at("se"), form.emit(e, x, c_out, stride))
@@ -82,7 +82,7 @@ def gated(form: LayerForm) -> LayerForm:
 def items() -> Iterator[Item]:
     """Layers, blocks, models."""
     known = {form.name: form for form in named_layer("conv3x3").forms}
-    forms = [LayerForm(name, known[full].emit) for name, full in BARE.items()]
+    forms = [LayerForm(name, known[full].emit) for name, full in PLAIN.items()]
     for stride in (1, 2):
         for c, side in CELLS:
             to = f"{c} to {stride * c}, map {side}" + (f" to {side // 2}" if stride > 1 else "")
@@ -127,7 +127,7 @@ def measured(machine: Device, rounds: int) -> list[Row]:
 
 
 def main() -> None:
-    """Measure, print the page, leave the rows and the picture."""
+    """Measure, print the page, save the rows and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=1)

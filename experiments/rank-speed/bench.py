@@ -1,10 +1,10 @@
-"""How fast ranks are: `make bench-rank` writes reports/rank-speed/speed.md from what this prints. No test is timed.
+"""How long ranks take: `make bench-rank` writes reports/rank-speed/speed.md from what this prints. No test is timed.
 
-1. Singular values of every convolution of yolov8x that learns (103; the 104th is the fixed DFL one): ours against a
+1. Singular values of every trainable convolution of yolov8x (103; the 104th is the fixed DFL one): effscope against a
    loop of float64 `torch.linalg.svdvals`, by turns in this process.
 2. The whole `rank` of yolov8x at every convolution, stability of the order and separability included.
 3. `effscope rank yolov8s` as a process against `python -c "import torch"`, by turns.
-4. yolov8s at every convolution: ours in this process, WeightWatcher's analysis in the peers' environment.
+4. yolov8s at every convolution: effscope in this process, WeightWatcher's analysis in the peers' environment.
 """
 
 from __future__ import annotations
