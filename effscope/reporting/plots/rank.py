@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from effscope.reporting.page import Plot
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 MOST_UPRIGHT, WIDEST_UPRIGHT = 10, 14
 """With more bars or longer names than this the bars are horizontal, because the names need the space."""
+
+WIDEST_TITLE = 84
+"""Characters of a title on one line of a plot 7 inches wide."""
 
 LONGEST_NAME = 26
 """Maximum number of characters of a model's name in a plot."""
@@ -71,7 +75,7 @@ def draw_rank(plot: Plot) -> Figure:
     drawing = figure(7, 1.4 + 0.2 * len(rows)) if lying else figure(7, 3.6)
     axes = drawing.subplots()
     (_lying_bars if lying else _upright_bars)(axes, rows, plot.y)
-    axes.set_title(plot.title, fontsize=10, loc="left")
+    axes.set_title(fill(plot.title, WIDEST_TITLE), fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     return drawing
 
@@ -153,7 +157,7 @@ def draw_compared(plot: Plot) -> Figure:
     axes.set_ylabel(plot.y)
     axes.set_ylim(0, 1.08 * max((row["ratio"] or 0.0 for row in plot.rows), default=0.0) or 1.0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(plot.title, fontsize=10, loc="left")
+    axes.set_title(fill(plot.title, WIDEST_TITLE), fontsize=10, loc="left")
     drawing.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(3, len(names) + 1))
     return drawing
 
