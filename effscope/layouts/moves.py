@@ -52,7 +52,7 @@ def _head(layout: Layout) -> list[Layer]:
 
 
 def _detect(layer: Layer, what: str) -> tuple[Any, ...]:
-    """The head's arguments, defaults included. Raises EffscopeError for a layer that is not a Detect head."""
+    """The head's arguments with defaults. Raises EffscopeError for a layer that is not a Detect head."""
     if layer.block != "Detect":
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: only a Detect head has {what}")
     return (*layer.args, *DETECT_DEFAULTS[len(layer.args) :])
@@ -65,7 +65,7 @@ def light_head(layer: Layer) -> Layer:
 
 
 def nms_free(layer: Layer) -> Layer:
-    """A one-to-one head beside the one-to-many head; only it is used for inference (arXiv 2405.14458, 3.1)."""
+    """Add a one-to-one head to the one-to-many head; inference uses only the new head (arXiv 2405.14458, 3.1)."""
     nc, tower, _, *rest = _detect(layer, "two assignments")
     return replace(layer, args=without_defaults((nc, tower, "dual", *rest)))
 
@@ -103,9 +103,9 @@ class Move:
     """A move.
 
     Attributes:
-        apply: the changed layer; or several layers in a row, the first with the id of the given layer.
-        default: the layers that the move changes if the caller names none.
-        changes_stage: whether a search may change this stage layer by the move; None for a move that no search takes.
+        apply: layer -> changed layer, or a sequence of layers; the first one has the id of the given layer.
+        default: the layers that the move changes by default.
+        changes_stage: whether a search may apply the move to a stage layer; None: the search does not use the move.
     """
 
     apply: Callable[[Layer], Layer | tuple[Layer, ...]]
@@ -130,7 +130,7 @@ def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layo
     Args:
         layout: any layout.
         name: key of MOVES.
-        layers: ids of the layers to change; by default `Move.default` chooses them.
+        layers: ids of the layers to change; default: those of `Move.default`.
 
     Raises:
         EffscopeError: an unknown move or layer, a layer that the move cannot change, no layer to change.
@@ -139,7 +139,7 @@ def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layo
         raise unknown("move", name, MOVES)
     chosen = MOVES[name].default(layout) if layers is None else [layout.layer(layer_id) for layer_id in layers]
     if not chosen:
-        raise EffscopeError(f"move {name}: {layout.name} has no layer it applies to; name the layers")
+        raise EffscopeError(f"move {name}: {layout.name} has no layer to apply it to; give the layers")
     for layer in chosen:
         made = MOVES[name].apply(layer)
         layout = layout.chain(made) if isinstance(made, tuple) else layout.swap([made])

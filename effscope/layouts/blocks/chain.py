@@ -1,4 +1,4 @@
-"""A layer of a class that effscope does not have, as the chain of primitives that was found in it."""
+"""A layer of a class without a block in effscope, as the chain of primitives in the file."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ def _link(e: Emitter, x: Value, op: str, path: str, rest: list[Any]) -> Value:
             return e.pool("maxpool", path, x, k, s, p)
         case _, []:
             return e.act(x, op, path)
-    raise EffscopeError(f"{e.path}: a chain cannot hold {(op, path, *rest)}")
+    raise EffscopeError(f"{e.path}: a chain cannot contain {(op, path, *rest)}")

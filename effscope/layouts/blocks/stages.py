@@ -44,7 +44,7 @@ def bottleneck_layer(
 
 
 def rep_vgg_dw(e: Emitter, x: Value) -> Value:
-    """SiLU of a depthwise 7x7 plus a depthwise 3x3, each with BatchNorm; the deploy form merges them into one 7x7."""
+    """SiLU of a depthwise 7x7 plus a depthwise 3x3, each with BatchNorm; the deploy form merges both into one 7x7."""
     large = e.depthwise("conv", x, 7, act=False)
     small = e.depthwise("conv1", x, 3, act=False)
     return e.act(e.add("add", large, small), "silu")
