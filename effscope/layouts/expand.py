@@ -223,6 +223,9 @@ def closing_conv(graph: Graph, stage: Stage, at: str = "stage") -> Node:
         graph: an expanded layout.
         stage: one of `stages(layout)`.
         at: "stage": the last convolution of the stage; "block": the last one of its last inner block.
+
+    Raises:
+        EffscopeError: `at` is "block" and the stage has no inner block.
     """
     convs = [node for node in graph.in_layer(stage.id) if node.op == "conv2d"]
     if at == "stage":

@@ -38,12 +38,12 @@ def _cib(layer: Layer, *, large_kernel: bool) -> Layer:
 
 
 def cib(layer: Layer) -> Layer:
-    """Compact inverted blocks inside the stage, with residuals, as in the released YOLOv10."""
+    """Compact inverted blocks in the stage, with residuals, as in YOLOv10. Raises EffscopeError for other blocks."""
     return _cib(layer, large_kernel=False)
 
 
 def cib_lk(layer: Layer) -> Layer:
-    """Compact inverted blocks with the 7x7 depthwise branch."""
+    """Compact inverted blocks with the 7x7 depthwise branch. Raises EffscopeError for other blocks."""
     return _cib(layer, large_kernel=True)
 
 
@@ -78,7 +78,10 @@ def _deepest_pooling(layout: Layout) -> list[Layer]:
 
 
 def psa(layer: Layer) -> tuple[Layer, Layer]:
-    """Partial self-attention after the layer (arXiv 2405.14458, 3.3); the layer's readers then read the attention."""
+    """Partial self-attention after the layer (arXiv 2405.14458, 3.3); the layer's readers then read the attention.
+
+    Raises EffscopeError for a layer without channels.
+    """
     if block_of(layer).many or not block_of(layer).scaled:
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: attention can only follow a layer with channels")
     return layer, Layer(f"{layer.id}-psa", "PSA", layer.args[:1], (layer.id,))
@@ -90,7 +93,10 @@ def _late_downsampling(layout: Layout) -> list[Layer]:
 
 
 def scdown(layer: Layer) -> Layer:
-    """Decoupled downsampling: a pointwise convolution changes the channels, a depthwise one the size."""
+    """Decoupled downsampling: a pointwise convolution changes the channels, a depthwise one the size.
+
+    Raises EffscopeError for a layer that is not a 3x3 Conv of stride 2.
+    """
     if layer.block not in ("Conv", "SCDown"):
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: SCDown can only replace Conv layers")
     if layer.args[1:] != (3, 2):

@@ -89,7 +89,7 @@ def assign(scores: Tensor, boxes: Tensor, points: Tensor, truth: Truth, rule: As
         boxes: (B, A, 4) predicted xyxy in px.
         points: (A, 2) anchor points, x, y in px.
         truth: the ground-truth boxes.
-        rule: how to assign.
+        rule: the assignment rule.
     """
     inside = _points_inside(points, truth, rule.least_side)
     metric, overlap = _metric(scores, boxes, truth, inside, rule)

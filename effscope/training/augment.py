@@ -162,7 +162,7 @@ def move_boxes(
     """Ground-truth boxes after the plan, clipped to the image; boxes that are hardly visible are dropped.
 
     Args:
-        plan: as painted.
+        plan: the plan that `paint` returned.
         boxes: per source image, float32 (n, 4) xyxy px.
         labels: per source image, int64 (n,).
         imgsz: side of the output in px.

@@ -35,7 +35,7 @@ def freeze(network: Network, n: int, trainable: frozenset[str]) -> None:
     """Freeze the first n layers and unfreeze the others. Frozen batch norms keep their statistics.
 
     Args:
-        network: in training mode.
+        network: a network in training mode.
         n: layers to freeze.
         trainable: names of the parameters that train when their layer is not frozen.
     """

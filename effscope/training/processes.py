@@ -66,7 +66,7 @@ def processes(device: str) -> Processes:
     """This process and those that were started with it.
 
     Args:
-        device: as in `pick_device`. With several processes `auto` and `cuda` give each its own GPU.
+        device: as in `pick_device`. With several processes `auto` and `cuda` assign one GPU to each process.
 
     Raises:
         EffscopeError: several processes without Accelerate, or with a GPU given by number.

@@ -45,6 +45,7 @@ def attention(e: Emitter, x: Value, heads: int, key_ratio: float = KEY_RATIO) ->
     """Self-attention over all positions: qkv 1x1, a depthwise 3x3 of the values as position encoding, projection 1x1.
 
     Source: YOLOv10 (arXiv 2405.14458, section 3.3). Queries and keys have `key_ratio` times a head's channels.
+    Raises EffscopeError for less than one channel.
     """
     key = portion(x.c // heads, key_ratio)
     if not key:

@@ -16,6 +16,7 @@ def chain(e: Emitter, x: Value, links: tuple[Link, ...], residual: bool = False)
     """The links in series, plus the input if `residual`.
 
     For classes without a block in effscope (such as LeYOLO's inverted residuals), read from a pickled module tree.
+    Raises EffscopeError for an unknown link, or a residual between unequal maps.
     """
     y = x
     for op, path, *rest in links:

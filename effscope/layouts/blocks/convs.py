@@ -151,7 +151,7 @@ def cb_linear(e: Emitter, x: Value, widths: tuple[int, ...], k: int = 1, s: int 
 def cb_fuse(e: Emitter, xs: Sequence[Value | Sequence[Value]], picks: tuple[int, ...]) -> Value:
     """The last map plus one map of each other layer, resized to it. Source: CBNet, as in arXiv 2402.13616.
 
-    `picks`: for each other layer the position of its map.
+    `picks`: for each other layer the position of its map. Raises EffscopeError if they do not fit the inputs.
     """
     *others, last = xs
     if not isinstance(last, Value):

@@ -140,6 +140,7 @@ def a2c2f(
     """Pointwise, n pairs of area-attention blocks (or n C3s) in series, all outputs concatenated, pointwise to c_out.
 
     `residual` scales the output by a trained gamma per channel and adds the input. Source: YOLO12 (arXiv 2502.12524).
+    Raises EffscopeError if the inner channels are not a multiple of `AREA_HEAD`.
     """
     c = portion(c_out, expansion)
     if c % AREA_HEAD:
