@@ -1,4 +1,4 @@
-"""effscope finds where a vision model wastes compute. Each command is a function here; slow imports wait."""
+"""effscope finds where a vision model wastes compute. Each command is a function; imports are lazy."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Workspace:
     def keep(self, job: str, facts: Mapping[str, Any], files: tuple[Path, ...] = ()) -> None:
         """Record that a job is finished.
 
-        The record is a JSON file beside the job's artefacts. It is written last, so a job without a record is
+        The record is a JSON file next to the job's artefacts. It is written last, so a job without a record is
         unfinished.
 
         Args:

@@ -94,7 +94,7 @@ def counters(
     `--explain`, `--check`.
 
     Args:
-        model: as `cost` takes it.
+        model: as in `cost`.
         imgsz: as in `cost`.
         counter: "paper", "fvcore", "thop", "ultralytics" or "torch"; default: all of them.
         check: also run fvcore, thop and torch's counter on the model and report their numbers (needs torch).
@@ -154,8 +154,8 @@ def diff(a: str | Module, b: str | Module, imgsz: int | None = None) -> DiffResu
     """Compare the cost of two models stage by stage, at one image size.
 
     Args:
-        a: a MODEL, as `cost` takes it.
-        b: another one.
+        a: first model, as in `cost`.
+        b: second model.
         imgsz: side of the image in px for both; default 640, or the native size of `a`.
 
     Raises:
@@ -171,7 +171,7 @@ def diff(a: str | Module, b: str | Module, imgsz: int | None = None) -> DiffResu
 
 
 def zoo(pattern: str = "", backbones: bool = False, progress: Progress = silent) -> ZooResult:
-    """The built-in models beside their published figures.
+    """The built-in models and their published figures.
 
     Args:
         pattern: only names that contain this text.

@@ -78,7 +78,7 @@ def ranks(
     Models with the same name are named by the argument (`runs/a/best.pt`).
 
     Args:
-        models: what `rank` takes, at least one.
+        models: one or more models, as in `rank`.
         progress: called with the fraction done and a text.
         say: called with faults of the data.
         settings: further arguments of `rank`, the same for all.

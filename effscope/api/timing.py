@@ -27,7 +27,7 @@ def latency(
     each stage, and post-processing at several numbers of objects; a roofline prediction is added.
 
     Args:
-        models: what `cost` takes, one or several.
+        models: one or more models, as in `cost`.
         imgsz: side of the image in px; default: the native or training size of the first model, else 640.
         progress: called with the fraction done and a text.
         settings: fields of `config.LatencyConfig`: device, threads, dtype, runtime, rounds, objects, predict, ...

@@ -129,7 +129,7 @@ def _judge(result: CountersResult) -> None:
         raise NegativeAnswer(f"{result.model}: no tool ran: {'; '.join(f'{row.counter} {row.version}' for row in ran)}")
     wrong = [row for row in result.rows if not row.explained]
     if wrong:
-        said = "; ".join(f"{r.counter} {r.version} says {r.measured:,}, our rules for it {r.count:,}" for r in wrong)
+        said = "; ".join(f"{r.counter} {r.version} counts {r.measured:,}, our rules for it {r.count:,}" for r in wrong)
         missing = ", ".join(row.name for row in result.uncounted_ops)
         raise NegativeAnswer(
             f"{result.model}: not explained: {said}" + (f"; not counted here: {missing}" * bool(missing))

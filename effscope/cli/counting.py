@@ -14,7 +14,7 @@ from effscope.cli.terminal import display
 
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="Zoo name, layout YAML, weights or run.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Second model.")],
     imgsz: Imgsz = None,
     json: Json = None,
     csv: Csv = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Delivery(NamedTuple):
-    """Where results go."""
+    """Destinations of results."""
 
     json: str | None = None
     csv: Path | None = None

@@ -52,7 +52,7 @@ def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> Data
     Args:
         data: a YOLO `data.yaml`, a COCO or VOC folder, or `builtin:shapes`; `FORMAT:PATH` chooses a format.
         split: "train", "val" or "test". If "val" does not exist, "valid" or "test" is read and noted as a fault.
-        limit: keep at most `limit` usable images, evenly spread over the split; None = all. The others are not read.
+        limit: keep at most `limit` usable images, spread evenly over the split; None = all. The others are not read.
         seed: seed of `builtin:shapes`, and of the 80/20 split of a VOC folder without splits. Use the same seed for
             runs that you compare.
 

@@ -1,4 +1,4 @@
-"""The images of a split, decoded once and kept at the size of the training: in memory, or mapped from a file."""
+"""The images of a split, decoded once and stored at training size: in memory, or mapped from a file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from effscope.errors import EffscopeError
 from effscope.progress import Progress
 
 MOST_IN_MEMORY = 4 << 30
-"""Bytes of images kept in memory; a larger bank is mapped from a temporary file (in TMPDIR)."""
+"""Maximum bytes of images in memory; a larger bank is mapped from a temporary file (in TMPDIR)."""
 
 MOST_READERS = 8
-"""Threads that decode; decoding releases Python's lock."""
+"""Number of decoding threads; decoding releases Python's lock."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Bank:
     """A split at training size.
 
     Attributes:
-        dataset: the images that could be decoded; its faults count the others.
+        dataset: the decoded images; its faults count the others.
         images: uint8 (h, w, 3) RGB each; the long side is `imgsz`, without padding.
         boxes: float32 (n, 4) each, xyxy in px of the scaled image.
         labels: int64 (n,) each.
@@ -62,14 +62,14 @@ class Banks:
 
 
 def limited(dataset: DataSet, limit: int | None) -> DataSet:
-    """At most `limit` samples, evenly spread over the split; they do not depend on a seed."""
+    """At most `limit` samples, spread evenly over the split, without randomness."""
     if limit is None or limit >= len(dataset.samples):
         return dataset
     return replace(dataset, samples=tuple(dataset.samples[k] for k in spread_positions(len(dataset.samples), limit)))
 
 
 def limited_bank(bank: Bank, limit: int | None) -> Bank:
-    """At most `limit` images of a bank, evenly spread over it."""
+    """At most `limit` images of a bank, spread evenly over it."""
     if limit is None or limit >= len(bank.images):
         return bank
     spread = spread_positions(len(bank.images), limit)
@@ -89,7 +89,7 @@ def load_bank(
         most_in_memory: bytes above which the bank is mapped from a file.
 
     Raises:
-        EffscopeError: no image could be decoded.
+        EffscopeError: no image can be decoded.
     """
     fits = [letterbox(sample.size, imgsz) for sample in dataset.samples]
     arrays = _arrays(fits, most_in_memory)
@@ -147,7 +147,7 @@ def _mapped(size: int) -> NDArray[np.uint8]:
 
 
 def _read_into(sample: Sample, fit: Letterbox, target: NDArray[np.uint8]) -> str | None:
-    """Decode and scale one image into `target`; returns what is wrong if it cannot be decoded."""
+    """Decode and scale one image into `target`; returns the reason if it cannot be decoded."""
     try:
         image = torch.from_numpy(np.ascontiguousarray(read_image(sample)))
         target[...] = resize(image.permute(2, 0, 1), fit.resized).permute(1, 2, 0).numpy()

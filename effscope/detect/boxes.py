@@ -76,7 +76,7 @@ def iou_matrix(a: Tensor, b: Tensor) -> Tensor:
         b: (M, 4) xyxy.
 
     Returns:
-        (N, M) within 0-1; a pair of empty boxes gives 0.
+        (N, M) within 0-1; 0 for a pair of empty boxes.
     """
     shared = intersection(a[:, None], b[None])
     union = area(a)[:, None] + area(b)[None] - shared
@@ -86,7 +86,7 @@ def iou_matrix(a: Tensor, b: Tensor) -> Tensor:
 def ciou(truth: Tensor, predicted: Tensor) -> Tensor:
     """Complete IoU: IoU minus the centre distance and the aspect difference.
 
-    Source: arXiv 1911.08287; the trade-off factor takes no gradient. The height has the term against division by zero,
+    Source: arXiv 1911.08287; the trade-off factor has no gradient. The term against division by zero is in the height,
     as in the YOLOv8 recipe.
 
     Args:

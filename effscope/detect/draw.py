@@ -1,4 +1,4 @@
-"""Draw detections and true boxes on an image."""
+"""Draw detections and ground-truth boxes on an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLOURS: tuple[Colour, ...] = (
 
 TRUTH: Colour = (255, 255, 255)
 LEAST_SIDE = 640
-"""Images with a shorter long side are enlarged to at least this many px, so that names are readable."""
+"""Minimum long side of a drawn image in px: smaller images are enlarged, so that names are readable."""
 
 _DASH = 6
 _TEXT_SHARE = 0.02
@@ -31,10 +31,10 @@ _LEAST_TEXT = 11
 
 @dataclass(frozen=True)
 class Style:
-    """Sizes in a drawing.
+    """Sizes in a drawn image.
 
     Attributes:
-        gain: px of the drawing per px of the image.
+        gain: px of the drawn image per px of the image.
         text: height of the text in px.
         line: width of lines in px.
     """
@@ -51,17 +51,17 @@ def draw(
     truth: Sample | None = None,
     least_score: float = 0.25,
 ) -> Image.Image:
-    """Draw detections in solid colour with name and score, true boxes dashed in white.
+    """Draw detections in solid colour with name and score, ground-truth boxes dashed in white.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         found: boxes in px of the image.
         classes: names, position = label.
-        truth: true boxes, drawn under the detections.
-        least_score: detections with a lower score are left out, 0-1.
+        truth: ground-truth boxes, drawn under the detections.
+        least_score: smallest score of a drawn detection, 0-1.
 
     Returns:
-        RGB, of the size of the image, or of a whole multiple of it for a small image.
+        RGB, with the size of the image, or a whole multiple of it for a small image.
     """
     style = _style(image.shape[1], image.shape[0])
     size = (round(image.shape[1] * style.gain), round(image.shape[0] * style.gain))
@@ -72,7 +72,7 @@ def draw(
             _dashed(pen, [float(v) * style.gain for v in box], style)
     font = ImageFont.load_default(style.text)
     shown = [k for k in range(len(found.scores)) if found.scores[k] >= least_score]
-    labels = [int(found.labels[k]) for k in reversed(shown)]  # best last, so on top; names above all boxes
+    labels = [int(found.labels[k]) for k in reversed(shown)]  # best last, so it is on top; names above all boxes
     boxes = [[float(v) * style.gain for v in found.boxes[k]] for k in reversed(shown)]
     for box, label in zip(boxes, labels, strict=True):
         pen.rectangle(box, outline=COLOURS[label % len(COLOURS)], width=style.line)

@@ -20,20 +20,20 @@ from effscope.detect.predict import Detections
 from effscope.results import ErrorKind
 
 MATCH, BACKGROUND = 0.5, 0.1
-"""A detection matches a true box from this IoU on; below the other one it is background."""
+"""Minimum IoU of a match; below the second value a detection is background."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Detections and true boxes of an image, each with its kind.
+    """Detections and ground-truth boxes of an image, each with its kind.
 
     Attributes:
-        kind: of every detection: "" for a hit, else the kind of its error.
-        target: of every detection, the true box that it belongs to (of its class; for "classification", of another
-            one), or -1.
-        hit: of every true box, whether a detection matches it.
-        missed: of every true box, whether no detection matches it, and none is a "classification" or "localisation"
-            error that belongs to it.
+        kind: per detection: "" for a hit, else the kind of its error.
+        target: per detection, the ground-truth box that it belongs to (of its class; for "classification", of another
+            class), or -1.
+        hit: per ground-truth box, whether a detection matches it.
+        missed: per ground-truth box, whether it has no match, and no "classification" or "localisation" error belongs
+            to it.
     """
 
     kind: NDArray[np.str_]
@@ -43,7 +43,7 @@ class Judged:
 
 
 def judge(truth: Sample, found: Detections) -> Judged:
-    """The kind of every detection of an image. The detection with the best score takes its true box first."""
+    """The kind of every detection of an image. Detections take boxes in order of score."""
     n, m = len(found.scores), len(truth.boxes)
     kind = np.full(n, "background", dtype="<U14")
     target = np.full(n, -1)
@@ -64,7 +64,7 @@ def judge(truth: Sample, found: Detections) -> Judged:
 
 
 def _wrong(right: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[str, int]:
-    """Kind and true box of a detection without a match, from its IoU with true boxes of its class and of others."""
+    """Kind and box of a detection without a match, from its IoU with boxes of its class and of other classes."""
     of_right, of_other = int(right.argmax()), int(other.argmax())
     if BACKGROUND <= right[of_right] < MATCH:
         return "localisation", of_right
@@ -94,9 +94,9 @@ def _kept(found: Detections, keep: NDArray[np.bool_]) -> Detections:
 
 
 def _corrected(kind: str) -> Correction:
-    """Give each detection of this kind the class, or the position, of its true box.
+    """Give each detection of this kind the class, or the position, of its ground-truth box.
 
-    Removes it if the true box has a match already, or a better detection of this kind.
+    Remove it if this box already has a match, or a better detection of this kind.
     """
 
     def correct(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
@@ -113,7 +113,7 @@ def _corrected(kind: str) -> Correction:
 
 
 def _without_missed(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
-    """Remove the true boxes that were missed."""
+    """Remove the ground-truth boxes that were missed."""
     return replace(truth, boxes=truth.boxes[~judged.missed], labels=truth.labels[~judged.missed]), found
 
 
@@ -134,7 +134,7 @@ def error_analysis(
     """Number of errors of each kind, and the AP without them (fractions 0-1).
 
     Args:
-        samples: the true boxes.
+        samples: the ground-truth boxes.
         detections: one entry per sample, in the same order.
         classes: names, position = label.
     """

@@ -31,17 +31,17 @@ class Evaluation:
     """Average precision by COCO's rule: 101 recalls, at most 100 detections per image and class. Fractions 0-1.
 
     Attributes:
-        ap: mean over IoU .50-.95 and over the classes with true boxes.
+        ap: mean over IoU .50-.95 and over the classes with ground-truth boxes.
         ap50: at IoU .50.
         ap75: at IoU .75.
-        ap_s: of boxes under 32^2 square px of the original image; None without such true boxes.
-        ap_m: of boxes of 32^2 to 96^2 square px.
-        ap_l: of boxes above 96^2 square px.
-        per_class: class name -> its ap, for classes with true boxes.
+        ap_s: for boxes below 32^2 square px of the original image; None without such ground-truth boxes.
+        ap_m: for boxes of 32^2 to 96^2 square px.
+        ap_l: for boxes above 96^2 square px.
+        per_class: class name -> its ap, for classes with ground-truth boxes.
         images: number of scored images.
-        boxes: true boxes in them.
+        boxes: ground-truth boxes in them.
         detections: one entry per scored image.
-        dataset: the scored images; its faults count those that could not be read.
+        dataset: the scored images; its faults count the unreadable images.
     """
 
     ap: float
@@ -68,9 +68,9 @@ def evaluate(
     """Detect in every image of a split and score the detections.
 
     Args:
-        network: has the view `decoded`; its deploy form is fastest.
+        network: a network with the view `decoded`; the deploy form is fastest.
         data: label k is class k of the network; a bank of `config.imgsz` avoids decoding the images again.
-        config: how to detect.
+        config: settings of the detection.
         progress: called with the fraction done and a text.
 
     Raises:
@@ -100,7 +100,7 @@ def evaluate(
 def _readable_images(
     dataset: DataSet, unreadable: dict[int, str], progress: Progress | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """Pixels of the readable images; writes position -> what is wrong with the others into `unreadable`."""
+    """Pixels of the readable images; writes position -> reason for the others into `unreadable`."""
     for position, sample in enumerate(_with_progress(dataset.samples, len(dataset.samples), progress)):
         try:
             pixels = read_image(sample)
@@ -111,7 +111,7 @@ def _readable_images(
 
 
 def _with_progress(items: Iterable[T], total: int, progress: Progress | None) -> Iterator[T]:
-    """The items, each reported to the progress."""
+    """Yield the items and report each one to the progress."""
     for position, item in enumerate(items):
         if progress:
             progress(position / total, f"evaluating {position}/{total}")
@@ -119,10 +119,10 @@ def _with_progress(items: Iterable[T], total: int, progress: Progress | None) ->
 
 
 def score(samples: Sequence[Sample], detections: Sequence[Detections], classes: Sequence[str]) -> Evaluation:
-    """Score detections against the truth.
+    """Score detections against the ground truth.
 
     Args:
-        samples: the true boxes; areas are of the original image.
+        samples: the ground-truth boxes; areas are of the original image.
         detections: one entry per sample, in the same order.
         classes: names, position = label.
     """
@@ -139,7 +139,7 @@ def score(samples: Sequence[Sample], detections: Sequence[Detections], classes: 
 def _coco(
     samples: Sequence[Sample], detections: Sequence[Detections], n_classes: int
 ) -> tuple[list[float | None], list[float | None]]:
-    """The six stats and the AP of each class; None without true boxes to score."""
+    """COCO's first six statistics and the AP of each class; None without boxes to score."""
     from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415  (slow import)
 
     truth = _truth_table(samples, n_classes)
@@ -158,17 +158,17 @@ def _coco(
 
 
 def _silent(*_: object) -> None:
-    """Drops what the scorer prints."""
+    """Drop the output of the scorer."""
 
 
 def _mean_known(values: NDArray[np.float64]) -> float | None:
-    """Mean without the values -1, which mean that there was nothing to score; None if no other value is left."""
+    """Mean without the values -1, which mean that there is nothing to score; None if no other value is left."""
     known = values[values > -1]
     return float(known.mean()) if known.size else None
 
 
 def _truth_table(samples: Sequence[Sample], n_classes: int) -> dict[str, Any]:
-    """The true boxes as a COCO dict; image and category ids are positions plus one."""
+    """The ground-truth boxes as a COCO dict; image and category ids are positions plus one."""
     images = [{"id": n, "width": s.size[0], "height": s.size[1]} for n, s in enumerate(samples, 1)]
     annotations: list[dict[str, Any]] = []
     for n, sample in enumerate(samples, 1):

@@ -1,4 +1,4 @@
-"""What an evaluation leaves beside its result: AP of every image, all detections, and drawn examples."""
+"""Additional files of an evaluation: AP of every image, all detections, and drawn examples."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def write_examples(
     per_image: Sequence[float | None],
     classes: Sequence[str],
 ) -> dict[str, str]:
-    """Write images.csv (AP of every image), detections.json and drawings of the first detections.
+    """Write images.csv (AP of every image), detections.json, and the first images with boxes drawn.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
         dataset: the images.
         found: the detections, one entry per image.
-        per_image: AP of each image, a fraction; None without a true box.
+        per_image: AP of each image, a fraction; None without a ground-truth box.
         classes: names, position = label.
 
     Returns:
-        What each file holds -> its path. detections.json is a list of {"image", "class", "score", "xyxy" in px}.
+        Content of each file -> its path. detections.json is a list of {"image", "class", "score", "xyxy" in px}.
     """
     images = [
         {"image": sample.name, "boxes": len(sample.boxes), "detections": len(d.scores), "ap": ap}

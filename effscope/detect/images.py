@@ -1,4 +1,4 @@
-"""Images of a training split as a network takes them, for ranking its outputs."""
+"""Images of a training split as network inputs, to rank outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from effscope.progress import Progress, Say, silent
 
 @dataclass(frozen=True)
 class Images:
-    """Images of a data set, each read when the iteration reaches it; can be iterated several times.
+    """Images of a data set, read one by one during the iteration; can be iterated several times.
 
     Each item is one image, float32 (1, 3, imgsz, imgsz) RGB within 0-1, letterboxed to a square.
     """
@@ -40,11 +40,11 @@ class Images:
 
 
 def training_images(data: str, limit: int, imgsz: int, progress: Progress, say: Say) -> Images:
-    """At most `limit` images, evenly spread over the training split; those that cannot be decoded are left out.
+    """At most `limit` images, spread evenly over the training split; images that cannot be decoded are left out.
 
     Args:
-        data: what `load` takes.
-        limit: how many images at most.
+        data: the data set, as in `load`.
+        limit: maximum number of images.
         imgsz: side of the square in px.
         progress: called with the fraction done and a text, now and while the images are read.
         say: called with the faults of the data.

@@ -21,8 +21,8 @@ class Letterbox:
 
     Attributes:
         source: size of the image.
-        resized: size of the scaled image; it is rounded, so the gains of the two axes differ a little.
-        pad: px left of and above the scaled image.
+        resized: size of the scaled image; it is rounded, so the gains of the two axes differ slightly.
+        pad: padding in px left of and above the scaled image.
         out: size of the network's input.
     """
 
@@ -57,7 +57,7 @@ def letterbox(size: tuple[int, int], imgsz: int, stride: int | None = None, marg
     Args:
         size: (width, height) of the image in px.
         imgsz: long side of the scaled image in px.
-        stride: None pads to a square of side `imgsz`; a number pads each side to its next multiple.
+        stride: each side is padded to the next multiple of it; None: pad to a square of side `imgsz`.
         margin: smallest padding of each side, in strides.
     """
     width, height = size
@@ -72,10 +72,10 @@ def letterbox(size: tuple[int, int], imgsz: int, stride: int | None = None, marg
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear without antialiasing, in the fixed-point arithmetic of OpenCV: the pixels equal its INTER_LINEAR.
+    """Resize bilinearly without antialiasing, in the fixed-point arithmetic of OpenCV: equal to its INTER_LINEAR.
 
-    YOLO-like detectors are trained and deployed on images that OpenCV resized. Exactly rounded pixels differ by up to
-    one grey level, which changes scores by some thousandths.
+    YOLO-like detectors are trained and deployed on images resized by OpenCV. Exact rounding differs by up to one grey
+    level, which changes scores by some thousandths.
 
     Args:
         image: uint8 (3, H, W).
@@ -96,7 +96,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _samples(length: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Along one axis: the two px that each new px is made of, int64, and the weight of the second in `_UNIT`, int32."""
+    """Along one axis: the two source px of each new px, int64, and the weight of the second * `_UNIT`, int32."""
     at = ((torch.arange(wanted, dtype=torch.float64) + 0.5) * (1 / (wanted / length)) - 0.5).float()
     first = at.floor()
     weight = ((at - first) * _UNIT).round().int()

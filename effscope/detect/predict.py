@@ -1,4 +1,4 @@
-"""Detect: images in, detections in px of each image out."""
+"""Detect objects: from images to detections in px of each image."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from effscope.nn.preserved import eval_mode
 from effscope.spec.graph import DECODED
 
 CENTRED = "xywh"
-"""Box format of heads that need non-maximum suppression; one-to-one heads give xyxy."""
+"""Box format of heads that need non-maximum suppression; one-to-one heads have xyxy."""
 
 MOST_CANDIDATES = 30_000
-"""Non-maximum suppression takes at most so many candidates of an image, the best ones."""
+"""Maximum number of candidates per image for non-maximum suppression; the best are used."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ CONVENTIONS = {"coco": Convention(margin=0.0, clip=True), "ultralytics": Convent
 """Word of `EvalConfig.convention` -> Convention.
 
 Ultralytics' `val` pads by half a stride more, and compares boxes in px of the network's input without clipping them to
-the image; the JSON that it saves has clipped boxes.
+the image; its saved JSON has clipped boxes.
 """
 
 
@@ -70,10 +70,10 @@ NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.z
 def detect(
     network: Network, images: Iterable[NDArray[np.uint8]], config: EvalConfig, multi_label: bool = True
 ) -> Iterator[tuple[int, Detections]]:
-    """Detect in images. Images with padded inputs of equal size share a batch, so results are not in order.
+    """Detect in images. Images with equal padded sizes share a batch, so results are not in order.
 
     Args:
-        network: has the view `decoded`; its deploy form is fastest. Its mode is restored afterwards.
+        network: a network with the view `decoded`; the deploy form is fastest. Its mode is restored afterwards.
         images: uint8 (H, W, 3) RGB, read one at a time.
         config: long side, thresholds, batch, device.
         multi_label: with non-maximum suppression, every class of a box above `conf` is a candidate (for scoring);
@@ -95,7 +95,7 @@ def _input(image: NDArray[np.uint8], imgsz: int, stride: int, margin: float) -> 
 def detect_inputs(
     network: Network, inputs: Iterable[tuple[Letterbox, Tensor]], config: EvalConfig, multi_label: bool = True
 ) -> Iterator[tuple[int, Detections]]:
-    """As `detect`, from letterboxes and the pixels to put into them: uint8 (3, h, w), the image, scaled or not."""
+    """Like `detect`, for letterboxes and their images, uint8 (3, h, w), scaled or not."""
     device = pick_device(config.device)
     network = network.to(device)
     waiting: dict[tuple[int, int], list[tuple[int, Letterbox, Tensor]]] = defaultdict(list)
@@ -122,7 +122,7 @@ def _detect_group(
     multi_label: bool,
     device: torch.device,
 ) -> list[tuple[int, Detections]]:
-    """Detections of a group of inputs; if memory runs out, of its halves one after the other."""
+    """Detections of a group of inputs; if memory runs out, the group is split into halves."""
     found = _found(network, group, config, multi_label, device)
     if found is None:
         half = len(group) // 2
@@ -163,7 +163,7 @@ def _in_image_px(rows: Tensor, fit: Letterbox, clip: bool) -> Detections:
 
 
 def select(decoded: Tensor, box_format: str, config: EvalConfig, multi_label: bool = True) -> list[Tensor]:
-    """Choose the detections among all anchor points.
+    """Select the detections from all anchor points.
 
     Args:
         decoded: (B, 4 + C, A), boxes in px and class probabilities.
@@ -172,7 +172,7 @@ def select(decoded: Tensor, box_format: str, config: EvalConfig, multi_label: bo
         multi_label: see `detect`.
 
     Returns:
-        for each image float32 (N, 6): xyxy in px, score, label; best first.
+        Per image float32 (N, 6): xyxy in px, score, label; best first.
     """
     images = decoded.transpose(1, 2).float()
     if box_format == CENTRED:

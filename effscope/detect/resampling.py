@@ -1,4 +1,4 @@
-"""AP per image, and the standard error of AP: keeps what each detection hit, so that images can be reweighted.
+"""AP per image, and the standard error of AP: stores the matches of each detection, so that images can be reweighted.
 
 COCO's rule (cocoeval, all areas, 100 detections per image and class) in arrays; `evaluate.score` is the reference.
 """
@@ -20,7 +20,7 @@ IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 MOST_DETECTIONS = 100
 GROUPS = 40
-"""Groups of images; the jackknife leaves out one after the other."""
+"""Number of groups of images; the jackknife leaves out one group at a time."""
 
 _EPS = float(np.spacing(1))
 
@@ -29,14 +29,14 @@ Weights = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What the detections of a split hit.
+    """Matches of the detections of a split.
 
     Attributes:
         image: int64 (D,), position of the image, ascending.
         label: int64 (D,).
         score: float64 (D,).
-        hit: bool (D, 10), whether the detection matches a true box at each of `IOUS`.
-        truths: int64 (images, classes), number of true boxes.
+        hit: bool (D, 10), whether the detection matches a ground-truth box at each of `IOUS`.
+        truths: int64 (images, classes), number of ground-truth boxes.
     """
 
     image: NDArray[np.int64]
@@ -46,14 +46,14 @@ class Matches:
     truths: NDArray[np.int64]
 
     def ap(self, weights: Weights | None = None) -> float:
-        """AP (fraction 0-1) if image n counts `weights[n]` times; 0 if no image with true boxes counts."""
+        """AP (fraction 0-1) if image n counts `weights[n]` times; 0 if no image with ground-truth boxes counts."""
         w = np.ones(len(self.truths)) if weights is None else weights
         wanted = w @ self.truths  # (classes,)
         each = [self._class_ap(int(k), w, wanted[k]) for k in np.flatnonzero(wanted > 0)]
         return float(np.mean(each)) if each else 0.0
 
     def per_image(self) -> list[float | None]:
-        """AP of every image alone; None for an image without true boxes."""
+        """AP of every single image; None for an image without ground-truth boxes."""
         starts = np.searchsorted(self.image, np.arange(len(self.truths) + 1))
         found: list[float | None] = []
         for n, truths in enumerate(self.truths):
@@ -66,8 +66,8 @@ class Matches:
         """Standard error of AP over the choice of images, by a delete-group jackknife. None for one image.
 
         Args:
-            other: matches of another detector on the same images: the error is that of the difference in AP.
-            groups: number of groups of images, or fewer if there are fewer images.
+            other: matches of another detector on the same images; then the standard error of the difference in AP.
+            groups: number of groups of images; at most the number of images.
         """
         n = len(self.truths)
         groups = min(groups, n)
@@ -96,10 +96,10 @@ class Matches:
 
 
 def match(samples: Sequence[Sample], detections: Sequence[Detections], n_classes: int) -> Matches:
-    """Match detections with true boxes.
+    """Match detections with ground-truth boxes.
 
     Args:
-        samples: the true boxes.
+        samples: the ground-truth boxes.
         detections: one entry per sample, in the same order.
         n_classes: number of classes; labels are below it.
     """
@@ -121,7 +121,7 @@ def match(samples: Sequence[Sample], detections: Sequence[Detections], n_classes
 
 
 def _hits(found: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Bool (D, 10): in order of score, a detection takes the free true box of largest IoU, if that is enough."""
+    """Bool (D, 10): in order of score, a detection takes the free box of largest IoU, if the IoU is large enough."""
     hit = np.zeros((len(found), len(IOUS)), bool)
     if not len(true):
         return hit

@@ -1,4 +1,4 @@
-"""The two splits that a training works on: listed first, decoded when somebody needs pixels."""
+"""The two splits of a training: listed first, decoded later, when pixels are needed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Splits = tuple[DataSet, DataSet]
 
 
 def load_splits(data: str, limit_train: int | None, limit_val: int | None, say: Say) -> Splits:
-    """Both splits as listed; image headers are read, pixels are not. Validation labels index the train classes.
+    """List both splits; reads image headers, not pixels. Validation labels index the train classes.
 
     Raises:
-        EffscopeError: no data, or no class in common.
+        EffscopeError: no data, or no common class.
     """
     train, val = load(data, "train", limit_train), load(data, "val", limit_val)
     return train, matched(val, train.classes, "the training split", say)
 
 
 def decode(splits: Splits, imgsz: int, progress: Progress, say: Say) -> Banks:
-    """Both splits decoded at an image side in px; says what is wrong with them, one line per kind of fault.
+    """Decode both splits at an image side in px; reports faults, one line per kind.
 
     Raises:
-        EffscopeError: a split in which no image can be decoded, or without a box.
+        EffscopeError: in a split no image can be decoded, or no box is left.
     """
     banks = Banks(*(load_bank(split, imgsz, lambda _, text: progress(0.0, text)) for split in splits))
     for bank in (banks.train, banks.val):

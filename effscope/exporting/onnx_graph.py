@@ -74,7 +74,7 @@ def write_onnx(path: Path, network: Network, classes: tuple[str, ...], imgsz: in
 
     Args:
         path: the file.
-        network: has the view `decoded`.
+        network: a network with the view `decoded`.
         classes: class names, for the metadata.
         imgsz: side S in px.
 

@@ -22,7 +22,7 @@ from effscope.spec.outline import Outline
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a layout: its number from 1, the id of its layer, the N of `model.N`, its block."""
+    """A stage of a layout: number from 1, id of the layer, index N in `model.N`, block."""
 
     number: int
     id: str
@@ -38,8 +38,8 @@ def block_of(layer: Layer) -> Block:
 
 
 def stages(layout: Layout) -> tuple[Stage, ...]:
-    """The stages of a layout, numbered from 1: its C2f-like layers, or if it has none, the layers with
-    several convolutions in a row (repeated rows, chains)."""
+    """The stages of a layout, numbered from 1: its C2f-like layers; if there are none, the layers with
+    several convolutions in series (repeated rows, chains)."""
     rows = list(enumerate(layout.layers))
     found = [row for row in rows if block_of(row[1]).stage] or [row for row in rows if _in_a_row(layout, row[1])]
     return tuple(Stage(k, layer.id, n, layer.block) for k, (n, layer) in enumerate(found, 1))
@@ -91,7 +91,7 @@ SIDE: Check = (_positive, "a positive whole kernel side")
 FLAG: Check = (_flag, "True or False")
 COUNT: Check = (_positive, "a positive whole number")
 RATIO: Check = (_fraction, "a number above 0")
-ROW: Check = (lambda v: isinstance(v, tuple), "a row of primitives")
+ROW: Check = (lambda v: isinstance(v, tuple), "a tuple of primitives")
 
 CHECKS: dict[str, Check] = {
     **dict.fromkeys(("c_out", "c_in", "c_mid", "c_split", "c_part", "c_hidden"), CHANNELS),
@@ -150,7 +150,7 @@ def _check(layer: Layer, block: Block) -> None:
 
 
 def _arguments(layout: Layout, layer: Layer, block: Block) -> dict[str, Any]:
-    """Name -> real argument of a layer: channels and repeats scaled, `nc` filled in."""
+    """Name -> actual argument of a layer: channels and repeats are scaled, `nc` is filled in."""
     _check(layer, block)
     given = dict(zip(block.arguments, layer.args, strict=False))
     if block.scaled:
@@ -175,7 +175,7 @@ def _emit(layout: Layout, layer: Layer, e: Emitter, xs: list[Any]) -> Maps | Non
         return made
     value: Any = xs[0]
     if not isinstance(value, Value):
-        raise EffscopeError("it reads a layer that gives several maps: only CBFuse can do that")
+        raise EffscopeError("it reads a layer with several maps: only CBFuse can do that")
     for i in range(times):
         value = block.emit(e.at(i) if times > 1 else e, value, **given)
     return value  # type: ignore[no-any-return]
@@ -183,7 +183,7 @@ def _emit(layout: Layout, layer: Layer, e: Emitter, xs: list[Any]) -> Maps | Non
 
 def _map(values: dict[str, Maps], source: str) -> Maps:
     if source not in values:
-        raise EffscopeError(f"it reads layer '{source}', which gives no map")
+        raise EffscopeError(f"it reads layer '{source}', which has no output map")
     return values[source]
 
 
@@ -191,7 +191,7 @@ def expand(layout: Layout) -> Graph:
     """The graph of a layout. Node names are the module paths of the published checkpoints.
 
     Raises:
-        LayerError: an unknown block, wrong arguments, or maps that do not fit together; names the layer.
+        LayerError: an unknown block, wrong arguments, or maps that do not fit together; the message names the layer.
     """
     nodes = [Node(INPUT, "input", args={"c": IMAGE_CHANNELS}, layer=INPUT)]
     views: dict[str, tuple[str, ...]] = {}
@@ -217,12 +217,15 @@ def expand(layout: Layout) -> Graph:
 
 
 def closing_conv(graph: Graph, stage: Stage, at: str = "stage") -> Node:
-    """The convolution that gives the rank of a stage.
+    """The convolution that is ranked for a stage.
 
     Args:
         graph: an expanded layout.
         stage: one of `stages(layout)`.
         at: "stage": the last convolution of the stage; "block": the last one of its last inner block.
+
+    Raises:
+        EffscopeError: `at` is "block" and the stage has no inner block.
     """
     convs = [node for node in graph.in_layer(stage.id) if node.op == "conv2d"]
     if at == "stage":

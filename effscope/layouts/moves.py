@@ -38,12 +38,12 @@ def _cib(layer: Layer, *, large_kernel: bool) -> Layer:
 
 
 def cib(layer: Layer) -> Layer:
-    """Compact inverted blocks inside the stage, with residuals, as in the released YOLOv10."""
+    """Compact inverted blocks in the stage, with residuals, as in YOLOv10. Raises EffscopeError for other blocks."""
     return _cib(layer, large_kernel=False)
 
 
 def cib_lk(layer: Layer) -> Layer:
-    """Compact inverted blocks with the 7x7 depthwise branch."""
+    """Compact inverted blocks with the 7x7 depthwise branch. Raises EffscopeError for other blocks."""
     return _cib(layer, large_kernel=True)
 
 
@@ -52,7 +52,7 @@ def _head(layout: Layout) -> list[Layer]:
 
 
 def _detect(layer: Layer, what: str) -> tuple[Any, ...]:
-    """The head's arguments, defaults included. Raises EffscopeError for a layer that is not a Detect head."""
+    """The head's arguments with defaults. Raises EffscopeError for a layer that is not a Detect head."""
     if layer.block != "Detect":
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: only a Detect head has {what}")
     return (*layer.args, *DETECT_DEFAULTS[len(layer.args) :])
@@ -65,7 +65,7 @@ def light_head(layer: Layer) -> Layer:
 
 
 def nms_free(layer: Layer) -> Layer:
-    """A one-to-one head beside the one-to-many head; only it is used for inference (arXiv 2405.14458, 3.1)."""
+    """Add a one-to-one head to the one-to-many head; inference uses only the new head (arXiv 2405.14458, 3.1)."""
     nc, tower, _, *rest = _detect(layer, "two assignments")
     return replace(layer, args=without_defaults((nc, tower, "dual", *rest)))
 
@@ -78,7 +78,10 @@ def _deepest_pooling(layout: Layout) -> list[Layer]:
 
 
 def psa(layer: Layer) -> tuple[Layer, Layer]:
-    """Partial self-attention after the layer (arXiv 2405.14458, 3.3); the layer's readers then read the attention."""
+    """Partial self-attention after the layer (arXiv 2405.14458, 3.3); the layer's readers then read the attention.
+
+    Raises EffscopeError for a layer without channels.
+    """
     if block_of(layer).many or not block_of(layer).scaled:
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: attention can only follow a layer with channels")
     return layer, Layer(f"{layer.id}-psa", "PSA", layer.args[:1], (layer.id,))
@@ -90,7 +93,10 @@ def _late_downsampling(layout: Layout) -> list[Layer]:
 
 
 def scdown(layer: Layer) -> Layer:
-    """Decoupled downsampling: a pointwise convolution changes the channels, a depthwise one the size."""
+    """Decoupled downsampling: a pointwise convolution changes the channels, a depthwise one the size.
+
+    Raises EffscopeError for a layer that is not a 3x3 Conv of stride 2.
+    """
     if layer.block not in ("Conv", "SCDown"):
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: SCDown can only replace Conv layers")
     if layer.args[1:] != (3, 2):
@@ -103,9 +109,9 @@ class Move:
     """A move.
 
     Attributes:
-        apply: the changed layer; or several layers in a row, the first with the id of the given layer.
-        default: the layers that the move changes if the caller names none.
-        changes_stage: whether a search may change this stage layer by the move; None for a move that no search takes.
+        apply: layer -> changed layer, or a sequence of layers; the first one has the id of the given layer.
+        default: the layers that the move changes by default.
+        changes_stage: whether a search may apply the move to a stage layer; None: the search does not use the move.
     """
 
     apply: Callable[[Layer], Layer | tuple[Layer, ...]]
@@ -130,7 +136,7 @@ def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layo
     Args:
         layout: any layout.
         name: key of MOVES.
-        layers: ids of the layers to change; by default `Move.default` chooses them.
+        layers: ids of the layers to change; default: those of `Move.default`.
 
     Raises:
         EffscopeError: an unknown move or layer, a layer that the move cannot change, no layer to change.
@@ -139,7 +145,7 @@ def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layo
         raise unknown("move", name, MOVES)
     chosen = MOVES[name].default(layout) if layers is None else [layout.layer(layer_id) for layer_id in layers]
     if not chosen:
-        raise EffscopeError(f"move {name}: {layout.name} has no layer it applies to; name the layers")
+        raise EffscopeError(f"move {name}: {layout.name} has no layer to apply it to; give the layers")
     for layer in chosen:
         made = MOVES[name].apply(layer)
         layout = layout.chain(made) if isinstance(made, tuple) else layout.swap([made])

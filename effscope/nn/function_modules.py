@@ -199,7 +199,7 @@ class Windows(nn.Module):
 
 
 class Unwindow(nn.Module):
-    """The inverse of `Windows`; a reference map gives height and width."""
+    """The inverse of `Windows`; a reference map has the height and width."""
 
     def __init__(self, size: int):
         super().__init__()

@@ -69,11 +69,11 @@ def rank(
         config: which convolution (of the stage, of its last block, or all), threshold, folding.
         weights: "checkpoint" or "random", for the result.
         source: one line on where the weights come from, for the result.
-        of: what is ranked, for the result: "weights", or which images.
+        of: "weights", or a description of the outputs and images, for the result.
         images: batches (B, 3, H, W), float within 0-1: rank the outputs (their channel covariance), not the weights.
 
     Raises:
-        EffscopeError: a model without stages, weights that are not finite, a threshold that is not possible.
+        EffscopeError: a model without stages, weights that are not finite, or an invalid threshold.
     """
     convs = layout_convs(network.spec, layout, config.at)
     collected = collect(
@@ -88,7 +88,7 @@ def rank_collected(
     """Ranks of collected weights or outputs, ascending.
 
     Raises:
-        EffscopeError: no convolution, values that are not finite, a threshold that is not possible.
+        EffscopeError: no convolution, values that are not finite, or an invalid threshold.
     """
     if not convs:
         raise EffscopeError(f"{facts.model} has no convolution to rank")

@@ -49,7 +49,7 @@ def collect(
     Args:
         graph: holds the convolutions.
         state: weights of the graph.
-        convs: which convolutions.
+        convs: the convolutions.
         fold_bn: fold the following batch norm into the weight.
         network: runs the graph: a built network, or the module that it was imported from. Needed with images.
         images: batches (B, 3, H, W), float within 0-1.

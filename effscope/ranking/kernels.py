@@ -24,7 +24,7 @@ def kernels(
     Args:
         graph: holds the convolutions.
         state: weights of the graph.
-        convs: which convolutions.
+        convs: the convolutions.
         fold_bn: include the scale of the following batch norm.
 
     Raises:

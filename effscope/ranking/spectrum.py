@@ -48,7 +48,7 @@ class Kernel:
     """A convolution's weight as stored.
 
     Attributes:
-        name: for messages.
+        name: name in messages.
         weight: (C_out, C_in / groups, kh, kw), float16 to float64.
         scale: (C_out,) float64, the factor of each output channel in the following batch norm; None for 1.
         groups: groups of the convolution.

@@ -100,7 +100,7 @@ class TrainResult(Scores):
         history: a row per epoch, with the columns that `training.train.Trained` describes.
         transfer: one line on what came from the starting weights; empty without weights.
         transfer_layers: the same, layer by layer.
-        files: what each file holds -> its path.
+        files: content of each file -> its path.
     """
 
     origin: Origin[TrainConfig]

@@ -68,7 +68,7 @@ class SearchResult(Result):
         imgsz: side of the images in px.
         accepted: changes of the final model.
         saved: "params", "flops", "latency" -> saved fraction of the base.
-        files: what each file holds -> its path.
+        files: content of each file -> its path.
         seconds: total wall time, over all restarts.
         ranks: ranks of the base's stages.
         base_latency_ms: time of one image in the base; None if it was not measured.

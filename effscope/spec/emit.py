@@ -82,7 +82,7 @@ class Emitter:
         bias_init: float | None = None,
         name: str = "conv",
     ) -> Value:
-        """Only a convolution; padding k//2 by default."""
+        """Only a convolution; padding k//2 by default. Raises EffscopeError if `groups` do not divide the channels."""
         k, s = pair(k), pair(s)
         p = (k[0] // 2, k[1] // 2) if p is None else pair(p)
         if x.c % groups or c_out % groups:

@@ -16,11 +16,12 @@ Args = Mapping[str, Any]
 
 
 def same(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """The shape of the first input."""
     return inputs[0]
 
 
 def window(size: Any, k: int, s: int, p: int, d: int = 1) -> Any:
-    """Length of one side after a sliding window, as in torch."""
+    """Length of one side after a sliding window, as in torch. Raises EffscopeError if the kernel does not fit."""
     length = (size + 2 * p - d * (k - 1) - 1) // s + 1
     if isinstance(length, int) and length < 1:
         raise EffscopeError(f"a kernel of {k} does not fit a side of {size} with padding {p}")
@@ -28,6 +29,7 @@ def window(size: Any, k: int, s: int, p: int, d: int = 1) -> Any:
 
 
 def conv2d(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, c_in, H, W) -> (B, c_out, H', W'). Raises EffscopeError for other channels."""
     b, c, h, w = inputs[0]
     if c != args["c_in"]:
         raise EffscopeError(f"a convolution for {args['c_in']} channels got {c}")
@@ -43,6 +45,7 @@ def conv2d_given(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def conv_transpose2d(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, c_in, H, W) -> (B, c_out, H', W'). Raises EffscopeError for other channels."""
     b, c, h, w = inputs[0]
     if c != args["c_in"]:
         raise EffscopeError(f"a transposed convolution for {args['c_in']} channels got {c}")
@@ -51,6 +54,7 @@ def conv_transpose2d(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def linear(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(..., c_in) -> (..., c_out). Raises EffscopeError for other features."""
     *lead, c = inputs[0]
     if c != args["c_in"]:
         raise EffscopeError(f"a linear layer for {args['c_in']} features got {c}")
@@ -63,11 +67,13 @@ def anchor2box(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def posembed2d(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, C, H, W) -> (1, H*W, c)."""
     _, _, h, w = inputs[0]
     return (1, h * w, args["c"])
 
 
 def pool(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, C, H, W) -> (B, C, H', W')."""
     b, c, h, w = inputs[0]
     k, s, p, ceil = args["k"], args["s"], args["p"], args["ceil"]
     return (b, c, *(_rounded_up(n, k, s, p) if ceil else window(n, k, s, p) for n in (h, w)))
@@ -90,11 +96,13 @@ def indices(equation: str, inputs: Sequence[Shape]) -> dict[str, Any]:
 
 
 def einsum(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """The lengths of the indices of the result."""
     lengths = indices(args["equation"], inputs)
     return tuple(lengths[letter] for letter in args["equation"].split("->")[1])
 
 
 def reduced(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """The shape without the reduced dimensions; with `keep` they have length 1."""
     shape, dims = inputs[0], args["dims"]
     if args["keep"]:
         return tuple(1 if i in dims else n for i, n in enumerate(shape))
@@ -102,6 +110,7 @@ def reduced(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def sdpa(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(..., N, C), (..., M, C), (..., M, D) -> (..., N, D). Raises EffscopeError for other shapes."""
     q, k, v = inputs[:3]
     if q[-1] != k[-1] or k[-2] != v[-2]:
         raise EffscopeError(f"shapes of queries, keys and values do not fit: {q}, {k}, {v}")
@@ -109,27 +118,32 @@ def sdpa(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def fixed_size(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, C, H, W) -> (B, C, *size)."""
     b, c, _, _ = inputs[0]
     return (b, c, *args["size"])
 
 
 def pad(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, C, H, W) -> (B, C, H + top + bottom, W + left + right)."""
     b, c, h, w = inputs[0]
     left, right, top, bottom = args["sides"]
     return (b, c, h + top + bottom, w + left + right)
 
 
 def upsample(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, C, H, W) -> (B, C, H * scale, W * scale)."""
     b, c, h, w = inputs[0]
     return (b, c, h * args["scale"], w * args["scale"])
 
 
 def resize_as(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, C, H, W) -> (B, C, height and width of the reference)."""
     (b, c, _, _), reference = inputs
     return (b, c, *reference[2:])
 
 
 def reshape_as(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, C, H*W) -> (B, C, H, W), with H and W of the reference. Raises EffscopeError for another size."""
     (b, c, n), reference = inputs
     h, w = reference[2:]
     if n != h * w:
@@ -145,11 +159,13 @@ def windows(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def unwindow(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, windows, C, positions) -> (B, C, height and width of the reference)."""
     (b, _, c, _), reference = inputs
     return (b, c, *reference[2:])
 
 
 def space_to_depth(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(B, C, H, W) -> (B, 4 * C, H / 2, W / 2). Raises EffscopeError for odd sides."""
     b, c, h, w = inputs[0]
     if isinstance(h, int) and (h % 2 or w % 2):
         raise EffscopeError(f"space to depth needs even sides, got {h} x {w}")
@@ -157,6 +173,7 @@ def space_to_depth(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def matmul(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(..., N, K), (..., K, M) -> (..., N, M). Raises EffscopeError for other shapes."""
     a, b = inputs
     if a[-1] != b[-2]:
         raise EffscopeError(f"a matrix product of shapes that do not fit: {a}, {b}")
@@ -164,6 +181,7 @@ def matmul(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def attention(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """(..., C, N), (..., C, N), (..., D, N) -> (..., D, N). Raises EffscopeError for other shapes."""
     q, k, v = inputs
     if q[:-1] != k[:-1] or k[-1] != v[-1]:
         raise EffscopeError(f"shapes of queries, keys and values do not fit: {q}, {k}, {v}")
@@ -180,16 +198,19 @@ def broadcast(a: Shape, b: Shape) -> Shape:
 
 
 def equal(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """The common shape of all inputs. Raises EffscopeError if they differ."""
     if any(shape != inputs[0] for shape in inputs):
         raise EffscopeError(f"a sum of unequal shapes {', '.join(map(str, inputs))}")
     return inputs[0]
 
 
 def product(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """The broadcast shape of two inputs. Raises EffscopeError if there is none."""
     return broadcast(inputs[0], inputs[1])
 
 
 def concat(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """The sum of the lengths in `dim`. Raises EffscopeError if other dimensions differ."""
     dim = args["dim"]
     first = inputs[0]
     for shape in inputs:
@@ -199,20 +220,24 @@ def concat(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def split(args: Args, inputs: Sequence[Shape]) -> tuple[Shape, ...]:
+    """One shape per size, with this size in `dim`."""
     dim, shape = args["dim"], inputs[0]
     return tuple((*shape[:dim], size, *shape[dim + 1 :]) for size in args["sizes"])
 
 
 def item(args: Args, inputs: Sequence[Any]) -> Shape:
+    """The shape of one output of a split."""
     return tuple(inputs[0][args["index"]])
 
 
 def flatten(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """Dimensions `start` to `end` as one."""
     start, end, shape = args["start"], args["end"], inputs[0]
     return (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
 def unflatten(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """Dimension `dim` divided into `sizes`; -1 is the rest. Raises EffscopeError if they do not fit."""
     dim, shape, sizes = args["dim"], inputs[0], args["sizes"]
     rest = math.prod(n for n in sizes if n != -1)
     whole = tuple(shape[dim] // rest if n == -1 else n for n in sizes)
@@ -222,6 +247,7 @@ def unflatten(args: Args, inputs: Sequence[Shape]) -> Shape:
 
 
 def transpose(args: Args, inputs: Sequence[Shape]) -> Shape:
+    """The shape with two dimensions swapped."""
     shape = list(inputs[0])
     a, b = args["dims"]
     shape[a], shape[b] = shape[b], shape[a]

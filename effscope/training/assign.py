@@ -1,6 +1,6 @@
-"""Task-aligned assignment: which anchor points learn which true box, and how strongly.
+"""Task-aligned assignment of anchor points to ground-truth boxes, with soft targets.
 
-An anchor point can learn a box that it lies inside. Of these points, the k with the greatest score^alpha * overlap^beta
+An anchor point inside a box can learn this box. Of these points, the k with the greatest score^alpha * overlap^beta
 learn it. Sources: TOOD (arXiv 2108.07755); YOLOv10 (arXiv 2405.14458) for one-to-one (k = 1). Equal to YOLOv8 in
 Ultralytics 8.4: the overlap is CIoU, negative values set to zero; to find the points inside, sides shorter than the
 middle stride are widened to it.
@@ -20,7 +20,7 @@ _EPS = 1e-9
 
 @dataclass(frozen=True)
 class Truth:
-    """True boxes of a batch, padded to the same number in every image.
+    """Ground-truth boxes of a batch, padded to the same number in every image.
 
     Attributes:
         boxes: float32 (B, M, 4) xyxy in px of the network input.
@@ -33,18 +33,18 @@ class Truth:
     valid: Tensor
 
     def to(self, device: torch.device) -> Truth:
-        """The same on another device."""
+        """Copy to another device."""
         return Truth(self.boxes.to(device), self.labels.to(device), self.valid.to(device))
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What each anchor point learns. P points learn one box each; the others learn background.
+    """The targets of the anchor points. P points learn one box each; the others learn background.
 
     Attributes:
         image: int64 (P,), position of the point's image in the batch, ascending.
         point: int64 (P,), index of the anchor point.
-        box: int64 (P,), index of its true box, along M.
+        box: int64 (P,), index of its ground-truth box, along M.
         strength: float32 (P,), its soft class target, 0-1.
         scores: float32 (B, A, C), the soft targets of all classes, zero for background.
     """
@@ -68,7 +68,7 @@ class AssignRule:
     """How boxes are assigned.
 
     Attributes:
-        topk: points that learn a box.
+        topk: number of points per box.
         alpha: exponent of the class score.
         beta: exponent of the overlap.
         least_side: px; shorter sides are widened to it to find the points inside.
@@ -82,14 +82,14 @@ class AssignRule:
 
 @torch.no_grad()
 def assign(scores: Tensor, boxes: Tensor, points: Tensor, truth: Truth, rule: AssignRule) -> Assignment:
-    """Assign the true boxes of a batch to anchor points.
+    """Assign the ground-truth boxes of a batch to anchor points.
 
     Args:
         scores: (B, A, C) predicted class probabilities.
         boxes: (B, A, 4) predicted xyxy in px.
         points: (A, 2) anchor points, x, y in px.
-        truth: the true boxes.
-        rule: how to assign.
+        truth: the ground-truth boxes.
+        rule: the assignment rule.
     """
     inside = _points_inside(points, truth, rule.least_side)
     metric, overlap = _metric(scores, boxes, truth, inside, rule)
@@ -132,7 +132,7 @@ def _best(metric: Tensor, topk: int) -> Tensor:
 
 
 def _one_box_each(taken: Tensor, overlap: Tensor) -> Tensor:
-    """Give a point that several boxes took to one box: of all boxes, the one with the greatest overlap."""
+    """If several boxes took a point, it goes to the one with the greatest overlap of all boxes."""
     image, point = (taken.sum(1) > 1).nonzero(as_tuple=True)
     winner = overlap[image, :, point].argmax(1)
     taken[image, :, point] = False
@@ -141,7 +141,7 @@ def _one_box_each(taken: Tensor, overlap: Tensor) -> Tensor:
 
 
 def _strength(metric: Tensor, overlap: Tensor, row: Tensor, rows: int) -> Tensor:
-    """Soft targets (P,): alignment, scaled per box so that its greatest value is the box's greatest overlap.
+    """Soft targets (P,): alignment, scaled per box so that its maximum equals the box's greatest overlap.
 
     Args:
         metric: (P,) alignment of the chosen pairs.

@@ -1,7 +1,7 @@
 """Augmentation at training size: mosaic, scale, shift, flips, colour. First a plan, then the pixels, then the boxes.
 
 Every random number comes from one generator on the CPU, so a seed gives the same batch on every device.
-Source: YOLOv8's recipe (mosaic of four images around a random centre; a box stays when more than a tenth of it is
+Source: YOLOv8's recipe (mosaic of four images around a random centre; a box is kept if more than a tenth of it is
 visible and it is larger than 2 px). Colour is one 3x3 matrix per image: hue is a rotation about the grey axis,
 saturation a stretch away from it, value a gain.
 """
@@ -108,7 +108,7 @@ def paint(plan: Plan, images: Sequence[Tensor], imgsz: int) -> tuple[Tensor, Pla
     """Paint the tiles.
 
     Args:
-        plan: where the images go.
+        plan: positions of the images.
         images: uint8 (h, w, 3) each.
         imgsz: side of the output in px.
 
@@ -125,7 +125,7 @@ def paint(plan: Plan, images: Sequence[Tensor], imgsz: int) -> tuple[Tensor, Pla
 
 
 def _paint_tile(canvas: Tensor, tile: Tile, image: Tensor) -> Tile | None:
-    """Paint the visible part of an image. Returns the tile at its final place, None when nothing is visible."""
+    """Paint the visible part of an image. Returns the tile at its final position, or None if nothing is visible."""
     side = canvas.shape[0]
     rows = _visible(tile.top, tile.gain, image.shape[0], side)
     columns = _visible(tile.left, tile.gain, image.shape[1], side)
@@ -147,7 +147,7 @@ def _paint_tile(canvas: Tensor, tile: Tile, image: Tensor) -> Tile | None:
 
 
 def _visible(start: float, gain: float, length: int, side: int) -> tuple[int, int, int] | None:
-    """Along one axis: first source px, end of the source px (exclusive), and the canvas px where the first one goes."""
+    """Along one axis: first source px, end of the source px (exclusive), and canvas px of the first one."""
     first = max(math.floor(-start / gain), 0)
     last = min(math.ceil((side - start) / gain) + 1, length)
     at = round(start + first * gain)
@@ -159,10 +159,10 @@ def _visible(start: float, gain: float, length: int, side: int) -> tuple[int, in
 def move_boxes(
     plan: Plan, boxes: Sequence[Tensor], labels: Sequence[Tensor], imgsz: int, recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """True boxes after the plan, clipped to the image; boxes that are hardly visible are dropped.
+    """Ground-truth boxes after the plan, clipped to the image; boxes that are hardly visible are dropped.
 
     Args:
-        plan: as painted.
+        plan: the plan that `paint` returned.
         boxes: per source image, float32 (n, 4) xyxy px.
         labels: per source image, int64 (n,).
         imgsz: side of the output in px.
@@ -226,7 +226,7 @@ def colour_matrices(n: int, recipe: Recipe, draws: Draws) -> Tensor:
 
 
 def colour(images: Tensor, matrices: Tensor | None) -> Tensor:
-    """Pixels as the network reads them.
+    """Convert pixels to network input, with colour changes.
 
     Args:
         images: uint8 (B, H, W, 3).

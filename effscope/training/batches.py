@@ -31,12 +31,12 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Batch:
-    """Images to learn from, in CPU memory.
+    """Training images in CPU memory.
 
     Attributes:
         images: uint8 (B, imgsz, imgsz, 3) RGB, this process's share of the batch.
         matrices: float32 (B, 3, 3), the colour change of each image; None for no change.
-        truth: the true boxes of these images.
+        truth: the ground-truth boxes of these images.
         indices: positions in the bank of the whole batch, over all processes.
     """
 
@@ -50,7 +50,7 @@ class Batch:
         return colour(self.images.to(device), None if self.matrices is None else self.matrices.to(device))
 
     def parts(self, n: int) -> list[Batch]:
-        """The share cut into at most `n` parts of nearly equal size."""
+        """The share, divided into at most `n` parts of nearly equal size."""
         size = max(-(-len(self.images) // n), 1)
         cuts = [slice(start, start + size) for start in range(0, len(self.images), size)]
         truth, colours = self.truth, self.matrices
@@ -66,15 +66,15 @@ class Batch:
 
 
 def epoch_order(n: int, batch: int, generator: torch.Generator) -> list[list[int]]:
-    """Indices 0..n-1 shuffled and cut into batches; the last may be smaller."""
+    """Indices 0..n-1, shuffled and divided into batches; the last may be smaller."""
     order = torch.randperm(n, generator=generator).tolist()
     return [order[start : start + batch] for start in range(0, n, batch)]
 
 
 def training_batch(bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Draws, share: slice = ALL) -> Batch:
-    """One augmented batch of the images `indices`, of which this process makes its `share`.
+    """One augmented batch of the images `indices`; this process makes only its `share`.
 
-    Random numbers are drawn for the whole batch, so all shares together are the batch that one process would make.
+    Random numbers are drawn for the whole batch, so all shares together equal the batch of a single process.
     """
     n = len(indices)
     plan = arrange(indices, bank.sizes, bank.imgsz, recipe, draws)[share]

@@ -23,7 +23,7 @@ def frozen_layers(epoch: int, config: TrainConfig) -> int:
 
 
 def check_freeze(network: Network, config: TrainConfig) -> None:
-    """Raises EffscopeError when no layer would train, or `unfreeze_epochs` is given without `freeze`."""
+    """Raises EffscopeError if no layer would train, or if `unfreeze_epochs` is given without `freeze`."""
     n = 1 + max(int(position) for position in network.model)
     if config.freeze >= n:
         raise EffscopeError(f"`freeze` {config.freeze}: the head must train, so give at most {n - 1} of {n} layers")
@@ -35,7 +35,7 @@ def freeze(network: Network, n: int, trainable: frozenset[str]) -> None:
     """Freeze the first n layers and unfreeze the others. Frozen batch norms keep their statistics.
 
     Args:
-        network: in training mode.
+        network: a network in training mode.
         n: layers to freeze.
         trainable: names of the parameters that train when their layer is not frozen.
     """

@@ -27,19 +27,19 @@ from effscope.training.state_file import SavedState
 
 @dataclass
 class Learner:
-    """Everything that a training step changes.
+    """The state that a training step changes.
 
     Attributes:
-        network: the network that learns; on its device, channels last, in training mode.
-        raw: a view with the same weights that computes only what the losses read.
-        optimizer, average: of the network's weights.
+        network: the trained network; on its device, channels last, in training mode.
+        raw: a view with the same weights that computes only the inputs of the losses.
+        optimizer, average: optimiser and moving average of the network's weights.
         group: the processes that share each batch.
         recipe: gains, matching, gradient clipping.
-        parts: number of parts that each batch is cut into; more than one after memory ran out.
-        pending: batches with gradients that wait for an optimiser step.
+        parts: number of parts per batch; more than one after memory ran out.
+        pending: batches since the last optimiser step; their gradients are accumulated.
         matched: sums over the current epoch, for a dual head.
         settled: `matched` without the pending batches.
-        notes: facts that the user must know, one line each.
+        notes: notes for the user, one line each.
     """
 
     network: Network
@@ -57,7 +57,7 @@ class Learner:
     def learn(self, batch: Batch) -> Tensor:
         """Add the gradients of a batch to the pending ones. Returns box, cls, dfl losses, float32 (3,) on the CPU.
 
-        When memory runs out, the pending batches are learnt again in twice as many parts; so are all later batches.
+        If memory runs out, the pending batches are repeated in twice as many parts; later batches have as many parts.
 
         Raises:
             EffscopeError: memory runs out with a single image, or with several processes.
@@ -74,7 +74,7 @@ class Learner:
             todo, self.matched = self.pending, self.settled
 
     def step(self, now: Rates) -> bool:
-        """Update the weights with the pending gradients. False when these are not finite: nothing changes then."""
+        """Update the weights with the pending gradients. If they are not finite, returns False and changes nothing."""
         set_rates(self.optimizer, now)
         self.group.sum_gradients(self.network)
         if not math.isfinite(clip_gradients(self.network.parameters(), self.recipe.grad_clip)):
@@ -121,7 +121,7 @@ class Learner:
 
     def _gradients(self, batch: Batch) -> Tensor:
         terms, n, group = torch.zeros(3), len(batch.indices), self.group
-        copies = group.count if n < group.count else 1  # fewer images than processes: all learn all of them
+        copies = group.count if n < group.count else 1  # fewer images than processes: each process uses all images
         parts = batch.parts(self.parts)
         summed: Summed = group.summed if copies == 1 else _same
         divisors = self._divisors(parts) if len(parts) > 1 else None
@@ -159,7 +159,7 @@ class Learner:
         if self.group.device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(
-            f"out of memory: batches of {largest} are learnt in parts of {-(-largest // self.parts)}, "
+            f"out of memory: batches of {largest} are trained in parts of {-(-largest // self.parts)}, "
             "and their gradients are added"
         )
 
@@ -176,7 +176,7 @@ def _given(values: list[Tensor]) -> Summed:
 
 @contextmanager
 def _fixed_statistics(network: nn.Module) -> Iterator[None]:
-    """Batch norms normalise by the batch and keep their running statistics."""
+    """Batch norms use batch statistics and do not update their running statistics."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     with attributes_kept(norms, "momentum", "num_batches_tracked"):
         for norm in norms:

@@ -1,7 +1,7 @@
 """Losses of YOLOv8 heads: CIoU and distribution focal loss (DFL) on assigned points, BCE on all classes and points.
 
 Sources: YOLOv8's recipe (gains 7.5, 1.5, 0.5); DFL: arXiv 2006.04388. The loss of a dual head is the sum of both heads'
-losses (YOLOv10, arXiv 2405.14458). The network itself detaches the features of the one-to-one head.
+losses (YOLOv10, arXiv 2405.14458). The network detaches the features of the one-to-one head.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def assign_rules(recipe: Recipe) -> dict[str, AssignRule]:
     """How boxes are assigned, per head.
 
     Consistent matching (arXiv 2405.14458, section 3.1): the one-to-one exponents are `o2o_ratio` times the one-to-many
-    exponents, unless the recipe gives `o2o_alpha` or `o2o_beta`.
+    exponents, unless the recipe has `o2o_alpha` or `o2o_beta`.
     """
     alpha, beta, r = recipe.assign_alpha, recipe.assign_beta, recipe.o2o_ratio
     one_alpha = r * alpha if recipe.o2o_alpha is None else recipe.o2o_alpha
@@ -75,7 +75,7 @@ def detector_loss(
 
     Args:
         views: "o2m", "o2o" or both: levels (B, 64 + classes, H, W), finest first.
-        truth: the true boxes, in px of the input.
+        truth: the ground-truth boxes, in px of the input.
         imgsz: (height, width) of the input in px.
         recipe: gains and assignment.
         summed: sums over the processes that share the batch, so that their losses add up to the loss of the batch.

@@ -15,15 +15,15 @@ from torch import Tensor
 from effscope.training.assign import Assignment
 
 TOPS = (1, 5, 10)
-"""Numbers k: is the one-to-one point among the k best one-to-many points of its box?"""
+"""Values of k for the share of one-to-one points among the k best one-to-many points of their box."""
 
 
 @dataclass(frozen=True)
 class Matching:
     """Sums over one-to-one points. Matchings of several batches can be added.
 
-    A true box has one such point, sometimes none or two: a point that several boxes took goes to the box that it
-    overlaps most.
+    A ground-truth box has one such point, rarely none or two: if several boxes took a point, it goes to the box with
+    the greatest overlap.
 
     Attributes:
         points: number of one-to-one points.
@@ -58,12 +58,12 @@ def matching(many: Assignment, one: Assignment, n_boxes: int) -> Matching:
     """Compare the two assignments of a batch.
 
     The gap of a one-to-one point i is the 1-Wasserstein distance A = t_o2o,i - [i in Omega] t_o2m,i + sum over Omega
-    without i of t_o2m,k. The best one-to-many points are the points with the greatest target.
+    without i of t_o2m,k. The best one-to-many points have the greatest targets.
 
     Args:
         many: assignment of the one-to-many head.
         one: assignment of the one-to-one head.
-        n_boxes: number of true boxes that each image is padded to.
+        n_boxes: number of ground-truth boxes that each image is padded to.
     """
     row_many, row_one = (given.image * n_boxes + given.box for given in (many, one))
     n_rows = int(torch.cat((row_many, row_one)).max()) + 1 if len(row_many) + len(row_one) else 0

@@ -51,7 +51,7 @@ def rates(step: int, steps: int, warmup_steps: float, recipe: Recipe) -> Rates:
     Args:
         step: counted from 0.
         steps: number of steps of the whole training.
-        warmup_steps: length of the rise. Momentum and the biases' rate move from their start values meanwhile.
+        warmup_steps: length of the rise. During it, momentum and the biases' rate move from their start values.
         recipe: `lr`, `final_lr_ratio`, `schedule`, `momentum`, `warmup_momentum`, `warmup_bias_lr`.
     """
     progress = step / max(steps - 1, 1)
@@ -85,7 +85,7 @@ def set_rates(optimizer: torch.optim.Optimizer, now: Rates) -> None:
 class MovingAverage:
     """Exponential moving average of every float tensor of a network's state dict; other tensors are copied.
 
-    The decay of step t is `ema_decay * (1 - exp(-t / ema_ramp_steps))`: short memory while the weights change fast.
+    The decay of step t is `ema_decay * (1 - exp(-t / ema_ramp_steps))`: at first it averages over few steps.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:

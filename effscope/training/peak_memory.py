@@ -8,8 +8,8 @@ import torch
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory in use so far, MiB: of torch's allocator on CUDA, else of the process (0 where the system has no
-    such figure)."""
+    """Peak memory so far in MiB: of torch's allocator on CUDA, else of the process (0 if the system does not report
+    it)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

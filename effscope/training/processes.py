@@ -14,7 +14,7 @@ from effscope.nn.precision import pick_device
 from effscope.progress import together
 
 PATIENCE = timedelta(hours=12)
-"""How long the other processes wait for the first one, which alone scores and writes."""
+"""Timeout of the other processes while the first one scores and writes."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Processes:
     Attributes:
         rank: number of this process, from 0; the first one reads and writes files and prints.
         count: number of processes.
-        device: of this process.
-        state: Accelerate's state when there are several processes, else None.
+        device: device of this process.
+        state: Accelerate's state if there are several processes, else None.
     """
 
     rank: int
@@ -34,13 +34,13 @@ class Processes:
     state: Any = None
 
     def share(self, n: int) -> slice:
-        """This process's part of a batch of n images; the whole batch when there are fewer images than processes."""
+        """This process's part of a batch of n images; the whole batch if there are fewer images than processes."""
         if n < self.count:
             return slice(None)
         return slice(self.rank * n // self.count, (self.rank + 1) * n // self.count)
 
     def summed(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes. It carries no gradient."""
+        """The sum over all processes, without gradient."""
         if self.count == 1:
             return tensor
         total = tensor.detach().to(self.device, copy=True)
@@ -48,7 +48,7 @@ class Processes:
         return total.to(tensor.device)
 
     def sum_gradients(self, network: nn.Module) -> None:
-        """Give every process the sum of all processes' gradients."""
+        """Replace the gradients of every process by their sum."""
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         if self.count == 1 or not gradients:
             return
@@ -57,7 +57,7 @@ class Processes:
             gradient.copy_(total.view_as(gradient))
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have reached this point."""
         if self.state is not None:
             self.state.wait_for_everyone()
 
@@ -66,7 +66,7 @@ def processes(device: str) -> Processes:
     """This process and those that were started with it.
 
     Args:
-        device: as in `pick_device`. With several processes `auto` and `cuda` give each its own GPU.
+        device: as in `pick_device`. With several processes `auto` and `cuda` assign one GPU to each process.
 
     Raises:
         EffscopeError: several processes without Accelerate, or with a GPU given by number.
@@ -131,7 +131,7 @@ class _SyncBatchNorm(nn.BatchNorm2d):
 
 
 def sync_batch_norms(network: nn.Module, group: Processes) -> None:
-    """Give the batch norms of a network, in place, statistics over all processes. A single process changes nothing."""
+    """Make batch norms of a network use statistics over all processes, in place. No effect with a single process."""
     if group.count == 1:
         return
     kind = _SyncBatchNorm if group.device.type == "cpu" else nn.SyncBatchNorm

@@ -1,4 +1,4 @@
-"""A training from its start to its score: the network with the weights it inherits, the training, AP at the end."""
+"""A whole training: build the network, inherit weights, train, evaluate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRAIN_STATE = "training.state"
 """State of an unfinished training in its folder."""
 
 NAMED = 5
-"""Layers that a line names; `transfer.csv` has all of them."""
+"""Maximum number of layers in a line; `transfer.csv` has all layers."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Weights:
     """Weights to start from.
 
     Attributes:
-        name: for messages.
-        layout: the layout they belong to.
+        name: name in messages.
+        layout: layout of the weights.
         state: the state dict.
     """
 
@@ -50,11 +50,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class Start:
-    """A network to train, and what the given weights gave it.
+    """A network to train, and a report on its inherited weights.
 
     Attributes:
-        network: with fresh weights, or with inherited ones.
-        transfer: layer by layer; empty without given weights.
+        network: the network, with random or inherited weights.
+        transfer: inherited weights layer by layer; empty without given weights.
         line: the same in one line.
     """
 
@@ -64,7 +64,7 @@ class Start:
 
 
 def start(layout: Layout, seed: int, weights: Weights | None, say: Say) -> Start:
-    """Build the network to train; say what it inherits.
+    """Build the network to train and report the inherited weights.
 
     Raises:
         EffscopeError: the weights belong to another model.
@@ -80,7 +80,7 @@ def start(layout: Layout, seed: int, weights: Weights | None, say: Say) -> Start
 
 
 def transfer_lines(name: str, layers: Sequence[LayerTransfer]) -> list[str]:
-    """What weights gave: a line for the whole, then one for the exact, the partial and the fresh layers."""
+    """Report on inherited weights: one line in total, then one line each for exact, partial and fresh layers."""
     over, params = sum(row.exact_params for row in layers), sum(row.params for row in layers)
     lines = [f"weights of {name}: {over:,} of {params:,} parameters transferred ({100 * over / params:.1f} %)"]
     for state in ("exact", "partial", "fresh"):
@@ -99,15 +99,15 @@ def _transferred(row: LayerTransfer) -> str:
 
 @dataclass(frozen=True)
 class Training:
-    """A training that has all it needs but pixels.
+    """A training with all its inputs, before images are decoded.
 
     Attributes:
-        name: of the model, for tables.
+        name: name of the model in tables.
         config: size, length, recipe.
-        splits: what it trains and is scored on.
+        splits: training and validation split.
         start: the network.
-        origin: of its result.
-        facts: what the weights file says about itself.
+        origin: origin of the result.
+        facts: metadata of the weights file.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Training:
     facts: Mapping[str, str]
 
     def identity(self) -> Identity:
-        """What makes a run folder belong to this training: settings, layout, data and starting weights."""
+        """Identity of the run folder: settings, layout, data and starting weights."""
         settings = {name: value for name, value in to_dict(self.config).items() if name not in FREE}
         made = self.origin
         inputs = {"the layout": made.layout, "the starting weights": made.weights}
@@ -127,7 +127,7 @@ class Training:
 
 
 def finished(workspace: Workspace) -> TrainResult | None:
-    """The result of the training whose folder this is; None before it has ended.
+    """The result of the training in this folder; None if it is not finished.
 
     Raises:
         EffscopeError: a result that cannot be read.
@@ -152,18 +152,18 @@ def run(
     """Train, score the averaged weights, and write them into the folder.
 
     Args:
-        training: what to do.
-        workspace: its folder; keeps the state after every epoch, and a training that finds one goes on from it.
+        training: the training.
+        workspace: its folder; stores the state after every epoch. A stored state is resumed.
         group: the processes that train together.
-        progress: told the fraction done and a text.
-        say: told the plan, what is wrong with the images, and what happens on the way.
-        on_epoch: told the row of every epoch.
+        progress: called with the fraction done and a text.
+        say: called with the plan, faults of the images, and events of the training.
+        on_epoch: called with the row of every epoch.
 
     Returns:
-        None in a process that does not lead.
+        The result; None in all processes except the first.
 
     Raises:
-        EffscopeError: as `training.train.train`.
+        EffscopeError: as in `training.train.train`.
     """
     config, network = training.config, training.start.network
     banks = decode(training.splits, config.imgsz, progress, say)
@@ -201,11 +201,11 @@ def run(
 
 
 def _plan(training: Training, n_images: int, group: Processes, workspace: Workspace) -> str:
-    """What will be done and how long it takes, from the training speed of this machine."""
+    """The plan as one line, with its duration from the training speed of this machine."""
     config = training.config
     speed = training_images_per_s(training.start.network, config.imgsz, config.batch, group)
     return (
         f"plan: {training.name} for {config.epochs} epochs on {n_images} images at {config.imgsz} px, batch "
-        f"{config.batch}, seed {config.seed}: about {duration(config.epochs * n_images / speed)} here; into "
-        f"{workspace.folder}"
+        f"{config.batch}, seed {config.seed}: about {duration(config.epochs * n_images / speed)} on this machine; "
+        f"folder {workspace.folder}"
     )

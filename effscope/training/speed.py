@@ -18,7 +18,7 @@ TIMED_STEPS = 2
 
 def training_images_per_s(network: Network, imgsz: int, batch: int, group: Processes) -> float:
     """Images per second of all processes through forward and backward pass, without reading, augmentation and
-    assignment. When memory runs out, it measures half the batch, and so on.
+    assignment. If memory runs out, it measures half the batch, and so on.
 
     Args:
         network: not changed.

@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk: written whole or not at all, read only by the same training."""
+"""The state of an unfinished training on disk: written completely or not at all, read only by the same training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load_state(path: Path, config: TrainConfig, digest: str) -> SavedState:
     Args:
         path: a file by `save_state`.
         config: settings of the training to resume; must equal the saved ones, except for `FREE`.
-        digest: of its data and starting weights.
+        digest: digest of its data and starting weights.
 
     Raises:
         EffscopeError: the file holds no readable state, or the state of another training.

@@ -1,4 +1,4 @@
-"""Training a detector: short, seeded, resumable, on one device or several. The given network does not change."""
+"""Train a detector: seeded, resumable, on one or several devices. The given network does not change."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Trained:
         state: averaged weights, every key of the network's state dict, on the CPU, floats as float32.
         history: one row per epoch: epoch (from 1); box, cls, dfl (means over batches); lr (of the last step); seconds;
             ap, ap50 (fractions) of an evaluated epoch; gap, top1, top5, top10 of a dual head (see `matching`); frozen
-            (number of layers) when layers are frozen.
+            (number of layers) if layers are frozen.
         images_per_s: training speed, without evaluation and reading.
-        peak_memory_mb: of the process on a CPU, of the allocator on CUDA.
+        peak_memory_mb: peak memory of the process on a CPU, of the allocator on CUDA.
         seconds: wall time of all epochs with evaluation, without reading.
-        evaluation: of the last evaluated epoch, None without evaluation.
-        notes: facts that the user must know, e.g. that memory ran out.
+        evaluation: evaluation of the last evaluated epoch, or None.
+        notes: notes for the user, e.g. that memory ran out.
     """
 
     state: StateDict
@@ -94,17 +94,17 @@ def train(
     """Train a detector.
 
     The same model, data, configuration and processor give the same weights, resumed or not. The global random state
-    does not change. Several processes share every batch and end with the weights of a single one.
+    does not change. Several processes share every batch and compute the same weights as a single process.
 
     Args:
         model: starting weights; not changed.
         train_set: training images; a bank is already decoded.
         config: size, length, seed, recipe, limits.
         val_set: scored with the averaged weights after the last epoch and every `eval_every` epochs.
-        progress: told the fraction done and e.g. "epoch 3/60  box 1.23 cls 0.98 dfl 1.10".
-        say: told what the user must know when it happens.
-        state_file: keeps the full state after every epoch. If it exists, the training resumes from it.
-        on_epoch: told the row of every epoch.
+        progress: called with the fraction done and e.g. "epoch 3/60  box 1.23 cls 0.98 dfl 1.10".
+        say: called with messages for the user.
+        state_file: stores the full state after every epoch. If it exists, the training resumes from it.
+        on_epoch: called with the row of every epoch.
 
     Raises:
         EffscopeError: size or classes do not fit the network, no image can be read, the loss is not finite, memory
@@ -175,7 +175,7 @@ def _resume(run: _Run, state_file: Path, identity: str) -> None:
 
 
 def _epoch(run: _Run, model: Network, bank: Bank, val_bank: Bank | None, progress: Progress | None, say: Say) -> Row:
-    """One epoch: training, then a score if one is due. Returns its row, which is also in the history."""
+    """One epoch: training, then an evaluation if it is due. Returns its row, which is also in the history."""
     began = time.perf_counter()
     with own_random_state(_epoch_seed(run.config.seed, run.epoch), run.learner.group.device):
         row = _train_epoch(run, bank, progress, say)
@@ -258,7 +258,7 @@ def _scored(run: _Run, model: Network, val_bank: Bank) -> Evaluation:
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of an epoch, so that a resumed training draws the same numbers as an undisturbed one."""
+    """The seed of an epoch, so that a resumed training draws the same random numbers as an uninterrupted one."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
 
 

@@ -106,7 +106,7 @@ SAID = {
     "[-1, 1, Upsample, [None, 2, nearest]]": r"unknown block 'Upsample': did you mean nn\.Upsample",
     "[-1, 1, Xyzzy, [64]]": "unknown block 'Xyzzy': choose one of Conv, ",
     "[-1, 1, Segment, [nc]]": "'Segment' is a head for segmentation: effscope reads detectors.*Detect, v10Detect",
-    "[-1, 1, LightConv, [64, 3]]": "'LightConv' exists in effscope only: Ultralytics' YAML does not have it",
+    "[-1, 1, LightConv, [64, 3]]": "'LightConv' exists only in effscope: Ultralytics' YAML does not have it",
     "[-1, 1, Classify, [nc]]": "'Classify' is a head for classification",
     "[-1, 1, C2fAttn, [64, 64, 2]]": "'C2fAttn' is text-guided attention: effscope does not build that block",
     "[-1, 1, Conv, [64, three]]": "'k' must be a positive whole kernel side, got 'three'",

@@ -44,12 +44,12 @@ def test_the_scale_is_read_from_the_name_as_ultralytics_does(stem: str, letter: 
     assert read.layout.scale.name == letter
     first = letter == "n"
     assert read.note == f"scale {letter}, " + ("the first of n, s, m, l, x: its name has no letter" if first else
-                                               "as its name says")  # fmt: skip
+                                               "from its name")  # fmt: skip
 
 
 def test_a_name_with_a_scale_that_the_file_lacks_is_refused() -> None:
     only = YOLOV8.replace("  n: [0.33, 0.25, 1024]\n", "")
-    with pytest.raises(EffscopeError, match=r"a\.yaml, line 4: the name says scale 'n', the file has s, m, l, x"):
+    with pytest.raises(EffscopeError, match=r"a\.yaml, line 4: the name asks for scale 'n', the file has s, m, l, x"):
         from_yaml(only, "yolov8n", "a.yaml")
     assert (
         detector("[-1, 1, Conv, [16, 3, 2]]", top="nc: 2\nscales: {s: [1, 0.5, 64]}", name="yolov8n").scale.name == "s"

@@ -160,7 +160,7 @@ def test_when_a_small_batch_runs_out_of_memory_larger_ones_are_cut_too(monkeypat
     memory.most = 1
     learner.learn(plain_batch(bank, range(2)))
     assert learner.parts == 4
-    assert "batches of 4 are learnt in parts of 1" in learner.notes[-1]
+    assert "batches of 4 are trained in parts of 1" in learner.notes[-1]
 
 
 def test_the_command_says_that_memory_ran_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def psa_heads(c: int) -> int:
 def _attended(e: Emitter, x: Value, qkv: Value, heads: int, key: int, area: int) -> tuple[Value, Value]:
     """Values and attended values as maps. `qkv` holds queries, keys and values head by head.
 
-    With area > 1 the positions are cut into `area` runs; attention stays inside each run.
+    With area > 1 the positions are divided into `area` sequences, with attention only inside each sequence.
     """
     head = x.c // heads
     flat = e.same("flatten", "positions", qkv, start=2, end=3)
@@ -45,6 +45,7 @@ def attention(e: Emitter, x: Value, heads: int, key_ratio: float = KEY_RATIO) ->
     """Self-attention over all positions: qkv 1x1, a depthwise 3x3 of the values as position encoding, projection 1x1.
 
     Source: YOLOv10 (arXiv 2405.14458, section 3.3). Queries and keys have `key_ratio` times a head's channels.
+    Raises EffscopeError for less than one channel.
     """
     key = portion(x.c // heads, key_ratio)
     if not key:
@@ -55,7 +56,7 @@ def attention(e: Emitter, x: Value, heads: int, key_ratio: float = KEY_RATIO) ->
 
 
 def area_attention(e: Emitter, x: Value, heads: int, area: int) -> Value:
-    """Self-attention inside each of `area` runs of positions; position encoding by a depthwise 7x7.
+    """Self-attention inside each of `area` sequences of positions; position encoding by a depthwise 7x7.
 
     Source: YOLO12 (arXiv 2502.12524).
     """
@@ -105,7 +106,7 @@ def _partial(e: Emitter, x: Value, c_out: int, expansion: float) -> tuple[Value,
 
 
 def psa(e: Emitter, x: Value, c_out: int, expansion: float = 0.5) -> Value:
-    """Partial self-attention: half of the channels stay, half go through attention and a feed-forward, both residual.
+    """Partial self-attention: half of the channels are unchanged, half go through residual attention and feed-forward.
 
     Source: YOLOv10 (arXiv 2405.14458, section 3.3).
     """

@@ -1,4 +1,4 @@
-"""A layer of a class that effscope does not have, as the chain of primitives that was found in it."""
+"""A layer of a class without a block in effscope, as the chain of primitives in the file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def chain(e: Emitter, x: Value, links: tuple[Link, ...], residual: bool = False)
     """The links in series, plus the input if `residual`.
 
     For classes without a block in effscope (such as LeYOLO's inverted residuals), read from a pickled module tree.
+    Raises EffscopeError for an unknown link, or a residual between unequal maps.
     """
     y = x
     for op, path, *rest in links:
@@ -40,4 +41,4 @@ def _link(e: Emitter, x: Value, op: str, path: str, rest: list[Any]) -> Value:
             return e.pool("maxpool", path, x, k, s, p)
         case _, []:
             return e.act(x, op, path)
-    raise EffscopeError(f"{e.path}: a chain cannot hold {(op, path, *rest)}")
+    raise EffscopeError(f"{e.path}: a chain cannot contain {(op, path, *rest)}")

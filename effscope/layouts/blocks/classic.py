@@ -45,7 +45,8 @@ def resnet_layer(
 ) -> Value:
     """A stage of a bottleneck ResNet (arXiv 1512.03385); with `first` its stem.
 
-    The inner convolutions have the model's activation; the sum has a ReLU.
+    The inner convolutions have the model's activation; the sum has a ReLU. Raises EffscopeError for other channels
+    than `c_in`.
     """
     if x.c != c_in:
         raise EffscopeError(f"{e.path}: it needs {c_in} channels, got {x.c}")

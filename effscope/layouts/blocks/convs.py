@@ -72,7 +72,7 @@ def adown(e: Emitter, x: Value, c_out: int) -> Value:
 
 
 def conv_transpose2d(e: Emitter, x: Value, c_out: int, k: int = 1, s: int = 1, p: int = 0) -> Value:
-    """A transposed convolution with bias, alone: the layer is this module."""
+    """A single transposed convolution with bias; the layer has no submodules."""
     return _transposed(e, x, c_out, k, s, p, "", bias=True)
 
 
@@ -151,17 +151,17 @@ def cb_linear(e: Emitter, x: Value, widths: tuple[int, ...], k: int = 1, s: int 
 def cb_fuse(e: Emitter, xs: Sequence[Value | Sequence[Value]], picks: tuple[int, ...]) -> Value:
     """The last map plus one map of each other layer, resized to it. Source: CBNet, as in arXiv 2402.13616.
 
-    `picks`: for each other layer the position of its map.
+    `picks`: for each other layer the position of its map. Raises EffscopeError if they do not fit the inputs.
     """
     *others, last = xs
     if not isinstance(last, Value):
-        raise EffscopeError(f"{e.path}: the last source gives several maps, it must give one")
+        raise EffscopeError(f"{e.path}: the last source has several maps, it must have one")
     if len(picks) != len(others):
         raise EffscopeError(f"{e.path}: {len(picks)} picks for {len(others)} layers before the last")
     sums = []
     for i, (maps, pick) in enumerate(zip(others, picks, strict=True)):
         if not isinstance(maps, Value) and pick >= len(maps):
-            raise EffscopeError(f"{e.path}: picks map {pick} of a layer that gives {len(maps)}")
+            raise EffscopeError(f"{e.path}: picks map {pick} of a layer with {len(maps)} maps")
         chosen = maps if isinstance(maps, Value) else maps[pick]
         sums.append(e.node("resize_as", f"resized{i}", (chosen, last), chosen.c, last.stride, mode="nearest"))
     return e.node("add", "add", (*sums, last), last.c, last.stride)

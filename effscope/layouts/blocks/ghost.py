@@ -1,4 +1,4 @@
-"""Ghost modules: a convolution makes half of the channels, a cheap depthwise convolution of these makes the rest."""
+"""Ghost modules: a convolution computes half of the channels, a cheap depthwise convolution of them the other half."""
 
 from __future__ import annotations
 

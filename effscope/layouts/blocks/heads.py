@@ -34,15 +34,15 @@ CLASS_TOWERS: dict[str, Tower] = {"standard": _standard, "light": _light}
 """Class towers: two 3x3 convolutions, or two depthwise-separable ones (light class head, arXiv 2405.14458, 3.2)."""
 
 PAIRINGS = ("o2m", "dual", "o2o")
-"""Heads of a detector. o2m: one-to-many alone. dual: with a one-to-one copy that needs no NMS (arXiv 2405.14458, 3.1).
-o2o: one-to-one alone, its features not detached."""
+"""Heads of a detector. o2m: one-to-many only. dual: with a one-to-one copy that needs no NMS (arXiv 2405.14458, 3.1).
+o2o: one-to-one only, its features are not detached."""
 
 
 DETECT_DEFAULTS = ("nc", "standard", "o2m", REG_MAX)
 
 
 def without_defaults(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of a Detect head as layouts write them: without the defaults at the end."""
+    """The arguments of a Detect head without trailing defaults, as in layouts."""
     kept = max([n for n, value in enumerate(args) if value != DETECT_DEFAULTS[n]], default=0)
     return args[: kept + 1]
 
@@ -53,7 +53,7 @@ def class_bias(nc: int, stride: int) -> float:
 
 
 def _expected(e: Emitter, box: Value, reg_max: int) -> Value:
-    """The four sides from their bins: expectation of the distribution; with one bin the value itself."""
+    """The four sides: expectation of the distribution over the bins; with one bin, the value."""
     if reg_max == 1:
         return box
     bins = e.same("unflatten", "bins", box, dim=1, sizes=(4, reg_max))
@@ -99,7 +99,7 @@ def detect(
 ) -> None:
     """YOLOv8's anchor-free head: per level a box tower and a class tower.
 
-    Sets the views `decoded`, and `o2m` and `o2o` as the pairing says.
+    Sets the views `decoded`, and `o2m` and `o2o` according to the pairing.
 
     Raw levels are (B, 4 * reg_max + nc, h, w), box bins first. Widths: box max(16, c0/4, 4 * reg_max), class
     max(c0, min(nc, 100)), where c0 are the channels of the first level. The pairing "dual" adds the one-to-one head of
@@ -123,7 +123,7 @@ def chain_detect(
     towers: tuple[tuple[tuple[Link, ...], tuple[Link, ...]], ...],
     reg_max: int,
 ) -> None:
-    """YOLOv8's head with towers that effscope has no block for. Sets the views `o2m`, `decoded`.
+    """YOLOv8's head with towers of any layers, as chains. Sets the views `o2m`, `decoded`.
 
     `towers`: per level the links of the box tower `cv2.<level>` and of the class tower `cv3.<level>` (see `chain`).
     """
@@ -171,8 +171,8 @@ DECODER = {"hidden": 256, "heads": 8, "points": 4, "layers": 6, "feed_forward": 
 def rtdetr_decoder(e: Emitter, xs: Sequence[Value], nc: int) -> None:
     """RT-DETR's query decoder. Sets the views `features` (its inputs, projected to one width) and `queries`.
 
-    No primitives exist for query selection and deformable attention. The decoder is one node that owns all of its
-    tensors: parameters are exact and weights can be loaded; its compute is listed as uncounted.
+    Query selection and deformable attention have no primitives. The decoder is one node that owns all of its tensors:
+    parameters are exact and weights can be loaded; its compute is listed as uncounted.
     """
     c = DECODER["hidden"]
     levels = []

@@ -90,7 +90,7 @@ def mb_stage(
     squeeze: int = 4,
     act: Act = True,
 ) -> Value:
-    """`depth` inverted residuals in series, the first with the stride. Widths are real: no scale changes them."""
+    """`depth` inverted residuals in series, the first with the stride. Channels are not scaled."""
     for i in range(depth):
         x = inverted_residual(e.at(i), x, c_out, k, s if i == 0 else 1, expansion, squeeze, act)
     return x

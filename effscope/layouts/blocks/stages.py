@@ -44,7 +44,7 @@ def bottleneck_layer(
 
 
 def rep_vgg_dw(e: Emitter, x: Value) -> Value:
-    """SiLU of a depthwise 7x7 plus a depthwise 3x3, each with BatchNorm; the deploy form merges them into one 7x7."""
+    """SiLU of a depthwise 7x7 plus a depthwise 3x3, each with BatchNorm; the deploy form merges both into one 7x7."""
     large = e.depthwise("conv", x, 7, act=False)
     small = e.depthwise("conv1", x, 3, act=False)
     return e.act(e.add("add", large, small), "silu")
@@ -140,6 +140,7 @@ def a2c2f(
     """Pointwise, n pairs of area-attention blocks (or n C3s) in series, all outputs concatenated, pointwise to c_out.
 
     `residual` scales the output by a trained gamma per channel and adds the input. Source: YOLO12 (arXiv 2502.12524).
+    Raises EffscopeError if the inner channels are not a multiple of `AREA_HEAD`.
     """
     c = portion(c_out, expansion)
     if c % AREA_HEAD:

@@ -1,4 +1,4 @@
-"""Every block by its name in layouts and in Ultralytics' YAML."""
+"""The table of blocks, by name in layouts and in Ultralytics' YAML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Block:
         scaled: whether the first argument is a nominal number of channels.
         repeats: whether the block takes `n`, its number of inner blocks.
         many: whether it reads a list of inputs.
-        stage: whether a layer of it is a stage: a C2f-like block.
+        stage: whether its layers are stages (C2f-like blocks).
         head: whether it is a detection head: it sets the views and is the last layer.
     """
 
@@ -103,4 +103,4 @@ BLOCKS: dict[str, Block] = {
     "RTDETRDecoder": Block(heads.rtdetr_decoder, ("nc",), scaled=False, many=True, head=True),
     "Detect": Block(heads.detect, ("nc", "class_tower", "pairing", "reg_max"), scaled=False, many=True, head=True),
 }
-"""Name -> Block. A new line here gives the block its cost, formula, torch module and tests."""
+"""Name -> Block. A new line here adds cost, formula, torch module and tests of the block."""

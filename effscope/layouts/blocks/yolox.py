@@ -13,11 +13,11 @@ from effscope.layouts.blocks.mobile import Kernels, mix_conv
 from effscope.spec.emit import Emitter, Value
 
 FORMS = ("dense", "separable", "lean", "vanilla")
-"""Forms of a spatial convolution. dense: a full k x k. separable: depthwise k x k, then pointwise. lean: depthwise
-alone if c_out = c_in, else separable. vanilla: no pointwise; if c_out > c_in, several filters per channel."""
+"""Forms of a spatial convolution. dense: a full k x k. separable: depthwise k x k, then pointwise. lean: only
+depthwise if c_out = c_in, else separable. vanilla: no pointwise; if c_out > c_in, several filters per channel."""
 
 PRIOR = 0.01
-"""Probability that the fresh objectness and class logits give."""
+"""Initial probability of objectness and classes."""
 
 
 def spatial(e: Emitter, x: Value, c_out: int, kernels: Kernels = (3,), s: int = 1, form: str = "separable") -> Value:

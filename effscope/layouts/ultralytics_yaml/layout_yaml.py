@@ -31,22 +31,22 @@ from effscope.spec.layout import CHANNEL_MULTIPLE, IMAGE, Layer, Layout, Scale
 from effscope.spec.ops import shapes
 
 SMALL_IMAGE = (1, 3, 256, 256)
-"""Image shape that a layout is checked with; Ultralytics uses the same one to find the strides."""
+"""Image shape to check a layout; Ultralytics uses the same shape to find the strides."""
 
 FIRST_LETTER = "n"
-"""Letter for a scale without one, if the file needs a letter. No ScaleRule applies to it."""
+"""Letter of a scale without a letter, if the file needs one. No `ScaleRule` applies to it."""
 
 
 @dataclass(frozen=True)
 class YamlLayout:
-    """A layout from a file, and one line that says which scale was read and why."""
+    """A layout from a file, and one line on the chosen scale and the reason."""
 
     layout: Layout
     note: str
 
 
 def from_yaml(text: str, name: str = "layout", where: str = "YAML") -> Layout:
-    """A layout from YAML text in Ultralytics' format. Layer ids are positions if the key `effscope` gives no others.
+    """A layout from YAML text in Ultralytics' format. Layer ids are positions, unless the key `effscope` has others.
 
     Args:
         text: the file's content.
@@ -54,13 +54,13 @@ def from_yaml(text: str, name: str = "layout", where: str = "YAML") -> Layout:
         where: name of the text in errors, normally its path.
 
     Raises:
-        EffscopeError: not a detection layout; names the line and the choices.
+        EffscopeError: not a detection layout; the message names the line and the choices.
     """
     return _read(text, name, where).layout
 
 
 def open_yaml(path: Path) -> YamlLayout:
-    """The layout of a YAML file, and a note on its scale. Raises EffscopeError as `from_yaml` does."""
+    """The layout of a YAML file, and a note on its scale. Raises like `from_yaml`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
@@ -69,7 +69,7 @@ def open_yaml(path: Path) -> YamlLayout:
 
 
 def read_yaml(path: Path) -> Layout:
-    """The layout of a YAML file. Raises EffscopeError as `from_yaml` does."""
+    """The layout of a YAML file. Raises like `from_yaml`."""
     return open_yaml(path).layout
 
 
@@ -157,13 +157,13 @@ def _copies(graph: Graph, layer: str, n: int) -> list[int]:
 
 
 def to_yaml(layout: Layout) -> str:
-    """The layout as YAML text that Ultralytics builds: nc, one scale, backbone, head.
+    """The layout as YAML text for Ultralytics: nc, one scale, backbone, head.
 
-    The key `effscope`, which Ultralytics ignores, holds what rows cannot express (ids that are not positions, origins):
+    Ultralytics ignores the key `effscope`, which has what rows cannot express (ids that are not positions, origins):
     `from_yaml(to_yaml(layout), layout.name) == layout`.
 
     Raises:
-        EffscopeError: Ultralytics would build another model from the text; names the part that YAML cannot express.
+        EffscopeError: Ultralytics would build another model; the message names the part that YAML cannot express.
     """
     _writable(layout)
     head, keys = _head(layout)
@@ -180,7 +180,7 @@ def to_yaml(layout: Layout) -> str:
         *([] if layout.activation == "silu" else [f"activation: {activation_call(layout.activation)}"]),
         *(f"{key}: {value}" for key, value in keys.items()),
         *_scale_lines(layout.scale, letter),
-        *([f"{OWN_KEY}:  # what the rows do not say"] if own else []),
+        *([f"{OWN_KEY}:  # not expressed by the rows"] if own else []),
         *own,
         "backbone:  # [from, repeats, module, args]",
         *written[:n_backbone],
@@ -199,7 +199,9 @@ def _writable(layout: Layout) -> None:
     for n, layer in enumerate(layout.layers):
         place = f"{layout.name}, layer '{layer.id}'"
         if layer.block not in SHARED_BLOCKS:
-            raise EffscopeError(f"{place} is a {layer.block}: Ultralytics' YAML has no such block; export another form")
+            raise EffscopeError(
+                f"{place} is a {layer.block}: Ultralytics' YAML has no such block; export another format"
+            )
         block = BLOCKS[layer.block]
         if n and IMAGE in layer.sources:
             raise EffscopeError(
@@ -259,7 +261,7 @@ def _row(layout: Layout, n: int, letter: str, head: str) -> str:
 
 
 def same(a: Layout, b: Layout) -> bool:
-    """Whether two layouts are equal, except that one may write out the defaults of its head."""
+    """Whether two layouts are equal; default arguments of the head may be omitted."""
 
     def short(layout: Layout) -> Layout:
         heads = [layer for layer in layout.layers if layer.block == "Detect"]

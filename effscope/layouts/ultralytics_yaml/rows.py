@@ -49,7 +49,7 @@ def _sources(source: Any, n: int, module: str, *, many: bool) -> tuple[str, ...]
 
 
 def _args(top: TopLevel, module: str, block: str, args: list[Any]) -> tuple[Any, ...]:
-    """The arguments of effscope's block: words replaced by values, the ScaleRule applied."""
+    """The arguments of effscope's block: names are replaced by values, the `ScaleRule` is applied."""
     known = {
         "nc": top.nc, "depth": top.scale.depth, "width": top.scale.width, "max_channels": top.scale.max_channels,
     }  # fmt: skip
@@ -63,7 +63,7 @@ def _args(top: TopLevel, module: str, block: str, args: list[Any]) -> tuple[Any,
         if value is None and (block, name) not in MAY_BE_NONE:
             raise EffscopeError(f"{module}: '{name}' cannot be None")
         if name == "nc" and value != top.nc:
-            raise EffscopeError(f"{module} is given {value!r} classes, the file says nc: {top.nc}; write [nc]")
+            raise EffscopeError(f"{module} has {value!r} classes, the file has nc: {top.nc}; write [nc]")
     if BLOCKS[block].head and not read:
         raise EffscopeError(f"{module} takes [nc], got nothing")
     if block == "Detect":
@@ -80,7 +80,7 @@ def _modules(top: TopLevel) -> Iterator[str]:
 
 
 def _word(value: Any, known: Mapping[str, Any]) -> Any:
-    """An argument: text is the name of a number of the file, a Python literal, or stays text."""
+    """An argument. A string may name a number in the file or be a Python literal; else it stays a string."""
     if not isinstance(value, str) or len(value) > LONGEST_WORD:
         return value
     if value in known:

@@ -32,13 +32,13 @@ SHARED_BLOCKS = (
     "A2C2f", "RepC3", "RepNCSPELAN4", "ELAN1", "HGStem", "HGBlock", "ResNetLayer", "SPP", "SPPF", "SPPELAN", "PSA",
     "C2PSA", "C2fPSA", "AIFI", "RTDETRDecoder", "Detect",
 )  # fmt: skip
-"""Blocks that Ultralytics has too, with the same arguments in the same order."""
+"""Blocks with the same arguments in the same order in Ultralytics."""
 
 SAME_ARGUMENTS = {"Bottleneck": 3, "Detect": 1}
-"""Block -> number of its first arguments that have the same meaning in a row, if that is not all of them."""
+"""Block -> number of leading arguments with the same meaning in a row, if not all have it."""
 
 MAY_BE_NONE = frozenset({("Upsample", "size"), ("MaxPool2d", "s"), ("Conv", "p"), ("Focus", "p")})
-"""(block, argument): a row may give None for it."""
+"""(block, argument) that may be None in a row."""
 
 OTHER_HEADS = {
     "Segment": "segmentation", "Segment26": "segmentation", "YOLOESegment": "segmentation",
@@ -74,7 +74,7 @@ SCALE_RULES: dict[str, ScaleRule] = {
     "C3k2": ScaleRule("mlx", lambda args: (*args[:1], True, *args[2:]), lambda args: args),
     "A2C2f": ScaleRule("lx", lambda args: (*args, True, 1.2), lambda args: args[:-2]),
 }
-"""Block -> rule: C3k2 always holds C3k at m, l, x; A2C2f has a scaled residual and an MLP ratio of 1.2 at l, x."""
+"""Block -> rule: C3k2 always contains C3k at m, l, x; A2C2f has a scaled residual and an MLP ratio of 1.2 at l, x."""
 
 ACTIVATIONS = {
     "SiLU()": "silu",
@@ -119,7 +119,7 @@ def block_named(module: str) -> str:
     if module in OPEN_VOCABULARY:
         raise EffscopeError(f"'{module}' is {OPEN_VOCABULARY[module]}: effscope does not build that block")
     if module in BLOCKS and module not in TORCH_NAMES:
-        raise EffscopeError(f"'{module}' exists in effscope only: Ultralytics' YAML does not have it")
+        raise EffscopeError(f"'{module}' exists only in effscope: Ultralytics' YAML does not have it")
     near = get_close_matches(module, vocabulary(), n=3, cutoff=0.5) or get_close_matches(
         f"nn.{module}", vocabulary(), n=1, cutoff=1
     )

@@ -42,7 +42,7 @@ class YamlValue:
 
 
 class _Reader:
-    """Turns YAML nodes into values and counts them: one line of aliases can expand to thousands of values."""
+    """Convert YAML nodes to values and count them: one line of aliases can expand to thousands of values."""
 
     def __init__(self, loader: yaml.SafeLoader, where: str):
         self.loader, self.where, self.count = loader, where, 0
@@ -95,7 +95,7 @@ def parsed(text: str, where: str) -> YamlValue:
         where: name of the text in errors, normally its path.
 
     Raises:
-        EffscopeError: not YAML, a tag for other than plain values, a key that exists twice, too large; names the line.
+        EffscopeError: not YAML, a tag of another type, a duplicate key, or too large; the message names the line.
     """
     if len(text) > MOST_CHARACTERS:
         raise EffscopeError(

@@ -40,13 +40,13 @@ NOTHING = YamlValue(None, 0)
 
 @dataclass(frozen=True)
 class TopLevel:
-    """A file, its rows not read yet.
+    """A file with unread rows.
 
     Attributes:
         where: name of the file in errors.
         scale: the chosen scale; its name is "" if the file has one scale without a letter.
-        letter: the letter for ScaleRules: that of the scale, or of the file's name.
-        note: one line that says which scale was chosen and why.
+        letter: the letter for `ScaleRule`s: that of the scale, or of the file's name.
+        note: one line on the chosen scale and the reason.
         nc: number of classes.
         activation: activation of the conv units.
         end2end: whether a Detect head gets a one-to-one copy.
@@ -160,16 +160,16 @@ def _scale(fields: Mapping[str, YamlValue], name: str, where: str) -> tuple[Scal
         raise EffscopeError(f"{where}, line {field.line}: 'scales' must map a letter to [depth, width, max_channels]")
     key = str(fields["scale"].value) if "scale" in fields else ""
     if named in scales:
-        letter, why = named, "as its name says"
+        letter, why = named, "from its name"
     elif key in scales:
-        letter, why = key, "as its key 'scale' says"
+        letter, why = key, "from its key 'scale'"
     elif named and len(scales) > 1:
         raise EffscopeError(
-            f"{where}, line {field.line}: the name says scale '{named}', the file has {', '.join(scales)}"
+            f"{where}, line {field.line}: the name asks for scale '{named}', the file has {', '.join(scales)}"
         )
     else:
         letter = next(iter(scales))
-        why = "its only one" if len(scales) == 1 else f"the first of {', '.join(scales)}: its name has no letter"
+        why = "the only one" if len(scales) == 1 else f"the first of {', '.join(scales)}: its name has no letter"
     return _numbers(scales[letter], letter, where), letter, f"scale {letter}, {why}"
 
 

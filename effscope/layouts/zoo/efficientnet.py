@@ -1,4 +1,4 @@
-"""EfficientNet backbones B0-B7 with YOLOv8's neck and head: one layout, real widths.
+"""EfficientNet backbones B0-B7 with YOLOv8's neck and head, as layouts with scaled channels.
 
 Source: EfficientNet (arXiv 1905.11946): stages of B0 and compound coefficients.
 """
@@ -46,7 +46,7 @@ STAGES = (
 """Stages of B0: expansion, kernel side, stride, channels, blocks."""
 
 TAPS = (3, 5, 7)
-"""Stages with the maps that the neck reads: the last ones of strides 8, 16 and 32."""
+"""Stages with maps for the neck: the last ones of strides 8, 16 and 32."""
 
 NECK_WIDTHS, NECK_REPEATS = (256, 512, 1024), 3
 """Nominal numbers of YOLOv8's neck."""
@@ -73,7 +73,7 @@ def backbone(size: str) -> tuple[Line, ...]:
 def efficientnet_yolov8(size: str, nc: int = 80) -> Layout:
     """EfficientNet B0-B7 ("b0"...) with YOLOv8's neck and head on the maps of strides 8, 16 and 32.
 
-    The neck has the widths and depths of YOLOv8n up to b2 and of YOLOv8s from b3. All numbers of the layout are real.
+    The neck has the widths and depths of YOLOv8n up to b2 and of YOLOv8s from b3. The layout's numbers are not nominal.
     """
     neck_scale = yolov8.SCALES[SIZES[size].neck]
     repeats = neck_scale.repeats(NECK_REPEATS)

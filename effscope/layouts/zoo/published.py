@@ -1,4 +1,4 @@
-"""Published figures of detectors, for comparison with our counts. COCO val2017 at 640 px.
+"""Published figures of detectors, to compare with effscope's counts. COCO val2017 at 640 px.
 
 Source: YOLOv10 paper (arXiv 2405.14458), Table 1. Parameters and FLOPs are of the deploy form (batch norms folded,
 branches merged, one head), FLOPs are 2 * MAC of convolutions, in units of 1e9.

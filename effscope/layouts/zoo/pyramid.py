@@ -24,7 +24,7 @@ def pyramid(
 
     Args:
         n: position of the first line.
-        taps: positions of the backbone's maps, finest first; the last one is the end of the backbone.
+        taps: positions of the backbone's maps, finest first; the last position is the end of the backbone.
         widths: nominal channels of the neck's maps at these levels.
         stage: block of each level.
         down: line that halves the map (bottom-up).

@@ -55,7 +55,7 @@ SIZES = {
 }
 
 DEEP = ((256, 128), (512, 256), (1024, 512), (1024, 512))
-"""Stages of size e. It has them twice; the second time they also read all outputs of the first time."""
+"""Stages of size e. It has them twice; the second pass also reads all outputs of the first."""
 
 DEEP_WIDTHS = (64, 128, 256, 512, 1024)
 

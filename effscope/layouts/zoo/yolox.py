@@ -1,6 +1,6 @@
 """YOLOX, and the slimming study of its nano size: one description, six scales, five variants.
 
-Source: arXiv 2107.08430 and the repository Megvii-BaseDetection/YOLOX (Apache-2.0). The network reads RGB in 0-1, as
+Source: arXiv 2107.08430 and the repository Megvii-BaseDetection/YOLOX (Apache-2.0). The network reads RGB in 0-1, like
 all layouts here; YOLOX's own weights expect BGR in 0-255 (see `checkpoint.identify.yolox_keys`).
 """
 
@@ -58,11 +58,11 @@ VARIANTS = {
 }
 """Variants of YOLOX-nano in a slimming study on Pascal VOC, reconstructed from its text and figures.
 
-The study describes its changes in words and does not list the convolutions. Of several simple readings these fit its
+The study describes its changes in words and does not list the convolutions. These simple interpretations fit its
 parameters and FLOPs best: a depthwise convolution has no pointwise if it keeps the width (in the CSP layers and in the
 neck's downsampling); those that change the width, and the head, keep their pointwise. Figures agree within 2 %, with
 batch norms counted as in the YOLOX repository (4 operations per element). The exception is dwconv-vanilla: the study
-reports 0.68 M and 0.83 GFLOPs, and no reading gives them. Without any pointwise half, as its text says, 0.73 M and
+reports 0.68 M and 0.83 GFLOPs, and no interpretation matches. Without any pointwise half, as in its text, 0.73 M and
 0.81 GFLOPs remain: all halves together have 0.17 M parameters, but the study's base and vanilla differ by 0.22 M.
 """
 
