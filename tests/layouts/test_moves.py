@@ -59,7 +59,7 @@ def test_a_move_keeps_the_maps_of_every_model_or_has_no_layer_to_change(model: s
     try:
         moved = move(base, name)
     except EffscopeError as e:
-        assert "has no layer it applies to" in str(e)
+        assert "has no layer to apply it to" in str(e)
         assert not MOVES[name].default(base)
         return
     kept = {la.id: la.origin for la in moved.layers if la.id in {b.id for b in base.layers}}
@@ -215,7 +215,7 @@ def _until(model: Layout, n: int) -> Layout:
 def test_a_model_without_a_layer_to_change_is_an_error() -> None:
     bare = _until(layout("yolov8n"), 2)
     for name in MOVES:
-        with pytest.raises(EffscopeError, match="has no layer it applies to"):
+        with pytest.raises(EffscopeError, match="has no layer to apply it to"):
             move(bare, name)
 
 
