@@ -336,7 +336,7 @@ def test_what_is_not_counted_is_a_no_where_that_was_asked(
         ("cost yolov8n --device t5", "unknown device 't5': choose one of NVIDIA T4"),
         ("cost yolov8n --device v100 --dtype int8", "unknown dtype for NVIDIA V100"),
         ("cost yolov8n --as fvcore --strict", "--strict has no effect on --as, --explain and --check"),
-        ("cost yolov8n --cin 3", "--cin has no effect on the cost of a MODEL: it goes with --layer"),
+        ("cost yolov8n --cin 3", "--cin has no effect on the cost of a MODEL: use it with --layer"),
         ("cost --layer conv3x3 --dtype float16", "--dtype has no effect on --layer"),
         ("cost --scale yolov8n --explain", "--explain has no effect on --scale"),
         ("cost yolov8n --as paper --check", "paper cannot run on a module"),

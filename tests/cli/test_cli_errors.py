@@ -19,7 +19,7 @@ from effscope.errors import EffscopeError, NegativeAnswer
     [
         (EffscopeError("m.pt: not a model: give another"), 2, "error: m.pt: not a model: give another\n"),
         (NegativeAnswer("the base has not learned"), 1, "error: the base has not learned\n"),
-        (KeyboardInterrupt(), 130, "\ninterrupted; what is finished is kept"),
+        (KeyboardInterrupt(), 130, "\ninterrupted; finished work is kept"),
     ],
 )
 def test_exit_codes(
@@ -47,7 +47,7 @@ def test_exit_codes(
         ("export yolov8n --to tflite", "onnx"),
         ("zoo yolo99", "effscope zoo"),
         ("cost", "--layer"),
-        ("cost yolov8n --layer conv3x3", "one of them"),
+        ("cost yolov8n --layer conv3x3", "exactly one of"),
         ("cost yolov8n --by colour", "layer, stage, op"),
         ("cost yolov8n --imgsz 0", "--imgsz"),
         ("cost yolov8n --imgsz 33", "imgsz"),

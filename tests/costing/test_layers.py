@@ -168,4 +168,4 @@ def test_the_command_prints_formulas(
 ) -> None:
     assert run(monkeypatch, "cost", "--layer", layer, "--cin", "64", "--symbolic") == 0
     shown = capsys.readouterr().out
-    assert "formulas: c, or c1 and c2," in shown and "FLOP/B" in shown
+    assert "formulas: c (or c1 and c2)" in shown and "FLOP/B" in shown

@@ -323,5 +323,5 @@ def test_the_definition_has_the_number_of_images() -> None:
 
 def test_weights_without_architecture_cannot_be_run(tmp_path: Path) -> None:
     torch.save({"a.weight": torch.rand(4, 3, 3, 3)}, tmp_path / "bare.pt")
-    with pytest.raises(EffscopeError, match="counted and ranked only"):
+    with pytest.raises(EffscopeError, match="can only be counted and ranked"):
         api.rank(str(tmp_path / "bare.pt"), activations="builtin:shapes", limit=1, imgsz=32)

@@ -473,7 +473,7 @@ def test_models_that_are_not_detectors_take_any_image_size() -> None:
 
 
 def test_a_setting_without_effect_is_refused() -> None:
-    with pytest.raises(EffscopeError, match="`centred` is about activations"):
+    with pytest.raises(EffscopeError, match="`centred` applies to activations"):
         api.rank("yolov8n", centred=False)
 
 
