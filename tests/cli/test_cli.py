@@ -306,7 +306,7 @@ def test_a_difference_nobody_explains_is_a_no(
     assert run(monkeypatch, "cost", "yolov8n", "--check", "--imgsz", "64", "-q") == 1
     said = capsys.readouterr().err
     assert said.startswith("error: yolov8n: not explained: fvcore ")
-    assert " says 7, our rules for it " in said
+    assert " counts 7, our rules for it " in said
 
 
 def test_a_check_in_which_nothing_ran_is_a_no(
