@@ -117,7 +117,7 @@ def test_nothing_fits_is_an_error_and_changes_nothing() -> None:
         with pytest.raises(EffscopeError, match="only 0 % of yolov8n"):
             inherit(network, BASE, BASE, state)
     strangers = replace(BASE, layers=tuple(replace(la, origin=None) for la in BASE.layers))
-    with pytest.raises(EffscopeError, match="another model"):
+    with pytest.raises(EffscopeError, match="give weights of this model"):
         inherit(network, strangers, BASE, GIVER.state_dict())
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
