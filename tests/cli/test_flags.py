@@ -9,6 +9,8 @@ from pathlib import Path
 import effscope
 from effscope.cli.app import app
 from effscope.cli.flags import NO_FLAGS, OTHERWISE, as_flags
+from effscope.layouts.moves import MOVES
+from effscope.searching.rules import RULES
 
 SOURCES = Path(effscope.__file__).parent
 
@@ -37,3 +39,10 @@ def test_every_setting_that_a_message_names_has_a_flag() -> None:
     unknown = {name for name in named if name not in NO_FLAGS and name not in OTHERWISE}
     assert not {name for name in unknown if as_flags(f"`{name}`") not in flags}
     assert all(flag in flags or flag == "MODEL" for flag in OTHERWISE.values())
+
+
+def test_help_names_every_word_that_a_search_takes() -> None:
+    helps = {param.name: str(getattr(param, "help", "")) for param in app.commands["search"].params}
+    moves = [name for name, known in MOVES.items() if known.changes_stage is not None]
+    for setting, words in {"move": moves, "rule": RULES}.items():
+        assert not set(words) - set(re.findall(r"[a-z-]+", helps[setting])), setting

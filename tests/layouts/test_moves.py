@@ -175,9 +175,7 @@ def test_unknown_stage(number: int) -> None:
 
 
 def test_unknown_move_and_layer() -> None:
-    with pytest.raises(
-        EffscopeError, match="unknown move 'prune': choose one of cib, cib-lk, light-head, nms-free, psa, scdown"
-    ):
+    with pytest.raises(EffscopeError, match=f"unknown move 'prune': choose one of {', '.join(MOVES)}"):
         move(layout("yolov8n"), "prune")
     for name in MOVES:
         with pytest.raises(EffscopeError, match="unknown layer '99': choose one of 0, 1"):

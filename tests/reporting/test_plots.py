@@ -14,15 +14,18 @@ from effscope.reporting.page import Page, Plot
 from effscope.reporting.pages import pages
 from effscope.reporting.plots.latency import latency_plot
 from effscope.reporting.plots.rank import RANDOM, THRESHOLD, compared_plot, rank_plot, spectra_plot
-from effscope.reporting.plots.search import LOWEST, search_plot
+from effscope.reporting.plots.search import LOWEST, LOWEST_AP, search_plot
 from effscope.reporting.plots.train import history_plot
 from effscope.reporting.render.figure import image
 from effscope.results import (
+    ACCEPTED,
+    REJECTED,
     Change,
     LatencyResult,
     SearchResult,
     TrainResult,
 )
+from effscope.searching.rules import RULES, Verdict
 
 RANKS = (api.rank("yolov8n"), replace(api.rank("yolov10n"), model="another/model/with/a/long/name.pt"))
 
@@ -110,6 +113,21 @@ def test_marks_of_a_search(rule: str, lowest: float) -> None:
     assert axes.get_xlabel() == "GFLOPs at 64 px"
     legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert legend == ["base", "accepted", "rejected", "at once, before labelled training"]
+
+
+@pytest.mark.parametrize("rule", LOWEST_AP)
+def test_the_line_of_a_rule_is_the_lowest_ap_that_it_accepts(rule: str) -> None:
+    lowest, decide = LOWEST_AP[rule](0.4, 0.01), RULES[rule].decide
+    answers = [decide([0.4], [ap], 0.01) for ap in (lowest, lowest - 1e-6)]
+    assert [answer.word for answer in answers if isinstance(answer, Verdict)] == [ACCEPTED, REJECTED]
+
+
+def test_a_rule_without_a_lowest_ap_has_no_line() -> None:
+    base = BY_KIND["search"]
+    assert isinstance(base, SearchResult)
+    plot = search_plot(replace(base, rule="luck", trials=(TRIAL,)))
+    assert [row["mark"] for row in plot.rows] == ["base", "accepted"]
+    assert not plot.draw(plot).axes[0].texts[1:]
 
 
 def test_curves_of_a_training() -> None:

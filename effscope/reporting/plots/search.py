@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from effscope.reporting.page import Plot
@@ -14,14 +15,19 @@ if TYPE_CHECKING:
 
 BASE, LOWEST, START = "base", "lowest accepted AP", "at once, before labelled training"
 
+LOWEST_AP: dict[str, Callable[[float, float], float]] = {
+    "margin": lambda base, margin: base - margin,
+    "paper": lambda base, margin: base,
+}
+"""Rule -> the lowest AP that it accepts, from the base's AP and the margin. Other rules are drawn without this line."""
+
 
 def search_plot(result: SearchResult) -> Plot:
-    """Marks for the base, the lowest accepted AP, and the AP of each trial at once and after training."""
-    margin = 0.0 if result.rule == "paper" else result.margin
-    rows: list[dict[str, Any]] = [
-        {"mark": LOWEST, "ap": 100 * (result.base_ap - margin)},
-        {"mark": BASE, "gflops": result.base_flops / 1e9, "ap": 100 * result.base_ap},
-    ]
+    """Marks: the lowest AP that the rule accepts, the base, and each trial with its AP at once and after training."""
+    rows: list[dict[str, Any]] = []
+    if result.rule in LOWEST_AP:
+        rows.append({"mark": LOWEST, "ap": 100 * LOWEST_AP[result.rule](result.base_ap, result.margin)})
+    rows.append({"mark": BASE, "gflops": result.base_flops / 1e9, "ap": 100 * result.base_ap})
     rows += [
         {
             "mark": t.verdict,
@@ -42,7 +48,9 @@ def draw_search(plot: Plot) -> Figure:
     axes = drawing.subplots()
     trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST}]
     base = next(row for row in plot.rows if row["mark"] == BASE)
-    _lowest(axes, next(row for row in plot.rows if row["mark"] == LOWEST)["ap"])
+    for row in plot.rows:
+        if row["mark"] == LOWEST:
+            _lowest(axes, row["ap"])
     kept = [base, *(row for row in trials if row["mark"] == ACCEPTED)]
     axes.plot([row["gflops"] for row in kept], [row["ap"] for row in kept], color=BLUE, lw=1.5, zorder=1)
     axes.scatter([base["gflops"]], [base["ap"]], color=INK, s=46, zorder=3, label=BASE)
