@@ -133,7 +133,8 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
     share = sum(own[key].numel() for key in exact) / sum(tensor.numel() for tensor in own.values())
     if share < LEAST_SHARE:
         raise EffscopeError(
-            f"only {100 * share:.0f} % of {layout.name} fits these weights: they belong to another model"
+            f"only {100 * share:.0f} % of {layout.name} fits these weights: they belong to another model; "
+            "give weights of this model"
         )
     with torch.no_grad():
         for key, source in exact.items():
