@@ -132,7 +132,10 @@ def inherit(network: Network, layout: Layout, base: Layout, base_state: Mapping[
             exact[key] = source
     share = sum(own[key].numel() for key in exact) / sum(tensor.numel() for tensor in own.values())
     if share < LEAST_SHARE:
-        raise EffscopeError(f"only {100 * share:.0f} % of {layout.name} fits these weights: give weights of this model")
+        raise EffscopeError(
+            f"only {100 * share:.0f} % of {layout.name} fits these weights: they belong to another model; "
+            "give weights of this model"
+        )
     with torch.no_grad():
         for key, source in exact.items():
             own[key].copy_(base_state[source])

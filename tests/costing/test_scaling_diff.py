@@ -104,7 +104,7 @@ def test_files_of_tensors_cannot_be_compared(tmp_path: Path) -> None:
     import torch
 
     torch.save({"a.weight": torch.rand(4, 3, 3, 3)}, tmp_path / "a.pt")
-    with pytest.raises(EffscopeError, match="only parameters are known"):
+    with pytest.raises(EffscopeError, match="only the parameters of one model are known"):
         api.diff(str(tmp_path / "a.pt"), "yolov8n")
 
 
