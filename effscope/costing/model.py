@@ -82,8 +82,8 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     by_layer = _grouped(counted, lambda r: r.node.layer)
     by_stage = _grouped(counted, lambda r: stage_of(outline, r.node.layer))
     by_op = _grouped(counted, operation)
-    order = {f"stage {k}": k for k in dict.fromkeys(outline.stages.values()) if f"stage {k}" in by_stage}
-    others = [name for name in (REST, HEAD) if name in by_stage]
+    numbers = {f"stage {k}": k for k in outline.stages.values()}
+    order = [name for name in (*numbers, REST, HEAD) if name in by_stage]
     whole = _row(outline.model, "", rows, size)
     unreached = [_unreached(outline)] if outline.unreached else []
     extra = sum(outline.unreached.values())
@@ -106,7 +106,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
             *(_row(*outline.rows[layer], group, size, outline.stages.get(layer)) for layer, group in by_layer.items()),
             *unreached,
         ),
-        stages=(*(_row(name, "", by_stage[name], size, order.get(name)) for name in (*order, *others)), *unreached),
+        stages=(*(_row(name, "", by_stage[name], size, numbers.get(name)) for name in order), *unreached),
         ops=(*(_row(name, "", group, size) for name, group in by_op.items()), *unreached),
         origin=origin(CostConfig(imgsz, dtype), outline.digest),
         notes=outline.notes,

@@ -92,7 +92,7 @@ def _unseen(source: Source) -> str:
 
 COUNTER = Counter(
     "FLOPs",
-    "Ultralytics' info(): twice ultralytics-thop's count, with every head",
+    "Ultralytics' info(): twice the count of ultralytics-thop, with every head",
     {name: _twice(rule) for name, rule in THOP_RULES.items()},
     form=lambda graph: graph,
     unseen=_unseen,
