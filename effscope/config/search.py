@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 from effscope.config.checks import Checked, at_least, fraction, image_side, one_of, seed_number
-from effscope.config.training import BUILTIN_SHAPES, proxy, sized
+from effscope.config.training import BUILTIN_SHAPES, SharedSettings, proxy, sized
 from effscope.recipes import RECIPES, Recipe
 
 
@@ -63,28 +63,19 @@ class SearchConfig(Checked):
     }  # fmt: skip
 
 
-class SearchSettings(TypedDict, total=False):
+class SearchSettings(SharedSettings, total=False):
     """Arguments of `effscope.search` except the base; see `SearchConfig`. None means not given."""
 
     weights: str | None
-    data: str
     move: str
     head: str
     rule: str
     margin: float
     at: str
     threshold: float | str
-    imgsz: int | None
     base_epochs: int | None
-    epochs: int | None
-    batch: int | None
-    seed: int
-    device: str
-    limit_train: int | None
-    limit_val: int | None
     learned_ap: float
     distil: DistilConfig
-    recipe: str | Recipe | Mapping[str, Any] | None
     proxy_recipe: str | Recipe | Mapping[str, Any] | None
 
 

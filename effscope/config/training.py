@@ -55,8 +55,8 @@ class TrainConfig(Checked):
     }  # fmt: skip
 
 
-class TrainSettings(TypedDict, total=False):
-    """Arguments of `effscope.train`; see `TrainConfig`. None means not given."""
+class SharedSettings(TypedDict, total=False):
+    """Arguments that trainings and searches have in common. None means not given."""
 
     data: str
     imgsz: int | None
@@ -66,10 +66,15 @@ class TrainSettings(TypedDict, total=False):
     device: str
     limit_train: int | None
     limit_val: int | None
+    recipe: str | Recipe | Mapping[str, Any] | None
+
+
+class TrainSettings(SharedSettings, total=False):
+    """Arguments of `effscope.train`; see `TrainConfig`. None means not given."""
+
     eval_every: int | None
     freeze: int
     unfreeze_epochs: int
-    recipe: str | Recipe | Mapping[str, Any] | None
 
 
 CURVE_POINTS = 10

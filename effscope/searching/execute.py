@@ -150,10 +150,12 @@ def _fit(work: _Work) -> Measurement:
     layout = layout_of(context.layout, (change,))
     network = build(expand(layout), work.job.seed)
     inherit(network, layout, context.layout, base.state_dict())
-    progress = work.parts.part(work.plan.fitting, f"{work.job.title}: fitting")
-    error = fit_stage(network, base, _position(layout, change.stage), context, work.job.seed, progress)
-    layer = network.model[str(_position(layout, change.stage))]
-    write_safetensors(work.file(WEIGHTS), layer.state_dict(), {})
+    progress, position = (
+        work.parts.part(work.plan.fitting, f"{work.job.title}: fitting"),
+        _position(layout, change.stage),
+    )
+    error = fit_stage(network, base, position, context, work.job.seed, progress)
+    write_safetensors(work.file(WEIGHTS), network.model[str(position)].state_dict(), {})
     return Measurement(work.job.id, work.job.kind, error=error)
 
 

@@ -75,7 +75,7 @@ class Standing:
     @property
     def learned(self) -> bool:
         """Whether the AP of the base is high enough to judge changes."""
-        return self.base is None or self.stop_reason != NOT_LEARNED
+        return self.stop_reason != NOT_LEARNED
 
 
 NOT_LEARNED = "the base has not learned"
