@@ -33,6 +33,7 @@ class Recipe:
     box_gain: float = 7.5
     cls_gain: float = 0.5
     dfl_gain: float = 1.5
+    distil_gain: float = 0.0  # weight of the base's answers in the short trainings of a search; 0: labels only
     assign_topk: int = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
@@ -55,6 +56,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "quick": Recipe(lr=1e-3, warmup_epochs=1.0, close_mosaic_epochs=5),
+    "gentle": Recipe(lr=1e-4, warmup_epochs=1.0, close_mosaic_epochs=5),
     "standard": Recipe(),
     "paper": Recipe(
         optimizer="sgd", lr=1e-2, schedule="linear", momentum=0.937, warmup_momentum=0.8, warmup_bias_lr=0.1,
@@ -62,6 +64,7 @@ RECIPES: dict[str, Recipe] = {
     ),
 }  # fmt: skip
 """`quick`: a few epochs from trained weights; a smaller learning rate, and mosaic until five epochs before the end.
+`gentle`: the same at a tenth of that rate, for weights that know the data's classes and shall not forget them.
 `standard`: tens of epochs, from scratch or from weights. `paper`: hundreds of epochs, as published for YOLOv10-N and -S
 (arXiv 2405.14458, appendix)."""
 

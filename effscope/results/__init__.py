@@ -36,7 +36,7 @@ __getattr__, __dir__, __all__ = attach(
             "Alternative", "DiffResult", "DiffRow", "LayerCostResult", "ScaleResult", "ScaleRow", "ZooResult", "ZooRow",
         ),
         "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
-        "search": ("ACCEPTED", "INCONCLUSIVE", "REJECTED", "Change", "SearchResult", "Trial"),
+        "search": ("ACCEPTED", "INCONCLUSIVE", "REJECTED", "Change", "GivenModel", "SearchResult", "Trial"),
         "export": ("ExportResult",),
     },
 )  # fmt: skip

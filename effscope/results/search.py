@@ -56,6 +56,24 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class GivenModel:
+    """The user's model: as it was given, with its own head, for the classes of the data.
+
+    Attributes:
+        params, flops: its cost with one head.
+        ap: its AP before any training; None if it has no weights for the data's classes.
+        fitted_ap: AP with the light head that was fitted to its own, before any training; None if no head was fitted.
+        latency_ms: time of one image.
+    """
+
+    params: int
+    flops: int
+    ap: float | None
+    fitted_ap: float | None
+    latency_ms: float
+
+
+@dataclass(frozen=True)
 class SearchResult(Result):
     """Which changes of a base keep its AP.
 
@@ -67,11 +85,12 @@ class SearchResult(Result):
         rule, margin: how trials are judged; the margin is in AP, a fraction.
         imgsz: side of the images in px.
         accepted: changes of the final model.
-        saved: "params", "flops", "latency" -> saved fraction of the base.
+        saved: "params", "flops", "latency" -> saved fraction of the given model.
         files: content of each file -> its path.
         seconds: total wall time, over all restarts.
         ranks: ranks of the base's stages.
         base_latency_ms: time of one image in the base; None if it was not measured.
+        given: the user's model; None in results of older versions, whose `saved` compares with the base.
     """
 
     base: str
@@ -93,6 +112,7 @@ class SearchResult(Result):
     ranks: RankResult
     origin: Origin[SearchConfig]
     base_latency_ms: float | None = None
+    given: GivenModel | None = None
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"

@@ -72,10 +72,12 @@ class Costs:
     A change keeps the output shape of its stage, so its savings do not depend on other changes.
 
     Attributes:
+        given: cost of the given model, with its own head.
         base: cost of the base.
         saved: change -> cost of the base minus cost with this change.
     """
 
+    given: Count
     base: Count
     saved: Mapping[Change, Count]
 
@@ -85,11 +87,15 @@ class Costs:
         return Count(self.base.params - sum(s.params for s in saved), self.base.flops - sum(s.flops for s in saved))
 
 
-def count_all(base: Layout, changes: Iterable[Change], imgsz: int) -> Costs:
-    """Count the base and every single change for images of `imgsz` px."""
+def count_all(given: Layout, base: Layout, changes: Iterable[Change], imgsz: int) -> Costs:
+    """Count the given model, the base and every single change for images of `imgsz` px."""
     whole = _count(base, imgsz)
     each = {change: _count(layout_of(base, (change,)), imgsz) for change in changes}
-    return Costs(whole, {c: Count(whole.params - one.params, whole.flops - one.flops) for c, one in each.items()})
+    return Costs(
+        _count(given, imgsz),
+        whole,
+        {c: Count(whole.params - one.params, whole.flops - one.flops) for c, one in each.items()},
+    )
 
 
 def _count(layout: Layout, imgsz: int) -> Count:

@@ -17,6 +17,7 @@ from effscope.models.opened import Model
 from effscope.nn.build import digest
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress, Say, silent, unsaid
+from effscope.recipes import RECIPES, Recipe
 from effscope.spec.layout import Layout
 
 TUNE_SHARE = 0.5
@@ -69,12 +70,29 @@ class Context:
     @cached_property
     def layout(self) -> Layout:
         """The layout of the base: the given one with the data's classes and the head from the config."""
-        layout = replace(self.given.layout, nc=len(self.classes))
-        return move(layout, "light-head") if self.config.head == "light" else layout
+        return move(self.yours, "light-head") if self.config.head == "light" else self.yours
+
+    @cached_property
+    def yours(self) -> Layout:
+        """The given layout for the data's classes, with its own head."""
+        return replace(self.given.layout, nc=len(self.classes))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the base has weights for the data's classes: then it is not trained."""
+        given = self.given
+        return (
+            given.state is not None and given.classes in (None, self.classes) and given.layout.nc == len(self.classes)
+        )
+
+    @property
+    def proxy_recipe(self) -> Recipe:
+        """The recipe of the short trainings."""
+        return self.config.proxy_recipe or RECIPES["gentle" if self.fits else "quick"]
 
     @property
     def base_epochs(self) -> int:
-        """Epochs of the base: fewer if it starts from weights."""
+        """Epochs of the base if it is trained: fewer if it starts from weights."""
         epochs = self.config.base_epochs
         return epochs if self.given.state is None else max(round(TUNE_SHARE * epochs), 1)
 

@@ -1,8 +1,9 @@
-"""Fit a replaced part of a candidate: block-wise distillation from the base, without labels."""
+"""Give a replaced part its weights without labels: in closed form, then by distillation from the base."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from math import isfinite
 
 import torch
@@ -15,49 +16,93 @@ from effscope.nn.inherit import Transfer
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress
 from effscope.searching.context import Context
+from effscope.spec.layout import Layout
 from effscope.training.batches import plain_batch
-from effscope.transplant.distil import distil
+from effscope.transplant.distil import Distilled, Loss, class_divergence, distil, normalised_error
+from effscope.transplant.forms import Start, start
+from effscope.transplant.passes import Pair
 from effscope.transplant.record import record
 
+BATCH = 8
+"""Images in a forward pass without gradients; each is there twice, as it is and mirrored."""
 
-def fit_stage(network: Network, base: Network, position: int, context: Context, seed: int, progress: Progress) -> float:
-    """Fit one layer, with all its parameters, to the layer at the same position in the base. In place.
 
-    Returns:
-        The normalised error at the end.
+@dataclass(frozen=True)
+class Fitted:
+    """How a part got its weights: its start, and its errors on held-back images before and after the distillation."""
+
+    start: Start
+    errors: Distilled
+
+    @property
+    def words(self) -> str:
+        """For notes."""
+        before, after = self.errors.before, self.errors.after
+        return f"{self.start.words}; distillation lowers the error on held-back images from {before:.3f} to {after:.3f}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer to fit.
+
+    Attributes:
+        base, layout: the network that has the old layer, and its layout.
+        new: layout of the network that has the new layer.
+        position: of the layer in both.
     """
-    whole = {name for name, _ in network.model[str(position)].named_parameters()}
-    return _fit(network, base, position, whole, context, seed, progress)
+
+    base: Network
+    layout: Layout
+    new: Layout
+    position: int
 
 
-def fit_head(network: Network, transfer: Transfer, context: Context, seed: int, progress: Progress) -> float:
-    """Fit the randomly initialised tensors of the head to the head of the given model. In place.
+def fit_stage(network: Network, part: Part, context: Context, seed: int, progress: Progress) -> Fitted:
+    """Fit one layer, with all its parameters, to the layer that it replaces. In place.
 
-    Returns:
-        The normalised error at the end.
+    Raises:
+        EffscopeError: the weights are not finite.
     """
-    position = next(n for n, layer in enumerate(context.layout.layers) if layer.block == "Detect")
-    prefix = f"model.{position}."
+    learns = {name for name, _ in network.model[str(part.position)].named_parameters()}
+    return _fit(network, part, learns, normalised_error, context, seed, progress)
+
+
+def fit_head(
+    network: Network, part: Part, transfer: Transfer, context: Context, seed: int, progress: Progress
+) -> Fitted:
+    """Fit the class towers of the head to those of the given model; only tensors without inherited values. In place.
+
+    Raises:
+        EffscopeError: the weights are not finite.
+    """
+    prefix = f"model.{part.position}."
     fresh = (*transfer.fresh, *transfer.reshaped)
-    towers = {key.removeprefix(prefix) for key in fresh if key.startswith(prefix)}
-    return _fit(network, context.given.network(), position, towers, context, seed, progress)
+    learns = {key.removeprefix(prefix) for key in fresh if key.startswith(prefix)}
+    loss = class_divergence(4 * network.spec.info["reg_max"])
+    return _fit(network, part, learns, loss, context, seed, progress)
 
 
 def _fit(
-    network: Network, base: Network, position: int, learns: set[str], context: Context, seed: int, progress: Progress
-) -> float:
-    config, device = context.config.distil, pick_device(context.device)
-    student, teacher = raw(network).to(device), raw(base).to(device)
-    images = _images(limited_bank(context.banks.train, config.images), config.batch, device)
-    pairs = record(teacher, position, images, config.max_bytes)
-    error = distil(student.model[str(position)], pairs, learns, config, seed, progress)
-    if not isfinite(error):
-        raise EffscopeError(f"layer {position} is not finite after fitting: give smaller learning rates in `distil`")
-    return error
+    network: Network, part: Part, learns: Collection[str], loss: Loss, context: Context, seed: int, progress: Progress
+) -> Fitted:
+    config, device, key = context.config.distil, pick_device(context.device), str(part.position)
+    student, teacher = raw(network).to(device), raw(part.base).to(device)
+    progress(0.0, "fitting in closed form")
+    pairs = record(
+        teacher, part.position, mirrored(limited_bank(context.banks.train, config.images), device), config.max_bytes
+    )
+    batches = [pairs.some(slice(n, n + 2 * BATCH)).inputs for n in range(0, len(pairs), 2 * BATCH)]
+    pair = Pair(teacher.model[key], student.model[key], [(inputs, inputs) for inputs in batches])
+    began = start(pair, part.layout.layers[part.position].block, part.new.layers[part.position].block)
+    errors = distil(student.model[key], pairs, learns, config, seed, progress, loss)
+    if not isfinite(errors.after):
+        raise EffscopeError(f"the weights of layer {key} are not finite: the base's weights or images are damaged")
+    return Fitted(began, errors)
 
 
-def _images(bank: Bank, size: int, device: torch.device) -> Iterator[Tensor]:
-    """Batches (size, 3, imgsz, imgsz), float 0-1, in the bank's order."""
+def mirrored(bank: Bank, device: torch.device) -> Iterator[Tensor]:
+    """Batches (2 * BATCH, 3, imgsz, imgsz), float 0-1: each image, then its mirror image, in the bank's order."""
     n = len(bank.images)
-    for start in range(0, n, size):
-        yield plain_batch(bank, range(start, min(start + size, n))).pixels(device)
+    for first in range(0, n, BATCH):
+        pixels = plain_batch(bank, range(first, min(first + BATCH, n))).pixels(device)
+        yield torch.stack([pixels, pixels.flip(3)], 1).flatten(0, 1)

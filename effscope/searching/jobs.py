@@ -19,7 +19,19 @@ from effscope.results.codec import plain, read
 from effscope.searching.changes import Changes, canonical, spelled
 
 DECIDING: Mapping[str, tuple[str, ...]] = {
-    "base": ("base", "weights", "head", "imgsz", "base_epochs", "batch", "distil", "recipe"),
+    "base": (
+        "base",
+        "weights",
+        "head",
+        "margin",
+        "imgsz",
+        "base_epochs",
+        "epochs",
+        "batch",
+        "distil",
+        "recipe",
+        "proxy_recipe",
+    ),
     "rank": ("at", "threshold"),
     "fit": ("imgsz", "distil"),
     "start": ("imgsz", "batch"),
@@ -32,6 +44,10 @@ base: train or load the base, score it.     rank: rank its stages.
 fit: fit one changed stage to the stage it replaces.     start: AP of a variant before any labelled training.
 run: short training of a variant, then AP.     time: latency of variants, measured in turn.
 """
+
+
+GIVEN = "given"
+"""Key of the given model among the times of a `time` job."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +88,11 @@ class Measurement:
     Attributes:
         job, kind: id and kind of the job.
         ap: AP50-95, a fraction (`base`, `start` and `run`).
+        given_ap: AP of the given model, if its weights know the data's classes (`base`).
+        fitted_ap: AP of the base after its head was fitted, before any training; None if no head was fitted (`base`).
         order: stages in ascending rank (`rank`).
-        error: normalised error of the fitted stage (`fit`).
-        ms: job id -> milliseconds of that job's model (`time`).
+        error: normalised error of the fitted stage on held-back images (`fit`).
+        ms: job id, or `GIVEN` -> milliseconds of that job's model, or of the given model (`time`).
         notes: notes for the user, in order of time.
         seconds: wall time of the job; for an interrupted job, since it was resumed.
     """
@@ -82,6 +100,8 @@ class Measurement:
     job: str
     kind: str
     ap: float | None = None
+    given_ap: float | None = None
+    fitted_ap: float | None = None
     order: tuple[int, ...] = ()
     error: float | None = None
     ms: dict[str, float] = field(default_factory=dict)

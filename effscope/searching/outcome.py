@@ -8,8 +8,9 @@ from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.results import Change, RankResult, SearchResult, origin
+from effscope.results import Change, GivenModel, RankResult, SearchResult, origin
 from effscope.searching.changes import layout_of
+from effscope.searching.jobs import GIVEN
 from effscope.searching.journal import JOURNAL
 from effscope.searching.policies.greedy import Standing, State, standing
 from effscope.spec.layout import Layout
@@ -95,16 +96,24 @@ def result_of(
             weights=digests["weights"],
         ),
         base_latency_ms=_ms(state, now, ()),
+        given=_given(state, now),
     )
 
 
+def _given(state: State, now: Standing) -> GivenModel:
+    assert now.base is not None
+    assert now.times is not None
+    cost, base = state.costs.given, now.base
+    return GivenModel(cost.params, cost.flops, base.given_ap, base.fitted_ap, now.times.ms[GIVEN])
+
+
 def _saved(state: State, now: Standing) -> dict[str, float]:
-    """Fraction of the base's parameters, FLOPs and latency that the accepted changes save."""
-    chosen, base = state.costs.of(now.accepted), state.costs.base
+    """Fraction of the given model's parameters, FLOPs and latency that the chosen model saves."""
+    chosen, given = state.costs.of(now.accepted), _given(state, now)
     return {
-        "params": 1 - chosen.params / base.params,
-        "flops": 1 - chosen.flops / base.flops,
-        "latency": 1 - _ms(state, now, now.accepted) / _ms(state, now, ()),
+        "params": 1 - chosen.params / given.params,
+        "flops": 1 - chosen.flops / given.flops,
+        "latency": 1 - _ms(state, now, now.accepted) / given.latency_ms,
     }
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from effscope.progress import duration
 from effscope.searching.context import Context
 
-FIT_WEIGHT, SCORE_WEIGHT = 0.15, 0.8
-"""Time of one distilled image, and of one scored image, in units of one trained image."""
+FIT_WEIGHT, SCORE_WEIGHT, CLOSED_WEIGHT = 0.03, 0.8, 2.0
+"""Time of a distilled image, of a scored image, and of an image in a closed form, in units of a trained image."""
 
 SHORT = 1.0
 """Weight of a job that takes seconds."""
@@ -21,8 +21,9 @@ class Plan:
 
     Attributes:
         n_train, n_val: number of images in the splits.
-        base_epochs, epochs: epochs of the base and of each short training.
+        base_epochs, epochs: epochs of the base (0 if it is not trained) and of each short training.
         fitting: weight of fitting one part.
+        fits_head: whether the base's head is fitted.
     """
 
     n_train: int
@@ -30,6 +31,7 @@ class Plan:
     base_epochs: int
     epochs: int
     fitting: float
+    fits_head: bool = False
 
     @classmethod
     def of(cls, context: Context) -> Plan:
@@ -37,8 +39,9 @@ class Plan:
         train, val = context.splits
         distil = context.config.distil
         return cls(
-            len(train.samples), len(val.samples), context.base_epochs, context.config.epochs,
-            FIT_WEIGHT * distil.steps * distil.batch,
+            len(train.samples), len(val.samples), 0 if context.fits else context.base_epochs, context.config.epochs,
+            FIT_WEIGHT * distil.steps * distil.batch + CLOSED_WEIGHT * min(distil.images, len(train.samples)),
+            context.fits and context.layout != context.yours,
         )  # fmt: skip
 
     @property
@@ -62,7 +65,9 @@ class Plan:
 
     def _weights(self) -> Mapping[str, float]:
         return {
-            "base": self.training(self.base_epochs) + self.scoring,
+            "base": self.training(self.base_epochs)
+            + self.scoring * (1 + self.fits_head)
+            + self.fitting * self.fits_head,
             "rank": SHORT,
             "fit": self.fitting,
             "start": self.scoring,
@@ -74,9 +79,22 @@ class Plan:
 def plan_line(context: Context, plan: Plan, n_stages: int, images_per_s: float, folder: object) -> str:
     """The plan as one line, with an upper bound of its duration from the training speed of this machine."""
     c = context.config
+    trainings = n_stages + 1 + bool(plan.base_epochs)
+    seconds = plan.whole(n_stages) / images_per_s
     return (
-        f"plan: base ({context.given.name}, {plan.base_epochs} epochs unless its weights fit), up to {n_stages} "
-        f"candidates, each fitted without labels and trained {c.epochs} epochs, on {plan.n_train} images at {c.imgsz} "
-        f"px, batch {c.batch}, seed {c.seed}: at most {n_stages + 2} trainings, "
-        f"{duration(plan.whole(n_stages) / images_per_s)} on this machine; folder {folder}"
+        f"plan: base {context.given.name} ({_base_words(context, plan)}), up to {n_stages} candidates, each fitted "
+        f"without labels and trained {c.epochs} epochs, on {plan.n_train} images at {c.imgsz} px, batch {c.batch}, "
+        f"seed {c.seed}: at most {trainings} trainings, {duration(seconds)} on this machine; "
+        f"folder {folder}"
+    )
+
+
+def _base_words(context: Context, plan: Plan) -> str:
+    """What happens to the base before any candidate."""
+    if context.fits:
+        return "its weights know these classes" + (", its light head is fitted to its own" if plan.fits_head else "")
+    if context.given.state is None:
+        return f"no weights, trained {plan.base_epochs} epochs"
+    return (
+        f"its weights know {context.given.layout.nc} other classes: new class towers, trained {plan.base_epochs} epochs"
     )

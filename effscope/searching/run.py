@@ -19,12 +19,13 @@ from effscope.searching.changes import changeable, count_all
 from effscope.searching.context import Context
 from effscope.searching.drive import Policy, drive, replay
 from effscope.searching.engines.local import LocalEngine
-from effscope.searching.execute import RANKS, TRAINING, WEIGHTS, execute
+from effscope.searching.execute import execute
 from effscope.searching.jobs import Job, Measurement, job_book
 from effscope.searching.journal import JOURNAL, Journal
 from effscope.searching.outcome import hand_over, result_of
 from effscope.searching.plan import Plan, plan_line
 from effscope.searching.policies.greedy import State, fold, propose, standing
+from effscope.searching.work import RANKS, TRAINING, WEIGHTS
 from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
 from effscope.workspace import WORK, Identity, Workspace, open_workspace
@@ -125,7 +126,9 @@ class _Search:
     def _start(self) -> State:
         """The search before its first measurement."""
         c = self.context.config
-        costs = count_all(self.context.layout, [Change(stage, c.move) for stage in self.stages], c.imgsz)
+        costs = count_all(
+            self.context.yours, self.context.layout, [Change(stage, c.move) for stage in self.stages], c.imgsz
+        )
         return State(job_book(c, self.context.inputs), costs, c.move, self.stages, c.rule, c.margin, c.learned_ap)
 
     def _plan_line(self) -> str:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from effscope.training.matching import Matching, matching
 from effscope.training.optimise import MovingAverage, Rates, clip_gradients, make_optimizer, set_rates
 from effscope.training.processes import Processes, sync_batch_norms
 from effscope.training.state_file import SavedState
+from effscope.training.teaching import Teacher, levels_of, observed, teaching_loss
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Learner:
         optimizer, average: optimiser and moving average of the network's weights.
         group: the processes that share each batch.
         recipe: gains, matching, gradient clipping.
+        teacher: a detector whose answers are learned too; None: labels only.
         parts: number of parts per batch; more than one after memory ran out.
         pending: batches since the last optimiser step; their gradients are accumulated.
         matched: sums over the current epoch, for a dual head.
@@ -48,6 +50,7 @@ class Learner:
     average: MovingAverage
     group: Processes
     recipe: Recipe
+    teacher: Teacher | None = None
     parts: int = 1
     pending: list[Batch] = field(default_factory=list)
     matched: Matching = field(default_factory=Matching)
@@ -126,20 +129,25 @@ class Learner:
         summed: Summed = group.summed if copies == 1 else _same
         divisors = self._divisors(parts) if len(parts) > 1 else None
         for part in parts:
-            losses = self._losses(part, summed if divisors is None else _given(divisors))
+            losses = self._losses(part, summed if divisors is None else _given(divisors), len(part.images) / n)
             (losses.total * (n / copies)).backward()  # type: ignore[no-untyped-call]
             terms += summed(torch.stack((losses.box, losses.cls, losses.dfl)).detach()).cpu()
             if len(losses.assigned) == 2 and (copies == 1 or group.rank == 0):  # noqa: PLR2004  (both heads)
                 self.matched += matching(*losses.assigned, n_boxes=part.truth.boxes.shape[1])
         return terms
 
-    def _losses(self, part: Batch, summed: Summed) -> Losses:
+    def _losses(self, part: Batch, summed: Summed, share: float = 0.0) -> Losses:
+        """The losses of a part; `share` is its part of the batch's images, 0 without the teacher's answers."""
         device = self.group.device
         pixels = part.pixels(device)
         with amp(device):
-            views = self.raw(pixels)
+            views, maps = observed(self.raw, pixels)
         height, width = pixels.shape[2:]
-        return detector_loss(views, part.truth.to(device), (height, width), self.recipe, summed)
+        losses = detector_loss(views, part.truth.to(device), (height, width), self.recipe, summed)
+        if self.teacher is None or not share:
+            return losses
+        taught = teaching_loss((levels_of(views), maps), self.teacher.answer(pixels))
+        return replace(losses, taught=self.recipe.distil_gain * share * taught)
 
     @torch.no_grad()
     def _divisors(self, parts: list[Batch]) -> list[Tensor]:
@@ -184,7 +192,7 @@ def _fixed_statistics(network: nn.Module) -> Iterator[None]:
         yield
 
 
-def make_learner(model: Network, config: TrainConfig, group: Processes) -> Learner:
+def make_learner(model: Network, config: TrainConfig, group: Processes, teacher: Network | None = None) -> Learner:
     """A learner with a copy of a model's weights."""
     network = copy.deepcopy(model).to(group.device).train()
     sync_batch_norms(network, group)
@@ -197,4 +205,5 @@ def make_learner(model: Network, config: TrainConfig, group: Processes) -> Learn
         average=MovingAverage(network, config.recipe),
         group=group,
         recipe=config.recipe,
+        teacher=None if teacher is None else Teacher(teacher, group.device),
     )

@@ -35,17 +35,20 @@ class Losses:
     Attributes:
         box, cls, dfl: scalars, times their gain, divided by the sum of soft targets of the whole batch.
         assigned: the assignment of each head, the one-to-many head first.
+        taught: distance from a teacher's answers, times its gain; None without a teacher.
     """
 
     box: Tensor
     cls: Tensor
     dfl: Tensor
     assigned: tuple[Assignment, ...] = ()
+    taught: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
         """The sum to differentiate."""
-        return self.box + self.cls + self.dfl
+        labels = self.box + self.cls + self.dfl
+        return labels if self.taught is None else labels + self.taught
 
     def __add__(self, other: Losses) -> Losses:
         assigned = (*self.assigned, *other.assigned)

@@ -86,6 +86,7 @@ def train(
     config: TrainConfig,
     *,
     val_set: DataSet | Bank | None = None,
+    teacher: Network | None = None,
     progress: Progress | None = None,
     say: Say = unsaid,
     state_file: Path | None = None,
@@ -100,6 +101,7 @@ def train(
         model: starting weights; not changed.
         train_set: training images; a bank is already decoded.
         config: size, length, seed, recipe, limits.
+        teacher: a detector of the same classes whose answers are learned too, with the recipe's `distil_gain`.
         val_set: scored with the averaged weights after the last epoch and every `eval_every` epochs.
         progress: called with the fraction done and e.g. "epoch 3/60  box 1.23 cls 0.98 dfl 1.10".
         say: called with messages for the user.
@@ -113,9 +115,14 @@ def train(
     dataset = train_set.dataset if isinstance(train_set, Bank) else train_set
     _check_fit(model, dataset, config)
     check_freeze(model, config)
-    identity = f"{dataset.digest}+{digest(model.state_dict())}"
+    if config.recipe.distil_gain and teacher is None:
+        raise EffscopeError("recipe: distil_gain needs a teacher; only the short trainings of a search have one")
+    taught = teacher if config.recipe.distil_gain else None
+    identity = "+".join(
+        [dataset.digest, digest(model.state_dict()), *([digest(taught.state_dict())] if taught is not None else [])]
+    )
     group = processes(config.device)
-    run = _start(model, config, group)
+    run = _start(model, config, group, taught)
     reading = (lambda _, text: progress(0.0, text)) if progress else None
     bank = _bank(train_set, config.limit_train, config.imgsz, reading)
     val_bank = None if val_set is None else _bank(val_set, config.limit_val, config.imgsz, None)
@@ -158,8 +165,8 @@ def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
         )
 
 
-def _start(model: Network, config: TrainConfig, group: Processes) -> _Run:
-    learner = make_learner(model, config, group)
+def _start(model: Network, config: TrainConfig, group: Processes, teacher: Network | None) -> _Run:
+    learner = make_learner(model, config, group, teacher)
     if group.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(group.device)
     return _Run(learner, config, trainable_names(learner.network))

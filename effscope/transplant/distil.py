@@ -1,27 +1,74 @@
 """Block-wise distillation: a layer learns the outputs of the layer that it replaces. It needs no labels.
 
-Inputs and outputs come from the base (`transplant.record`). Only the replacement is fitted to them: mean squared error
-divided by the variance of the target, AdamW, one-cycle learning rate. Its batch norms are recalibrated at the end.
+Inputs and outputs come from the base (`transplant.record`). Only the replacement learns, with AdamW; its batch norms
+keep their statistics. An eighth of the images is held back. The state with the least error on them is kept, so a layer
+never ends worse than it began. After a clearly higher error the best state comes back and the learning rate falls.
 Layers are fitted independently of each other, so their order does not matter.
 Sources: arXiv 1911.13053 (block-wise supervision); docs/background.md, "Inheriting weights".
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import copy
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from effscope.config import DistilConfig
 from effscope.nn.precision import amp
-from effscope.nn.preserved import attributes_kept, eval_mode, requires_grad_kept, temporary_hooks
+from effscope.nn.preserved import eval_mode, requires_grad_kept
 from effscope.nn.random_state import own_random_state
 from effscope.progress import Progress, silent
 from effscope.transplant.record import Pairs, Tensors
 
-PROGRESS_STEPS = 10
-"""Steps between two reports of progress."""
+CHECK_STEPS = 20
+"""Steps between two errors on the held-back images, and steps of the warm-up."""
+
+WORSE, SLOWER = 1.1, 0.3
+"""An error this many times the best one brings the best state back; the learning rate is multiplied by the second."""
+
+LEAST_RATE = 0.02
+"""Learning rate at the end, relative to the beginning."""
+
+Loss = Callable[[Tensors, Tensors], Tensor]
+"""(outputs, wanted outputs) -> scalar, 0 for equal ones."""
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """Errors on the held-back images before and after; `after` is never higher."""
+
+    before: float
+    after: float
+
+
+def normalised_error(given: Tensors, wanted: Tensors) -> Tensor:
+    """Mean over outputs of MSE / variance of the target: 0 is exact, 1 is as good as the target's mean."""
+    pairs = [(g.float(), w.float()) for g, w in zip(given, wanted, strict=True)]
+    return torch.stack([(g - w).square().mean() / w.var().clamp_min(1e-12) for g, w in pairs]).mean()
+
+
+def class_divergence(first: int) -> Loss:
+    """The loss of class logits in channels from `first` on: divergence of their probabilities from the wanted ones.
+
+    Binary cross-entropy less its least value, divided by the sum of the largest wanted probability of each position.
+    Unlike squared errors of logits it ignores how far below zero the background is.
+    """
+
+    def divergence(given: Tensors, wanted: Tensors) -> Tensor:
+        total, weight = torch.zeros(()), torch.zeros(())
+        for g, w in zip(given, wanted, strict=True):
+            logits, target = g[:, first:].float(), w[:, first:].float().clamp(-30, 30)
+            p = target.sigmoid()
+            cross, least = (F.binary_cross_entropy_with_logits(x, p, reduction="sum") for x in (logits, target))
+            total, weight = total + cross - least, weight + p.amax(1).sum()
+        return total / weight.clamp_min(1e-12)
+
+    return divergence
 
 
 def distil(
@@ -31,7 +78,8 @@ def distil(
     config: DistilConfig,
     seed: int,
     progress: Progress = silent,
-) -> float:
+    loss: Loss = normalised_error,
+) -> Distilled:
     """Fit a layer to recorded pairs, in place.
 
     The result depends only on the arguments (bfloat16 sums also on the processor and its number of threads). Modes,
@@ -40,93 +88,71 @@ def distil(
     Args:
         layer: a layer with the inputs and outputs of the recorded layer.
         pairs: inputs and outputs of the replaced layer, from `record`.
-        trained: names of the parameters to train, relative to the layer. The other parameters keep their values, and so
-            do the statistics of batch norms that do not depend on trained parameters.
-        config: steps, batch, learning rates.
+        trained: names of the parameters to train, relative to the layer. The other parameters keep their values.
+        config: steps, batch, learning rate.
         seed: seed of the images in each step.
         progress: called with the fraction done and a text.
-
-    Returns:
-        The normalised error at the end, in eval mode, over all pairs.
+        loss: what is minimised.
     """
+    learns, held = pairs.divided()
     device = next(layer.parameters()).device
     with own_random_state(seed, device), requires_grad_kept(layer), eval_mode(layer):
         for name, p in layer.named_parameters():
             p.requires_grad_(p.requires_grad and name in trained)
-        norms = _reached_norms(layer, _floats(pairs.inputs, slice(0, 1), device))
-        for norm in norms:
-            norm.train()
-        _fit(layer, pairs, config, seed, progress)
-        _recalibrate(layer, norms, pairs, config.batch, device)
-        return error_of(layer, pairs, config.batch)
-
-
-def normalised_error(given: Tensors, wanted: Tensors) -> Tensor:
-    """Mean over outputs of MSE / variance of the target, a scalar: 0 is exact, 1 is as good as the target's mean."""
-    pairs = [(g.float(), w.float()) for g, w in zip(given, wanted, strict=True)]
-    return torch.stack([(g - w).square().mean() / w.var().clamp_min(1e-12) for g, w in pairs]).mean()
+        before = error_of(layer, held, config.batch, loss)
+        after = _fit(layer, learns, held, config, seed, progress, loss, before)
+        return Distilled(before, after)
 
 
 @torch.no_grad()
-def error_of(layer: nn.Module, pairs: Pairs, batch: int) -> float:
-    """Normalised error of a layer in eval mode: mean over all recorded pairs, `batch` images at a time."""
+def error_of(layer: nn.Module, pairs: Pairs, batch: int, loss: Loss = normalised_error) -> float:
+    """The loss of a layer in eval mode: mean over all recorded pairs, `batch` images at a time."""
     device = next(layer.parameters()).device
-    errors, weights = [], []
+    total = 0.0
     with eval_mode(layer):
         for start in range(0, len(pairs), batch):
-            part = slice(start, start + batch)
-            with amp(device):
-                out = layer(*_floats(pairs.inputs, part, device))
-            errors.append(normalised_error(out, tuple(t[part].to(device) for t in pairs.outputs)).item())
-            weights.append(len(pairs.inputs[0][part]))
-    return sum(e * w for e, w in zip(errors, weights, strict=True)) / sum(weights)
+            part = pairs.some(slice(start, start + batch))
+            total += _loss(layer, part, device, loss).item() * len(part)
+    return total / len(pairs)
 
 
-def _fit(layer: nn.Module, pairs: Pairs, config: DistilConfig, seed: int, progress: Progress) -> None:
-    """The optimiser steps, for the parameters with `requires_grad`."""
+def _loss(layer: nn.Module, pairs: Pairs, device: torch.device, loss: Loss) -> Tensor:
+    with amp(device):
+        out = layer(*(tensor.to(device).float() for tensor in pairs.inputs))
+    return loss(out if isinstance(out, tuple) else (out,), tuple(tensor.to(device) for tensor in pairs.outputs))
+
+
+def _fit(
+    layer: nn.Module, learns: Pairs, held: Pairs, config: DistilConfig, seed: int, progress: Progress, loss: Loss,
+    start: float,
+) -> float:  # fmt: skip
+    """The optimiser steps, for the parameters with `requires_grad`; the best state is loaded. Returns its error."""
     device = next(layer.parameters()).device
     learners = [p for p in layer.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learners, config.lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.peak_lr, total_steps=config.steps)
     order = torch.Generator().manual_seed(seed)
+    best, state, rate, since = start, _state(layer), config.lr, 0
+    optimizer = torch.optim.AdamW(learners, rate)
     for step in range(config.steps):
-        pick = torch.randint(len(pairs), (config.batch,), generator=order)
-        with amp(device):
-            out = layer(*_floats(pairs.inputs, pick, device))
-        loss = normalised_error(out, tuple(t[pick].to(device) for t in pairs.outputs))
-        loss.backward()  # type: ignore[no-untyped-call]
+        since += 1
+        left = max(0.5 + 0.5 * math.cos(math.pi * step / config.steps), LEAST_RATE)
+        optimizer.param_groups[0]["lr"] = rate * left * min(since / CHECK_STEPS, 1.0)
+        pick = torch.randint(len(learns), (config.batch,), generator=order)
+        _loss(layer, learns.some(pick), device, loss).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        if step % PROGRESS_STEPS == 0 or step + 1 == config.steps:
-            progress((step + 1) / config.steps, f"fitting to the replaced block, error {loss.item():.3f}")
+        if (step + 1) % CHECK_STEPS and step + 1 < config.steps:
+            continue
+        error = error_of(layer, held, config.batch, loss)
+        progress((step + 1) / config.steps, f"fitting to the replaced part, error {min(error, best):.3f}")
+        if error < best:
+            best, state = error, _state(layer)
+        elif not error <= WORSE * best:
+            layer.load_state_dict(state)
+            rate, since = SLOWER * rate, 0
+            optimizer = torch.optim.AdamW(learners, rate)
+    layer.load_state_dict(state)
+    return best
 
 
-def _floats(tensors: Tensors, images: slice | Tensor, device: torch.device) -> Tensors:
-    """Some images of recorded tensors, float32 on a device."""
-    return tuple(tensor[images].to(device).float() for tensor in tensors)
-
-
-def _reached_norms(layer: nn.Module, given: Tensors) -> list[nn.BatchNorm2d]:
-    """Batch norms that depend on trained parameters: their input or their own scale requires a gradient."""
-    reached: list[nn.BatchNorm2d] = []
-
-    def look(module: nn.Module, inputs: Tensors) -> None:
-        assert isinstance(module, nn.BatchNorm2d)
-        if inputs[0].requires_grad or module.weight.requires_grad:
-            reached.append(module)
-
-    norms = [module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)]
-    with temporary_hooks(norm.register_forward_pre_hook(look) for norm in norms):
-        layer(*given)
-    return reached
-
-
-def _recalibrate(layer: nn.Module, norms: list[nn.BatchNorm2d], pairs: Pairs, batch: int, device: torch.device) -> None:
-    """Set the statistics of these batch norms (in training mode) to plain averages over the inputs."""
-    with attributes_kept(norms, "momentum"), torch.no_grad(), amp(device):
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-        for start in range(0, len(pairs), batch):
-            layer(*_floats(pairs.inputs, slice(start, start + batch), device))
+def _state(layer: nn.Module) -> Mapping[str, Tensor]:
+    return copy.deepcopy(layer.state_dict())

@@ -14,6 +14,9 @@ from effscope.nn.preserved import preserved
 
 Tensors = tuple[Tensor, ...]
 
+HELD_OF = 16
+"""Two of this many images are held back."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -24,6 +27,21 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.inputs[0])
+
+    def some(self, images: slice | Tensor) -> Pairs:
+        """The pairs of some images."""
+        inputs, outputs = (tuple(tensor[images] for tensor in side) for side in (self.inputs, self.outputs))
+        return Pairs(inputs, outputs)
+
+    def divided(self) -> tuple[Pairs, Pairs]:
+        """Pairs to learn from, and pairs held back: two neighbours (an image and its mirror image) of every 16.
+
+        With less than 16 images nothing can be held back: both are all pairs.
+        """
+        if len(self) < HELD_OF:
+            return self, self
+        held = torch.arange(len(self)) % HELD_OF >= HELD_OF - 2
+        return self.some(~held), self.some(held)
 
 
 def record(network: Network, position: int, batches: Iterable[Tensor], max_bytes: int) -> Pairs:

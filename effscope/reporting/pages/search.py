@@ -6,7 +6,7 @@ from effscope.reporting.page import Page, Rows, Section, Table, Text, points, wa
 from effscope.reporting.pages import rank
 from effscope.reporting.plots.rank import rank_plot
 from effscope.reporting.plots.search import search_plot
-from effscope.results import SearchResult
+from effscope.results import ACCEPTED, SearchResult
 
 ROLES = {
     "result": "search.json", "trials": "trials.csv", "summary": "summary.md", "plot": "ap_vs_cost.png",
@@ -28,40 +28,89 @@ def pages(result: SearchResult) -> tuple[Page, ...]:
 
 
 def verdict(result: SearchResult) -> Text:
-    """The kept stages, the savings, and the reason for the stop."""
-    saved = result.saved
+    """What was gained and lost against the user's model, the kept stages, and the reason for the stop."""
     kept = ", ".join(str(change.stage) for change in result.accepted) or "none"
     lines = (
-        f"kept: stages {kept}   params {-100 * saved['params']:+.1f} %   FLOPs {-100 * saved['flops']:+.1f} %   "
-        f"latency {-100 * saved['latency']:+.1f} % (measured here, float32, one image)",
-        f"stopped: {result.stop_reason}   wall time {result.seconds / 60:.1f} min",
+        f"kept: stages {kept}   stopped: {result.stop_reason}   wall time {result.seconds / 60:.1f} min",
+        gains(result),
     )
     return Text((*lines, *result.notes))
 
 
+def gains(result: SearchResult) -> str:
+    """One sentence: the chosen model against the user's."""
+    saved, given = result.saved, result.given
+    parts = [
+        f"{_share(saved['params'])} parameters",
+        f"{_share(saved['flops'])} FLOPs",
+        f"{100 * abs(saved['latency']):.0f} % {'faster' if saved['latency'] > 0 else 'slower'} here in torch "
+        "(float32, one image)",
+    ]
+    ap = 100 * chosen_ap(result)
+    if given is None or given.ap is None:
+        score = f"AP {ap:.1f}"
+    else:
+        score = f"AP {ap:.1f}, your model had {100 * given.ap:.1f} as given ({ap - 100 * given.ap:+.1f})"
+    return f"against {'your model' if given else 'the base'}: {', '.join(parts)}; {score}"
+
+
+def chosen_ap(result: SearchResult) -> float:
+    """AP of the chosen model after the short training."""
+    accepted = [trial.ap_mean for trial in result.trials if trial.verdict == ACCEPTED]
+    return accepted[-1] if accepted else result.base_ap
+
+
+def _share(saved: float) -> str:
+    return f"{100 * abs(saved):.1f} % {'fewer' if saved >= 0 else 'more'}"
+
+
 def search_table(result: SearchResult) -> Table:
-    """The base, then every trial."""
-    base = (
-        "base", "", f"{result.base_params / 1e6:.2f} M", f"{result.base_flops / 1e9:.2f} G",
-        points(result.base_ap_start), points(result.base_ap), "", "",
-    )  # fmt: skip
-    rows = [base]
+    """The user's model, its light head, then every trial; parameters and FLOPs against the user's model."""
+    given, params, flops = result.given, result.base_params, result.base_flops
+    rows = []
+    head = "base"
+    if given is not None:
+        fitted = params != given.params or flops != given.flops
+        params, flops, head = given.params, given.flops, "light head" if fitted else "your model"
+        if fitted:
+            rows.append(("your model", "", _millions(params), _billions(flops), _points(given.ap), "", "", ""))
+    whole = (params, flops) == (result.base_params, result.base_flops)
+    change = (
+        (_millions(params), _billions(flops))
+        if whole
+        else _changes(result.base_params, result.base_flops, params, flops)
+    )
+    start = result.base_ap_start if given is None or given.fitted_ap is None else given.fitted_ap
+    rows.append((head, "", *change, _points(start), points(result.base_ap), "", ""))
     for t in result.trials:
         rows.append(
             (
-                str(t.stage),
-                t.move,
-                f"{100 * (t.params / result.base_params - 1):+.1f} %",
-                f"{100 * (t.flops / result.base_flops - 1):+.1f} %",
-                points(t.ap_start),
-                points(t.ap_mean),
-                f"{100 * t.delta:+.1f}",
-                t.verdict,
+                str(t.stage), t.move, *_changes(t.params, t.flops, params, flops), points(t.ap_start),
+                points(t.ap_mean), f"{100 * t.delta:+.1f}", t.verdict,
             )
-        )
-    notes = ("AP x 100; 'at once': before the short training, the new block only fitted to the one it replaces",)
+        )  # fmt: skip
+    notes = (
+        "AP x 100; 'at once': before the short training, the new part only fitted to the one it replaces",
+        f"'vs base': AP trained against the row '{head}', which had the same short training",
+    )
     columns = ("stage", "swap", "params", "FLOPs", "AP at once", "AP trained", "vs base", "verdict")
-    return Table(f"search on {result.base}", columns, tuple(rows), frozenset({"swap", "verdict"}), notes)
+    return Table(f"search on {result.base}", columns, tuple(rows), frozenset({"stage", "swap", "verdict"}), notes)
+
+
+def _changes(params: int, flops: int, whole_params: int, whole_flops: int) -> tuple[str, str]:
+    return f"{100 * (params / whole_params - 1):+.1f} %", f"{100 * (flops / whole_flops - 1):+.1f} %"
+
+
+def _millions(params: int) -> str:
+    return f"{params / 1e6:.2f} M"
+
+
+def _billions(flops: int) -> str:
+    return f"{flops / 1e9:.2f} G"
+
+
+def _points(ap: float | None) -> str:
+    return "" if ap is None else points(ap)
 
 
 def facts(result: SearchResult) -> tuple[str, ...]:

@@ -1,0 +1,79 @@
+"""The base of a search: your weights with the head of the search, or a network trained on the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from effscope.layouts.expand import expand
+from effscope.nn.build import Network, build
+from effscope.nn.inherit import Transfer, inherit
+from effscope.searching.fitting import Part, fit_head
+from effscope.searching.jobs import Measurement
+from effscope.searching.work import Work
+from effscope.spec.layout import Layout
+
+CLASS_TOWER = ".cv3."
+"""Part of the state-dict keys of a head's class towers. For other classes they are initialised randomly."""
+
+
+def base(work: Work) -> Measurement:
+    """Load or train the base, and score it."""
+    context, given = work.context, work.context.given
+    network = build(expand(context.layout), work.job.seed)
+    if given.state is not None:
+        kept = {key: t for key, t in given.state.items() if context.fits or CLASS_TOWER not in key}
+        transfer = inherit(network, context.layout, given.layout, kept)
+        work.notes.append(f"start: {given.source}; {transfer.summary()}")
+        if context.fits:
+            return _taken_over(work, network, transfer)
+        work.recalibrate(network)
+    network = work.train(network, context.base_epochs, context.config.recipe, "base: training")
+    return _scored(work, network)
+
+
+def _scored(work: Work, network: Network) -> Measurement:
+    work.store(work.context.layout, network)
+    return work.measured(work.score(network, "base: scoring"))
+
+
+def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement:
+    """The base from weights of the same classes: a head of another form is fitted, and trained if it costs much."""
+    context = work.context
+    given = work.score(context.given.network(), "base: scoring your model").ap
+    if not (transfer.fresh or transfer.reshaped):
+        work.recalibrate(network)
+        return replace(_scored(work, network), given_ap=given)
+    part = Part(context.given.network(), context.yours, context.layout, _head(context.layout))
+    progress = work.parts.part(work.plan.fitting, "base: fitting the light head")
+    fitted = fit_head(network, part, transfer, context, work.job.seed, progress)
+    work.notes.append(f"light head: {fitted.words}")
+    work.recalibrate(network)
+    score = work.score(network, "base: scoring")
+    if given - score.ap <= context.config.margin:
+        work.store(context.layout, network)
+        return replace(work.measured(score), given_ap=given, fitted_ap=score.ap)
+    trained = _head_trained(work, network)
+    after = work.score(trained, "base: scoring its trained head")
+    better = after.ap > score.ap
+    work.notes.append(
+        f"the light head costs {100 * (given - score.ap):.1f} AP points, more than the margin, so its class towers "
+        f"learned from labels: AP {100 * score.ap:.1f} before, {100 * after.ap:.1f} after; "
+        + ("the base has the trained head" if better else "the base keeps the head as it was before")
+    )
+    work.store(context.layout, trained if better else network)
+    return replace(work.measured(after if better else score), given_ap=given, fitted_ap=score.ap)
+
+
+def _head_trained(work: Work, network: Network) -> Network:
+    """A copy of the base whose head alone learned from labels, for as long as a short training."""
+    context = work.context
+    copy = build(expand(context.layout))
+    copy.load_state_dict(network.state_dict())
+    title, frozen = "base: training its head", _head(context.layout)
+    teacher = context.given.network()
+    return work.train(copy, context.config.epochs, context.proxy_recipe, title, frozen, teacher)
+
+
+def _head(layout: Layout) -> int:
+    """Position of the head."""
+    return next(n for n, layer in enumerate(layout.layers) if layer.block == "Detect")
