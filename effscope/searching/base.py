@@ -9,6 +9,7 @@ from effscope.nn.build import Network, build
 from effscope.nn.inherit import Transfer, inherit
 from effscope.searching.fitting import Part, fit_head
 from effscope.searching.jobs import Measurement
+from effscope.searching.plan import base_words
 from effscope.searching.work import Work
 from effscope.spec.layout import Layout
 
@@ -23,7 +24,7 @@ def base(work: Work) -> Measurement:
     if given.state is not None:
         kept = {key: t for key, t in given.state.items() if context.fits or CLASS_TOWER not in key}
         transfer = inherit(network, context.layout, given.layout, kept)
-        work.notes.append(f"start: {given.source}; {transfer.summary()}")
+        work.notes.append(f"start: {given.source}; {transfer.summary()}; {base_words(context, work.plan)}")
         if context.fits:
             return _taken_over(work, network, transfer)
         work.recalibrate(network)

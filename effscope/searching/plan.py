@@ -82,15 +82,15 @@ def plan_line(context: Context, plan: Plan, n_stages: int, images_per_s: float, 
     trainings = n_stages + 1 + bool(plan.base_epochs)
     seconds = plan.whole(n_stages) / images_per_s
     return (
-        f"plan: base {context.given.name} ({_base_words(context, plan)}), up to {n_stages} candidates, each fitted "
+        f"plan: base {context.given.name} ({base_words(context, plan)}), up to {n_stages} candidates, each fitted "
         f"without labels and trained {c.epochs} epochs, on {plan.n_train} images at {c.imgsz} px, batch {c.batch}, "
         f"seed {c.seed}: at most {trainings} trainings, {duration(seconds)} on this machine; "
         f"folder {folder}"
     )
 
 
-def _base_words(context: Context, plan: Plan) -> str:
-    """What happens to the base before any candidate."""
+def base_words(context: Context, plan: Plan) -> str:
+    """What happens to the base before any candidate, for the plan and the notes."""
     if context.fits:
         return "its weights know these classes" + (", its light head is fitted to its own" if plan.fits_head else "")
     if context.given.state is None:

@@ -13,22 +13,20 @@ from torch import Tensor
 from effscope.checkpoint.read import read_checkpoint
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig, TrainConfig
-from effscope.detect.bank import limited_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.resampling import Matches, match
 from effscope.files import write_bytes
 from effscope.models.file_metadata import metadata
-from effscope.nn.build import Network, raw
+from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
-from effscope.nn.statistics import recalibrate
 from effscope.progress import Parts, Say
 from effscope.recipes import Recipe
 from effscope.searching.context import Context
-from effscope.searching.fitting import mirrored
 from effscope.searching.jobs import Job, Measurement
 from effscope.searching.plan import Plan
 from effscope.spec.layout import Layout
+from effscope.training.norms import recalibrate_on
 from effscope.training.train import train
 from effscope.workspace import Workspace
 
@@ -69,9 +67,7 @@ class Work:
 
     def recalibrate(self, network: Network) -> None:
         """Write the norms in the statistics of the training images, so that a training begins where the weights are."""
-        device = pick_device(self.context.device)
-        bank = limited_bank(self.context.banks.train, self.context.config.distil.images)
-        recalibrate(raw(network).to(device), ((images,) for images in mirrored(bank, device)))
+        recalibrate_on(network, self.context.banks.train, pick_device(self.context.device))
 
     def train(
         self, network: Network, epochs: int, recipe: Recipe, title: str, freeze: int = 0, teacher: Network | None = None

@@ -20,6 +20,7 @@ from effscope.nn.inherit import by_layer, inherit
 from effscope.progress import Parts, Progress, Say, duration, leads
 from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult
 from effscope.spec.layout import Layout
+from effscope.training.norms import recalibrate_on
 from effscope.training.processes import Processes
 from effscope.training.speed import training_images_per_s
 from effscope.training.state_file import FREE
@@ -170,6 +171,8 @@ def run(
     n_train, n_val = len(banks.train.images), len(banks.val.images)
     say(_plan(training, n_train, group, workspace))
     parts = Parts(progress, config.epochs * n_train + n_val)
+    if training.start.transfer:
+        recalibrate_on(network, banks.train, group.device)
     done = train(
         network, banks.train, config, val_set=banks.val if config.eval_every else None,
         progress=parts.part(config.epochs * n_train, "training"), say=say, state_file=workspace.path(TRAIN_STATE),

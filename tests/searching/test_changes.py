@@ -36,7 +36,7 @@ def test_costs_of_variants_add_up_to_the_exact_count(name: str) -> None:
     base = layout(name)
     moves = [move for move, known in MOVES.items() if known.changes_stage is not None]
     changes = [Change(stage, move) for move in moves for stage in changeable(base, move)]
-    costs = count_all(base, changes, 160)
+    costs = count_all(base, base, changes, 160)
     picks = [pick for n in (0, 1, 2, 3) for pick in combinations(changes[::2], n) if len({c.stage for c in pick}) == n]
     for pick in picks[::5]:
         counted = cost(layout_of(base, pick), 160)

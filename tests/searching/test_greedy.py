@@ -22,7 +22,7 @@ ORDER = (8, 4, 7)
 
 def new(rule: str = "margin", margin: float = 0.01, order: tuple[int, ...] = ORDER) -> State:
     saved = {Change(stage, "cib"): Count(stage, 10 * stage) for stage in order}
-    return State(BOOK, Costs(Count(100, 1000), saved), "cib", order, rule, margin, 0.2)
+    return State(BOOK, Costs(Count(120, 1100), Count(100, 1000), saved), "cib", order, rule, margin, 0.2)
 
 
 def answer(job: Job, aps: Mapping[frozenset[int], float], order: tuple[int, ...] = ORDER) -> Measurement:

@@ -24,7 +24,7 @@ OTHERS: dict[str, Any] = {
 }  # fmt: skip
 THROUGH_INPUTS = {"data", "limit_train", "limit_val", "device"}
 """Settings whose effect is in the digests of the data and in the device of `inputs`."""
-UNDECIDING = {"move", "rule", "margin", "learned_ap"}
+UNDECIDING = {"move", "rule", "learned_ap"}
 """Settings that choose among jobs, or judge them, and change no outcome."""
 
 
