@@ -115,7 +115,12 @@ def search(
     limit_val: LimitVal = None,
     recipe: RecipeWords = None,
     proxy_recipe: Annotated[
-        Optional[str], typer.Option("--proxy-recipe", metavar="NAME", help="Recipe of the short trainings.")
+        Optional[str],
+        typer.Option(
+            "--proxy-recipe",
+            metavar="NAME",
+            help="Recipe of the short trainings: gentle if the weights know the classes, else quick.",
+        ),
     ] = None,
     json: Json = None,
     csv: Csv = None,

@@ -42,13 +42,11 @@ def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement
     context = work.context
     given = work.score(context.given.network(), "base: scoring your model").ap
     if not (transfer.fresh or transfer.reshaped):
-        work.recalibrate(network)
         return replace(_scored(work, network), given_ap=given)
     part = Part(context.given.network(), context.yours, context.layout, _head(context.layout))
     progress = work.parts.part(work.plan.fitting, "base: fitting the light head")
     fitted = fit_head(network, part, transfer, context, work.job.seed, progress)
     work.notes.append(f"light head: {fitted.words}")
-    work.recalibrate(network)
     score = work.score(network, "base: scoring")
     if given - score.ap <= context.config.margin:
         work.store(context.layout, network)
@@ -70,6 +68,7 @@ def _head_trained(work: Work, network: Network) -> Network:
     context = work.context
     copy = build(expand(context.layout))
     copy.load_state_dict(network.state_dict())
+    work.recalibrate(copy)
     title, frozen = "base: training its head", _head(context.layout)
     teacher = context.given.network()
     return work.train(copy, context.config.epochs, context.proxy_recipe, title, frozen, teacher)

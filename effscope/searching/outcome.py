@@ -36,6 +36,7 @@ def hand_over(state: State, base: Layout, workspace: Workspace, weights: str) ->
     names, notes = {"weights": RUN_WEIGHTS, "journal": JOURNAL}, []
     if not changes:
         notes.append("nothing was accepted: keep your model; model.safetensors is the base after the short training")
+        return {what: str(workspace.path(name)) for what, name in names.items()}, notes
     try:
         write_text(workspace.path(LAYOUT), to_yaml(layout_of(base, changes)))
         names["yaml"] = LAYOUT

@@ -284,12 +284,19 @@ def test_given_weights_of_the_same_classes_are_not_trained_again(
     scored = api.eval(str(trained), str(place / "data" / "data.yaml"), device="cpu", batch=8)
     assert whole.base_ap_start == pytest.approx(scored.ap, abs=1e-9)
     assert any("tensors transferred" in note for note in whole.notes)
+    assert whole.given is not None
+    assert whole.given.ap == pytest.approx(scored.ap, abs=1e-9)
     assert any("no model.yaml" in note for note in whole.notes)
 
 
 def test_the_light_head_is_fitted_and_the_rest_is_exactly_the_given_model(place: Path, trained: Path) -> None:
     result = search_tiny(place, "fitted", weights=str(trained), learned_ap=0.0, rule="paper")
-    assert any("light class head, fitted" in note for note in result.notes)
+    assert any("its light head is fitted to its own" in note for note in result.notes)
+    assert any(note.startswith("light head: in closed form, error ") for note in result.notes)
+    assert result.given is not None
+    assert result.given.fitted_ap is not None
+    assert result.given.ap is not None
+    assert result.given.params > result.base_params
     (file,) = (place / "fitted" / "work").glob("base-*.safetensors")
     given, base = state_of(trained), dict(read_checkpoint(file).state)
     changed = {key for key, value in base.items() if key in given and not torch.equal(value, given[key])}
@@ -307,10 +314,7 @@ def test_weights_of_other_classes_start_the_class_tower_fresh(place: Path, train
     result = search_tiny(
         place, "other classes", weights=str(trained), data=str(other / "data.yaml"), learned_ap=0.0, base_epochs=2
     )
-    assert any(
-        "2 other classes: new class towers, trained 1 epochs" in n
-        for n in result.notes
-    )
+    assert any("2 other classes: new class towers, trained 1 epochs" in n for n in result.notes)
 
 
 def test_a_destructive_rate_leaves_the_closed_form(place: Path) -> None:

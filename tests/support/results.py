@@ -18,6 +18,7 @@ from effscope.results import (
     ErrorKind,
     EvalResult,
     ExportResult,
+    GivenModel,
     HeadUse,
     LatencyResult,
     LatencyRow,
@@ -112,7 +113,7 @@ EXAMPLES: dict[type[Result], Result] = {
     SearchResult: SearchResult(
         "m", 0.4, 0.35, 100, 1000, (8, 4), "margin", 0.01, 64, (TRIAL,), (Change(8, "cib"),), "every stage was tried",
         {"params": 0.1, "flops": 0.2, "latency": -0.3}, {"weights": "w"}, 3.5, ("a note",), RANKS,
-        made(config.SearchConfig(move="cib-lk")), 8.5,
+        made(config.SearchConfig(move="cib-lk")), 8.5, GivenModel(120, 1100, 0.42, 0.36, 9.5),
     ),
 }  # fmt: skip
 

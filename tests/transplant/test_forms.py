@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import pytest
@@ -109,21 +110,21 @@ def test_a_closed_form_is_nearer_to_the_old_layer_than_names_and_shapes(case: tu
 def test_one_image_is_enough_to_run(case: tuple[str, str, str], n: int) -> None:
     found, _, after = started(case, images(n))
     assert found.error is not None
-    assert after == after  # finite: no weight is nan
+    assert isfinite(after)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[0] in ("C2f", "Conv", "C3")], ids="-".join)
 def test_tiny_channels(case: tuple[str, str, str]) -> None:
     found, _, after = started(case, c=8)
     assert found.error is not None
-    assert after == after
+    assert isfinite(after)
 
 
 def test_black_images_change_nothing_for_the_worse_than_finite() -> None:
     """All channels are constant: the fits keep their priors."""
     for case in CASES:
         _, _, after = started(case, torch.zeros(4, 3, 32, 32))
-        assert after == after
+        assert isfinite(after)
 
 
 def exact_light_head(base: Network) -> None:

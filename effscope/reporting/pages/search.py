@@ -43,8 +43,7 @@ def gains(result: SearchResult) -> str:
     parts = [
         f"{_share(saved['params'])} parameters",
         f"{_share(saved['flops'])} FLOPs",
-        f"{100 * abs(saved['latency']):.0f} % {'faster' if saved['latency'] > 0 else 'slower'} here in torch "
-        "(float32, one image)",
+        f"{100 * abs(saved['latency']):.0f} % {'faster' if saved['latency'] > 0 else 'slower'} here in torch",
     ]
     ap = 100 * chosen_ap(result)
     if given is None or given.ap is None:
@@ -66,47 +65,36 @@ def _share(saved: float) -> str:
 
 def search_table(result: SearchResult) -> Table:
     """The user's model, its light head, then every trial; parameters and FLOPs against the user's model."""
-    given, params, flops = result.given, result.base_params, result.base_flops
-    rows = []
-    head = "base"
+    given = result.given
+    params, flops = (given.params, given.flops) if given else (result.base_params, result.base_flops)
+    whole = f"{params / 1e6:.2f} M", f"{flops / 1e9:.2f} G"
+    rows: list[tuple[str, ...]] = []
+    name, cost, start = "base", whole, result.base_ap_start
     if given is not None:
-        fitted = params != given.params or flops != given.flops
-        params, flops, head = given.params, given.flops, "light head" if fitted else "your model"
-        if fitted:
-            rows.append(("your model", "", _millions(params), _billions(flops), _points(given.ap), "", "", ""))
-    whole = (params, flops) == (result.base_params, result.base_flops)
-    change = (
-        (_millions(params), _billions(flops))
-        if whole
-        else _changes(result.base_params, result.base_flops, params, flops)
-    )
-    start = result.base_ap_start if given is None or given.fitted_ap is None else given.fitted_ap
-    rows.append((head, "", *change, _points(start), points(result.base_ap), "", ""))
+        name = "your model"
+        if (result.base_params, result.base_flops) != (params, flops):
+            rows.append((name, "", *whole, _ms(given.latency_ms), _points(given.ap), "", "", ""))
+            name, cost = "light head", _changes(result.base_params, result.base_flops, params, flops)
+            start = result.base_ap_start if given.fitted_ap is None else given.fitted_ap
+    rows.append((name, "", *cost, _ms(result.base_latency_ms), _points(start), points(result.base_ap), "", ""))
     for t in result.trials:
-        rows.append(
-            (
-                str(t.stage), t.move, *_changes(t.params, t.flops, params, flops), points(t.ap_start),
-                points(t.ap_mean), f"{100 * t.delta:+.1f}", t.verdict,
-            )
-        )  # fmt: skip
+        cost = _changes(t.params, t.flops, params, flops)
+        aps = points(t.ap_start), points(t.ap_mean), f"{100 * t.delta:+.1f}"
+        rows.append((str(t.stage), t.move, *cost, _ms(t.latency_ms), *aps, t.verdict))
     notes = (
         "AP x 100; 'at once': before the short training, the new part only fitted to the one it replaces",
-        f"'vs base': AP trained against the row '{head}', which had the same short training",
+        f"'vs base': AP trained against '{name}', which had the same short training; ms: torch, float32, one image",
     )
-    columns = ("stage", "swap", "params", "FLOPs", "AP at once", "AP trained", "vs base", "verdict")
+    columns = ("stage", "swap", "params", "FLOPs", "ms", "AP at once", "trained", "vs base", "verdict")
     return Table(f"search on {result.base}", columns, tuple(rows), frozenset({"stage", "swap", "verdict"}), notes)
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def _changes(params: int, flops: int, whole_params: int, whole_flops: int) -> tuple[str, str]:
     return f"{100 * (params / whole_params - 1):+.1f} %", f"{100 * (flops / whole_flops - 1):+.1f} %"
-
-
-def _millions(params: int) -> str:
-    return f"{params / 1e6:.2f} M"
-
-
-def _billions(flops: int) -> str:
-    return f"{flops / 1e9:.2f} G"
 
 
 def _points(ap: float | None) -> str:
