@@ -21,6 +21,7 @@ class Recipe:
     lr: float = 2e-3  # peak learning rate
     final_lr_ratio: float = 0.01  # last learning rate / peak
     schedule: str = "cosine"  # cosine | linear
+    norms: str = "batch"  # batch: batch norms use the statistics of the batch; fixed: they keep their running statistics
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup_epochs: float = 3.0
@@ -56,7 +57,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "quick": Recipe(lr=1e-3, warmup_epochs=1.0, close_mosaic_epochs=5),
-    "gentle": Recipe(lr=1e-4, warmup_epochs=1.0, close_mosaic_epochs=5),
+    "gentle": Recipe(lr=1e-5, norms="fixed", warmup_epochs=1.0, close_mosaic_epochs=5),
     "standard": Recipe(),
     "paper": Recipe(
         optimizer="sgd", lr=1e-2, schedule="linear", momentum=0.937, warmup_momentum=0.8, warmup_bias_lr=0.1,
@@ -64,11 +65,11 @@ RECIPES: dict[str, Recipe] = {
     ),
 }  # fmt: skip
 """`quick`: a few epochs from trained weights; a smaller learning rate, and mosaic until five epochs before the end.
-`gentle`: the same at a tenth of that rate, for weights that know the data's classes and shall not forget them.
+`gentle`: the same at 1e-5 with fixed norms, for weights that know the data's classes and shall not forget them.
 `standard`: tens of epochs, from scratch or from weights. `paper`: hundreds of epochs, as published for YOLOv10-N and -S
 (arXiv 2405.14458, appendix)."""
 
-WORDS = {"optimizer": ("adamw", "sgd"), "schedule": ("cosine", "linear")}
+WORDS = {"optimizer": ("adamw", "sgd"), "schedule": ("cosine", "linear"), "norms": ("batch", "fixed")}
 """Fields with a fixed choice of words."""
 
 POSITIVE = ("lr", "nominal_batch", "assign_topk", "ema_ramp_steps", "momentum", "warmup_momentum")

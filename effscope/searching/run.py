@@ -150,6 +150,11 @@ class _Search:
     def _not_learned(self, state: State) -> NegativeAnswer:
         base, source = standing(state).base, self.context.splits[1].source
         ap = base.ap if base is not None and base.ap is not None else 0.0
+        if base is not None and base.fitted_ap is not None:
+            return NegativeAnswer(
+                f"your model has AP {base.given_ap:.3f} on {source}, with the light class head {ap:.3f}; at least "
+                f"{state.learned_ap:.2f} is needed to judge a change: set `head` to keep, or train your model longer"
+            )
         return NegativeAnswer(
             f"the base has not learned: AP {ap:.3f} on {source}, at least {state.learned_ap:.2f} is needed to judge a "
             "change; train it longer (`base_epochs`)"

@@ -31,16 +31,20 @@ def check_freeze(network: Network, config: TrainConfig) -> None:
         raise EffscopeError("`unfreeze_epochs` needs frozen layers: give their number as `freeze`")
 
 
-def freeze(network: Network, n: int, trainable: frozenset[str]) -> None:
+def freeze(network: Network, n: int, trainable: frozenset[str], fixed_norms: bool = False) -> None:
     """Freeze the first n layers and unfreeze the others. Frozen batch norms keep their statistics.
 
     Args:
         network: a network in training mode.
         n: layers to freeze.
         trainable: names of the parameters that train when their layer is not frozen.
+        fixed_norms: all batch norms use and keep their running statistics; their weights and biases still train.
     """
     for position, layer in network.model.items():
         layer.train(int(position) >= n)
+    for module in network.modules():
+        if fixed_norms and isinstance(module, nn.BatchNorm2d):
+            module.eval()
     for name, parameter in network.named_parameters():
         active = int(name.split(".")[1]) >= n
         parameter.requires_grad_(active and name in trainable)

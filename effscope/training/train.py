@@ -203,7 +203,7 @@ def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> 
     config, recipe, learner = run.config, run.config.recipe, run.learner
     per_epoch = -(-len(bank.images) // config.batch)
     frozen = frozen_layers(run.epoch, config)
-    freeze(learner.network, frozen, run.trainable)
+    freeze(learner.network, frozen, run.trainable, recipe.norms == "fixed")
     learner.start_epoch()
     every = max(round(recipe.nominal_batch / config.batch), 1)
     sums, lr, noted, began = torch.zeros(3), 0.0, len(learner.notes), time.perf_counter()

@@ -145,8 +145,8 @@ def first_text(result: Result) -> str:
 def test_verdicts_and_warnings_come_first() -> None:
     assert first_text(BY_KIND["search"]).splitlines() == [
         "kept: stages 8   stopped: every stage was tried   wall time 0.1 min",
-        "against your model: 10.0 % fewer parameters, 20.0 % fewer FLOPs, 30 % slower here in torch; AP 41.0, your model "
-        "had 42.0 as given (-1.0)",
+        "against your model: 10.0 % fewer parameters, 20.0 % fewer FLOPs, 30 % slower here in torch; "
+        "AP 41.0, your model had 42.0 as given (-1.0)",
         "a note",
     ]  # fmt: skip
     assert "untrained weights" in first_text(RANKS[0])
