@@ -21,7 +21,7 @@ class Recipe:
     lr: float = 2e-3  # peak learning rate
     final_lr_ratio: float = 0.01  # last learning rate / peak
     schedule: str = "cosine"  # cosine | linear
-    norms: str = "batch"  # batch: batch norms use the statistics of the batch; fixed: they keep their running statistics
+    norms: str = "batch"  # statistics in batch norms: batch | fixed (the running ones, which do not change)
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup_epochs: float = 3.0
