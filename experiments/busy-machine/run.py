@@ -1,9 +1,8 @@
 """How long a training takes by what an idle OpenMP thread does, on a quiet machine and beside another torch process.
 
 `python experiments/busy-machine/run.py` trains yolov8n on `builtin:shapes` in processes of their own, by turns, and
-prints medians. A row is a setting of GNU's OpenMP, which torch has on Linux: 300000 spins are its default, and 0 is
-OMP_WAIT_POLICY=PASSIVE. The neighbour trains a network on as many threads as torch takes, with the default.
-The last column says how busy the machine was otherwise; quiet rows that others disturbed do not count.
+prints medians. The neighbour trains a network on as many threads as torch takes, with OpenMP's default.
+The last column says how busy the machine was otherwise; quiet runs that others disturbed do not count.
 """
 
 from __future__ import annotations
@@ -20,8 +19,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT = 300_000
-"""Spins of GNU's OpenMP if nothing is set; about 3 ms."""
+SETTINGS = {
+    "default": {"GOMP_SPINCOUNT": "300000"},
+    "PASSIVE": {"GOMP_SPINCOUNT": "0"},
+    "1000 spins": {"GOMP_SPINCOUNT": "1000"},
+    "10000 spins": {"GOMP_SPINCOUNT": "10000"},
+    "one thread": {"GOMP_SPINCOUNT": "300000", "OMP_NUM_THREADS": "1"},
+}
+"""Settings of GNU's OpenMP, which torch has on Linux. Its default, 300000 spins, is about 3 ms."""
+
+DEFAULT = "default"
 
 QUIET = 0.15
 """Cores in use by other processes, at most, in a measurement that counts as quiet."""
@@ -29,9 +36,9 @@ QUIET = 0.15
 
 @dataclass(frozen=True)
 class Timed:
-    """One process: median seconds of an epoch after the first, seconds as planned, cores that others used."""
+    """One training: median seconds of an epoch after the first, seconds as planned, cores that others used."""
 
-    spins: int
+    setting: str
     busy: bool
     seconds: float
     planned: float
@@ -77,46 +84,50 @@ def keep_busy() -> None:
         network(images).square().mean().backward()
 
 
-def child(spins: int, *words: object) -> subprocess.Popen[str]:
+def child(setting: str, *words: object) -> subprocess.Popen[str]:
     """This script in another process."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment["GOMP_SPINCOUNT"] = str(spins)
+    others = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in others} | SETTINGS[setting]
     line = [sys.executable, __file__, *map(str, words)]
     return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def timed(spins: int, busy: bool, words: list[object]) -> Timed:
+def timed(setting: str, busy: bool, words: list[object]) -> Timed:
     """Train once."""
     neighbour = child(DEFAULT, "--busy") if busy else None
     try:
         if busy:
             time.sleep(4)  # until it computes
-        printed, errors = (process := child(spins, "--train", *words)).communicate()
+        printed, errors = (process := child(setting, "--train", *words)).communicate()
     finally:
         if neighbour:
             neighbour.kill()
             neighbour.communicate()
     if process.returncode:
         sys.exit(errors[-3000:])
-    return Timed(spins, busy, **json.loads(printed.splitlines()[-1]))
+    return Timed(setting, busy, **json.loads(printed.splitlines()[-1]))
 
 
 def table(found: list[Timed]) -> str:
     """Medians by machine and setting, beside the default of the same machine."""
     lines = [
-        "| machine | spins | epoch s | of the default | each | planned s | cores that others used |",
-        "| :-- | --: | --: | --: | :-- | --: | --: |",
+        "| machine | setting | epoch s | of the default | each | planned s | cores that others used |",
+        "| :-- | :-- | --: | --: | :-- | --: | --: |",
     ]
     for busy in sorted({run.busy for run in found}):
         rows = [run for run in found if run.busy == busy and (busy or run.others <= QUIET)]
-        at = {spins: [run for run in rows if run.spins == spins] for spins in dict.fromkeys(run.spins for run in rows)}
-        for spins, runs in at.items():
+        at = {name: [run for run in rows if run.setting == name] for name in SETTINGS}
+        for name, runs in at.items():
+            if not runs:
+                continue
             epoch = statistics.median(run.seconds for run in runs)
-            base = statistics.median(run.seconds for run in at.get(DEFAULT, runs))
+            base = statistics.median(run.seconds for run in at[DEFAULT] or runs)
             each = " ".join(f"{run.seconds:.2f}" for run in runs)
-            planned, others = (statistics.median(getattr(run, name) for run in runs) for name in ("planned", "others"))
+            planned, others = (
+                statistics.median(getattr(run, field) for run in runs) for field in ("planned", "others")
+            )
             lines.append(
-                f"| {'busy' if busy else 'quiet'} | {spins:,} | {epoch:.2f} | {epoch / base:.2f} | {each} | "
+                f"| {'busy' if busy else 'quiet'} | {name} | {epoch:.2f} | {epoch / base:.2f} | {each} | "
                 f"{planned:.2f} | {others:.2f} |"
             )
     return "\n".join(lines)
@@ -125,7 +136,7 @@ def table(found: list[Timed]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--spins", type=int, nargs="+", default=[DEFAULT, 0, 1000, 10_000])
+    parser.add_argument("--settings", choices=SETTINGS, nargs="+", default=list(SETTINGS))
     parser.add_argument("--machine", choices=("quiet", "busy", "both"), default="both")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3, help="epochs that count; one more comes first")
@@ -143,8 +154,8 @@ def main() -> None:
     found = []
     for _ in range(given.repeats):
         for busy in machines:
-            for spins in given.spins:
-                found.append(timed(spins, busy, words))
+            for setting in given.settings:
+                found.append(timed(setting, busy, words))
                 print(found[-1], file=sys.stderr, flush=True)
     print(table(found))
     print(f"\n{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}")
