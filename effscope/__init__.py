@@ -7,7 +7,7 @@ import sys
 
 from effscope.lazy import attach
 
-WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 """Variables of OpenMP (any, GNU's, LLVM's): a thread without work soon sleeps and leaves its core to others."""
 
 

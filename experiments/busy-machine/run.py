@@ -23,6 +23,7 @@ SETTINGS = {
     "default": {"GOMP_SPINCOUNT": "300000"},
     "PASSIVE": {"GOMP_SPINCOUNT": "0"},
     "1000 spins": {"GOMP_SPINCOUNT": "1000"},
+    "3000 spins": {"GOMP_SPINCOUNT": "3000"},
     "10000 spins": {"GOMP_SPINCOUNT": "10000"},
     "one thread": {"GOMP_SPINCOUNT": "300000", "OMP_NUM_THREADS": "1"},
 }
