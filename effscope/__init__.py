@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from effscope.lazy import attach
+
+WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+"""Variables of OpenMP (any, GNU's, LLVM's): a thread without work soon sleeps and leaves its core to others."""
+
+
+def _wait_asleep() -> None:
+    """Set `WAITS`, for this process and its children. OpenMP reads them when torch loads; a user's own value wins."""
+    if "torch" not in sys.modules and not any(name in os.environ for name in WAITS):
+        os.environ.update(WAITS)
+
+
+_wait_asleep()
 
 COMMANDS = (
     "cost", "counters", "devices", "diff", "eval", "export", "latency", "layer_cost", "rank", "ranks", "scaled_cost",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,8 @@ LOG_SECONDS = 15.0
 SHOW_AFTER_SECONDS = 1.0
 WIDTH = 28
 ENOUGH_TO_ESTIMATE = 0.005
+RECENT_SECONDS, RECENT_FRACTION = 60.0, 0.02
+"""The time left follows the speed of the last minute; of longer, if less than this fraction was done in it."""
 
 
 class _Line:
@@ -25,7 +28,7 @@ class _Line:
         self.columns, self.live = columns, live
         self.began = self.drawn = time.monotonic()
         self.shown = 0
-        self.start: tuple[float, float] | None = None
+        self.recent = deque[tuple[float, float]]()  # (seconds, fraction) at each drawing
 
     def __call__(self, fraction: float, text: str) -> None:
         now = time.monotonic()
@@ -34,11 +37,7 @@ class _Line:
             return
         self.drawn = now
         spent = now - self.began
-        if self.start is None or fraction < self.start[1]:
-            self.start = (now, fraction)
-        gained = fraction - self.start[1]
-        known = gained > ENOUGH_TO_ESTIMATE
-        left = f"about {duration((now - self.start[0]) * (1 - fraction) / gained)} left" if known else "estimating"
+        left = self._left(now, fraction)
         done = round(WIDTH * fraction)
         bar = "━" * done + "╌" * (WIDTH - done)
         line = f"{bar} {100 * fraction:3.0f} %  {left}  {text}"[: self.columns - 1]
@@ -48,6 +47,20 @@ class _Line:
         else:
             sys.stderr.write(f"{duration(spent):>8}  {100 * fraction:3.0f} %  {left}  {text}\n")
         sys.stderr.flush()
+
+    def _left(self, now: float, fraction: float) -> str:
+        """The time left, in words. A fraction that goes back begins another job."""
+        recent = self.recent
+        if recent and fraction < recent[-1][1]:
+            recent.clear()
+        recent.append((now, fraction))
+        while len(recent) > 1 and now - recent[1][0] >= RECENT_SECONDS and fraction - recent[1][1] >= RECENT_FRACTION:
+            recent.popleft()
+        since, before = recent[0]
+        gained = fraction - before
+        if gained <= ENOUGH_TO_ESTIMATE:
+            return "estimating"
+        return f"about {duration((now - since) * (1 - fraction) / gained)} left"
 
     def say(self, text: str) -> None:
         """Print a separate line that is not redrawn."""

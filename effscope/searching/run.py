@@ -27,7 +27,7 @@ from effscope.searching.plan import Plan, plan_line
 from effscope.searching.policies.greedy import State, fold, propose, standing
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS
 from effscope.training.processes import processes
-from effscope.training.speed import training_images_per_s
+from effscope.training.speed import say_if_busy, training_images_per_s
 from effscope.workspace import WORK, Identity, Workspace, open_workspace
 
 GREEDY = Policy(propose, fold)
@@ -86,6 +86,7 @@ class _Search:
         done = journal.read()
         state = self._replayed(journal, done)
         if propose(state):
+            say_if_busy(self.context.say)
             self.context.say(self._plan_line())
         state = drive(GREEDY, state, LocalEngine(self._worker(done)), journal, self._kept)
         if not standing(state).learned:

@@ -22,7 +22,7 @@ from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult
 from effscope.spec.layout import Layout
 from effscope.training.norms import recalibrate_on
 from effscope.training.processes import Processes
-from effscope.training.speed import training_images_per_s
+from effscope.training.speed import say_if_busy, training_images_per_s
 from effscope.training.state_file import FREE
 from effscope.training.train import train
 from effscope.workspace import RUN_WEIGHTS, Identity, Workspace
@@ -167,6 +167,7 @@ def run(
         EffscopeError: as in `training.train.train`.
     """
     config, network = training.config, training.start.network
+    say_if_busy(say)
     banks = decode(training.splits, config.imgsz, progress, say)
     n_train, n_val = len(banks.train.images), len(banks.val.images)
     say(_plan(training, n_train, group, workspace))

@@ -16,6 +16,7 @@ from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
 from effscope.nn.build import Network, build
 from effscope.progress import Parts, duration
+from effscope.training import speed
 from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
 
@@ -61,6 +62,38 @@ def test_a_log_gets_lines_with_time_left(capsys: pytest.CaptureFixture[str], mon
     assert len(shown) == 3
 
 
+def test_time_left_follows_the_speed_of_the_last_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the work in 100 s, then a tenth of that speed: another process has begun."""
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    with display(quiet=False) as (progress, _):
+        for _ in range(6):
+            progress(now / 200, "fast")
+            now += 20.0
+        for _ in range(5):
+            now += 20.0
+            progress(0.5 + (now - 120) / 2000, "slow")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "55 %" in last and "15:00 left" in last
+
+
+def test_time_left_begins_again_when_another_job_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 20.0, 40.0, 60.0, 160.0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with display(quiet=False) as (progress, _):
+        progress(0.1, "reading")
+        progress(0.9, "reading")
+        progress(0.0, "training")
+        progress(0.5, "training")
+    shown = capsys.readouterr().err.splitlines()
+    assert "estimating" in shown[2]
+    assert "1:40 left" in shown[3]
+
+
 def test_speed_leaves_the_network_alone() -> None:
     network = build(expand(layout("yolov8n", 2)))
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -70,6 +103,7 @@ def test_speed_leaves_the_network_alone() -> None:
 
 def test_speed_is_measured_on_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, forward = list[int](), Network.forward
+    monkeypatch.setattr(speed, "TIMED_SECONDS", 0.0)
 
     def limited(network: Network, images: Tensor) -> object:
         sizes.append(len(images))

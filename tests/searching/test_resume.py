@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,6 +222,21 @@ def test_the_data_are_listed_once(monkeypatch: pytest.MonkeyPatch, place: Path, 
     )
     searched(monkeypatch, place, tmp_path / "out", Script(ORDER, ACCEPTS_TWO))
     assert listed == ["once"]
+
+
+@pytest.mark.parametrize(("load", "busy"), [(30.0, True), (0.0, False)])
+def test_a_search_names_a_busy_machine_before_its_plan(
+    load: float, busy: bool, monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    monkeypatch.setattr(run_module, "execute", Script(ORDER, ACCEPTS_TWO))
+    config = search_config({"base": str(place / "tiny.yaml"), "data": str(place / "data" / "data.yaml"), **SETTINGS})
+    said: list[str] = []
+    for _ in range(2):  # a search that has finished has no work to do
+        run_module.search(config, tmp_path / "out", say=said.append)
+    assert [line.partition(":")[0] for line in said] == ["this machine is busy"] * busy + ["plan"]
 
 
 def test_the_classes_that_weights_know_decide_every_job(place: Path, tmp_path: Path) -> None:
