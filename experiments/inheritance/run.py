@@ -1,6 +1,7 @@
 """How a swapped part should get its weights: AP at once and after the same short training, start by start.
 
-`python experiments/inheritance/run.py measure DATA` measures what is missing, in runs/inheritance; it can be stopped.
+`python experiments/inheritance/run.py measure DATA` adds what is missing to reports/inheritance/measured.jsonl; it can
+be stopped at any time.
 `python experiments/inheritance/run.py page` prints the page from what is there. DATA holds bccd, deeppcb, coco_cc and
 weights/yolov8n_coco.pt. Parts: light class head, CIB at stage 8 and at stage 4, SCDown at its three layers.
 """
@@ -44,6 +45,7 @@ from effscope.transplant.separable import Separable, allot, terms
 from effscope.transplant.sums import Moments
 
 WORK = Path("runs/inheritance")
+MEASURED = Path("reports/inheritance/measured.jsonl")
 SEEDS, IMAGES, SHORT, BATCH = (0, 1, 2), 64, 320, 16
 CPU = torch.device("cpu")
 
@@ -57,7 +59,7 @@ class Data:
     epochs: int
 
 
-DATA = {"coco_cc": Data(416, None, 0), "bccd": Data(256, None, 25), "deeppcb": Data(256, 300, 25)}
+DATA = {"bccd": Data(256, None, 25), "coco_cc": Data(416, None, 0), "deeppcb": Data(256, 300, 25)}
 PARTS = {"light head": ("light-head", "Detect"), "CIB 8": ("cib", 8), "CIB 4": ("cib", 4), "SCDown": ("scdown", "Conv")}
 
 
@@ -182,12 +184,13 @@ def ap_of(network: Network, context: Context) -> float:
 
 
 def short(network: Network, context: Context, how: str, seed: int) -> Network:
-    """The same number of training images for every start and every data set."""
+    """The same number of training images for every start and data set, at a rate at which a new part can learn."""
     recalibrate_on(network, context.banks.train, CPU)
     few = limited_bank(context.banks.train, SHORT)
     epochs = max(round(SHORT / len(few.images)), 1)
     recipe = read_recipe(
-        "gentle,warmup_epochs=0.5,close_mosaic_epochs=0,distil_gain=" + ("1" if how == "whole" else "0")
+        "gentle,lr=0.0001,norms=batch,warmup_epochs=0.5,close_mosaic_epochs=0,distil_gain="
+        + ("1" if how == "whole" else "0")
     )
     config = TrainConfig(imgsz=context.config.imgsz, epochs=epochs, batch=BATCH, seed=seed, device="cpu", recipe=recipe)
     network.load_state_dict(train(network, few, config, teacher=context.given.network()).state)
@@ -196,8 +199,8 @@ def short(network: Network, context: Context, how: str, seed: int) -> Network:
 
 def measure(root: Path) -> None:
     """Measure every missing (seed, data, part, start), and append it to a file."""
-    WORK.mkdir(parents=True, exist_ok=True)
-    file = WORK / "measured.jsonl"
+    MEASURED.parent.mkdir(parents=True, exist_ok=True)
+    file = MEASURED
     done = {tuple(row[name] for name in ("seed", "data", "part", "start")) for row in rows(file)}
     for seed in SEEDS:
         for data in DATA:
@@ -221,7 +224,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
 
 def page() -> str:
     """AP of each start / AP of the base, at once and after the short training: mean and deviation over seeds."""
-    found = rows(WORK / "measured.jsonl")
+    found = rows(MEASURED)
     lines = [
         "# How a swapped part should start",
         "",
@@ -258,9 +261,9 @@ def _cell(found: list[dict[str, Any]], base: float) -> str:
     return f"{_ap(found, 'at_once')} ({share:.0f} %) → {_ap(found, 'after')}"
 
 
-INTRODUCTION = """AP50-95 x 100 at once → after the same short training ({n} images, recipe `gentle`), mean ± deviation
-over the seeds; in brackets the share of your model's AP at once. Made by `experiments/inheritance/run.py`, effscope
-{effscope}, torch {torch}."""
+INTRODUCTION = """AP50-95 x 100 at once → after the same short training ({n} images; AdamW 1e-4, norms of the batch),
+mean ± deviation over the seeds; in brackets the share of your model's AP at once. Made by
+`experiments/inheritance/run.py`, effscope {effscope}, torch {torch}."""
 
 
 if __name__ == "__main__":
