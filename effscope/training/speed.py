@@ -29,8 +29,8 @@ def say_if_busy(say: Say) -> None:
     """Say so if other processes use cores that this process needs. Call it before the work: its threads do not count.
 
     The load is the system's average over a minute, without the CPU time that this process has used so far. A system
-    without a load average is never busy. Fewer threads help: two threads in a backward pass wait for each other with
-    busy cores, whatever the settings of OpenMP are (measured, experiments/busy-machine).
+    without a load average is never busy. Fewer threads help: on busy cores, two threads in a backward pass wait for
+    each other, whatever the settings of OpenMP are (experiments/busy-machine).
     """
     try:
         load = os.getloadavg()[0]
