@@ -13,7 +13,7 @@ from effscope.errors import EffscopeError
 Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Kernel, stride and padding of a convolution, each (height, width)."""
 
-POSITIONS = 1024
+POSITIONS = 512
 """Positions of a map that enter the sums, evenly spread; of a smaller map all. It bounds the time of large maps."""
 
 
