@@ -91,7 +91,7 @@ class Depthwise:
             Unit(part, f"{path}.conv").silence()
             small = Unit(part, f"{path}.conv1")
             return cls((small,), New(small.at("conv")), Unit(part, path).act)
-        groups = [Unit(part, f"{path}.{name}") for name in sorted(names) if name.isdigit()]
+        groups = [Unit(part, f"{path}.{n}") for n in sorted(int(name) for name in names if name.isdigit())]
         if groups:
             return cls(tuple(groups), New(f"{path}.groups"), groups[0].act)
         return cls((Unit(part, path),), New(Unit(part, path).at("conv")), Unit(part, path).act)
