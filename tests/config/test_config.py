@@ -32,7 +32,7 @@ CONFIGS = [
 ]
 WHOLE = {
     "imgsz": 1, "epochs": 1, "base_epochs": 1, "batch": 1, "limit_train": 1, "limit_val": 1, "rounds": 1, "threads": 1,
-    "cin": 1, "stride": 1, "size": 1, "max_det": 1, "images": 1, "steps": 1, "eval_every": 0, "freeze": 0,
+    "cin": 1, "stride": 1, "size": 1, "max_det": 1, "images": 1, "steps": 0, "eval_every": 0, "freeze": 0,
     "unfreeze_epochs": 0,
 }  # fmt: skip
 """Settings that are whole numbers -> the least value."""
