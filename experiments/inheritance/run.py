@@ -1,7 +1,7 @@
 """How a swapped part should get its weights: AP at once and after the same short training, start by start.
 
-`python experiments/inheritance/run.py measure DATA` adds what is missing to reports/inheritance/measured.jsonl; it can
-be stopped at any time.
+`python experiments/inheritance/run.py measure DATA [NAME...]` adds what is missing to reports/inheritance/measured.jsonl;
+it can be stopped at any time.
 `python experiments/inheritance/run.py page` prints the page from what is there. DATA holds bccd, deeppcb, coco_cc and
 weights/yolov8n_coco.pt. Parts: light class head, CIB at stage 8 and at stage 4, SCDown at its three layers.
 """
@@ -197,13 +197,13 @@ def short(network: Network, context: Context, how: str, seed: int) -> Network:
     return network
 
 
-def measure(root: Path) -> None:
-    """Measure every missing (seed, data, part, start), and append it to a file."""
+def measure(root: Path, names: list[str]) -> None:
+    """Measure every missing (seed, data, part, start) of some data sets, and append it to a file."""
     MEASURED.parent.mkdir(parents=True, exist_ok=True)
     file = MEASURED
     done = {tuple(row[name] for name in ("seed", "data", "part", "start")) for row in rows(file)}
     for seed in SEEDS:
-        for data in DATA:
+        for data in names or DATA:
             for part in ("none", *PARTS):
                 for how in STARTS if part != "none" else ("names",):
                     if (seed, data, part, how) in done:
@@ -269,7 +269,7 @@ mean ± deviation over the seeds; in brackets the share of your model's AP at on
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
     commands: dict[str, Callable[[], object]] = {
-        "measure": lambda: measure(Path(rest[0])),
+        "measure": lambda: measure(Path(rest[0]), rest[1:]),
         "page": lambda: print(page()),
     }
     commands[command]()
