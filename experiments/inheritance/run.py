@@ -1,7 +1,7 @@
 """How a swapped part should get its weights: AP at once and after the same short training, start by start.
 
-`python experiments/inheritance/run.py measure DATA [NAME...]` adds what is missing to reports/inheritance/measured.jsonl;
-it can be stopped at any time.
+`python experiments/inheritance/run.py measure DATA [NAME...]` adds what is missing to
+reports/inheritance/measured.jsonl; it can be stopped at any time.
 `python experiments/inheritance/run.py page` prints the page from what is there. DATA holds bccd, deeppcb, coco_cc and
 weights/yolov8n_coco.pt. Parts: light class head, CIB at stage 8 and at stage 4, SCDown at its three layers.
 """
@@ -228,7 +228,7 @@ def page() -> str:
     lines = [
         "# How a swapped part should start",
         "",
-        INTRODUCTION.format(torch=torch.__version__, effscope=version(), n=SHORT),
+        INTRODUCTION.format(torch=torch.__version__, effscope=version("effscope"), n=SHORT),
         "",
     ]
     for data in DATA:
