@@ -40,10 +40,11 @@ def _scored(work: Work, network: Network) -> Measurement:
 def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement:
     """The base from weights of the same classes: a head of another form is fitted, and trained if it costs much."""
     context = work.context
-    given = work.score(context.given.network(), "base: scoring your model").ap
+    yours = context.given.network()
+    given = work.score(yours, "base: scoring your model").ap
     if not (transfer.fresh or transfer.reshaped):
         return replace(_scored(work, network), given_ap=given)
-    part = Part(context.given.network(), context.yours, context.layout, _head(context.layout))
+    part = Part(yours, context.yours, context.layout, _head(context.layout))
     progress = work.parts.part(work.plan.fitting, "base: fitting the light head")
     fitted = fit_head(network, part, transfer, context, work.job.seed, progress)
     work.notes.append(f"light head: {fitted.words}")
@@ -51,7 +52,7 @@ def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement
     if given - score.ap <= context.config.margin:
         work.store(context.layout, network)
         return replace(work.measured(score), given_ap=given, fitted_ap=score.ap)
-    trained = _head_trained(work, network)
+    trained = _head_trained(work, network, yours)
     after = work.score(trained, "base: scoring its trained head")
     better = after.ap > score.ap
     work.notes.append(
@@ -63,14 +64,13 @@ def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement
     return replace(work.measured(after if better else score), given_ap=given, fitted_ap=score.ap)
 
 
-def _head_trained(work: Work, network: Network) -> Network:
+def _head_trained(work: Work, network: Network, teacher: Network) -> Network:
     """A copy of the base whose head alone learned from labels, for as long as a short training."""
     context = work.context
     copy = build(expand(context.layout))
     copy.load_state_dict(network.state_dict())
     work.recalibrate(copy)
     title, frozen = "base: training its head", _head(context.layout)
-    teacher = context.given.network()
     return work.train(copy, context.config.epochs, context.proxy_recipe, title, frozen, teacher)
 
 

@@ -101,12 +101,18 @@ def _run(work: Work) -> Measurement:
     context, title = work.context, work.job.title
     network = _assembled(work)
     work.recalibrate(network)
-    teacher = context.given.network() if context.fits else _network(work, work.job.needs[0], context.layout)
+    teacher = _teacher(work) if context.proxy_recipe.distil_gain else None
     network = work.train(
         network, context.config.epochs, context.proxy_recipe, f"{title}: short training", teacher=teacher
     )
     work.store(layout_of(context.layout, work.job.changes), network)
     return work.measured(work.score(network, f"{title}: scoring"))
+
+
+def _teacher(work: Work) -> Network:
+    """The given model if it knows the data's classes, else the base."""
+    context = work.context
+    return context.given.network() if context.fits else _network(work, work.job.needs[0], context.layout)
 
 
 def _time(work: Work) -> Measurement:

@@ -38,7 +38,7 @@ class Fitted:
     def words(self) -> str:
         """For notes."""
         before, after = self.errors.before, self.errors.after
-        return f"{self.start.words}; distillation lowers the error on held-back images from {before:.3f} to {after:.3f}"
+        return f"{self.start.words}; on held-back images {before:.3f} before and {after:.3f} after distillation"
 
 
 @dataclass(frozen=True)

@@ -60,14 +60,15 @@ class Pair:
         Always in float32: rounding to bfloat16 would be fitted too.
         """
         taps = {tap for _, wanted in sums for tap in wanted}
-        needs = {side for side in ("old", "new") if any(_side(tap) == side for tap in taps)}
+        needs_new = any(isinstance(tap, New) for tap in taps)
+        needs_old = any(not isinstance(tap, New) for tap in taps)
         seen: dict[Tap, Tensor] = {}
         device = next(self.new.parameters()).device
         with torch.no_grad(), eval_mode(self.old), eval_mode(self.new), temporary_hooks(self._hooks(taps, seen)):
             for for_old, for_new in self.given:
-                if "old" in needs:
+                if needs_old:
                     self.old(*_moved(for_old, device))
-                if "new" in needs:
+                if needs_new:
                     self.new(*_moved(for_new, device))
                 for add, wanted in sums:
                     add(*(seen[tap] for tap in wanted))
@@ -77,10 +78,6 @@ class Pair:
             module = (self.new if isinstance(tap, New) else self.old).get_submodule(tap.path)
             keep = partial(_keep, seen, tap)
             yield module.register_forward_hook(keep)
-
-
-def _side(tap: Tap) -> str:
-    return "new" if isinstance(tap, New) else "old"
 
 
 def _keep(seen: dict[Tap, Tensor], tap: Tap, _: nn.Module, given: Any, output: Any) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from effscope.transplant.sums import Moments
+from effscope.transplant.sums import Moments, ridged
 
 FLOOR = 1e-6
 """Variance added to every pixel of a patch, relative to the mean variance, so that a covariance can be inverted."""
@@ -132,9 +132,7 @@ def _block_diagonal(depthwise: Tensor) -> Tensor:
 
 def _solved(matrix: Tensor, wanted: Tensor, prior: Tensor) -> Tensor:
     """The solution of matrix @ x = wanted, held at the prior in directions without variance."""
-    ridge = FLOOR * matrix.diagonal().mean().clamp_min(1e-30)
-    damped = matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype)
-    step: Tensor = torch.linalg.solve(damped, wanted - matrix @ prior)
+    step: Tensor = torch.linalg.solve(ridged(matrix, FLOOR), wanted - matrix @ prior)
     return prior + step
 
 

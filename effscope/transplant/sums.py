@@ -67,9 +67,8 @@ class Moments:
         return Fit(w, self.y - w @ self.x, float(left.clamp_min(0).sum()) / total if total > 0 else 0.0)
 
     def damped(self, damping: float) -> Tensor:
-        """Covariance of x with `damping` times its mean variance added to the diagonal; it can be inverted."""
-        ridge = damping * self.xx.diagonal().mean().clamp_min(1e-30)
-        return self.xx + ridge * torch.eye(len(self.xx), dtype=self.xx.dtype)
+        """`ridged` covariance of x."""
+        return ridged(self.xx, damping)
 
     def inputs(self, pick: Tensor) -> Moments:
         """The moments of some inputs, by index."""
@@ -82,6 +81,12 @@ class Moments:
     def scaled(self, gain: Tensor) -> Moments:
         """The moments with every target times a gain (c_out,)."""
         return Moments(self.x, self.y * gain, self.xx, self.xy * gain, self.yy * gain**2)
+
+
+def ridged(matrix: Tensor, damping: float) -> Tensor:
+    """A covariance with `damping` times its mean variance added to the diagonal, so that it can be inverted."""
+    ridge = damping * matrix.diagonal().mean().clamp_min(1e-30)
+    return matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype)
 
 
 class Regression:
@@ -190,7 +195,3 @@ class ChannelFit:
         """Squared error / variance of the targets, summed over the channels."""
         total = float(self.variance.sum())
         return float(self.left.sum()) / total if total > 0 else 0.0
-
-    def best(self, other: ChannelFit) -> Tensor:
-        """(c,): True where the other fit has a lower error."""
-        return other.left < self.left

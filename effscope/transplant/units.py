@@ -30,6 +30,7 @@ REPEATABLE = (nn.ReLU, nn.ReLU6, nn.Identity)
 """Activations that change nothing when they are applied a second time."""
 
 LEAST_VARIANCE = 1e-6
+"""Variance that is assumed for a channel that never varies."""
 
 
 class NoClosedForm(Exception):
