@@ -173,7 +173,8 @@ def started(context: Context, part: str, how: str, seed: int) -> Network:
 
 STARTS: dict[str, str] = {
     "random": "random", "names": "name and shape", "svd": "SVD of the weights", "responses": "responses",
-    "statistics": "responses, then statistics of batches in all norms", "block-wise": "responses, block-wise distillation",
+    "statistics": "responses, then statistics of batches in all norms",
+    "block-wise": "responses, block-wise distillation",
     "whole": "the same, and the base teaches the short training",
 }  # fmt: skip
 
