@@ -7,17 +7,19 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from effscope.config import BUILTIN_SHAPES, to_dict
 from effscope.differences import differences
 from effscope.errors import EffscopeError
 from effscope.files import make_folder, sweep, write_text
 from effscope.progress import Say, leads, unsaid
+
+T = TypeVar("T")
 
 RUNS = Path("runs")
 RUN_WEIGHTS = "model.safetensors"
@@ -53,13 +55,11 @@ class Identity:
         kind: "training" or "search".
         settings: setting -> value (JSON data). With another value it is another run.
         inputs: name of an input, for messages (e.g. "the layout") -> digest. With another digest it is another run.
-        machine: device and threads of the first start. A resumed run uses the same number of threads.
     """
 
     kind: str
     settings: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
-    machine: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,23 @@ class Workspace:
 
     Attributes:
         folder: the folder.
-        identity: the run it belongs to; `machine` as stored at the first start.
     """
 
     folder: Path
-    identity: Identity
 
     def path(self, name: str) -> Path:
         """A file of the run that users read."""
         return self.folder / name
+
+    def settled(self, name: str, choose: Callable[[], T]) -> T:
+        """A fact of the machine (JSON data) that the first start of the run chooses; later starts get the same."""
+        file = self.folder / IDENTITY
+        record = _read(file)
+        if name not in record["machine"]:
+            record["machine"][name] = choose()
+            write_text(file, json.dumps(record, indent=1) + "\n")
+        value: T = record["machine"][name]
+        return value
 
     def artefact(self, job: str, suffix: str) -> Path:
         """A file that the job with this id writes, e.g. its weights. The folder exists."""
@@ -127,7 +135,8 @@ def open_workspace(folder: Path, identity: Identity, say: Say = unsaid) -> Itera
     """
     make_folder(folder)
     with _locked(folder, say) if leads() else nullcontext():
-        yield Workspace(folder, _claimed(folder, identity))
+        _claim(folder, identity)
+        yield Workspace(folder)
 
 
 @contextmanager
@@ -165,8 +174,8 @@ def _named(owner: Path) -> str:
         return "another process"
 
 
-def _claimed(folder: Path, identity: Identity) -> Identity:
-    """Store or check the identity of the folder; returns the stored one."""
+def _claim(folder: Path, identity: Identity) -> None:
+    """Store or check the identity of the folder."""
     file = folder / IDENTITY
     found = _read(file) if file.exists() else None
     wanted = json.loads(
@@ -191,10 +200,9 @@ def _claimed(folder: Path, identity: Identity) -> Identity:
                 f"{folder} holds another {identity.kind}: {names} {verb}; choose another `out` or delete it"
             )
         if not differing:
-            return replace(identity, machine=found["machine"])
+            return
     if leads():
-        write_text(file, json.dumps({**wanted, "machine": dict(identity.machine)}, indent=1) + "\n")
-    return identity
+        write_text(file, json.dumps({**wanted, "machine": {}}, indent=1) + "\n")
 
 
 def _read(file: Path) -> dict[str, Any]:

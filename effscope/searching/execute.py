@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-
-import torch
 
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import RankConfig
@@ -26,6 +23,7 @@ from effscope.searching.plan import Plan
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS, Work
 from effscope.spec.layout import Layout
 from effscope.timing.measure import forward_ms
+from effscope.training.threads import limited
 from effscope.workspace import Workspace
 
 
@@ -44,22 +42,12 @@ def execute(job: Job, context: Context, workspace: Workspace, progress: Progress
     """
     began, plan = time.monotonic(), Plan.of(context)
     work = Work(job, context, workspace, Parts(progress, plan.weight(job.kind)), plan, say)
-    with _threads(context.threads):
+    with limited(context.threads):
         found = _KINDS[job.kind](work)
     measurement = replace(found, notes=tuple(work.notes), seconds=round(time.monotonic() - began, 1))
     workspace.keep(job.id, measurement.to_dict(), tuple(work.files))
     workspace.artefact(job.id, TRAINING).unlink(missing_ok=True)
     return measurement
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _rank(work: Work) -> Measurement:

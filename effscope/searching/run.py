@@ -27,7 +27,8 @@ from effscope.searching.plan import Plan, plan_line
 from effscope.searching.policies.greedy import State, fold, propose, standing
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS
 from effscope.training.processes import processes
-from effscope.training.speed import say_if_busy, training_images_per_s
+from effscope.training.speed import training_images_per_s
+from effscope.training.threads import limited, pick_threads
 from effscope.workspace import WORK, Identity, Workspace, open_workspace
 
 GREEDY = Policy(propose, fold)
@@ -68,10 +69,15 @@ def search(
     inputs = {"the layout": digests["layout"], "the starting weights": digests["weights"]}
     inputs["the classes of the weights"] = digests["classes"]
     inputs |= {f"the {split} images": digests[split] for split in ("train", "val")}
-    identity = Identity("search", {**to_dict(config), "device": device}, inputs, {"threads": context.threads})
+    identity = Identity("search", {**to_dict(config), "device": device}, inputs)
     with open_workspace(folder, identity, say) as workspace:
-        context = context.on(workspace.identity.machine.get("threads", context.threads))
+        context = context.on(workspace.settled("threads", lambda: _threads(context)))
         return publish(_Search(context, workspace, stages).result(), folder)
+
+
+def _threads(context: Context) -> int:
+    config, group = context.config, processes(context.device)
+    return pick_threads(build(expand(context.layout)), config.imgsz, config.batch, group, context.say)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,6 @@ class _Search:
         done = journal.read()
         state = self._replayed(journal, done)
         if propose(state):
-            say_if_busy(self.context.say)
             self.context.say(self._plan_line())
         state = drive(GREEDY, state, LocalEngine(self._worker(done)), journal, self._kept)
         if not standing(state).learned:
@@ -134,7 +139,8 @@ class _Search:
 
     def _plan_line(self) -> str:
         c, group = self.context.config, processes(self.context.device)
-        speed = training_images_per_s(build(expand(self.context.layout)), c.imgsz, c.batch, group)
+        with limited(self.context.threads):
+            speed = training_images_per_s(build(expand(self.context.layout)), c.imgsz, c.batch, group)
         return plan_line(self.context, Plan.of(self.context), len(self.stages), speed, self.workspace.folder)
 
     def _kept(self, job: Job) -> Measurement | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -22,8 +23,9 @@ from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult
 from effscope.spec.layout import Layout
 from effscope.training.norms import recalibrate_on
 from effscope.training.processes import Processes
-from effscope.training.speed import say_if_busy, training_images_per_s
+from effscope.training.speed import training_images_per_s
 from effscope.training.state_file import FREE
+from effscope.training.threads import limited, pick_threads
 from effscope.training.train import train
 from effscope.workspace import RUN_WEIGHTS, Identity, Workspace
 
@@ -167,7 +169,24 @@ def run(
         EffscopeError: as in `training.train.train`.
     """
     config, network = training.config, training.start.network
-    say_if_busy(say)
+
+    def pick() -> int:
+        return pick_threads(network, config.imgsz, config.batch, group, say)
+
+    alone = group.count == 1
+    with limited(workspace.settled("threads", pick)) if alone else nullcontext():
+        return _run(training, workspace, group, progress, say, on_epoch)
+
+
+def _run(
+    training: Training,
+    workspace: Workspace,
+    group: Processes,
+    progress: Progress,
+    say: Say,
+    on_epoch: Callable[[dict[str, float]], object] | None,
+) -> TrainResult | None:
+    config, network = training.config, training.start.network
     banks = decode(training.splits, config.imgsz, progress, say)
     n_train, n_val = len(banks.train.images), len(banks.val.images)
     say(_plan(training, n_train, group, workspace))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 
 import torch
@@ -11,39 +10,11 @@ import torch
 from effscope.errors import EffscopeError, ran_out_of_memory
 from effscope.nn.build import Network, view
 from effscope.nn.precision import amp
-from effscope.progress import Say
 from effscope.spec.graph import DECODED
 from effscope.training.processes import Processes
 
 TIMED_STEPS, TIMED_SECONDS = 2, 1.0
 """Steps that are timed: at least so many, and for so long, in s, that work of other processes falls into them."""
-
-SPARE = 0.5
-"""Busy threads of other processes, beyond free cores, that are not worth a line."""
-
-LOAD_SECONDS = 60
-"""Period of the load average that `say_if_busy` reads, in s."""
-
-
-def say_if_busy(say: Say) -> None:
-    """Say so if other processes use cores that this process needs. Call it before the work: its threads do not count.
-
-    The load is the system's average over a minute, without the CPU time that this process has used so far. A system
-    without a load average is never busy. Fewer threads help: on busy cores, two threads in a backward pass wait for
-    each other, whatever the settings of OpenMP are (experiments/busy-machine).
-    """
-    try:
-        load = os.getloadavg()[0]
-    except (AttributeError, OSError):
-        return
-    others, cores, threads = load - time.process_time() / LOAD_SECONDS, os.cpu_count() or 1, torch.get_num_threads()
-    if others > SPARE and others + threads > cores + SPARE:
-        fewer = max(int(cores - others), 1)
-        advice = f"; with OMP_NUM_THREADS={fewer} it may take less" if fewer < threads else ""
-        say(
-            f"this machine is busy: other processes keep {others:.1f} threads running on its {cores} cores; "
-            f"this takes longer than on a quiet machine{advice}"
-        )
 
 
 def training_images_per_s(network: Network, imgsz: int, batch: int, group: Processes) -> float:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from effscope.searching.context import Context
 from effscope.searching.engines.local import LocalEngine
 from effscope.searching.jobs import Job, Measurement, job_book
 from effscope.searching.journal import Journal
+from effscope.training import threads
 
 ORDER = (2, 3, 1)
 ACCEPTS_TWO = {frozenset(): 0.5, frozenset({2}): 0.52, frozenset({2, 3}): 0.45, frozenset({1, 2, 3}): 0.3}
@@ -224,13 +223,11 @@ def test_the_data_are_listed_once(monkeypatch: pytest.MonkeyPatch, place: Path, 
     assert listed == ["once"]
 
 
-@pytest.mark.parametrize(("load", "busy"), [(30.0, True), (0.0, False)])
+@pytest.mark.parametrize(("others", "busy"), [(30.0, True), (0.0, False)])
 def test_a_search_names_a_busy_machine_before_its_plan(
-    load: float, busy: bool, monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path
+    others: float, busy: bool, monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load), raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    monkeypatch.setattr(threads, "cores_of_others", lambda: others)
     monkeypatch.setattr(run_module, "execute", Script(ORDER, ACCEPTS_TWO))
     config = search_config({"base": str(place / "tiny.yaml"), "data": str(place / "data" / "data.yaml"), **SETTINGS})
     said: list[str] = []

@@ -19,24 +19,25 @@ from effscope.workspace import IDENTITY, Identity, open_workspace, run_folder
 
 SETTINGS = {"margin": 0.01, "seed": 0, "recipe": {"lr": 0.1}, "threshold": 0.5}
 INPUTS = {"the layout": "a", "the val images": "b"}
-SEARCH = Identity("search", SETTINGS, INPUTS, {"threads": 2})
+SEARCH = Identity("search", SETTINGS, INPUTS)
 
 
 def other(**settings: Any) -> Identity:
-    return Identity("search", {**SETTINGS, **settings}, INPUTS, {"threads": 3})
+    return Identity("search", {**SETTINGS, **settings}, INPUTS)
 
 
 def begun(folder: Path) -> Path:
     """A folder in which a search has done some work."""
     with open_workspace(folder, SEARCH) as workspace:
         workspace.keep("base-1", {"ap": 0.5})
+        assert workspace.settled("threads", lambda: 2) == 2
     return folder
 
 
 def test_the_same_run_opens_its_folder_again_with_the_threads_it_began_with(tmp_path: Path) -> None:
     begun(tmp_path)
-    with open_workspace(tmp_path, Identity("search", SETTINGS, INPUTS, {"threads": 9})) as workspace:
-        assert workspace.identity.machine == {"threads": 2}
+    with open_workspace(tmp_path, SEARCH) as workspace:
+        assert workspace.settled("threads", lambda: pytest.fail("asked again")) == 2
         assert workspace.kept("base-1") == {"ap": 0.5}
 
 
@@ -69,10 +70,10 @@ def test_another_run_is_refused_by_name_and_changes_nothing(tmp_path: Path, iden
 
 
 def test_a_folder_in_which_nothing_was_done_takes_new_settings(tmp_path: Path) -> None:
-    with open_workspace(tmp_path, SEARCH):
-        pass
+    with open_workspace(tmp_path, SEARCH) as workspace:
+        workspace.settled("threads", lambda: 2)
     with open_workspace(tmp_path, other(margin=0.02)) as workspace:
-        assert workspace.identity.machine == {"threads": 3}
+        assert workspace.settled("threads", lambda: 3) == 3
     assert json.loads((tmp_path / IDENTITY).read_text())["settings"]["margin"] == 0.02
 
 
