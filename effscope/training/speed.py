@@ -17,7 +17,9 @@ TIMED_STEPS, TIMED_SECONDS = 2, 1.0
 """Steps that are timed: at least so many, and for so long, in s, that work of other processes falls into them."""
 
 
-def training_images_per_s(network: Network, imgsz: int, batch: int, group: Processes) -> float:
+def training_images_per_s(
+    network: Network, imgsz: int, batch: int, group: Processes, steps: int = TIMED_STEPS
+) -> float:
     """Images per second of all processes through forward and backward pass, without reading, augmentation and
     assignment. If memory runs out, it measures half the batch, and so on.
 
@@ -26,6 +28,7 @@ def training_images_per_s(network: Network, imgsz: int, batch: int, group: Proce
         imgsz: side of the image in px.
         batch: images per step, over all processes.
         group: the processes; each measures its share on its device.
+        steps: number of steps that are timed, at least.
 
     Raises:
         EffscopeError: not even one image fits into memory.
@@ -36,7 +39,7 @@ def training_images_per_s(network: Network, imgsz: int, batch: int, group: Proce
     raw = view(whole, *(name for name in whole.spec.views if name != DECODED))
     while True:
         try:
-            return group.count * size * _steps_per_s(raw, imgsz, size, device)
+            return group.count * size * _steps_per_s(raw, imgsz, size, device, steps)
         except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error):
                 raise
@@ -45,11 +48,11 @@ def training_images_per_s(network: Network, imgsz: int, batch: int, group: Proce
         size //= 2
 
 
-def _steps_per_s(raw: Network, imgsz: int, batch: int, device: torch.device) -> float:
+def _steps_per_s(raw: Network, imgsz: int, batch: int, device: torch.device, least: int) -> float:
     """Steps per second, after one step that is not counted."""
     images = torch.zeros(batch, 3, imgsz, imgsz, device=device).to(memory_format=torch.channels_last)
     steps, seconds, began = -1, 0.0, time.perf_counter()
-    while steps < TIMED_STEPS or seconds < TIMED_SECONDS:
+    while steps < least or seconds < TIMED_SECONDS:
         if steps == 0:
             began = time.perf_counter()
         with amp(device):

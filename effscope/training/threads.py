@@ -57,7 +57,7 @@ def pick_threads(network: Network, imgsz: int, batch: int, group: Processes, say
         speeds = {}
         for n in sorted(numbers):
             with limited(n):
-                speeds[n] = training_images_per_s(network, imgsz, batch, group)
+                speeds[n] = training_images_per_s(network, imgsz, batch, group, steps=1)
         best = max(numbers, key=lambda n: speeds[n])
         if best < threads:
             gain = speeds[best] / speeds[threads]

@@ -39,7 +39,7 @@ def machine(
     monkeypatch.setattr(torch, "get_num_threads", lambda: now)
     monkeypatch.setattr(torch, "set_num_threads", set_threads)
     found = {1: 1.0, **(speeds or {})}
-    monkeypatch.setattr(threads, "training_images_per_s", lambda *_: found.get(now, 0.5))
+    monkeypatch.setattr(threads, "training_images_per_s", lambda *_, steps: found.get(now, 0.5))
 
 
 def picked() -> tuple[int, list[str]]:
@@ -80,7 +80,7 @@ def test_a_machine_with_free_cores_is_not_busy(
     others: float, cores: int, of_torch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(monkeypatch, others, cores, of_torch)
-    monkeypatch.setattr(threads, "training_images_per_s", lambda *_: pytest.fail("nothing to choose"))
+    monkeypatch.setattr(threads, "training_images_per_s", lambda *_, steps: pytest.fail("nothing to choose"))
     assert picked() == (of_torch, [])
 
 
