@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from math import inf
 from typing import Any, ClassVar, TypeVar
 
 from effscope.errors import EffscopeError, unknown
@@ -58,6 +59,12 @@ def fraction(name: str, value: Any) -> None:
     """Check for a number from 0 to less than 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise EffscopeError(f"`{name}` must be a fraction from 0 to 1, got {value!r}")
+
+
+def positive(name: str, value: Any) -> None:
+    """Check for a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        raise EffscopeError(f"`{name}` must be a number above 0, got {value!r}")
 
 
 def check_imgsz(imgsz: int | None, detector: bool = True) -> None:

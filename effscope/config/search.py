@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from effscope.config.checks import Checked, at_least, fraction, image_side, one_of, seed_number
+from effscope.config.checks import Checked, at_least, fraction, image_side, one_of, positive, seed_number
 from effscope.config.training import BUILTIN_SHAPES, SharedSettings, proxy, sized
 from effscope.recipes import Recipe
 
@@ -24,7 +24,7 @@ class DistilConfig(Checked):
     lr: float = 1e-3
     max_bytes: int = 1 << 29  # limit of the recorded inputs and outputs; recording stops there
 
-    CHECKS: ClassVar = {"images": at_least(1), "steps": at_least(0), "batch": at_least(1)}
+    CHECKS: ClassVar = {"images": at_least(1), "steps": at_least(0), "batch": at_least(1), "lr": positive}
 
 
 @dataclass(frozen=True)

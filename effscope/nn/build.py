@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from effscope.errors import EffscopeError
 from effscope.nn.modules import BUILDERS
 from effscope.nn.seeds import path_seed
-from effscope.spec.graph import INPUT, Graph, Node
+from effscope.spec.graph import DECODED, INPUT, Graph, Node
 
 ONE_TO_ONE = "one2one_"
 """Prefix of the module names of the one-to-one head in a dual head."""
@@ -179,6 +179,11 @@ def build(graph: Graph, seed: int = 0) -> Network:
 def raw(network: Network) -> Network:
     """A network with only the view of the raw levels: one-to-many if the head has it, else one-to-one."""
     return view(network, "o2m" if "o2m" in network.spec.views else "o2o")
+
+
+def undecoded(network: Network) -> Network:
+    """A network with the views of the raw levels of all its heads."""
+    return view(network, *(name for name in network.spec.views if name != DECODED))
 
 
 def _owner(network: Network, node: Node) -> Owner:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+
+from torch import Tensor
 
 from effscope.layouts.expand import expand
 from effscope.nn.build import Network, build
@@ -13,8 +16,8 @@ from effscope.searching.plan import base_words
 from effscope.searching.work import Work
 from effscope.spec.layout import Layout
 
-CLASS_TOWER = ".cv3."
-"""Part of the state-dict keys of a head's class towers. For other classes they are initialised randomly."""
+CLASS_TOWERS = ("cv3.", "one2one_cv3.")
+"""Names of a head's class towers. For other classes they are initialised randomly."""
 
 
 def base(work: Work) -> Measurement:
@@ -22,7 +25,7 @@ def base(work: Work) -> Measurement:
     context, given = work.context, work.context.given
     network = build(expand(context.layout), work.job.seed)
     if given.state is not None:
-        kept = {key: t for key, t in given.state.items() if context.fits or CLASS_TOWER not in key}
+        kept = given.state if context.fits else without_class_towers(given.state, given.layout)
         transfer = inherit(network, context.layout, given.layout, kept)
         work.notes.append(f"start: {given.source}; {transfer.summary()}; {base_words(context, work.plan)}")
         if context.fits:
@@ -30,6 +33,12 @@ def base(work: Work) -> Measurement:
         work.recalibrate(network)
     network = work.train(network, context.base_epochs, context.config.recipe, "base: training")
     return _scored(work, network)
+
+
+def without_class_towers(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """The tensors outside the head's class towers."""
+    towers = tuple(f"model.{_head(layout)}.{name}" for name in CLASS_TOWERS)
+    return {key: tensor for key, tensor in state.items() if not key.startswith(towers)}
 
 
 def _scored(work: Work, network: Network) -> Measurement:
@@ -75,5 +84,5 @@ def _head_trained(work: Work, network: Network, teacher: Network) -> Network:
 
 
 def _head(layout: Layout) -> int:
-    """Position of the head."""
-    return next(n for n, layer in enumerate(layout.layers) if layer.block == "Detect")
+    """Position of the head, the last layer."""
+    return len(layout.layers) - 1

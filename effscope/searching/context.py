@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from effscope.config import SearchConfig
+from effscope.data.classes import relabelled
 from effscope.detect.bank import Banks
 from effscope.detect.splits import Splits, decode, load_splits
 from effscope.errors import EffscopeError
@@ -54,8 +55,13 @@ class Context:
 
     @cached_property
     def splits(self) -> Splits:
-        """Train and validation split; no pixels are read."""
-        return load_splits(self.config.data, self.config.limit_train, self.config.limit_val, self.say)
+        """Train and validation split; no pixels are read. Classes are in the order of the given weights if they are
+        the same ones."""
+        train, val = load_splits(self.config.data, self.config.limit_train, self.config.limit_val, self.say)
+        known = self.given.classes
+        if self.given.state is None or known in (None, train.classes) or sorted(known) != sorted(train.classes):
+            return train, val
+        return relabelled(train, known), relabelled(val, known)
 
     @cached_property
     def banks(self) -> Banks:

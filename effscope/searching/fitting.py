@@ -11,7 +11,7 @@ from torch import Tensor
 
 from effscope.detect.bank import Bank, limited_bank
 from effscope.errors import EffscopeError
-from effscope.nn.build import Network, raw
+from effscope.nn.build import Network, undecoded
 from effscope.nn.inherit import Transfer
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress
@@ -86,7 +86,7 @@ def _fit(
     network: Network, part: Part, learns: Collection[str], loss: Loss, context: Context, seed: int, progress: Progress
 ) -> Fitted:
     config, device, key = context.config.distil, pick_device(context.device), str(part.position)
-    student, teacher = raw(network).to(device), raw(part.base).to(device)
+    student, teacher = undecoded(network).to(device), undecoded(part.base).to(device)
     progress(0.0, "fitting in closed form")
     pairs = record(
         teacher, part.position, mirrored(limited_bank(context.banks.train, config.images), device), config.max_bytes

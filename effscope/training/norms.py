@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from effscope.detect.bank import Bank, limited_bank
-from effscope.nn.build import Network, raw
+from effscope.nn.build import Network, undecoded
 from effscope.nn.statistics import recalibrate
 from effscope.training.batches import plain_batch
 
@@ -18,4 +18,4 @@ def recalibrate_on(network: Network, bank: Bank, device: torch.device) -> None:
     few = limited_bank(bank, IMAGES)
     n = len(few.images)
     cuts = (range(first, min(first + BATCH, n)) for first in range(0, n, BATCH))
-    recalibrate(raw(network).to(device), ((plain_batch(few, cut).pixels(device),) for cut in cuts))
+    recalibrate(undecoded(network).to(device), ((plain_batch(few, cut).pixels(device),) for cut in cuts))

@@ -8,9 +8,8 @@ import time
 import torch
 
 from effscope.errors import EffscopeError, ran_out_of_memory
-from effscope.nn.build import Network, view
+from effscope.nn.build import Network, undecoded
 from effscope.nn.precision import amp
-from effscope.spec.graph import DECODED
 from effscope.training.processes import Processes
 
 TIMED_STEPS, TIMED_SECONDS = 2, 1.0
@@ -36,7 +35,7 @@ def training_images_per_s(
     device, size = group.device, max(batch // group.count, 1)
     whole = copy.deepcopy(network).to(device).train()
     whole.to(memory_format=torch.channels_last)
-    raw = view(whole, *(name for name in whole.spec.views if name != DECODED))
+    raw = undecoded(whole)
     while True:
         try:
             return group.count * size * _steps_per_s(raw, imgsz, size, device, steps)

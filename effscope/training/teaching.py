@@ -30,7 +30,7 @@ class Teacher:
     """A detector in eval mode whose answers are learned.
 
     Args:
-        network: a detector with the student's classes; it is not changed.
+        network: a detector with the student's classes; its weights are not changed, its layers are in eval mode.
         device: where it runs.
     """
 

@@ -18,6 +18,7 @@ from effscope.transplant.units import REPEATABLE, WIDE_SHIFT, NoClosedForm, Unit
 
 def compact(pair: Pair) -> float:
     """C2f or C3k2 -> C2fCIB. Returns the error of the closing convolution; raises NoClosedForm for other blocks."""
+    _same_depth(pair)
     for n in range(inner_blocks(pair.new)):
         fit_cib(pair, f"m.{n}", f"m.{n}")
     return refit(pair, "cv2", "cv2")
@@ -31,6 +32,7 @@ def compact_c3(pair: Pair) -> float:
     opening, first, second = Unit(pair.new, "cv1"), Unit(pair.old, "cv2"), Unit(pair.old, "cv1")
     if first.conv.out_channels + second.conv.out_channels != opening.conv.out_channels:
         raise NoClosedForm("its halves are not as wide as those of the new stage")
+    _same_depth(pair)
     opening.set_joined(first, second)
     for n in range(inner_blocks(pair.new)):
         fit_cib(pair, f"m.{n}", f"m.{n}")
@@ -39,6 +41,11 @@ def compact_c3(pair: Pair) -> float:
     kernel = torch.zeros(closing.conv.out_channels, closing.conv.in_channels, dtype=torch.float64)
     kernel[:, :c], kernel[:, -c:] = old.kernel[:, c:, 0], old.kernel[:, :c, 0]
     return refit(pair, "cv2", "cv3", prior=kernel)
+
+
+def _same_depth(pair: Pair) -> None:
+    if inner_blocks(pair.new) != inner_blocks(pair.old):
+        raise NoClosedForm("it has another number of inner blocks than the new stage")
 
 
 def inner_blocks(stage: nn.Module) -> int:
@@ -57,13 +64,16 @@ def fit_cib(pair: Pair, new: str, old: str) -> None:
     """Fit one CIB to one Bottleneck.
 
     Raises:
-        NoClosedForm: the old block is no Bottleneck, or it is wider inside than the CIB.
+        NoClosedForm: the old block is no Bottleneck, it has other outer channels, or it is wider inside than the CIB.
     """
     if not is_bottleneck(pair.old.get_submodule(old)):
         raise NoClosedForm("its inner blocks are not two convolutions in a row")
     units = [Unit(pair.new, f"{new}.cv1.{n}") for n in range(5)]
     first, second = Unit(pair.old, f"{old}.cv1"), Unit(pair.old, f"{old}.cv2")
     hidden, slots = first.conv.out_channels, units[1].conv.out_channels
+    ends = first.conv.in_channels, second.conv.out_channels
+    if ends != (units[0].conv.in_channels, units[3].conv.out_channels):
+        raise NoClosedForm("its inner blocks have another width than those of the new stage")
     if hidden > slots:
         raise NoClosedForm("its inner blocks are wider than a CIB")
     copies = torch.arange(slots) % hidden

@@ -100,6 +100,8 @@ def distil(
         for name, p in layer.named_parameters():
             p.requires_grad_(p.requires_grad and name in trained)
         before = error_of(layer, held, config.batch, loss)
+        if not any(p.requires_grad for p in layer.parameters()):
+            return Distilled(before, before)
         after = _fit(layer, learns, held, config, seed, progress, loss, before)
         return Distilled(before, after)
 

@@ -22,18 +22,18 @@ def smaller(pair: Pair) -> float:
         Error of the closing convolution: squared error / variance of its old responses.
 
     Raises:
-        NoClosedForm: its inner blocks are no Bottlenecks, or both width and depth change.
+        NoClosedForm: its inner blocks are no Bottlenecks, or not exactly one of width and depth becomes smaller.
     """
     count, before = inner_blocks(pair.new), inner_blocks(pair.old)
     blocks = [pair.old.get_submodule(f"m.{n}") for n in range(before)]
     if not all(is_bottleneck(block) for block in blocks):
         raise NoClosedForm("its inner blocks are not two convolutions in a row")
-    same_width = Unit(pair.new, "cv1").conv.weight.shape == Unit(pair.old, "cv1").conv.weight.shape
-    if count == before and not same_width:
+    width, old_width = (Unit(part, "cv1").conv.out_channels for part in (pair.new, pair.old))
+    if count == before and width < old_width:
         return _narrower(pair, count)
-    if count < before and same_width:
+    if count < before and width == old_width:
         return _shallower(pair, count, before)
-    raise NoClosedForm("only its width or only its depth may change")
+    raise NoClosedForm("only its width or only its depth may become smaller")
 
 
 def _closing(pair: Pair) -> str:
@@ -46,11 +46,8 @@ def _shallower(pair: Pair, count: int, before: int) -> float:
     for kept in combinations(range(before), count):
         _take(pair, kept)
         errors[kept] = refit(pair, closing, closing)
-    best = min(errors, key=errors.__getitem__)
-    if best != kept:
-        _take(pair, best)
-        refit(pair, closing, closing)
-    return errors[best]
+    _take(pair, min(errors, key=errors.__getitem__))
+    return refit(pair, closing, closing)
 
 
 def _take(pair: Pair, kept: tuple[int, ...]) -> None:
@@ -58,11 +55,11 @@ def _take(pair: Pair, kept: tuple[int, ...]) -> None:
     for to, of in enumerate(kept):
         pair.new.get_submodule(f"m.{to}").load_state_dict(pair.old.get_submodule(f"m.{of}").state_dict())
     new, old = Unit(pair.new, _closing(pair)), Unit(pair.old, _closing(pair))
+    columns = torch.arange(old.conv.in_channels)
     if new.conv.in_channels != old.conv.in_channels:
         c = Unit(pair.old, "cv1").conv.out_channels // 2
-        new.set_kernel(
-            old.kernel[:, torch.cat([torch.arange(n * c, n * c + c) for n in (0, 1, *(2 + k for k in kept))])]
-        )
+        columns = torch.cat([torch.arange(n * c, n * c + c) for n in (0, 1, *(2 + k for k in kept))])
+    new.set_kernel(old.kernel[:, columns])
 
 
 def _narrower(pair: Pair, count: int) -> float:

@@ -16,6 +16,12 @@ Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 POSITIONS = 512
 """Positions of a map that enter the sums, evenly spread; of a smaller map all. It bounds the time of large maps."""
 
+GOLDEN = 0.6180339887498949
+"""Its multiples modulo 1 are evenly spread over 0-1."""
+
+NOISE = 1e-12
+"""A variance below this share of the mean square is rounding: the value is constant."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -122,7 +128,8 @@ class Regression:
         assert self._sums is not None
         _check_finite(self._sums)
         n, total, c = self._sums[-1, -1], self._sums[-1, :-1], self._c_in
-        joint = self._sums[:-1, :-1] / n - torch.outer(total / n, total / n)
+        square = self._sums[:-1, :-1] / n
+        joint = _without_noise(square - torch.outer(total / n, total / n), square)
         variances = joint.diagonal().clamp_min(0)
         return Moments(total[:c] / n, total[c:] / n, joint[:c, :c], joint[:c, c:], variances[c:])
 
@@ -132,10 +139,25 @@ def _check_finite(sums: Tensor) -> None:
         raise EffscopeError("the base's responses are not finite on these images: its weights are damaged")
 
 
+def _without_noise(covariance: Tensor, square: Tensor) -> Tensor:
+    """A covariance (..., c, c) in which values that do not vary have zeros; `square` has the mean products."""
+    varies = covariance.diagonal(dim1=-2, dim2=-1) > NOISE * square.diagonal(dim1=-2, dim2=-1)
+    return covariance * (varies[..., :, None] & varies[..., None, :])
+
+
 def _spread(columns: Tensor) -> Tensor:
     """At most `POSITIONS` columns."""
     n = columns.shape[1]
-    return columns if n <= POSITIONS else columns[:, torch.arange(POSITIONS, device=columns.device) * n // POSITIONS]
+    return columns if n <= POSITIONS else columns[:, spread_positions(n).to(columns.device)]
+
+
+def spread_positions(n: int) -> Tensor:
+    """`POSITIONS` of n positions, ascending: one from each of as many equal parts, at changing places in its part.
+
+    At the same place in every part, a map whose width divides the step would be seen in few of its columns.
+    """
+    k = torch.arange(POSITIONS, dtype=torch.float64)
+    return ((k + k * GOLDEN % 1) * n / POSITIONS).long()
 
 
 class ChannelRegression:
@@ -166,7 +188,8 @@ class ChannelRegression:
         _check_finite(self._sums)
         n = self._sums[:, -1:, -1:]
         mean = self._sums[:, :-1, -1:] / n
-        joint = self._sums[:, :-1, :-1] / n - mean @ mean.mT
+        square = self._sums[:, :-1, :-1] / n
+        joint = _without_noise(square - mean @ mean.mT, square)
         xx, xy, yy = joint[:, :-1, :-1], joint[:, :-1, -1], joint[:, -1, -1].clamp_min(0)
         ridge = damping * xx.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
         kernel = torch.linalg.solve(xx + ridge[:, None, None] * torch.eye(xx.shape[1], dtype=xx.dtype), xy)

@@ -11,6 +11,7 @@ from effscope import api, config
 from effscope.config import (
     PROXIES,
     Checked,
+    DistilConfig,
     EvalConfig,
     LatencyConfig,
     LatencySettings,
@@ -135,3 +136,9 @@ def test_sizes_come_from_the_data_unless_they_are_given() -> None:
 def test_an_unknown_setting_is_an_error_of_effscope(call: Any) -> None:
     with pytest.raises(EffscopeError, match="unknown setting 'nonsense': choose one of"):
         call()
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, float("nan"), float("inf"), True, "1"])
+def test_a_rate_is_a_number_above_zero(rate: Any) -> None:
+    with pytest.raises(EffscopeError, match="`lr` must be a number above 0"):
+        DistilConfig(lr=rate)

@@ -289,3 +289,10 @@ def test_modes_flags_and_gradients_are_restored() -> None:
     assert [m for m in network.modules() if not m.training] == [still]
     assert [p for p in network.parameters() if not p.requires_grad] == [kept]
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_nothing_to_train_ends_as_it_began() -> None:
+    base = teacher()
+    network, _ = student(base)
+    found = distil(network.model["2"], record(base, 2, image_batches(), PLENTY), set(), DistilConfig(steps=5), seed=0)
+    assert found.after == found.before

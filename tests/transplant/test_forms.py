@@ -18,9 +18,11 @@ from effscope.nn.inherit import inherit
 from effscope.nn.statistics import recalibrate
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
 from effscope.transplant.distil import error_of
+from effscope.transplant.fits import refit
 from effscope.transplant.forms import FORMS, Start, start
 from effscope.transplant.passes import Pair
 from effscope.transplant.record import Pairs
+from effscope.transplant.smaller import _take
 
 CASES: dict[tuple[str, str, str], tuple[tuple[Any, ...], tuple[Any, ...], int, int]] = {
     ("C2f", "C2fCIB", "shortcut"): ((32, True), (32, True), 2, 2),
@@ -201,3 +203,55 @@ def test_damaged_weights_are_refused() -> None:
     pair, _ = pair_of(base, network, images())
     with pytest.raises(EffscopeError, match="not finite"):
         start(pair, "C2f", "C2fCIB")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "args", "repeats", "reason"),
+    [
+        (("C2f", (32, True, 1, 0.25)), "C2fCIB", (32, True), (1, 1), "another width"),  # the inner width doubles
+        (("C3k2", (32, False, 0.25)), "C2fCIB", (32, True), (1, 1), "another width"),  # stages 1 and 2 of yolo11n
+        (("C2f", (32, True)), "C2fCIB", (32, True), (1, 2), "another number of inner blocks"),
+        (("C3", (32, True)), "C2fCIB", (32, True), (2, 1), "another number of inner blocks"),
+        (("C2f", (32, True, 1, 0.25)), "C2f", (32, True), (1, 1), "may become smaller"),
+        (("C2f", (32, True)), "C2f", (32, True), (1, 2), "may become smaller"),
+    ],
+)
+def test_parts_that_do_not_fit_together_start_by_name_and_shape(
+    old: tuple[str, tuple[Any, ...]], new: str, args: tuple[Any, ...], repeats: tuple[int, int], reason: str
+) -> None:
+    layout = layout_with(old[0], old[1], repeats[0])
+    changed = layout.swap([replace(layout.layer("x"), block=new, args=args, repeats=repeats[1])])
+    base, network = network_of(layout), build(expand(changed), 5).eval()
+    inherit(network, changed, layout, base.state_dict())
+    found = start(pair_of(base, network, images(4))[0], old[0], new)
+    assert found.error is None
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_kept_block_is_the_best_of_all_and_its_error_is_told(seed: int) -> None:
+    """Each choice tried on its own, from the start."""
+    layout = layout_with("C3", (16, True), 3, 16)
+    changed = layout.swap([replace(layout.layer("x"), repeats=1)])
+    base = network_of(layout, seed)
+
+    def student() -> tuple[Pair, Pairs]:
+        network = build(expand(changed), 5).eval()
+        inherit(network, changed, layout, base.state_dict())
+        return pair_of(base, network, images(2, 16, seed))
+
+    alone = []
+    for kept in range(3):
+        pair, _ = student()
+        _take(pair, (kept,))
+        alone.append(refit(pair, "cv3", "cv3"))
+    pair, _ = student()
+    assert start(pair, "C3", "C3").error == pytest.approx(min(alone), rel=1e-6)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] in ("C2f", "C3", "CSPLayer")], ids="-".join)
+def test_constant_inputs_are_no_damage(case: tuple[str, str, str]) -> None:
+    """Channels that are constant, but not zero: their variance is rounding noise."""
+    for shown in (torch.zeros(3, 3, 4, 4), torch.full((3, 3, 4, 4), 0.7)):
+        _, _, after = started(case, shown)
+        assert isfinite(after)

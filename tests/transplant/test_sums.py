@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from effscope.errors import EffscopeError
-from effscope.transplant.sums import POSITIONS, ChannelRegression, Regression
+from effscope.transplant.sums import POSITIONS, ChannelRegression, Regression, spread_positions
 
 
 def maps(seed: int, n: int, c: int, side: int) -> torch.Tensor:
@@ -105,3 +105,36 @@ def test_channel_kernels_are_those_of_a_depthwise_convolution() -> None:
     assert torch.allclose(fit.kernel.float(), kernel.flatten(1), atol=1e-3)
     assert torch.allclose(fit.intercept.float(), torch.full((4,), -1.0), atol=1e-4)
     assert fit.error < 1e-8
+
+
+@pytest.mark.parametrize("width", [32, 40, 52, 64, 80, 104, 128, 160, 256, 512])
+def test_every_part_of_a_map_is_seen_as_often_as_it_should_be(width: int) -> None:
+    """Borders too: a convolution pads there, so it answers otherwise."""
+    found = spread_positions(width * width)
+    assert len(found.unique()) >= 0.9 * POSITIONS
+    for places in (found % width, found // width):
+        counts = torch.bincount(places, minlength=width).double()
+        expected = POSITIONS / width
+        allowed = 3 * expected**0.5 + 1
+        assert (counts - expected).abs().max() <= allowed
+        outer = counts[0] + counts[-1]
+        assert abs(outer - 2 * expected) <= 3 * (2 * expected) ** 0.5 + 1
+        assert places.double().mean() == pytest.approx((width - 1) / 2, rel=0.05)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 999), st.floats(-100, 100))
+def test_rounding_is_not_variance(seed: int, value: float) -> None:
+    """A constant channel beside a varying one, both kinds of sums: finite, and the constant one explains nothing."""
+    x = maps(seed, 3, 2, 5)
+    x[:, 1] = value + 0.1
+    y = 2 * x[:, :1] + 1
+    regression = Regression()
+    regression.add(x, y)
+    fit = regression.moments().solve(torch.zeros(1, 2), 1e-4)
+    assert fit.weight[0].tolist() == pytest.approx([2, 0], abs=1e-2)
+    channels = ChannelRegression(((1, 1), (1, 1), (0, 0)))
+    channels.add(x, x)
+    solved = channels.solve(1e-4)
+    assert solved.kernel.flatten().tolist() == pytest.approx([1, 0], abs=1e-3)
+    assert solved.intercept[1].item() == pytest.approx(value + 0.1, rel=1e-6, abs=1e-6)
