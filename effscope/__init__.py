@@ -20,8 +20,8 @@ def _wait_asleep() -> None:
 _wait_asleep()
 
 COMMANDS = (
-    "cost", "counters", "devices", "diff", "eval", "export", "latency", "layer_cost", "rank", "ranks", "scaled_cost",
-    "search", "train", "zoo",
+    "compare", "cost", "counters", "devices", "diff", "eval", "export", "latency", "layer_cost", "rank", "ranks",
+    "scaled_cost", "search", "train", "zoo",
 )  # fmt: skip
 
 __getattr__, __dir__, __all__ = attach(

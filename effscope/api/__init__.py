@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = attach(
         "timing": ("latency", "devices"),
         "layers": ("layer_cost",),
         "training": ("train", "search"),
-        "detection": ("eval",),
+        "detection": ("compare", "eval"),
         "exporting": ("export",),
     },
 )

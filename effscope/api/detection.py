@@ -1,16 +1,17 @@
-"""`eval`: AP of a detector."""
+"""`eval`: AP of a detector. `compare`: whether one detector is as good as another."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effscope.config import EvalConfig, at_least
+from effscope.config import EvalConfig, at_least, fraction
 from effscope.errors import EffscopeError
 from effscope.models.open import open_model
 from effscope.progress import Progress, Say, silent, unsaid
-from effscope.results import EvalResult, origin
+from effscope.results import CompareResult, EvalResult, origin
 
 if TYPE_CHECKING:
     from effscope.models.opened import Model
@@ -50,13 +51,67 @@ def eval(
     Raises:
         EffscopeError: bad input, no weights, or no class in common.
     """
-    opened = open_model(model)
-    if opened.state is None:
-        raise EffscopeError(f"{model} has no weights to evaluate: give a weights file or a run folder")
+    opened = _with_weights(model)
     if limit_val is not None:
         at_least(1)("limit_val", limit_val)
     config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device, convention=convention)
     return _scored(opened, data, split, limit_val, config, out, errors, progress, say)
+
+
+def compare(
+    a: str | Sequence[str],
+    b: str | Sequence[str],
+    data: str,
+    imgsz: int | None = None,
+    batch: int = 16,
+    device: str = "auto",
+    split: str = "val",
+    limit_val: int | None = None,
+    margin: float = 0.01,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+    say: Say = unsaid,
+) -> CompareResult:
+    """Judge whether detector B is as good as detector A on a data set, with an interval of the difference in AP.
+
+    The interval has the noise of the images, which both sides share, and the noise of training: give several weights
+    files a side, from trainings with different seeds. With one file a side, it has the noise of the images alone.
+
+    Args:
+        a, b: the weights files or run folders of each side: a list, one text with commas, or a pattern ("runs/a-*").
+        data: data set.
+        imgsz: long side of the image in px; default: the size in training of the first file, else 640.
+        batch: images per forward pass.
+        device: auto, cpu, cuda or cuda:N.
+        split: "train", "val" or "test".
+        limit_val: maximum number of images, spread evenly over the split.
+        margin: allowed loss of AP, a fraction.
+        out: a folder for the result.
+        progress: called with the fraction done and a text.
+        say: called with faults of the data.
+
+    Raises:
+        EffscopeError: bad input, no weights, or files that know different classes of the data.
+    """
+    fraction("margin", margin)
+    if limit_val is not None:
+        at_least(1)("limit_val", limit_val)
+    from effscope.reporting.write import publish  # noqa: PLC0415 - imports torch
+    from effscope.searching.compare import compare as compared  # noqa: PLC0415
+    from effscope.searching.compare import named  # noqa: PLC0415
+
+    sides = [[_with_weights(name) for name in named(side)] for side in (a, b)]
+    first = sides[0][0]
+    config = EvalConfig(imgsz=imgsz or first.imgsz or 640, batch=batch, device=device)
+    result = compared((sides[0], sides[1]), data, split, limit_val, config, margin, progress, say)
+    return result if out is None else publish(result, Path(out))
+
+
+def _with_weights(name: str) -> Model:
+    opened = open_model(name)
+    if opened.state is None:
+        raise EffscopeError(f"{name} has no weights to evaluate: give a weights file or a run folder")
+    return opened
 
 
 def _scored(

@@ -22,6 +22,7 @@ HOMES = {
     "devices": "timing",
     "train": "training",
     "eval": "training",
+    "compare": "comparing",
     "search": "training",
     "export": "exporting",
     "zoo": "counting",

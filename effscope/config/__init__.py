@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "checks": ("IMGSZ_MULTIPLE", "Checked", "at_least", "check_imgsz", "configured", "to_dict"),
+        "checks": ("IMGSZ_MULTIPLE", "Checked", "at_least", "check_imgsz", "configured", "fraction", "to_dict"),
         "counting": (
             "CostConfig", "CountersConfig", "DiffConfig", "ExportConfig", "LayerCostConfig", "ScaleConfig", "ZooConfig",
         ),

@@ -40,8 +40,9 @@ class SearchConfig(Checked):
     data: str = BUILTIN_SHAPES
     move: str = "cib"
     head: str = "light"
-    rule: str = "margin"
+    rule: str = "noninferior"
     margin: float = 0.01
+    runs: int = 5
     at: str = "stage"
     threshold: float | str = 0.5
     imgsz: int = 256
@@ -58,10 +59,10 @@ class SearchConfig(Checked):
     proxy_recipe: Recipe | None = None  # None: `gentle` if the base's weights know the data's classes, else `quick`
 
     CHECKS: ClassVar = {
-        "move": one_of("cib", "cib-lk"), "head": one_of("light", "keep"), "rule": one_of("margin", "paper"),
-        "margin": fraction, "at": one_of("stage", "block", "all"), "imgsz": image_side, "base_epochs": at_least(1),
-        "epochs": at_least(1), "batch": at_least(1), "seed": seed_number, "limit_train": at_least(1),
-        "limit_val": at_least(1), "learned_ap": fraction,
+        "move": one_of("cib", "cib-lk"), "head": one_of("light", "keep"), "margin": fraction, "runs": at_least(2),
+        "rule": one_of("noninferior", "margin", "paper"), "at": one_of("stage", "block", "all"), "imgsz": image_side,
+        "base_epochs": at_least(1), "epochs": at_least(1), "batch": at_least(1), "seed": seed_number,
+        "limit_train": at_least(1), "limit_val": at_least(1), "learned_ap": fraction,
     }  # fmt: skip
 
 
@@ -73,6 +74,7 @@ class SearchSettings(SharedSettings, total=False):
     head: str
     rule: str
     margin: float
+    runs: int
     at: str
     threshold: float | str
     base_epochs: int | None

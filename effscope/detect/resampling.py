@@ -5,6 +5,7 @@ COCO's rule (cocoeval, all areas, 100 detections per image and class) in arrays;
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,14 +15,12 @@ from numpy.typing import NDArray
 
 from effscope.data.sample import Sample
 from effscope.detect.boxes import iou_matrix
+from effscope.detect.jackknife import GROUPS, jackknife_variance
 from effscope.detect.predict import Detections
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 MOST_DETECTIONS = 100
-GROUPS = 40
-"""Number of groups of images; the jackknife leaves out one group at a time."""
-
 _EPS = float(np.spacing(1))
 
 Weights = NDArray[np.float64]
@@ -69,16 +68,19 @@ class Matches:
             other: matches of another detector on the same images; then the standard error of the difference in AP.
             groups: number of groups of images; at most the number of images.
         """
+        left = self.left_out(groups)
+        if other is not None:
+            left = tuple(a - b for a, b in zip(left, other.left_out(groups), strict=True))
+        return math.sqrt(jackknife_variance(left)) if left else None
+
+    def left_out(self, groups: int = GROUPS) -> tuple[float, ...]:
+        """AP without each group of images in turn; empty for one image. Image n is in group n modulo `groups`."""
         n = len(self.truths)
         groups = min(groups, n)
         if groups < 2:  # noqa: PLR2004
-            return None
+            return ()
         group = np.arange(n) % groups
-        left = []
-        for k in range(groups):
-            w = (group != k).astype(np.float64)
-            left.append(self.ap(w) - (other.ap(w) if other else 0.0))
-        return float(np.sqrt((groups - 1) / groups * np.square(np.array(left) - np.mean(left)).sum()))
+        return tuple(self.ap((group != k).astype(np.float64)) for k in range(groups))
 
     def _class_ap(self, label: int, weights: Weights, wanted: float) -> float:
         own = np.flatnonzero((self.label == label) & (weights[self.image] > 0))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from effscope.results.base import *  # noqa: F403
     from effscope.results.codec import *  # noqa: F403
     from effscope.results.comparing import *  # noqa: F403
+    from effscope.results.comparison import *  # noqa: F403
     from effscope.results.counters import *  # noqa: F403
     from effscope.results.counting import *  # noqa: F403
     from effscope.results.detection import *  # noqa: F403
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = attach(
         "comparing": (
             "Alternative", "DiffResult", "DiffRow", "LayerCostResult", "ScaleResult", "ScaleRow", "ZooResult", "ZooRow",
         ),
+        "comparison": ("CompareResult", "ScoredRun"),
         "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
         "search": ("ACCEPTED", "INCONCLUSIVE", "REJECTED", "Change", "GivenModel", "SearchResult", "Trial"),
         "export": ("ExportResult",),

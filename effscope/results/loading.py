@@ -23,6 +23,7 @@ KINDS = {
     "latency": "LatencyResult",
     "devices": "DevicesResult",
     "eval": "EvalResult",
+    "compare": "CompareResult",
     "train": "TrainResult",
     "search": "SearchResult",
     "export": "ExportResult",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from effscope.errors import EffscopeError
+from effscope.progress import Say, unsaid
 from effscope.searching.jobs import Job, Measurement
 from effscope.searching.journal import Journal
 
@@ -20,10 +21,12 @@ class Policy(Generic[S]):
     Attributes:
         propose: state -> jobs to measure next, in order; empty at the end of the search.
         fold: (state, measurement) -> state; raises EffscopeError if that job was not proposed.
+        remarks: state -> lines for the user; later states repeat them and add some.
     """
 
     propose: Callable[[S], tuple[Job, ...]]
     fold: Callable[[S, Measurement], S]
+    remarks: Callable[[S], tuple[str, ...]]
 
 
 class Engine(Protocol):
@@ -56,6 +59,7 @@ def drive(
     engine: Engine,
     journal: Journal,
     kept: Callable[[Job], Measurement | None],
+    say: Say = unsaid,
 ) -> S:
     """Run a search to its end.
 
@@ -68,6 +72,7 @@ def drive(
         engine: runs the jobs.
         journal: receives the new measurements.
         kept: job -> its measurement, if the job finished before a stop but is not in the journal; else None.
+        say: called with each new remark of the policy.
 
     Returns:
         The final state, in which the policy proposes nothing.
@@ -91,5 +96,9 @@ def drive(
                     raise EffscopeError(f"job {job.id} was lost: start the search again, it will resume")
                 found[measurement.job] = measurement
             journal.append(found[job.id])
+            before = policy.remarks(state)
             state = policy.fold(state, found[job.id])
+            for line in policy.remarks(state):
+                if line not in before:
+                    say(line)
     return state

@@ -88,6 +88,7 @@ class Measurement:
     Attributes:
         job, kind: id and kind of the job.
         ap: AP50-95, a fraction (`base`, `start` and `run`).
+        left_out: AP without each group of validation images in turn (`detect/jackknife`); with `ap`.
         given_ap: AP of the given model, if its weights know the data's classes (`base`).
         fitted_ap: AP of the base after its head was fitted, before any training; None if no head was fitted (`base`).
         order: stages in ascending rank (`rank`).
@@ -100,6 +101,7 @@ class Measurement:
     job: str
     kind: str
     ap: float | None = None
+    left_out: tuple[float, ...] = ()
     given_ap: float | None = None
     fitted_ap: float | None = None
     order: tuple[int, ...] = ()

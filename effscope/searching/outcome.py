@@ -12,7 +12,8 @@ from effscope.results import Change, GivenModel, RankResult, SearchResult, origi
 from effscope.searching.changes import layout_of
 from effscope.searching.jobs import GIVEN
 from effscope.searching.journal import JOURNAL
-from effscope.searching.policies.greedy import Standing, State, standing
+from effscope.searching.policies.greedy import Standing, State, arms, standing
+from effscope.searching.rules import smallest_margin
 from effscope.spec.layout import Layout
 from effscope.workspace import RUN_WEIGHTS, Workspace
 
@@ -73,13 +74,13 @@ def result_of(
     assert now.times is not None
     return SearchResult(
         base=name,
-        base_ap=sum(now.base_runs) / len(now.base_runs),
+        base_ap=now.base_ap,
         base_ap_start=now.base.ap,
         base_params=state.costs.base.params,
         base_flops=state.costs.base.flops,
         order=now.order,
         rule=state.rule,
-        margin=state.margin,
+        margin=state.terms.margin,
         imgsz=config.imgsz,
         trials=now.trials,
         accepted=now.accepted,
@@ -97,6 +98,8 @@ def result_of(
             weights=digests["weights"],
         ),
         base_latency_ms=_ms(state, now, ()),
+        base_runs=tuple(run.ap for run in now.base_runs),
+        resolvable=smallest_margin(state.rule, now.base_runs, arms(state, now), state.terms.runs),
         given=_given(state, now),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from effscope.progress import duration
 from effscope.searching.context import Context
+from effscope.searching.rules import RULES
 
 FIT_WEIGHT, SCORE_WEIGHT, CLOSED_WEIGHT = 0.03, 0.8, 2.0
 """Time of a distilled image, of a scored image, and of an image in a closed form, in units of a trained image."""
@@ -24,6 +25,7 @@ class Plan:
         base_epochs, epochs: epochs of the base (0 if it is not trained) and of each short training.
         fitting: weight of fitting one part.
         fits_head: whether the base's head is fitted.
+        runs: most short trainings of the base, and of each candidate.
     """
 
     n_train: int
@@ -32,6 +34,7 @@ class Plan:
     epochs: int
     fitting: float
     fits_head: bool = False
+    runs: int = 1
 
     @classmethod
     def of(cls, context: Context) -> Plan:
@@ -42,6 +45,7 @@ class Plan:
             len(train.samples), len(val.samples), 0 if context.fits else context.base_epochs, context.config.epochs,
             FIT_WEIGHT * distil.steps * distil.batch + CLOSED_WEIGHT * min(distil.images, len(train.samples)),
             context.fits and context.layout != context.yours,
+            RULES[context.config.rule].base_runs(context.config.runs),
         )  # fmt: skip
 
     @property
@@ -58,10 +62,10 @@ class Plan:
         return self._weights()[kind]
 
     def whole(self, n_stages: int) -> float:
-        """Weight of a search that tries every stage."""
+        """Weight of a search that tries every stage with all runs."""
         weights = self._weights()
-        trial = sum(weights[kind] for kind in ("fit", "start", "run"))
-        return sum(weights[kind] for kind in ("base", "rank", "run", "time")) + n_stages * trial
+        trial = weights["fit"] + weights["start"] + self.runs * weights["run"]
+        return weights["base"] + weights["rank"] + self.runs * weights["run"] + weights["time"] + n_stages * trial
 
     def _weights(self) -> Mapping[str, float]:
         return {
@@ -79,14 +83,23 @@ class Plan:
 def plan_line(context: Context, plan: Plan, n_stages: int, images_per_s: float, folder: object) -> str:
     """The plan as one line, with an upper bound of its duration from the training speed of this machine."""
     c = context.config
-    trainings = n_stages + 1 + bool(plan.base_epochs)
+    trainings = plan.runs * (n_stages + 1) + bool(plan.base_epochs)
+    looks = RULES[c.rule].looks_within(c.runs)
     seconds = plan.whole(n_stages) / images_per_s
     return (
         f"plan: base {context.given.name} ({base_words(context, plan)}), up to {n_stages} candidates, each fitted "
-        f"without labels and trained {c.epochs} epochs, on {plan.n_train} images at {c.imgsz} px, batch {c.batch}, "
-        f"seed {c.seed}: at most {trainings} trainings, {duration(seconds)} on this machine; "
+        f"without labels and trained {c.epochs} epochs{_times(looks)}, on {plan.n_train} images at {c.imgsz} px, batch "
+        f"{c.batch}, seed {c.seed}: at most {trainings} trainings, {duration(seconds)} on this machine; "
         f"folder {folder}"
     )
+
+
+def _times(looks: tuple[int, ...]) -> str:
+    """How often a candidate is trained, in words."""
+    if looks == (1,):
+        return ""
+    *first, last = looks
+    return f" {', '.join(map(str, first))} or {last} times" if first else f" {last} times"
 
 
 def base_words(context: Context, plan: Plan) -> str:

@@ -1,15 +1,39 @@
-"""Rules that accept a change: pure functions of the AP of runs. AP and margin are fractions."""
+"""Rules that accept a change: pure functions of the runs of base and candidate. AP and margin are fractions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import mean
 
-from effscope.results import ACCEPTED, REJECTED
+from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED
+from effscope.searching.evidence import Arm, Estimate, Evidence, estimate, mean_ap, resolvable, settled_by
 
 ROUNDING = 1e-9
 """Tolerance for rounding, so that a drop of exactly the margin is accepted."""
+
+LOOKS = (2, 3, 5)
+"""Numbers of runs of a candidate after which `noninferior` decides."""
+
+ALPHAS = {1: 0.05, 2: 0.0304, 3: 0.0232}
+"""Number of looks -> one-sided error of each, so that all together err with probability .05.
+
+Equal errors at every look; the looks are correlated as means of 2, 3 and 5 runs against 5 runs of the base are
+(Pocock, Biometrika 1977). With fewer base runs the correlation is higher and the error smaller.
+"""
+
+COMPARED = 0.025
+"""One-sided error of each end of a 95 % interval."""
+
+FUTILE = 0.9
+"""Confidence that AP falls, at which a candidate with a loss above the margin is rejected without more runs."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a user accepts: a loss of AP below `margin`, after at most `runs` runs of a candidate."""
+
+    margin: float
+    runs: int = LOOKS[-1]
 
 
 @dataclass(frozen=True)
@@ -20,7 +44,7 @@ class Verdict:
         word: "accepted", "rejected" or "inconclusive".
         delta: mean AP of the candidate minus mean AP of the base.
         ci: confidence interval of `delta`; None if the rule has none.
-        note: one sentence for the user, e.g. how many runs an inconclusive case needs.
+        note: one sentence for the user; empty if the rule has none.
     """
 
     word: str
@@ -36,33 +60,99 @@ class MoreRuns:
     n: int
 
 
-Decide = Callable[[Sequence[float], Sequence[float], float], Verdict | MoreRuns]
-"""(AP of the base's runs, AP of the candidate's runs, margin) -> answer."""
+Decide = Callable[[Evidence, Terms], Verdict | MoreRuns]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Number of runs of base and candidate before the first decision, and the function that decides."""
+    """A rule.
 
-    base_runs: int
-    candidate_runs: int
+    Attributes:
+        looks: numbers of runs of a candidate after which it may decide, as far as `Terms.runs` allows.
+        decide: the function that decides.
+    """
+
+    looks: tuple[int, ...]
     decide: Decide
 
+    def looks_within(self, runs: int) -> tuple[int, ...]:
+        """The looks of at most `runs` runs; the first one in any case."""
+        return tuple(n for n in self.looks if n <= runs) or self.looks[:1]
 
-def margin_rule(base: Sequence[float], candidate: Sequence[float], margin: float) -> Verdict:
+    def base_runs(self, runs: int) -> int:
+        """Number of runs of the base: as many as a candidate has at the last look."""
+        return self.looks_within(runs)[-1]
+
+
+def margin_rule(evidence: Evidence, terms: Terms) -> Verdict:
     """Accept if the mean AP is at least the mean AP of the base minus the margin."""
-    delta = mean(candidate) - mean(base)
-    return Verdict(ACCEPTED if delta >= -margin - ROUNDING else REJECTED, delta)
+    delta = mean_ap(evidence.candidate) - mean_ap(evidence.base)
+    return Verdict(ACCEPTED if delta >= -terms.margin - ROUNDING else REJECTED, delta)
 
 
-def paper_rule(base: Sequence[float], candidate: Sequence[float], margin: float) -> Verdict:
+def paper_rule(evidence: Evidence, _: Terms) -> Verdict:
     """Accept if AP is not below that of the base; ignores the margin (YOLOv10, arXiv 2405.14458, algorithm 1).
 
     With noisy runs it accepts on average 1.83 of 8 harmless changes: k accepted changes in a row have probability
     1 / (k + 1) at any noise level.
     """
-    return margin_rule(base, candidate, 0.0)
+    return margin_rule(evidence, Terms(0.0))
 
 
-RULES: dict[str, Rule] = {"margin": Rule(1, 1, margin_rule), "paper": Rule(1, 1, paper_rule)}
+def noninferior(evidence: Evidence, terms: Terms) -> Verdict | MoreRuns:
+    """Accept if the loss is below the margin with 95 % confidence; look after 2, 3 and 5 runs.
+
+    A search that tries changes in an order that was fixed before and stops at the first one that is not accepted errs
+    with probability .05 as a whole, however many changes it tries.
+    """
+    looks = RULES["noninferior"].looks_within(terms.runs)
+    verdict, _ = _judged(evidence, terms.margin, ALPHAS[len(looks)])
+    later = [look for look in looks if look > len(evidence.candidate)]
+    return MoreRuns(later[0]) if later and verdict.word == INCONCLUSIVE else verdict
+
+
+def compared(evidence: Evidence, margin: float) -> tuple[Verdict, Estimate]:
+    """The verdict on two detectors that were scored once, with a 95 % interval."""
+    return _judged(evidence, margin, COMPARED)
+
+
+def _judged(evidence: Evidence, margin: float, alpha: float) -> tuple[Verdict, Estimate]:
+    """The verdict on the runs so far; the interval is below each of its ends with confidence 1 - `alpha`."""
+    found = estimate(evidence)
+    low, high = found.interval(alpha)
+    if low > -margin:
+        word, said = ACCEPTED, f"the loss is below the margin of {100 * margin:g}"
+    elif found.delta < -margin and found.bound(FUTILE) < 0:
+        word, said = REJECTED, f"AP falls, most likely by more than the margin of {100 * margin:g}"
+    else:
+        word = INCONCLUSIVE
+        said = f"the loss may be below or above the margin of {100 * margin:g}; {settled_by(found, margin, alpha)}"
+    runs = f"{_count(len(evidence.candidate))} against {len(evidence.base)}"
+    values = f"{_points(found.delta)} points, between {_points(low)} and {_points(high)}"
+    return Verdict(word, found.delta, (low, high), f"{values}, {runs}: {said}"), found
+
+
+def _count(runs: int) -> str:
+    return f"{runs} run{'s' * (runs != 1)}"
+
+
+def _points(ap: float) -> str:
+    """AP points with a sign; zero has none."""
+    text = f"{100 * ap:+.1f}"
+    return "0.0" if float(text) == 0 else text
+
+
+RULES: dict[str, Rule] = {
+    "noninferior": Rule(LOOKS, noninferior),
+    "margin": Rule((1,), margin_rule),
+    "paper": Rule((1,), paper_rule),
+}
 """Name of a rule -> Rule."""
+
+
+def smallest_margin(rule: str, base: Arm, others: tuple[Arm, ...], runs: int) -> float | None:
+    """The loss that this rule can tell from none with these runs; None if it is unknown or the rule has no interval."""
+    if rule != "noninferior":
+        return None
+    looks = RULES[rule].looks_within(runs)
+    return resolvable(base, others, looks[-1], ALPHAS[len(looks)])

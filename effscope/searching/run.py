@@ -24,14 +24,15 @@ from effscope.searching.jobs import Job, Measurement, job_book
 from effscope.searching.journal import JOURNAL, Journal
 from effscope.searching.outcome import hand_over, result_of
 from effscope.searching.plan import Plan, plan_line
-from effscope.searching.policies.greedy import State, fold, propose, standing
+from effscope.searching.policies.greedy import State, fold, propose, remarks, standing
+from effscope.searching.rules import Terms
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS
 from effscope.training.processes import processes
 from effscope.training.speed import training_images_per_s
 from effscope.training.threads import limited, pick_threads
 from effscope.workspace import WORK, Identity, Workspace, open_workspace
 
-GREEDY = Policy(propose, fold)
+GREEDY = Policy(propose, fold, remarks)
 
 Publish = Callable[[SearchResult, Path], SearchResult]
 """(result, folder) -> the result with the files that were written for it."""
@@ -93,7 +94,7 @@ class _Search:
         state = self._replayed(journal, done)
         if propose(state):
             self.context.say(self._plan_line())
-        state = drive(GREEDY, state, LocalEngine(self._worker(done)), journal, self._kept)
+        state = drive(GREEDY, state, LocalEngine(self._worker(done)), journal, self._kept, self.context.say)
         if not standing(state).learned:
             raise self._not_learned(state)
         ranks = RankResult.load(self.workspace.artefact(state.book.rank().id, RANKS))
@@ -135,7 +136,9 @@ class _Search:
         costs = count_all(
             self.context.yours, self.context.layout, [Change(stage, c.move) for stage in self.stages], c.imgsz
         )
-        return State(job_book(c, self.context.inputs), costs, c.move, self.stages, c.rule, c.margin, c.learned_ap)
+        return State(
+            job_book(c, self.context.inputs), costs, c.move, self.stages, c.rule, Terms(c.margin, c.runs), c.learned_ap
+        )
 
     def _plan_line(self) -> str:
         c, group = self.context.config, processes(self.context.device)

@@ -103,7 +103,7 @@ class Work:
         data = io.BytesIO()
         np.savez_compressed(data, **vars(score.matches))
         write_bytes(self.file(MATCHES), data.getvalue())
-        return Measurement(self.job.id, self.job.kind, ap=score.ap)
+        return Measurement(self.job.id, self.job.kind, ap=score.ap, left_out=score.matches.left_out())
 
     def store(self, layout: Layout, network: Network) -> None:
         """Write the weights of a network as an artefact."""

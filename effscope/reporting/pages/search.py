@@ -33,8 +33,26 @@ def verdict(result: SearchResult) -> Text:
     lines = (
         f"kept: stages {kept}   stopped: {result.stop_reason}   wall time {result.seconds / 60:.1f} min",
         gains(result),
+        *proof(result),
     )
     return Text((*lines, *result.notes))
+
+
+def proof(result: SearchResult) -> tuple[str, ...]:
+    """What the runs prove about the chosen model, and how small a loss they can tell from none."""
+    if result.rule != "noninferior":
+        return ("judged by one run each: another seed may give another verdict",) if result.trials else ()
+    accepted = [trial for trial in result.trials if trial.verdict == ACCEPTED and trial.ci is not None]
+    lines = []
+    if accepted and accepted[-1].ci is not None:
+        low, high = accepted[-1].ci
+        lines.append(
+            f"proved with 95 % confidence: the changed stages cost less than {100 * result.margin:g} AP points after "
+            f"the same training as the base ({100 * low:+.1f} to {100 * high:+.1f})"
+        )
+    if result.resolvable is not None:
+        lines.append(f"these runs on these images can tell a loss of {100 * result.resolvable:.1f} points from none")
+    return tuple(lines)
 
 
 def gains(result: SearchResult) -> str:
@@ -73,20 +91,53 @@ def search_table(result: SearchResult) -> Table:
     if given is not None:
         name = "your model"
         if (result.base_params, result.base_flops) != (params, flops):
-            rows.append((name, "", *whole, _ms(given.latency_ms), _points(given.ap), "", "", ""))
+            rows.append((name, "", *whole, _ms(given.latency_ms), _points(given.ap), "", "", "", "", ""))
             name, cost = "light head", _changes(result.base_params, result.base_flops, params, flops)
             start = result.base_ap_start if given.fitted_ap is None else given.fitted_ap
-    rows.append((name, "", *cost, _ms(result.base_latency_ms), _points(start), points(result.base_ap), "", ""))
+    rows.append(
+        (
+            name,
+            "",
+            *cost,
+            _ms(result.base_latency_ms),
+            _points(start),
+            points(result.base_ap),
+            "",
+            "",
+            _count(result.base_runs),
+            "",
+        )
+    )
     for t in result.trials:
         cost = _changes(t.params, t.flops, params, flops)
-        aps = points(t.ap_start), points(t.ap_mean), f"{100 * t.delta:+.1f}"
+        aps = points(t.ap_start), points(t.ap_mean), f"{100 * t.delta:+.1f}", _interval(t.ci), _count(t.ap_runs)
         rows.append((str(t.stage), t.move, *cost, _ms(t.latency_ms), *aps, t.verdict))
     notes = (
         "AP x 100; 'at once': before the short training, the new part only fitted to the one it replaces",
         f"'vs base': AP trained against '{name}', which had the same short training; ms: torch, float32, one image",
     )
-    columns = ("stage", "swap", "params", "FLOPs", "ms", "AP at once", "trained", "vs base", "verdict")
+    columns = (
+        "stage",
+        "swap",
+        "params",
+        "FLOPs",
+        "ms",
+        "AP at once",
+        "trained",
+        "vs base",
+        "interval",
+        "runs",
+        "verdict",
+    )
     return Table(f"search on {result.base}", columns, tuple(rows), frozenset({"stage", "swap", "verdict"}), notes)
+
+
+def _interval(ci: tuple[float, float] | None) -> str:
+    return "" if ci is None else f"{100 * ci[0]:+.1f} {100 * ci[1]:+.1f}"
+
+
+def _count(runs: tuple[float, ...]) -> str:
+    return str(len(runs)) if runs else ""
 
 
 def _ms(value: float | None) -> str:

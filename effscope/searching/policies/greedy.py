@@ -7,14 +7,15 @@ Source: YOLOv10 (arXiv 2405.14458, algorithm 1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from effscope.errors import EffscopeError
 from effscope.results import ACCEPTED, Change, Trial
 from effscope.searching.changes import Changes, Costs, canonical
+from effscope.searching.evidence import Arm, Evidence, Run, mean_ap
 from effscope.searching.jobs import Job, JobBook, Measurement
-from effscope.searching.rules import RULES, MoreRuns, Rule, Verdict
+from effscope.searching.rules import RULES, MoreRuns, Rule, Terms, Verdict, smallest_margin
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class State:
         costs: costs of all variants.
         move: the move of all changes.
         stages: stages that the move can change.
-        rule, margin: when a change is accepted.
+        rule, terms: when a change is accepted.
         learned_ap: the search ends if the AP of the base is below it.
         done: job id -> measurement, in the order in which they were folded.
     """
@@ -36,7 +37,7 @@ class State:
     move: str
     stages: tuple[int, ...]
     rule: str
-    margin: float
+    terms: Terms
     learned_ap: float
     done: Mapping[str, Measurement] = field(default_factory=dict)
 
@@ -52,7 +53,7 @@ class Standing:
     Attributes:
         jobs: jobs to measure next, in order; empty at the end of the search.
         base: measurement of the base.
-        base_runs: AP of the base's short trainings.
+        base_runs: the base's short trainings.
         order: stages in the order of the trials.
         trials: the judged changes.
         times: latency of the variants; None until it is measured.
@@ -61,7 +62,7 @@ class Standing:
 
     jobs: tuple[Job, ...] = ()
     base: Measurement | None = None
-    base_runs: tuple[float, ...] = ()
+    base_runs: Arm = ()
     order: tuple[int, ...] = ()
     trials: tuple[Trial, ...] = ()
     times: Measurement | None = None
@@ -73,10 +74,18 @@ class Standing:
         return tuple(Change(t.stage, t.move) for t in self.trials if t.verdict == ACCEPTED)
 
     @property
+    def base_ap(self) -> float:
+        """Mean AP of the base's short trainings."""
+        return mean_ap(self.base_runs)
+
+    @property
     def learned(self) -> bool:
         """Whether the AP of the base is high enough to judge changes."""
         return self.stop_reason != NOT_LEARNED
 
+
+PILOT = 2
+"""Runs of the base after which the noise is estimated for the first time."""
 
 NOT_LEARNED = "the base has not learned"
 
@@ -107,12 +116,12 @@ def standing(state: State) -> Standing:
         return Standing((book.base(),))
     if (base.ap or 0.0) < state.learned_ap:
         return Standing(base=base, stop_reason=NOT_LEARNED)
-    ranks, runs = state.found(book.rank()), [book.run((), n) for n in range(rule.base_runs)]
-    missing = _missing(state, (book.rank(), *runs))
+    runs = [book.run((), n) for n in range(rule.base_runs(state.terms.runs))]
+    missing, ranks = _missing(state, (book.rank(), *runs)), state.found(book.rank())
     if missing or ranks is None:
-        return Standing(missing, base)
+        return Standing(missing, base, _arm(state, [job for job in runs if job not in missing]))
     order = tuple(stage for stage in ranks.order if stage in state.stages)
-    return _judged(state, Standing((), base, _aps(state, runs), order), rule)
+    return _judged(state, Standing((), base, _arm(state, runs), order), rule)
 
 
 def _judged(state: State, now: Standing, rule: Rule) -> Standing:
@@ -132,24 +141,22 @@ def _judged(state: State, now: Standing, rule: Rule) -> Standing:
 def _answer(state: State, now: Standing, change: Change, rule: Rule) -> Trial | tuple[Job, ...]:
     """The judged change, or the jobs that are needed to judge it."""
     book, changes = state.book, canonical((*now.accepted, change))
-    needed = rule.candidate_runs
+    needed = rule.looks[0]
     while True:
         runs = [book.run(changes, n) for n in range(needed)]
         missing = _missing(state, (book.fit(change),)) or _missing(state, (book.start(changes), *runs))
         if missing:
             return missing
-        aps = _aps(state, runs)
-        verdict = rule.decide(now.base_runs, aps, state.margin)
+        arm = _arm(state, runs)
+        verdict = rule.decide(Evidence(now.base_runs, arm, arms(state, now)), state.terms)
         if not isinstance(verdict, MoreRuns):
-            return _trial(state, now, change, changes, aps, verdict)
+            return _trial(state, now, change, changes, arm, verdict)
         if verdict.n <= needed:
             raise EffscopeError(f"rule '{state.rule}' asks for {verdict.n} runs and has {needed}")
         needed = verdict.n
 
 
-def _trial(
-    state: State, now: Standing, change: Change, changes: Changes, aps: tuple[float, ...], verdict: Verdict
-) -> Trial:
+def _trial(state: State, now: Standing, change: Change, changes: Changes, arm: Arm, verdict: Verdict) -> Trial:
     start, count = state.found(state.book.start(changes)), state.costs.of(changes)
     assert start is not None
     assert start.ap is not None
@@ -159,9 +166,9 @@ def _trial(
         params=count.params,
         flops=count.flops,
         ap_start=start.ap,
-        ap_mean=sum(aps) / len(aps),
-        ap_runs=aps,
-        base_ap=sum(now.base_runs) / len(now.base_runs),
+        ap_mean=mean_ap(arm),
+        ap_runs=tuple(run.ap for run in arm),
+        base_ap=now.base_ap,
         delta=verdict.delta,
         ci=verdict.ci,
         verdict=verdict.word,
@@ -185,6 +192,37 @@ def _missing(state: State, jobs: tuple[Job, ...]) -> tuple[Job, ...]:
     return tuple(job for job in jobs if state.found(job) is None)
 
 
-def _aps(state: State, runs: list[Job]) -> tuple[float, ...]:
-    found = [state.done[job.id].ap for job in runs]
-    return tuple(ap for ap in found if ap is not None)
+def _arm(state: State, runs: Sequence[Job]) -> Arm:
+    """The finished ones among some runs."""
+    found = [measurement for job in runs if (measurement := state.found(job)) is not None]
+    return tuple(Run(measurement.ap, measurement.left_out) for measurement in found if measurement.ap is not None)
+
+
+def arms(state: State, now: Standing) -> tuple[Arm, ...]:
+    """The runs of the judged candidates."""
+    return tuple(
+        _arm(state, [state.book.run(trial.changes, n) for n in range(len(trial.ap_runs))]) for trial in now.trials
+    )
+
+
+def remarks(state: State) -> tuple[str, ...]:
+    """What the user should know by now, one line each: what drop can be told, then every verdict."""
+    now = standing(state)
+    lines = [_resolution(state, now.base_runs[:n]) for n in (PILOT, RULES[state.rule].base_runs(state.terms.runs))]
+    lines += [f"stage {trial.stage} {trial.verdict}: {note}" for trial in now.trials for note in trial.notes]
+    return tuple(dict.fromkeys(filter(None, lines)))
+
+
+def _resolution(state: State, base: Arm) -> str:
+    """The loss that can be told from none, after some runs of the base; empty if it is not known."""
+    terms, n = state.terms, len(base)
+    told = smallest_margin(state.rule, base, (), terms.runs)
+    if told is None:
+        return ""
+    line = f"after {n} runs of the base: a loss of about {100 * told:.1f} points can be told from none"
+    if told <= terms.margin:
+        return line
+    return (
+        f"{line}, more than the margin of {100 * terms.margin:g}: harmless changes may end inconclusive; allow a "
+        "larger `margin`, or give more validation images"
+    )

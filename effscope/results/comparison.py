@@ -1,0 +1,57 @@
+"""Result of a comparison of two detectors on the same images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from effscope.config import EvalConfig
+from effscope.results.base import Origin, Result
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """One weights file of one side and its AP, a fraction."""
+
+    side: str
+    model: str
+    ap: float
+
+
+@dataclass(frozen=True)
+class CompareResult(Result):
+    """Whether detector B is as good as detector A. AP, delta, ci, margin and deviations are fractions.
+
+    Attributes:
+        a, b: names of both sides.
+        runs: every scored weights file; several of one side are runs with different seeds.
+        ap_a, ap_b: mean AP of each side.
+        delta: ap_b - ap_a.
+        ci: 95 % interval of `delta`.
+        margin: the allowed loss.
+        verdict: "accepted" (B loses less than the margin), "rejected", or "inconclusive".
+        note: the verdict in one sentence.
+        run_sd: standard deviation of the AP of one run; None if no side has two.
+        image_sd: standard error of `delta` over the choice of images.
+        images: how many were scored.
+        files: content of each file -> its path.
+    """
+
+    a: str
+    b: str
+    runs: tuple[ScoredRun, ...]
+    ap_a: float
+    ap_b: float
+    delta: float
+    ci: tuple[float, float]
+    margin: float
+    verdict: str
+    note: str
+    run_sd: float | None
+    image_sd: float
+    images: int
+    origin: Origin[EvalConfig]
+    files: dict[str, str] = field(default_factory=dict, kw_only=True)
+
+    KIND: ClassVar[str] = "compare"
+    TABLE: ClassVar[str] = "runs"

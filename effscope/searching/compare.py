@@ -1,0 +1,115 @@
+"""Compare two detectors on the same images, each given by one or several weights files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from glob import glob
+from math import sqrt
+from pathlib import Path
+
+from effscope.config import EvalConfig
+from effscope.data.check import check_boxes, say_faults
+from effscope.data.classes import in_model_classes
+from effscope.data.load import load
+from effscope.data.sample import DataSet
+from effscope.detect.evaluate import evaluate
+from effscope.detect.resampling import match
+from effscope.errors import EffscopeError
+from effscope.models.opened import Model
+from effscope.nn.fuse import deploy
+from effscope.progress import Parts, Progress, Say
+from effscope.results import CompareResult, ScoredRun, origin
+from effscope.searching.evidence import Arm, Evidence, Run, mean_ap
+from effscope.searching.rules import compared
+
+Side = Sequence[Model]
+
+
+def named(side: str | Sequence[str]) -> tuple[str, ...]:
+    """The files of one side: a list, names with commas between them, or a pattern with `*`.
+
+    Raises:
+        EffscopeError: no name, or a pattern that no file matches.
+    """
+    words = [side] if isinstance(side, str) and Path(side).exists() else _words(side)
+    found: list[str] = []
+    for word in words:
+        is_pattern = set("*?[") & set(word) and not Path(word).exists()
+        files = sorted(glob(word)) if is_pattern else [word]  # noqa: PTH207 - absolute patterns too
+        if not files:
+            raise EffscopeError(f"no file matches {word}")
+        found += files
+    if not found:
+        raise EffscopeError("one side has no model: give a weights file or a run folder")
+    return tuple(found)
+
+
+def _words(side: str | Sequence[str]) -> list[str]:
+    words = side.split(",") if isinstance(side, str) else side
+    return [word.strip() for word in words if word.strip()]
+
+
+def compare(
+    sides: tuple[Side, Side],
+    data: str,
+    split: str,
+    limit: int | None,
+    config: EvalConfig,
+    margin: float,
+    progress: Progress,
+    say: Say,
+) -> CompareResult:
+    """Score all models on the same images and judge the difference between both sides.
+
+    Args:
+        sides: the models of A and of B; several of one side are runs with different seeds.
+        data: data set.
+        split: its split.
+        limit: maximum number of images.
+        config: how detections are made and scored.
+        margin: allowed loss of AP, a fraction.
+        progress: called with the fraction done and a text.
+        say: called with faults of the data.
+
+    Raises:
+        EffscopeError: bad data, or models that know different classes of it.
+    """
+    labelled = check_boxes(load(data, split, limit))
+    first = sides[0][0]
+    given = in_model_classes(labelled, first.classes, first.layout.nc, first.name, say)
+    parts = Parts(progress, sum(map(len, sides)))
+    arms: list[Arm] = []
+    rows, scored = [], given
+    for letter, side in zip("AB", sides, strict=True):
+        runs = []
+        for model in side:
+            _check_classes(model, first, given)
+            found = evaluate(deploy(model.network()), given, config, parts.part(1, model.name))
+            scored = found.dataset or given
+            runs.append(Run(found.ap, match(scored.samples, found.detections, len(scored.classes)).left_out()))
+            rows.append(ScoredRun(letter, model.name, runs[-1].ap))
+        arms.append(tuple(runs))
+    say_faults(scored, say)
+    verdict, judged = compared(Evidence(arms[0], arms[1]), margin)
+    return CompareResult(
+        a=_title(sides[0]), b=_title(sides[1]), runs=tuple(rows), ap_a=mean_ap(arms[0]), ap_b=mean_ap(arms[1]),
+        delta=verdict.delta, ci=verdict.ci or (verdict.delta, verdict.delta), margin=margin, verdict=verdict.word,
+        note=verdict.note, run_sd=None if judged.run_variance is None else sqrt(judged.run_variance),
+        image_sd=sqrt(judged.image_variance), images=len(scored.samples),
+        origin=origin(config, data={split: scored.digest}),
+    )  # fmt: skip
+
+
+def _check_classes(model: Model, first: Model, data: DataSet) -> None:
+    """Labels must mean the same for every model."""
+    if model.layout.nc != first.layout.nc or (
+        None not in (model.classes, first.classes) and model.classes != first.classes
+    ):
+        raise EffscopeError(
+            f"{model.name} and {first.name} know different classes, or name them in another order: their AP on "
+            f"{data.source} cannot be compared; score each with `effscope eval`"
+        )
+
+
+def _title(side: Side) -> str:
+    return side[0].name if len(side) == 1 else f"{side[0].name} and {len(side) - 1} more"
