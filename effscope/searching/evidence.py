@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, sqrt
-from statistics import NormalDist, fmean
+from statistics import fmean, variance
 
 from scipy.special import stdtr, stdtrit
 
@@ -18,6 +18,10 @@ from effscope.detect.jackknife import jackknife_variance
 
 POWER = 0.8
 """Probability with which a harmless change should be accepted, where needed runs are computed."""
+
+
+MANY = 1e6
+"""Degrees of freedom at which Student's t is the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -85,28 +89,33 @@ class Estimate:
 def estimate(evidence: Evidence) -> Estimate:
     """The difference between candidate and base.
 
-    Source: pooled t-test; degrees of freedom of the sum of both variances by Satterthwaite (Biometrics 1946).
+    Run noise counts as the larger one of two variances: from all arms together, and from these two arms alone (Welch,
+    Biometrika 1947). If an arm is noisier than the others, the first alone is too small (experiments/rule). Degrees of
+    freedom by Satterthwaite (Biometrics 1946); the smaller ones count.
     """
     base, candidate = evidence.base, evidence.candidate
     delta = mean_ap(candidate) - mean_ap(base)
     run, run_df = pooled_variance((base, candidate, *evidence.others))
     between = (run or 0.0) * (1 / len(base) + 1 / len(candidate))
+    if min(len(base), len(candidate)) > 1:
+        own = [(variance(run.ap for run in arm) / len(arm), len(arm) - 1) for arm in (base, candidate)]
+        between, run_df = max(between, sum(part for part, _ in own)), min(run_df, _df(own))
     differences = _left_out_difference(candidate, base)
     images = jackknife_variance(differences) if differences else 0.0
     return Estimate(delta, run, images, between + images, _df(((between, run_df), (images, len(differences) - 1))))
 
 
-def pooled_variance(arms: Iterable[Arm]) -> tuple[float | None, int]:
+def pooled_variance(arms: Iterable[Arm]) -> tuple[float | None, float]:
     """Variance of one run's AP within arms, and its degrees of freedom; None if no arm has two runs."""
     squares, df = 0.0, 0
-    for arm in arms:
+    for arm in (arm for arm in arms if len(arm) > 1):
         middle = mean_ap(arm)
         squares += sum((run.ap - middle) ** 2 for run in arm)
         df += len(arm) - 1
     return (squares / df if df else None), df
 
 
-def _df(parts: Sequence[tuple[float, int]]) -> float:
+def _df(parts: Sequence[tuple[float, float]]) -> float:
     """Degrees of freedom of a sum of independent variances with their own."""
     known = [(variance, df) for variance, df in parts if variance > 0]
     if not known:
@@ -144,7 +153,7 @@ def resolvable(base: Arm, others: Sequence[Arm], runs: int, alpha: float) -> flo
         return None
     differences = _left_out_difference(base[1:2], base[:1])
     images = jackknife_variance(differences) if differences else 0.0
-    return _reach(alpha) * sqrt(2 * run / runs + images)
+    return _reach(alpha, 2 * (runs - 1)) * sqrt(2 * run / runs + images)
 
 
 def settled_by(found: Estimate, margin: float, alpha: float) -> str:
@@ -166,7 +175,6 @@ def _runs(n: float) -> str:
     return f"{max(ceil(n), 2)} runs of each"
 
 
-def _reach(alpha: float) -> float:
-    """Standard errors between a true difference of zero and the margin."""
-    normal = NormalDist()
-    return normal.inv_cdf(1 - alpha) + normal.inv_cdf(POWER)
+def _reach(alpha: float, df: float = MANY) -> float:
+    """Standard errors between a true difference of zero and a margin at which `POWER` of such changes are accepted."""
+    return float(stdtrit(df, 1 - alpha) + stdtrit(df, POWER))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from support.simulated_search import searched
 
 from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
 from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED, Change
 from effscope.searching.changes import Costs, Count
+from effscope.searching.evidence import Evidence, Run
 from effscope.searching.jobs import DECIDING, Job, JobBook, Measurement
-from effscope.searching.policies.greedy import NOT_LEARNED, State, fold, propose, standing
-from effscope.searching.rules import RULES, MoreRuns, Rule, Verdict
+from effscope.searching.policies.greedy import NOT_LEARNED, State, fold, propose, remarks, standing
+from effscope.searching.rules import RULES, MoreRuns, Rule, Terms, Verdict
 
 BOOK = JobBook({kind: kind for kind in DECIDING}, 0)
 ORDER = (8, 4, 7)
@@ -22,7 +25,8 @@ ORDER = (8, 4, 7)
 
 def new(rule: str = "margin", margin: float = 0.01, order: tuple[int, ...] = ORDER) -> State:
     saved = {Change(stage, "cib"): Count(stage, 10 * stage) for stage in order}
-    return State(BOOK, Costs(Count(120, 1100), Count(100, 1000), saved), "cib", order, rule, margin, 0.2)
+    costs = Costs(Count(120, 1100), Count(100, 1000), saved)
+    return State(BOOK, costs, "cib", order, rule, Terms(margin), 0.2)
 
 
 def answer(job: Job, aps: Mapping[frozenset[int], float], order: tuple[int, ...] = ORDER) -> Measurement:
@@ -99,22 +103,24 @@ def test_a_measurement_nobody_asked_for_is_refused() -> None:
 
 
 def test_a_rule_may_ask_for_more_runs_and_may_be_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
-    def patient(base: object, candidate: list[float], margin: float) -> Verdict | MoreRuns:
-        return MoreRuns(3) if len(candidate) < 3 else Verdict(INCONCLUSIVE, -0.01, (-0.03, 0.01), "5 runs would do")
+    def patient(evidence: Evidence, terms: Terms) -> Verdict | MoreRuns:
+        if len(evidence.candidate) < 3:
+            return MoreRuns(3)
+        return Verdict(INCONCLUSIVE, -0.01, (-0.03, 0.01), "5 runs would do")
 
-    monkeypatch.setitem(RULES, "patient", Rule(2, 1, patient))  # type: ignore[arg-type]
+    monkeypatch.setitem(RULES, "patient", Rule((1, 3), patient))
     state = ended(new("patient"), of(0.5, 0.49, 0.49))
     now = standing(state)
     (trial,) = now.trials
     assert (trial.verdict, trial.ci, trial.notes) == (INCONCLUSIVE, (-0.03, 0.01), ("5 runs would do",))
-    assert len(trial.ap_runs) == 3 and len(now.base_runs) == 2
+    assert len(trial.ap_runs) == 3 and len(now.base_runs) == 3
     assert now.accepted == () and now.stop_reason.startswith("stage 8 inconclusive")
     seeds = [BOOK.run([Change(8, "cib")], n).seed for n in range(3)]
     assert seeds == [0, 1, 2]
 
 
 def test_a_rule_that_asks_for_what_it_has_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "stuck", Rule(1, 1, lambda base, candidate, margin: MoreRuns(1)))
+    monkeypatch.setitem(RULES, "stuck", Rule((1,), lambda evidence, terms: MoreRuns(1)))
     with pytest.raises(EffscopeError, match="rule 'stuck' asks for 1 runs and has 1"):
         ended(new("stuck"), of(0.5, 0.5))
 
@@ -131,7 +137,8 @@ def test_a_rule_that_asks_for_what_it_has_is_an_error(monkeypatch: pytest.Monkey
     ],
 )
 def test_rules_by_hand(rule: str, candidate: list[float], base: list[float], margin: float, verdict: str) -> None:
-    judged = RULES[rule].decide(base, candidate, margin)
+    runs = [tuple(map(Run, aps)) for aps in (base, candidate)]
+    judged = RULES[rule].decide(Evidence(*runs), Terms(margin))
     assert isinstance(judged, Verdict)
     assert judged.word == verdict
     assert judged.delta == pytest.approx(np.mean(candidate) - np.mean(base))
@@ -139,16 +146,8 @@ def test_rules_by_hand(rule: str, candidate: list[float], base: list[float], mar
 
 def simulated(rule: str, margin: float, deviation: float, seed: int, harm: float = 0.0) -> int:
     """How many of eight changes a search accepts when each costs `harm` and every run has Gaussian noise."""
-    random, base = np.random.default_rng(seed), 0.5
-    first, accepted = base + deviation * random.standard_normal(), 0
-    for n in range(1, 9):
-        ap = base - harm * n + deviation * random.standard_normal()
-        judged = RULES[rule].decide([first], [ap], margin)
-        assert isinstance(judged, Verdict)
-        if judged.word != ACCEPTED:
-            break
-        accepted = n
-    return accepted
+    costs = [harm * n for n in range(1, 9)]
+    return searched(rule, np.random.default_rng(seed), costs, deviation, 0.0, Terms(margin))[0]
 
 
 @pytest.mark.parametrize("deviation", [0.001, 0.01])
@@ -171,3 +170,38 @@ def test_the_words_of_the_setting_rule_are_the_rules() -> None:
     with pytest.raises(EffscopeError, match="unknown `rule` 'luck': choose one of") as caught:
         SearchConfig(rule="luck")
     assert set(str(caught.value).rpartition("one of ")[2].split(", ")) == set(RULES)
+
+
+def test_the_default_rule_asks_for_runs_one_look_at_a_time() -> None:
+    """Stage 8 is clear after two runs, stage 4 falls clearly, so stage 7 is never tried."""
+    state, asked = new("noninferior"), []
+    while jobs := propose(state):
+        for job in jobs:
+            if job.kind == "run":
+                asked.append((len(job.changes), job.seed))
+            noise = 0.0005 * (-1) ** job.seed
+            found = answer(job, of(0.5, 0.499, 0.45, 0.5))
+            state = fold(state, replace(found, ap=found.ap + noise if job.kind == "run" and found.ap else found.ap))
+    now = standing(state)
+    assert asked == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 1), (2, 0), (2, 1)]
+    assert [(trial.verdict, len(trial.ap_runs)) for trial in now.trials] == [(ACCEPTED, 2), (REJECTED, 2)]
+    first, _ = now.trials
+    assert first.ci is not None and first.ci[0] < first.delta < first.ci[1]
+
+
+def test_remarks_tell_what_can_be_told_and_every_verdict() -> None:
+    """They come as soon as they are known, and later states repeat them."""
+    state, told = new("noninferior", margin=0.001), list[tuple[str, ...]]()
+    while jobs := propose(state):
+        for job in jobs:
+            found = answer(job, of(0.5, 0.45))
+            noise = 0.002 * (-1) ** job.seed if job.kind == "run" else 0.0
+            state = fold(state, replace(found, ap=found.ap + noise if found.ap else None))
+            told.append(remarks(state))
+    assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(told))
+    pilot, noise, verdict = told[-1]
+    assert pilot.startswith("after 2 runs of the base: a loss of about 0.7 points can be told from none, more than")
+    assert noise.startswith("after 5 runs of the base: a loss of about 0.4 points can be told from none, more than")
+    assert "allow a larger `margin`, or give more validation images" in noise
+    assert verdict.startswith("stage 8 rejected: -5.0 points, between ")
+    assert remarks(ended(new("margin"), of(0.5, 0.45))) == ()

@@ -208,7 +208,8 @@ def arms(state: State, now: Standing) -> tuple[Arm, ...]:
 def remarks(state: State) -> tuple[str, ...]:
     """What the user should know by now, one line each: what drop can be told, then every verdict."""
     now = standing(state)
-    lines = [_resolution(state, now.base_runs[:n]) for n in (PILOT, RULES[state.rule].base_runs(state.terms.runs))]
+    counts = (PILOT, RULES[state.rule].base_runs(state.terms.runs))
+    lines = [_resolution(state, now.base_runs[:n]) for n in counts if len(now.base_runs) >= n]
     lines += [f"stage {trial.stage} {trial.verdict}: {note}" for trial in now.trials for note in trial.notes]
     return tuple(dict.fromkeys(filter(None, lines)))
 
