@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers lint test test-slow search bench-rank bench-cost bench-time bench-train bench-dual clean
+.PHONY: help setup peers lint test test-slow search bench-rank bench-cost bench-time bench-rule bench-train bench-dual clean
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 ENV := .venv/.ready
@@ -55,6 +55,11 @@ bench-time: $(ENV)  ## FLOPs and a roofline against measured time, layer by laye
 	mkdir -p reports/flops-vs-time
 	$(RUN)/python experiments/flops-vs-time/run.py reports/flops-vs-time | tee reports/flops-vs-time/page.tmp
 	mv reports/flops-vs-time/page.tmp reports/flops-vs-time/flops-vs-time.md
+
+bench-rule: $(ENV)  ## how often the accept rules err, in simulated searches (about 10 min)
+	mkdir -p reports/rule
+	OMP_NUM_THREADS=1 $(RUN)/python experiments/rule/run.py > reports/rule/rule.tmp
+	mv reports/rule/rule.tmp reports/rule/rule.md
 
 bench-train: $(ENV) $(PEERS)  ## how fast and how well training is, beside Ultralytics (about 20 min); DATA=a YOLO folder
 	mkdir -p reports/train-speed

@@ -90,9 +90,9 @@ class SearchResult(Result):
         seconds: total wall time, over all restarts.
         ranks: ranks of the base's stages.
         base_latency_ms: time of one image in the base; None if it was not measured.
+        given: the user's model; None in results of older versions, whose `saved` compares with the base.
         base_runs: AP of each short training of the base.
         resolvable: the smallest margin at which a harmless change is accepted four times in five; None if unknown.
-        given: the user's model; None in results of older versions, whose `saved` compares with the base.
     """
 
     base: str
@@ -114,9 +114,9 @@ class SearchResult(Result):
     ranks: RankResult
     origin: Origin[SearchConfig]
     base_latency_ms: float | None = None
+    given: GivenModel | None = None
     base_runs: tuple[float, ...] = ()
     resolvable: float | None = None
-    given: GivenModel | None = None
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"

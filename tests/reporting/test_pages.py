@@ -25,8 +25,10 @@ from effscope.reporting.render.figure import image
 from effscope.reporting.write import publish, write
 from effscope.results import (
     KINDS,
+    CompareResult,
     RankResult,
     Result,
+    SearchResult,
     TrainResult,
     load_result,
 )
@@ -85,6 +87,7 @@ FILES = {
     "layer_cost": ["cost.csv", "cost.json", "cost.md"],
     "latency": ["latency.csv", "latency.json", "latency.md", "latency.png"],
     "eval": ["eval.json", "eval.md"],
+    "compare": ["compare.json", "compare.md"],
     "train": ["history.csv", "history.png", "train.json", "train.md", "transfer.csv"],
     "search": ["ap_vs_cost.png", "heads.csv", "orders.csv", "rank.csv", "rank.json", "rank.md", "rank.png",
                "search.json", "spectra.csv", "spectra.png", "summary.md", "trials.csv"],
@@ -147,6 +150,7 @@ def test_verdicts_and_warnings_come_first() -> None:
         "kept: stages 8   stopped: every stage was tried   wall time 0.1 min",
         "against your model: 10.0 % fewer parameters, 20.0 % fewer FLOPs, 30 % slower here in torch; "
         "AP 41.0, your model had 42.0 as given (-1.0)",
+        "judged by one run each: another seed may give another verdict",
         "a note",
     ]  # fmt: skip
     assert "untrained weights" in first_text(RANKS[0])
@@ -154,6 +158,29 @@ def test_verdicts_and_warnings_come_first() -> None:
     assert first_text(api.cost("rtdetr-l", 64)).startswith("not counted: model.28.queries x 1")
     assert first_text(BY_KIND["latency"]) == first_text(BY_KIND["train"]) == first_text(BY_KIND["export"]) == "a note"
     assert first_text(BY_KIND["cost"]) == first_text(BY_KIND["diff"]) == ""
+
+
+def test_a_search_says_what_it_proved_and_what_it_can_tell() -> None:
+    result = BY_KIND["search"]
+    assert isinstance(result, SearchResult)
+    lines = first_text(replace(result, rule="noninferior")).splitlines()
+    assert lines[2:4] == [
+        "proved with 95 % confidence: the changed stages cost less than 1 AP points after the same training as the "
+        "base (-1.0 to +3.0)",
+        "these runs on these images can tell a loss of 0.5 points from none",
+    ]  # fmt: skip
+    none = replace(result, rule="noninferior", trials=(), accepted=(), resolvable=None)
+    assert "proved" not in first_text(none)
+
+
+def test_a_comparison_says_its_verdict_and_which_noise_it_knows() -> None:
+    result = BY_KIND["compare"]
+    assert isinstance(result, CompareResult)
+    assert first_text(result).splitlines() == [
+        "B inconclusive: a note",
+        "standard deviation of one run: 1.40 points; of the difference: 0.50 from the choice of 9 images",
+    ]
+    assert "the noise of training is not in the interval" in first_text(replace(result, run_sd=None))
 
 
 def test_a_search_page_can_be_read_alone() -> None:

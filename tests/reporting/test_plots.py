@@ -25,7 +25,8 @@ from effscope.results import (
     SearchResult,
     TrainResult,
 )
-from effscope.searching.rules import RULES, Verdict
+from effscope.searching.evidence import Evidence, Run
+from effscope.searching.rules import RULES, Terms, Verdict
 
 RANKS = (api.rank("yolov8n"), replace(api.rank("yolov10n"), model="another/model/with/a/long/name.pt"))
 
@@ -118,7 +119,8 @@ def test_marks_of_a_search(rule: str, lowest: float) -> None:
 @pytest.mark.parametrize("rule", LOWEST_AP)
 def test_the_line_of_a_rule_is_the_lowest_ap_that_it_accepts(rule: str) -> None:
     lowest, decide = LOWEST_AP[rule](0.4, 0.01), RULES[rule].decide
-    answers = [decide([0.4], [ap], 0.01) for ap in (lowest, lowest - 1e-6)]
+    runs = [((Run(0.4),) * 2, (Run(ap),) * 2) for ap in (lowest + 1e-9, lowest - 1e-6)]  # without noise
+    answers = [decide(Evidence(*arms), Terms(0.01)) for arms in runs]
     assert [answer.word for answer in answers if isinstance(answer, Verdict)] == [ACCEPTED, REJECTED]
 
 

@@ -19,6 +19,7 @@ from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.results import (
     KINDS,
+    CompareResult,
     CostResult,
     CostRow,
     CounterRow,
@@ -36,6 +37,7 @@ from effscope.results import (
     Result,
     ScaleResult,
     ScaleRow,
+    ScoredRun,
     Scores,
     SearchResult,
     StageRank,
@@ -113,6 +115,7 @@ COLUMNS = {
     LatencyResult: [f.name for f in fields(LatencyRow)],
     RankResult: [f.name for f in fields(StageRank)],
     EvalResult: ["class", "ap"],
+    CompareResult: [f.name for f in fields(ScoredRun)],
     TrainResult: ["class", "ap"],
     SearchResult: [f.name for f in fields(Trial)],
 }
@@ -120,6 +123,7 @@ ROWS = {
     CountersResult: 2,
     CostResult: 23, TensorsResult: 1, ExportResult: 2, ZooResult: 2, LayerCostResult: 5, ScaleResult: 2,
     DiffResult: 10, DevicesResult: 1, LatencyResult: 2, RankResult: 2, EvalResult: 2,
+    CompareResult: 3,
     TrainResult: 2, SearchResult: 1,
 }  # fmt: skip
 

@@ -200,7 +200,7 @@ def test_remarks_tell_what_can_be_told_and_every_verdict() -> None:
             told.append(remarks(state))
     assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(told))
     pilot, noise, verdict = told[-1]
-    assert pilot.startswith("after 2 runs of the base: a loss of about 0.7 points can be told from none, more than")
+    assert pilot.startswith("after 2 runs of the base: a loss of about 0.5 points can be told from none, more than")
     assert noise.startswith("after 5 runs of the base: a loss of about 0.4 points can be told from none, more than")
     assert "allow a larger `margin`, or give more validation images" in noise
     assert verdict.startswith("stage 8 rejected: -5.0 points, between ")

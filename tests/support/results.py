@@ -8,6 +8,7 @@ from effscope import api, config
 from effscope.results import (
     ACCEPTED,
     Change,
+    CompareResult,
     CostResult,
     CounterRow,
     CountersResult,
@@ -30,6 +31,7 @@ from effscope.results import (
     RankResult,
     Result,
     ScaleResult,
+    ScoredRun,
     SearchResult,
     Spectrum,
     StageRank,
@@ -113,7 +115,13 @@ EXAMPLES: dict[type[Result], Result] = {
     SearchResult: SearchResult(
         "m", 0.4, 0.35, 100, 1000, (8, 4), "margin", 0.01, 64, (TRIAL,), (Change(8, "cib"),), "every stage was tried",
         {"params": 0.1, "flops": 0.2, "latency": -0.3}, {"weights": "w"}, 3.5, ("a note",), RANKS,
-        made(config.SearchConfig(move="cib-lk")), 8.5, GivenModel(120, 1100, 0.42, 0.36, 9.5),
+        made(config.SearchConfig(move="cib-lk")), 8.5, GivenModel(120, 1100, 0.42, 0.36, 9.5), (0.41, 0.39),
+        0.005,
+    ),
+    CompareResult: CompareResult(
+        "m", "n and 1 more", (ScoredRun("A", "m", 0.4), ScoredRun("B", "n", 0.39), ScoredRun("B", "o", 0.41)), 0.4, 0.4,
+        0.0, (-0.02, 0.02), 0.01, "inconclusive", "a note", 0.014, 0.005, 9, made(config.EvalConfig()),
+        files={"result": "compare.json"},
     ),
 }  # fmt: skip
 

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 BASE, LOWEST, START = "base", "lowest accepted AP", "at once, before labelled training"
 
 LOWEST_AP: dict[str, Callable[[float, float], float]] = {
+    "noninferior": lambda base, margin: base - margin,
     "margin": lambda base, margin: base - margin,
     "paper": lambda base, margin: base,
 }
-"""Rule -> the lowest AP that it accepts, from the base's AP and the margin. Other rules are drawn without this line."""
+"""Rule -> the lowest AP that it accepts, from the base's AP and the margin; with intervals, all of one is above it.
+
+Other rules are drawn without this line.
+"""
 
 
 def search_plot(result: SearchResult) -> Plot:
@@ -35,6 +39,8 @@ def search_plot(result: SearchResult) -> Plot:
             "gflops": t.flops / 1e9,
             "ap_start": 100 * t.ap_start,
             "ap": 100 * t.ap_mean,
+            "low": None if t.ci is None else 100 * (t.base_ap + t.ci[0]),
+            "high": None if t.ci is None else 100 * (t.base_ap + t.ci[1]),
         }
         for t in result.trials
     ]
@@ -43,7 +49,7 @@ def search_plot(result: SearchResult) -> Plot:
 
 
 def draw_search(plot: Plot) -> Figure:
-    """A dashed line at the lowest accepted AP, a line through accepted models, hollow marks for AP at once."""
+    """A dashed line at the lowest accepted AP, a line through accepted models with intervals, hollow marks at once."""
     drawing = figure(7, 4.2)
     axes = drawing.subplots()
     trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST}]
@@ -81,9 +87,11 @@ def _trial(axes: Axes, row: Any) -> None:
     axes.plot([x, x], [row["ap_start"], row["ap"]], color=colour, lw=0.8, alpha=0.5)
     axes.scatter([x], [row["ap_start"]], facecolors="white", edgecolors=colour, s=28, zorder=2)
     axes.scatter([x], [row["ap"]], color=colour, s=42, zorder=3)
+    if row["low"] is not None:
+        axes.errorbar([x], [row["ap"]], [[row["ap"] - row["low"]], [row["high"] - row["ap"]]], color=colour, capsize=3)
     axes.annotate(
-        row["label"], (x, max(row["ap"], row["ap_start"])), rotation=40, fontsize=8, color=colour, xytext=(2, 7),
-        textcoords="offset points",
+        row["label"], (x, max(row["ap"], row["ap_start"], row["high"] or 0.0)), rotation=40, fontsize=8, color=colour,
+        xytext=(2, 7), textcoords="offset points",
     )  # fmt: skip
 
 
