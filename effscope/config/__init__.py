@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "checks": ("IMGSZ_MULTIPLE", "Checked", "at_least", "check_imgsz", "configured", "fraction", "to_dict"),
+        "checks": (
+            "IMGSZ_MULTIPLE", "Checked", "at_least", "check_imgsz", "configured", "fraction", "seconds_of", "to_dict",
+        ),
         "counting": (
             "CostConfig", "CountersConfig", "DiffConfig", "ExportConfig", "LayerCostConfig", "ScaleConfig", "ZooConfig",
         ),

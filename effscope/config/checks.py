@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from math import inf
@@ -65,6 +66,28 @@ def positive(name: str, value: Any) -> None:
     """Check for a finite number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
         raise EffscopeError(f"`{name}` must be a number above 0, got {value!r}")
+
+
+_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def seconds_of(name: str, text: str) -> float:
+    """Seconds of a duration like 2h, 90m, 1h30m or 45s.
+
+    Raises:
+        EffscopeError: another text, or no time at all.
+    """
+    found = _SPAN.fullmatch(text.strip().lower().replace(" ", "")) if isinstance(text, str) else None
+    parts = [float(part or 0) for part in found.groups()] if found else [0.0]
+    seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not found or seconds <= 0:
+        raise EffscopeError(f"`{name}` must be a duration like 2h, 90m or 1h30m, got {text!r}")
+    return seconds
+
+
+def duration_text(name: str, value: Any) -> None:
+    """Check for a duration that `seconds_of` reads."""
+    seconds_of(name, value)
 
 
 def check_imgsz(imgsz: int | None, detector: bool = True) -> None:

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from effscope.config.checks import Checked, at_least, fraction, image_side, one_of, positive, seed_number
+from effscope.config.checks import (
+    Checked,
+    at_least,
+    duration_text,
+    fraction,
+    image_side,
+    one_of,
+    positive,
+    seed_number,
+)
 from effscope.config.training import BUILTIN_SHAPES, SharedSettings, proxy, sized
 from effscope.recipes import Recipe
 
@@ -43,6 +52,7 @@ class SearchConfig(Checked):
     rule: str = "noninferior"
     margin: float = 0.01
     runs: int = 5
+    budget: str | None = None  # longest duration, like 2h
     at: str = "stage"
     threshold: float | str = 0.5
     imgsz: int = 256
@@ -60,6 +70,7 @@ class SearchConfig(Checked):
 
     CHECKS: ClassVar = {
         "move": one_of("cib", "cib-lk"), "head": one_of("light", "keep"), "margin": fraction, "runs": at_least(2),
+        "budget": duration_text,
         "rule": one_of("noninferior", "margin", "paper"), "at": one_of("stage", "block", "all"), "imgsz": image_side,
         "base_epochs": at_least(1), "epochs": at_least(1), "batch": at_least(1), "seed": seed_number,
         "limit_train": at_least(1), "limit_val": at_least(1), "learned_ap": fraction,
@@ -75,6 +86,7 @@ class SearchSettings(SharedSettings, total=False):
     rule: str
     margin: float
     runs: int
+    budget: str | None
     at: str
     threshold: float | str
     base_epochs: int | None

@@ -44,8 +44,16 @@ class Context:
 
     def on(self, threads: int) -> Context:
         """The same with another number of threads; what is open stays open."""
-        other = replace(self, threads=threads)
-        vars(other).update(vars(self) | {"threads": threads})
+        return self._with(threads=threads)
+
+    def within(self, **settings: Any) -> Context:
+        """The same with other values of settings that change no input; decoded images are read again."""
+        return self._with(config=replace(self.config, **settings))
+
+    def _with(self, **fields: Any) -> Context:
+        other = replace(self, **fields)
+        opened = {name: value for name, value in vars(self).items() if name not in {"banks", *fields}}
+        vars(other).update(opened)
         return other
 
     @cached_property

@@ -12,6 +12,9 @@ from effscope.searching.rules import RULES
 FIT_WEIGHT, SCORE_WEIGHT, CLOSED_WEIGHT = 0.03, 0.8, 2.0
 """Time of a distilled image, of a scored image, and of an image in a closed form, in units of a trained image."""
 
+OVERHEAD = 1.3
+"""Duration of a training step, in units of its forward and backward pass: augmentation, assignment, optimiser."""
+
 SHORT = 1.0
 """Weight of a job that takes seconds."""
 
@@ -80,12 +83,17 @@ class Plan:
         }
 
 
+def longest(plan: Plan, n_stages: int, images_per_s: float) -> float:
+    """Seconds of a search that tries every stage with all runs, from the speed of forward and backward passes."""
+    return OVERHEAD * plan.whole(n_stages) / images_per_s
+
+
 def plan_line(context: Context, plan: Plan, n_stages: int, images_per_s: float, folder: object) -> str:
     """The plan as one line, with an upper bound of its duration from the training speed of this machine."""
     c = context.config
     trainings = plan.runs * (n_stages + 1) + bool(plan.base_epochs)
     looks = RULES[c.rule].looks_within(c.runs)
-    seconds = plan.whole(n_stages) / images_per_s
+    seconds = longest(plan, n_stages, images_per_s)
     return (
         f"plan: base {context.given.name} ({base_words(context, plan)}), up to {n_stages} candidates, each fitted "
         f"without labels and trained {c.epochs} epochs{_times(looks)}, on {plan.n_train} images at {c.imgsz} px, batch "

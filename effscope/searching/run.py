@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from effscope.config import SearchConfig, to_dict
+from effscope.config import SearchConfig, seconds_of, to_dict
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.layouts.expand import expand
 from effscope.nn.build import build
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress, Say, silent, unsaid
 from effscope.results import Change, RankResult, SearchResult
+from effscope.searching.budget import fit, given_up
 from effscope.searching.changes import changeable, count_all
 from effscope.searching.context import Context
 from effscope.searching.drive import Policy, drive, replay
@@ -23,7 +24,7 @@ from effscope.searching.execute import execute
 from effscope.searching.jobs import Job, Measurement, job_book
 from effscope.searching.journal import JOURNAL, Journal
 from effscope.searching.outcome import hand_over, result_of
-from effscope.searching.plan import Plan, plan_line
+from effscope.searching.plan import Plan, longest, plan_line
 from effscope.searching.policies.greedy import State, fold, propose, remarks, standing
 from effscope.searching.rules import Terms
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS
@@ -73,12 +74,35 @@ def search(
     identity = Identity("search", {**to_dict(config), "device": device}, inputs)
     with open_workspace(folder, identity, say) as workspace:
         context = context.on(workspace.settled("threads", lambda: _threads(context)))
+        context = context.within(**workspace.settled("budget", lambda: _budget(context, len(stages))))
         return publish(_Search(context, workspace, stages).result(), folder)
 
 
 def _threads(context: Context) -> int:
     config, group = context.config, processes(context.device)
     return pick_threads(build(expand(context.layout)), config.imgsz, config.batch, group, context.say)
+
+
+def _budget(context: Context, n_stages: int) -> dict[str, int]:
+    """Settings that the budget changes."""
+    config = context.config
+    if config.budget is None:
+        return {}
+    speed = _images_per_s(context)
+
+    def seconds(tried: SearchConfig) -> float:
+        area = (tried.imgsz / config.imgsz) ** 2
+        return longest(Plan.of(context.within(runs=tried.runs, epochs=tried.epochs)), n_stages, speed / area)
+
+    changed = fit(config, seconds_of("budget", config.budget), seconds)
+    context.say(f"budget {config.budget}: {given_up(config, changed) or 'nothing is given up'}")
+    return changed
+
+
+def _images_per_s(context: Context) -> float:
+    config, group = context.config, processes(context.device)
+    with limited(context.threads):
+        return training_images_per_s(build(expand(context.layout)), config.imgsz, config.batch, group)
 
 
 @dataclass(frozen=True)
@@ -141,9 +165,7 @@ class _Search:
         )
 
     def _plan_line(self) -> str:
-        c, group = self.context.config, processes(self.context.device)
-        with limited(self.context.threads):
-            speed = training_images_per_s(build(expand(self.context.layout)), c.imgsz, c.batch, group)
+        speed = _images_per_s(self.context)
         return plan_line(self.context, Plan.of(self.context), len(self.stages), speed, self.workspace.folder)
 
     def _kept(self, job: Job) -> Measurement | None:

@@ -105,11 +105,11 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
       "limit_val": 3, "margin": 0.02, "out": Path("o")}),
     ("search", "search",
      {**TRAINING, "base": "yolov8n", "move": "cib", "head": "light", "rule": "noninferior", "margin": 0.01,
-      "runs": 5, "base_epochs": None, "proxy_recipe": None}),
-    ("search --base yolov8s --weights w --move cib-lk --head keep --rule paper --margin .02 --runs 3 --base-epochs 7 "
-     "--epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1", "search",
+      "runs": 5, "budget": None, "base_epochs": None, "proxy_recipe": None}),
+    ("search --base yolov8s --weights w --move cib-lk --head keep --rule paper --margin .02 --runs 3 --budget 2h "
+     "--base-epochs 7 --epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1", "search",
      {**TRAINING, "base": "yolov8s", "weights": "w", "move": "cib-lk", "head": "keep", "rule": "paper",
-      "margin": 0.02, "runs": 3, "base_epochs": 7, "epochs": 2, "seed": 1, "recipe": "paper",
+      "margin": 0.02, "runs": 3, "budget": "2h", "base_epochs": 7, "epochs": 2, "seed": 1, "recipe": "paper",
        "proxy_recipe": "quick,lr=.1"}),
     ("cost --scale yolov8n --phi 1..3", "scaled_cost",
      {"scale": "yolov8n", "phi": "1..3", "depth": 1.2, "width": 1.1, "resolution": 1.15, "imgsz": None}),

@@ -18,13 +18,14 @@ INPUTS = {"layout": "a", "weights": "b", "train": "c", "val": "d", "threads": 2,
 CONFIG = SearchConfig()
 OTHERS: dict[str, Any] = {
     "base": "yolov8s", "weights": "a.pt", "data": "d.yaml", "move": "cib-lk", "head": "keep", "rule": "paper",
-    "margin": 0.5, "runs": 3, "at": "block", "threshold": 0.4, "imgsz": 320, "base_epochs": 3, "epochs": 2, "batch": 4,
-    "seed": 9, "device": "cuda", "limit_train": 3, "limit_val": 3, "learned_ap": 0.1, "distil": DistilConfig(steps=2),
+    "margin": 0.5, "runs": 3, "budget": "2h", "at": "block", "threshold": 0.4, "imgsz": 320, "base_epochs": 3,
+    "epochs": 2, "batch": 4, "seed": 9, "device": "cuda", "limit_train": 3, "limit_val": 3, "learned_ap": 0.1,
+    "distil": DistilConfig(steps=2),
     "recipe": RECIPES["paper"], "proxy_recipe": RECIPES["paper"],
 }  # fmt: skip
 THROUGH_INPUTS = {"data", "limit_train", "limit_val", "device"}
 """Settings whose effect is in the digests of the data and in the device of `inputs`."""
-UNDECIDING = {"move", "rule", "runs", "learned_ap"}
+UNDECIDING = {"move", "rule", "runs", "budget", "learned_ap"}
 """Settings that choose among jobs, or judge them, and change no outcome."""
 
 
