@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 from support.results import BY_KIND, HISTORY, TRIAL
 
 from effscope import api
@@ -106,10 +107,13 @@ def test_marks_of_a_search(rule: str, lowest: float) -> None:
     level, kept = axes.get_lines()[:2]
     assert list(level.get_ydata()) == pytest.approx([lowest, lowest])
     assert list(kept.get_xdata()) == pytest.approx([1e-6, 9e-7]) and list(kept.get_ydata()) == pytest.approx([40, 41])
-    drawn = [tuple(xy) for dots in axes.collections for xy in dots.get_offsets()]
+    marks = [found for found in axes.collections if isinstance(found, PathCollection)]
+    drawn = [tuple(xy) for dots in marks for xy in dots.get_offsets()]
     assert drawn[:5] == [
         pytest.approx(xy) for xy in ((1e-6, 40), (9e-7, 30), (9e-7, 41), (8e-7, 30), (8e-7, 30))
     ]  # fmt: skip
+    (first, _) = (found.get_segments()[0] for found in axes.collections if isinstance(found, LineCollection))
+    assert first.tolist() == [pytest.approx(xy) for xy in ((9e-7, 39), (9e-7, 43))]  # the interval of stage 8
     assert [text.get_text() for text in axes.texts] == [LOWEST, "+ stage 8", "+ stage 4"]
     assert axes.get_xlabel() == "GFLOPs at 64 px"
     legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]

@@ -81,71 +81,63 @@ def _share(saved: float) -> str:
     return f"{100 * abs(saved):.1f} % {'fewer' if saved >= 0 else 'more'}"
 
 
+COLUMNS = (
+    "stage", "swap", "params", "FLOPs", "ms", "AP at once", "trained", "vs base", "interval", "runs", "verdict",
+)  # fmt: skip
+NOISE_COLUMNS = frozenset({"interval", "runs"})
+"""Columns of a search whose rule looks at several runs."""
+
+
 def search_table(result: SearchResult) -> Table:
     """The user's model, its light head, then every trial; parameters and FLOPs against the user's model."""
     given = result.given
     params, flops = (given.params, given.flops) if given else (result.base_params, result.base_flops)
-    whole = f"{params / 1e6:.2f} M", f"{flops / 1e9:.2f} G"
-    rows: list[tuple[str, ...]] = []
+    whole = {"params": f"{params / 1e6:.2f} M", "FLOPs": f"{flops / 1e9:.2f} G"}
+    rows: list[dict[str, str]] = []
     name, cost, start = "base", whole, result.base_ap_start
     if given is not None:
         name = "your model"
         if (result.base_params, result.base_flops) != (params, flops):
-            rows.append((name, "", *whole, _ms(given.latency_ms), _points(given.ap), "", "", "", "", ""))
+            rows.append({"stage": name, **whole, "ms": _ms(given.latency_ms), "AP at once": _points(given.ap)})
             name, cost = "light head", _changes(result.base_params, result.base_flops, params, flops)
             start = result.base_ap_start if given.fitted_ap is None else given.fitted_ap
     rows.append(
-        (
-            name,
-            "",
-            *cost,
-            _ms(result.base_latency_ms),
-            _points(start),
-            points(result.base_ap),
-            "",
-            "",
-            _count(result.base_runs),
-            "",
-        )
-    )
-    for t in result.trials:
-        cost = _changes(t.params, t.flops, params, flops)
-        aps = points(t.ap_start), points(t.ap_mean), f"{100 * t.delta:+.1f}", _interval(t.ci), _count(t.ap_runs)
-        rows.append((str(t.stage), t.move, *cost, _ms(t.latency_ms), *aps, t.verdict))
+        {
+            "stage": name, **cost, "ms": _ms(result.base_latency_ms), "AP at once": _points(start),
+            "trained": points(result.base_ap), "runs": str(len(result.base_runs)),
+        }
+    )  # fmt: skip
+    rows += [
+        {
+            "stage": str(t.stage), "swap": t.move, **_changes(t.params, t.flops, params, flops),
+            "ms": _ms(t.latency_ms), "AP at once": points(t.ap_start), "trained": points(t.ap_mean),
+            "vs base": f"{100 * t.delta:+.1f}", "interval": _interval(t.ci), "runs": str(len(t.ap_runs)),
+            "verdict": t.verdict,
+        }
+        for t in result.trials
+    ]  # fmt: skip
+    several = len(result.base_runs) > 1
+    columns = tuple(column for column in COLUMNS if several or column not in NOISE_COLUMNS)
     notes = (
         "AP x 100; 'at once': before the short training, the new part only fitted to the one it replaces",
         f"'vs base': AP trained against '{name}', which had the same short training; ms: torch, float32, one image",
     )
-    columns = (
-        "stage",
-        "swap",
-        "params",
-        "FLOPs",
-        "ms",
-        "AP at once",
-        "trained",
-        "vs base",
-        "interval",
-        "runs",
-        "verdict",
-    )
-    return Table(f"search on {result.base}", columns, tuple(rows), frozenset({"stage", "swap", "verdict"}), notes)
+    cells = tuple(tuple(row.get(column, "") for column in columns) for row in rows)
+    return Table(f"search on {result.base}", columns, cells, frozenset({"stage", "swap", "verdict"}), notes)
 
 
 def _interval(ci: tuple[float, float] | None) -> str:
     return "" if ci is None else f"{100 * ci[0]:+.1f} {100 * ci[1]:+.1f}"
 
 
-def _count(runs: tuple[float, ...]) -> str:
-    return str(len(runs)) if runs else ""
-
-
 def _ms(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _changes(params: int, flops: int, whole_params: int, whole_flops: int) -> tuple[str, str]:
-    return f"{100 * (params / whole_params - 1):+.1f} %", f"{100 * (flops / whole_flops - 1):+.1f} %"
+def _changes(params: int, flops: int, whole_params: int, whole_flops: int) -> dict[str, str]:
+    return {
+        "params": f"{100 * (params / whole_params - 1):+.1f} %", "FLOPs": f"{100 * (flops / whole_flops - 1):+.1f} %",
+    }  # fmt: skip
 
 
 def _points(ap: float | None) -> str:

@@ -39,8 +39,8 @@ def search_plot(result: SearchResult) -> Plot:
             "gflops": t.flops / 1e9,
             "ap_start": 100 * t.ap_start,
             "ap": 100 * t.ap_mean,
-            "low": None if t.ci is None else 100 * (t.base_ap + t.ci[0]),
-            "high": None if t.ci is None else 100 * (t.base_ap + t.ci[1]),
+            "low": None if t.ci is None else 100 * (t.ap_mean + t.ci[0] - t.delta),
+            "high": None if t.ci is None else 100 * (t.ap_mean + t.ci[1] - t.delta),
         }
         for t in result.trials
     ]
