@@ -31,7 +31,7 @@ def named(side: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         EffscopeError: no name, or a pattern that no file matches.
     """
-    words = [side] if isinstance(side, str) and Path(side).exists() else _words(side)
+    words = [side] if isinstance(side, str) and side.strip() and Path(side).exists() else _words(side)
     found: list[str] = []
     for word in words:
         is_pattern = set("*?[") & set(word) and not Path(word).exists()
