@@ -133,7 +133,7 @@ def search(
         typer.Option(
             "--proxy-recipe",
             metavar="NAME",
-            help="Recipe of the short trainings: gentle if the weights know the classes, else quick.",
+            help="Recipe of the short trainings: gentle,distil_gain=1 if the weights know the classes, else quick.",
         ),
     ] = None,
     json: Json = None,

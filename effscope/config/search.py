@@ -66,7 +66,7 @@ class SearchConfig(Checked):
     learned_ap: float = 0.20
     distil: DistilConfig = field(default_factory=DistilConfig)
     recipe: Recipe = field(default_factory=Recipe)
-    proxy_recipe: Recipe | None = None  # None: `gentle` if the base's weights know the data's classes, else `quick`
+    proxy_recipe: Recipe | None = None  # None: `gentle,distil_gain=1` if the weights know the classes, else `quick`
 
     CHECKS: ClassVar = {
         "move": one_of("cib", "cib-lk"), "head": one_of("light", "keep"), "margin": fraction, "runs": at_least(2),

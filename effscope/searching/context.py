@@ -101,8 +101,10 @@ class Context:
 
     @property
     def proxy_recipe(self) -> Recipe:
-        """The recipe of the short trainings."""
-        return self.config.proxy_recipe or RECIPES["gentle" if self.fits else "quick"]
+        """The recipe of the short trainings: the user's; else `gentle` with the given model as the teacher if it knows
+        the data's classes (reports/inheritance), and `quick` without a teacher if not."""
+        taught = replace(RECIPES["gentle"], distil_gain=1.0)
+        return self.config.proxy_recipe or (taught if self.fits else RECIPES["quick"])
 
     @property
     def base_epochs(self) -> int:

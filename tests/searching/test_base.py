@@ -22,6 +22,7 @@ from effscope.layouts.zoo.catalog import layout
 from effscope.models.file_metadata import metadata
 from effscope.models.open import open_model
 from effscope.nn.build import build
+from effscope.recipes import RECIPES
 from effscope.searching.base import without_class_towers
 from effscope.searching.context import Context
 from effscope.spec.layout import Layout
@@ -74,6 +75,16 @@ def test_the_same_classes_in_another_order_are_the_same_classes(tmp_path: Path) 
     for own, other in zip(context.splits, plain.splits, strict=True):
         for a, b in zip(own.samples, other.samples, strict=True):
             assert (a.labels == 1 - b.labels).all()
+
+
+def test_a_model_that_knows_the_classes_teaches_the_short_trainings(tmp_path: Path) -> None:
+    place = tiny_place(tmp_path)
+    base = weights(place, replace(open_model(str(place / "tiny.yaml")).layout, nc=2))
+    config = SearchConfig(base=str(base), data=str(place / "data" / "data.yaml"))
+    assert Context(config, 1, "cpu").proxy_recipe == replace(RECIPES["gentle"], distil_gain=1.0)
+    assert Context(replace(config, base="yolov8n"), 1, "cpu").proxy_recipe == RECIPES["quick"]
+    chosen = RECIPES["gentle"]
+    assert Context(replace(config, proxy_recipe=chosen), 1, "cpu").proxy_recipe == chosen
 
 
 def test_other_classes_are_other_classes(tmp_path: Path) -> None:
