@@ -11,7 +11,7 @@ from effscope.config import SearchConfig, seconds_of
 from effscope.errors import EffscopeError
 from effscope.searching.budget import STEPS, fit, given_up
 
-CONFIG = SearchConfig(epochs=8, imgsz=320)
+CONFIG = SearchConfig(rule="noninferior", epochs=8, imgsz=320)
 RUNS, EPOCHS = "runs of a candidate instead of", "epochs of a short training instead of"
 
 
