@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Device, Imgsz, Json, LimitVal, Out, Quiet
-from effscope.cli.saving import Delivery, list_files, save, show
+from effscope.cli.options import Csv, Data, Device, Imgsz, Json, LimitVal, Out, Quiet
+from effscope.cli.saving import Delivery, finish
 from effscope.cli.terminal import display
 
 SIDE = "Weights file or run folder; several, with commas or as a quoted pattern 'runs/a-*': runs with other seeds."
@@ -17,7 +17,7 @@ SIDE = "Weights file or run folder; several, with commas or as a quoted pattern 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help=SIDE)],
     b: Annotated[str, typer.Argument(metavar="B", help="The same for the other detector.")],
-    data: Annotated[str, typer.Option("--data", help="YOLO data.yaml, COCO folder, VOC folder, or builtin:shapes.")],
+    data: Data,
     imgsz: Imgsz = None,
     batch: Annotated[int, typer.Option("--batch", help="Images per forward pass.")] = 16,
     device: Device = "auto",
@@ -30,11 +30,6 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Judge whether B is as good as A: the difference in AP with a 95 % interval."""
-    from effscope.reporting.pages import pages  # noqa: PLC0415
-
     with display(quiet) as (progress, say):
         result = api.compare(a, b, data, imgsz, batch, device, split, limit_val, margin, out, progress, say)
-    to = Delivery(json, csv, out, quiet)
-    show(lambda: pages(result)[:1], to)
-    save([result], to)
-    list_files(result.files, to)
+    finish(result, Delivery(json, csv, out, quiet))

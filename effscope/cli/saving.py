@@ -43,6 +43,13 @@ def deliver(results: Sequence[Result], to: Delivery, formats: Sequence[str] | No
         write_folder(_pages(results), to, formats)
 
 
+def finish(result: Result, to: Delivery) -> None:
+    """Show the first page of a result, save it, and list the files that the API wrote into its folder."""
+    show(lambda: _pages([result])[:1], to)
+    save([result], to)
+    list_files(result.files, to)  # type: ignore[attr-defined]
+
+
 def _pages(results: Sequence[Result]) -> Sequence[Page]:
     from effscope.reporting.pages import pages  # noqa: PLC0415
 

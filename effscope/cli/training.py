@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -24,12 +24,9 @@ from effscope.cli.options import (
     Seed,
     Weights,
 )
-from effscope.cli.saving import Delivery, list_files, save, show
+from effscope.cli.saving import Delivery, finish
 from effscope.cli.terminal import display
 from effscope.progress import leads
-
-if TYPE_CHECKING:
-    from effscope.results import EvalResult, SearchResult, TrainResult
 
 
 def train(
@@ -67,12 +64,12 @@ def train(
         )  # fmt: skip
     if not leads():
         return
-    _finish(result, Delivery(json, csv, out, quiet))
+    finish(result, Delivery(json, csv, out, quiet))
 
 
 def eval(
     model: Model,
-    data: Annotated[str, typer.Option("--data", help="YOLO data.yaml, COCO folder, VOC folder, or builtin:shapes.")],
+    data: Data,
     imgsz: Imgsz = None,
     batch: Annotated[int, typer.Option("--batch", help="Images per forward pass.")] = 16,
     device: Device = "auto",
@@ -90,7 +87,7 @@ def eval(
     """COCO AP of a detector on a data set; --out also writes detections and drawn examples."""
     with display(quiet) as (progress, say):
         result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say, errors, convention)
-    _finish(result, Delivery(json, csv, out, quiet))
+    finish(result, Delivery(json, csv, out, quiet))
 
 
 def search(
@@ -149,13 +146,4 @@ def search(
             seed=seed, device=device, limit_train=limit_train, limit_val=limit_val, recipe=recipe,
             proxy_recipe=proxy_recipe,
         )  # fmt: skip
-    _finish(result, Delivery(json, csv, out, quiet))
-
-
-def _finish(result: TrainResult | EvalResult | SearchResult, to: Delivery) -> None:
-    """Show and save a result, and list the files that the API wrote into its folder."""
-    from effscope.reporting.pages import pages  # noqa: PLC0415
-
-    show(lambda: pages(result)[:1], to)
-    save([result], to)
-    list_files(result.files, to)
+    finish(result, Delivery(json, csv, out, quiet))

@@ -19,7 +19,6 @@ from effscope.detect.jackknife import jackknife_variance
 POWER = 0.8
 """Probability with which a harmless change should be accepted, where needed runs are computed."""
 
-
 MANY = 1e6
 """Degrees of freedom at which Student's t is the normal distribution."""
 
@@ -100,9 +99,8 @@ def estimate(evidence: Evidence) -> Estimate:
     if min(len(base), len(candidate)) > 1:
         own = [(variance(run.ap for run in arm) / len(arm), len(arm) - 1) for arm in (base, candidate)]
         between, run_df = max(between, sum(part for part, _ in own)), min(run_df, _df(own))
-    differences = _left_out_difference(candidate, base)
-    images = jackknife_variance(differences) if differences else 0.0
-    return Estimate(delta, run, images, between + images, _df(((between, run_df), (images, len(differences) - 1))))
+    images, images_df = _image_variance(candidate, base)
+    return Estimate(delta, run, images, between + images, _df(((between, run_df), (images, images_df))))
 
 
 def pooled_variance(arms: Iterable[Arm]) -> tuple[float | None, float]:
@@ -128,14 +126,18 @@ def mean_ap(arm: Arm) -> float:
     return fmean(run.ap for run in arm)
 
 
-def _left_out_difference(candidate: Arm, base: Arm) -> tuple[float, ...]:
-    """Difference of the mean AP of two arms without each group of images; empty if a run does not have it."""
+def _image_variance(candidate: Arm, base: Arm) -> tuple[float, int]:
+    """Variance of the difference between two mean APs over the choice of images, and its degrees of freedom.
+
+    Both are 0 if a run does not have its AP without each group of images.
+    """
     if not all(run.left_out for run in (*candidate, *base)):
-        return ()
+        return 0.0, 0
     mean_of = [
         [fmean(group) for group in zip(*(run.left_out for run in arm), strict=True)] for arm in (candidate, base)
     ]
-    return tuple(a - b for a, b in zip(*mean_of, strict=True))
+    differences = [a - b for a, b in zip(*mean_of, strict=True)]
+    return jackknife_variance(differences), len(differences) - 1
 
 
 def resolvable(base: Arm, others: Sequence[Arm], runs: int, alpha: float) -> float | None:
@@ -151,8 +153,7 @@ def resolvable(base: Arm, others: Sequence[Arm], runs: int, alpha: float) -> flo
     run, _ = pooled_variance((base, *others))
     if run is None:
         return None
-    differences = _left_out_difference(base[1:2], base[:1])
-    images = jackknife_variance(differences) if differences else 0.0
+    images, _ = _image_variance(base[1:2], base[:1])
     return _reach(alpha, 2 * (runs - 1)) * sqrt(2 * run / runs + images)
 
 
