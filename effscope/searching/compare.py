@@ -19,7 +19,7 @@ from effscope.models.opened import Model
 from effscope.nn.fuse import deploy
 from effscope.progress import Parts, Progress, Say
 from effscope.results import CompareResult, ScoredRun, origin
-from effscope.searching.evidence import Arm, Evidence, Run, mean_ap
+from effscope.searching.evidence import Arm, Run, mean_ap
 from effscope.searching.rules import compared
 
 Side = Sequence[Model]
@@ -90,11 +90,11 @@ def compare(
             rows.append(ScoredRun(letter, model.name, runs[-1].ap))
         arms.append(tuple(runs))
     say_faults(scored, say)
-    verdict, judged = compared(Evidence(arms[0], arms[1]), margin)
+    verdict, judged = compared(arms[0], arms[1], margin)
     return CompareResult(
         a=_title(sides[0]), b=_title(sides[1]), runs=tuple(rows), ap_a=mean_ap(arms[0]), ap_b=mean_ap(arms[1]),
         delta=verdict.delta, ci=verdict.ci or (verdict.delta, verdict.delta), margin=margin, verdict=verdict.word,
-        note=verdict.note, run_sd=None if judged.run_variance is None else sqrt(judged.run_variance),
+        note=verdict.note, run_sd=None if judged.one_run is None else sqrt(judged.one_run / 2),
         image_sd=sqrt(judged.image_variance), images=len(scored.samples),
         origin=origin(config, data={split: scored.digest}),
     )  # fmt: skip

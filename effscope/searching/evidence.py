@@ -1,20 +1,22 @@
 """What the runs of a base and of a candidate say about their difference in AP. Pure arithmetic; AP in fractions.
 
 Two kinds of noise: a training with another seed ends with another AP (run noise), and other validation images give
-another AP (image noise). Run noise is estimated from the spread within each arm, over all arms of a search together.
-Image noise is estimated on the difference of both means, with the same images on both sides (`detect/jackknife`).
+another AP (image noise). In a search the n-th run of every model has the same seed, so the same batches: what a seed
+does to all models cancels in the difference of n-th runs. Image noise is estimated on the difference of both means,
+with the same images on both sides (`detect/jackknife`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from statistics import fmean, variance
 
-from scipy.special import stdtr, stdtrit
+import numpy as np
+from scipy.special import stdtrit
 
-from effscope.detect.jackknife import jackknife_variance
+from effscope.detect.jackknife import GROUPS, jackknife_variance
 
 POWER = 0.8
 """Probability with which a harmless change should be accepted, where needed runs are computed."""
@@ -55,70 +57,90 @@ class Estimate:
 
     Attributes:
         delta: mean AP of the candidate minus mean AP of the base.
-        run_variance: variance of the AP of one run; None if no arm has two runs.
+        run_variance: variance of `delta` over runs; 0 if it is unknown.
+        run_df: its degrees of freedom.
         image_variance: variance of `delta` over the choice of images; 0 if it is unknown.
-        variance: variance of `delta`, both noises together.
-        df: its degrees of freedom.
+        one_run: variance of the difference between one run of each; None if no arm has two runs.
     """
 
     delta: float
-    run_variance: float | None
+    run_variance: float
+    run_df: float
     image_variance: float
-    variance: float
-    df: float
+    one_run: float | None = None
+
+    @property
+    def variance(self) -> float:
+        """Variance of `delta`, both noises together."""
+        return self.run_variance + self.image_variance
 
     def bound(self, confidence: float) -> float:
-        """The value that the true difference is below with this confidence (one-sided, Student's t)."""
+        """The value that the true difference is below with this confidence, one-sided.
+
+        Student's t for each noise, weighted with its variance (Cochran and Cox, Experimental Designs, 1957). The
+        approximation by Satterthwaite errs with few runs and a little image noise (experiments/rule).
+        """
         if self.variance == 0:
             return self.delta
-        return self.delta + float(stdtrit(self.df, confidence)) * sqrt(self.variance)
+        parts = ((self.run_variance, self.run_df), (self.image_variance, GROUPS - 1))
+        t = sum(part * float(stdtrit(df, confidence)) for part, df in parts if part > 0) / self.variance
+        return self.delta + t * sqrt(self.variance)
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Both one-sided bounds of confidence 1 - `alpha`."""
         return self.bound(alpha), self.bound(1 - alpha)
 
-    def p_value(self, margin: float) -> float:
-        """Probability of so high a `delta`, or a higher one, if the candidate cost exactly the margin."""
-        room = self.delta + margin
-        if self.variance == 0:
-            return float(room <= 0)
-        return float(stdtr(self.df, -room / sqrt(self.variance)))
 
+def paired(evidence: Evidence) -> Estimate:
+    """The difference between candidate and base, whose n-th runs have the same seed.
 
-def estimate(evidence: Evidence) -> Estimate:
-    """The difference between candidate and base.
+    Run noise of a pair counts as the larger one of two variances: of these pairs, and of all arms without the effects
+    of the seeds. The first alone is unsure after two runs, the second alone too small if this candidate is noisier than
+    the others (experiments/rule).
 
-    Run noise counts as the larger one of two variances: from all arms together, and from these two arms alone (Welch,
-    Biometrika 1947). If an arm is noisier than the others, the first alone is too small (experiments/rule). Degrees of
-    freedom by Satterthwaite (Biometrics 1946); the smaller ones count.
+    Raises:
+        ValueError: the base has fewer runs than the candidate.
     """
-    base, candidate = evidence.base, evidence.candidate
-    delta = mean_ap(candidate) - mean_ap(base)
-    run, run_df = pooled_variance((base, candidate, *evidence.others))
-    between = (run or 0.0) * (1 / len(base) + 1 / len(candidate))
-    if min(len(base), len(candidate)) > 1:
-        own = [(variance(run.ap for run in arm) / len(arm), len(arm) - 1) for arm in (base, candidate)]
-        between, run_df = max(between, sum(part for part, _ in own)), min(run_df, _df(own))
-    images, images_df = _image_variance(candidate, base)
-    return Estimate(delta, run, images, between + images, _df(((between, run_df), (images, images_df))))
+    candidate, base = evidence.candidate, evidence.base[: len(evidence.candidate)]
+    n, delta = len(candidate), mean_ap(candidate) - mean_ap(base)
+    pooled, df = seedless_variance((evidence.base, candidate, *evidence.others))
+    if pooled is None:
+        return Estimate(delta, 0.0, MANY, _image_variance(candidate, base))
+    one_run = 2 * pooled
+    if n > 1:
+        one_run = max(one_run, variance(a.ap - b.ap for a, b in zip(candidate, base, strict=True)))
+    return Estimate(delta, one_run / n, df, _image_variance(candidate, base), one_run)
 
 
-def pooled_variance(arms: Iterable[Arm]) -> tuple[float | None, float]:
-    """Variance of one run's AP within arms, and its degrees of freedom; None if no arm has two runs."""
-    squares, df = 0.0, 0
-    for arm in (arm for arm in arms if len(arm) > 1):
-        middle = mean_ap(arm)
-        squares += sum((run.ap - middle) ** 2 for run in arm)
-        df += len(arm) - 1
-    return (squares / df if df else None), df
-
-
-def _df(parts: Sequence[tuple[float, float]]) -> float:
-    """Degrees of freedom of a sum of independent variances with their own."""
-    known = [(variance, df) for variance, df in parts if variance > 0]
+def independent(base: Arm, candidate: Arm) -> Estimate:
+    """The difference between two arms whose seeds have nothing in common (Welch, Biometrika 1947)."""
+    delta, images = mean_ap(candidate) - mean_ap(base), _image_variance(candidate, base)
+    sizes = [len(base), len(candidate)]
+    known = [variance(run.ap for run in arm) for arm in (base, candidate) if len(arm) > 1]
     if not known:
-        return inf
-    return sum(variance for variance, _ in known) ** 2 / sum(variance**2 / df for variance, df in known)
+        return Estimate(delta, 0.0, MANY, images)
+    if len(known) == 1:  # a single run is taken to be as noisy as those of the other side
+        return Estimate(delta, known[0] * sum(1 / n for n in sizes), max(sizes) - 1, images, 2 * known[0])
+    parts = [own / n for own, n in zip(known, sizes, strict=True)]
+    squares = sum(part**2 / (n - 1) for part, n in zip(parts, sizes, strict=True))
+    return Estimate(delta, sum(parts), sum(parts) ** 2 / squares if squares else MANY, images, sum(known))
+
+
+def seedless_variance(arms: Iterable[Arm]) -> tuple[float | None, int]:
+    """Variance of one run's AP that neither its model nor its seed explains, and its degrees of freedom.
+
+    Residual mean square of an analysis of variance, models by seeds without interaction, by least squares (arms may
+    have different numbers of runs). None and 0 if the runs do not suffice.
+    """
+    cells = [(model, seed, run.ap) for model, arm in enumerate(arms) for seed, run in enumerate(arm)]
+    models, seeds = (1 + max(column) for column in list(zip(*cells, strict=True))[:2])
+    design = np.zeros((len(cells), models + seeds))
+    for row, (model, seed, _) in enumerate(cells):
+        design[row, [model, models + seed]] = 1
+    values = np.array([ap for *_, ap in cells])
+    found, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    df = len(cells) - int(rank)
+    return (float(np.sum((values - design @ found) ** 2)) / df if df else None), df
 
 
 def mean_ap(arm: Arm) -> float:
@@ -126,56 +148,53 @@ def mean_ap(arm: Arm) -> float:
     return fmean(run.ap for run in arm)
 
 
-def _image_variance(candidate: Arm, base: Arm) -> tuple[float, int]:
-    """Variance of the difference between two mean APs over the choice of images, and its degrees of freedom.
+def _image_variance(candidate: Arm, base: Arm) -> float:
+    """Variance of the difference between two mean APs over the choice of images.
 
-    Both are 0 if a run does not have its AP without each group of images.
+    0 if a run does not have its AP without each group of images.
     """
     if not all(run.left_out for run in (*candidate, *base)):
-        return 0.0, 0
+        return 0.0
     mean_of = [
         [fmean(group) for group in zip(*(run.left_out for run in arm), strict=True)] for arm in (candidate, base)
     ]
-    differences = [a - b for a, b in zip(*mean_of, strict=True)]
-    return jackknife_variance(differences), len(differences) - 1
+    return jackknife_variance([a - b for a, b in zip(*mean_of, strict=True)])
 
 
 def resolvable(base: Arm, others: Sequence[Arm], runs: int, alpha: float) -> float | None:
     """The smallest margin at which a harmless change is accepted with probability `POWER`; None for less than two runs.
 
-    Image noise is that of the difference between two runs of the base, so it is at least this much.
+    Before there is a candidate, the noise is that of two runs of the base with different seeds. Noise that runs with
+    the same seed share is not known yet, so it counts.
 
     Args:
         base, others: the runs so far.
-        runs: runs of base and candidate.
+        runs: runs of the candidate.
         alpha: one-sided error of the last look.
     """
-    run, _ = pooled_variance((base, *others))
-    if run is None:
+    if len(base) < 2:  # noqa: PLR2004
         return None
-    images, _ = _image_variance(base[1:2], base[:1])
-    return _reach(alpha, 2 * (runs - 1)) * sqrt(2 * run / runs + images)
+    seedless, df = seedless_variance((base, *others))
+    one_run = 2 * (variance(run.ap for run in base) if seedless is None else seedless)
+    images = [_image_variance(arm, base[: len(arm)]) for arm in others] or [_image_variance(base[1:2], base[:1])]
+    found = Estimate(0.0, one_run / runs, df + runs - 1, fmean(images))
+    return found.bound(1 - alpha) + found.bound(POWER)
 
 
 def settled_by(found: Estimate, margin: float, alpha: float) -> str:
     """What would decide an undecided case, in words, if the difference stays as it is."""
-    room, run = margin + found.delta, found.run_variance or 0.0
+    room, one_run = margin + found.delta, found.one_run or 0.0
     if room <= 0:
         return "the loss itself is about the margin, so more runs or images alone may not settle it"
-    wanted = (room / _reach(alpha)) ** 2
+    wanted = (room / float(stdtrit(MANY, 1 - alpha) + stdtrit(MANY, POWER))) ** 2
     if found.image_variance < wanted / 2:
-        return f"{_runs(2 * run / (wanted - found.image_variance))} would settle it"
-    if found.variance - found.image_variance < wanted / 2:
-        times = found.image_variance / (wanted - found.variance + found.image_variance)
+        return f"{_runs(one_run / (wanted - found.image_variance))} would settle it"
+    if found.run_variance < wanted / 2:
+        times = found.image_variance / (wanted - found.run_variance)
         return f"{times:.1f} times the validation images would settle it"
     times = found.image_variance / (wanted / 2)
-    return f"{times:.1f} times the validation images and {_runs(4 * run / wanted)} would settle it"
+    return f"{times:.1f} times the validation images and {_runs(2 * one_run / wanted)} would settle it"
 
 
 def _runs(n: float) -> str:
     return f"{max(ceil(n), 2)} runs of each"
-
-
-def _reach(alpha: float, df: float = MANY) -> float:
-    """Standard errors between a true difference of zero and a margin at which `POWER` of such changes are accepted."""
-    return float(stdtrit(df, 1 - alpha) + stdtrit(df, POWER))

@@ -48,7 +48,7 @@ class Plan:
             len(train.samples), len(val.samples), 0 if context.fits else context.base_epochs, context.config.epochs,
             FIT_WEIGHT * distil.steps * distil.batch + CLOSED_WEIGHT * min(distil.images, len(train.samples)),
             context.fits and context.layout != context.yours,
-            RULES[context.config.rule].base_runs(context.config.runs),
+            RULES[context.config.rule].most_runs(context.config.runs),
         )  # fmt: skip
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED
-from effscope.searching.evidence import Arm, Estimate, Evidence, estimate, mean_ap, resolvable, settled_by
+from effscope.searching.evidence import Arm, Estimate, Evidence, independent, mean_ap, paired, resolvable, settled_by
 
 ROUNDING = 1e-9
 """Tolerance for rounding, so that a drop of exactly the margin is accepted."""
@@ -14,11 +14,11 @@ ROUNDING = 1e-9
 LOOKS = (2, 3, 5)
 """Numbers of runs of a candidate after which `noninferior` decides."""
 
-ALPHAS = {1: (0.05,), 2: (0.0177, 0.0443), 3: (0.008, 0.016, 0.041)}
-"""Number of looks -> one-sided error of each look, so that all together err with probability .05.
+ALPHAS = {1: (0.05,), 2: (0.002, 0.04), 3: (0.0005, 0.004, 0.034)}
+"""Number of looks -> one-sided error of each look, so that all together err with probability .05 at most.
 
-The early looks have few runs, so they get little. The errors hold if the candidate is far noisier than the base: then
-the looks are least correlated. Source: Lan and DeMets, Biometrika 1983; simulated in experiments/rule.
+After few runs their noise is hardly known, so early looks get little; and the sum is below .05 because the noise of one
+candidate may be twice that of the others. Source: Lan and DeMets, Biometrika 1983; simulated in experiments/rule.
 """
 
 COMPARED = 0.025
@@ -79,8 +79,8 @@ class Rule:
         """The looks of at most `runs` runs; the first one in any case."""
         return tuple(n for n in self.looks if n <= runs) or self.looks[:1]
 
-    def base_runs(self, runs: int) -> int:
-        """Number of runs of the base: as many as a candidate has at the last look."""
+    def most_runs(self, runs: int) -> int:
+        """Number of runs of a candidate, and of the base, at the last look."""
         return self.looks_within(runs)[-1]
 
 
@@ -100,7 +100,9 @@ def paper_rule(evidence: Evidence, _: Terms) -> Verdict:
 
 
 def noninferior(evidence: Evidence, terms: Terms) -> Verdict | MoreRuns:
-    """Accept if the loss is below the margin with 95 % confidence; look after 2, 3 and 5 runs.
+    """Accept if the loss is below the margin with 95 % confidence; look after 2, 3 and 5 runs of both.
+
+    The n-th runs of base and candidate have the same seed.
 
     A search that tries changes in an order that was fixed before and stops at the first one that is not accepted errs
     with probability .05 as a whole, however many changes it tries.
@@ -108,18 +110,19 @@ def noninferior(evidence: Evidence, terms: Terms) -> Verdict | MoreRuns:
     looks = RULES["noninferior"].looks_within(terms.runs)
     n = len(evidence.candidate)
     done, later = sum(look <= n for look in looks), [look for look in looks if look > n]
-    verdict, _ = _judged(evidence, terms.margin, ALPHAS[len(looks)][max(done, 1) - 1])
+    runs = f"{_count(n)} each"
+    verdict = _judged(paired(evidence), terms.margin, ALPHAS[len(looks)][max(done, 1) - 1], runs)
     return MoreRuns(later[0]) if later and verdict.word == INCONCLUSIVE else verdict
 
 
-def compared(evidence: Evidence, margin: float) -> tuple[Verdict, Estimate]:
+def compared(base: Arm, candidate: Arm, margin: float) -> tuple[Verdict, Estimate]:
     """The verdict on two detectors that were scored once, with a 95 % interval."""
-    return _judged(evidence, margin, COMPARED)
+    found = independent(base, candidate)
+    return _judged(found, margin, COMPARED, f"{_count(len(candidate))} against {len(base)}"), found
 
 
-def _judged(evidence: Evidence, margin: float, alpha: float) -> tuple[Verdict, Estimate]:
+def _judged(found: Estimate, margin: float, alpha: float, runs: str) -> Verdict:
     """The verdict on the runs so far; the interval is below each of its ends with confidence 1 - `alpha`."""
-    found = estimate(evidence)
     low, high = found.interval(alpha)
     if low > -margin:
         word, said = ACCEPTED, f"the loss is below the margin of {100 * margin:g}"
@@ -128,9 +131,8 @@ def _judged(evidence: Evidence, margin: float, alpha: float) -> tuple[Verdict, E
     else:
         word = INCONCLUSIVE
         said = f"the loss may be below or above the margin of {100 * margin:g}; {settled_by(found, margin, alpha)}"
-    runs = f"{_count(len(evidence.candidate))} against {len(evidence.base)}"
     values = f"{_points(found.delta)} points, between {_points(low)} and {_points(high)}"
-    return Verdict(word, found.delta, (low, high), f"{values}, {runs}: {said}"), found
+    return Verdict(word, found.delta, (low, high), f"{values}, {runs}: {said}")
 
 
 def _count(runs: int) -> str:

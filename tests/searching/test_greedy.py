@@ -173,20 +173,23 @@ def test_the_words_of_the_setting_rule_are_the_rules() -> None:
 
 
 def test_the_default_rule_asks_for_runs_one_look_at_a_time() -> None:
-    """Stage 8 is clear after two runs, stage 4 falls clearly, so stage 7 is never tried."""
+    """Stage 8 is clear after three pairs of runs, stage 4 falls clearly, so stage 7 is never tried."""
     state, asked = new("noninferior"), []
     while jobs := propose(state):
         for job in jobs:
             if job.kind == "run":
                 asked.append((len(job.changes), job.seed))
-            noise = 0.0005 * (-1) ** job.seed
             found = answer(job, of(0.5, 0.499, 0.45, 0.5))
+            noise = 0.004 * (-1) ** job.seed + 0.0001 * (job.seed * (len(job.changes) + 1) % 3)
             state = fold(state, replace(found, ap=found.ap + noise if job.kind == "run" and found.ap else found.ap))
     now = standing(state)
-    assert asked == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 1), (2, 0), (2, 1)]
-    assert [(trial.verdict, len(trial.ap_runs)) for trial in now.trials] == [(ACCEPTED, 2), (REJECTED, 2)]
-    first, _ = now.trials
+    assert asked == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (1, 2), (2, 0), (2, 1)]
+    assert [(trial.verdict, len(trial.ap_runs)) for trial in now.trials] == [(ACCEPTED, 3), (REJECTED, 2)]
+    first, second = now.trials
     assert first.ci is not None and first.ci[0] < first.delta < first.ci[1]
+    for trial in (first, second):
+        assert trial.delta == pytest.approx(trial.ap_mean - trial.base_ap)
+    assert len(now.base_runs) == 3
 
 
 def test_remarks_tell_what_can_be_told_and_every_verdict() -> None:
@@ -199,9 +202,9 @@ def test_remarks_tell_what_can_be_told_and_every_verdict() -> None:
             state = fold(state, replace(found, ap=found.ap + noise if found.ap else None))
             told.append(remarks(state))
     assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(told))
-    pilot, noise, verdict = told[-1]
-    assert pilot.startswith("after 2 runs of the base: a loss of about 0.5 points can be told from none, more than")
-    assert noise.startswith("after 5 runs of the base: a loss of about 0.4 points can be told from none, more than")
-    assert "allow a larger `margin`, or give more validation images" in noise
+    pilot, verdict, noise = told[-1]
+    assert pilot.startswith("after 2 runs of the base: a loss of about 0.6 points can be told from none, more than")
     assert verdict.startswith("stage 8 rejected: -5.0 points, between ")
+    assert noise.startswith("after the first candidate: a loss of about 0.0 points can be told from none")
+    assert "allow a larger `margin`, or give more validation images" in pilot
     assert remarks(ended(new("margin"), of(0.5, 0.45))) == ()

@@ -22,6 +22,7 @@ def searched(
     noise: float | Sequence[float],
     images: float,
     terms: Terms,
+    shared: float = 0.0,
 ) -> tuple[int, int]:
     """Search once.
 
@@ -32,6 +33,7 @@ def searched(
         noise: standard deviation of one run; or one of the base's, then one for each change.
         images: standard deviation of a difference over the choice of images.
         terms: margin and number of runs.
+        shared: standard deviation of what a seed does to the runs of all models.
 
     Returns:
         Number of accepted changes, and of runs.
@@ -39,25 +41,33 @@ def searched(
     judge = RULES[rule]
     sds = [noise] * (len(costs) + 1) if isinstance(noise, float) else list(noise)
     looks = judge.looks_within(terms.runs)
-    base = _arm(random, 0.0, sds[0], np.zeros(GROUPS if images else 0), judge.base_runs(terms.runs))
+    seeds = shared * random.standard_normal(looks[-1])
+    base = _arm(random, seeds, sds[0], np.zeros(GROUPS if images else 0))
     others: list[Arm] = []
-    n_runs = len(base)
+    n_runs, n_base = 0, looks[0]
     for cost, sd in zip(costs, sds[1:], strict=True):
         effects = images * np.sqrt(GROUPS) * random.standard_normal(GROUPS if images else 0)
-        runs = _arm(random, cost, sd, effects, looks[-1])
+        runs = _arm(random, seeds - cost, sd, effects)
         needed = looks[0]
-        while isinstance(answer := judge.decide(Evidence(base, runs[:needed], tuple(others)), terms), MoreRuns):
+        while True:
+            n_base = max(n_base, needed)
+            answer = judge.decide(Evidence(base[:n_base], runs[:needed], tuple(others)), terms)
+            if not isinstance(answer, MoreRuns):
+                break
             needed = answer.n
         n_runs += needed
         if answer.word != ACCEPTED:
             break
         others.append(runs[:needed])
-    return len(others), n_runs
+    return len(others), n_runs + n_base
 
 
-def _arm(random: np.random.Generator, cost: float, sd: float, effects: NDArray[np.float64], n: int) -> Arm:
-    """Runs of a model whose AP is a mean over groups of images; without groups, runs know only their AP."""
-    shift = effects.mean() if len(effects) else 0.0
+def _arm(random: np.random.Generator, shifts: NDArray[np.float64], sd: float, effects: NDArray[np.float64]) -> Arm:
+    """Runs of a model whose AP is a mean over groups of images; without groups, runs know only their AP.
+
+    `shifts` holds the difference of each run's expected AP from `TRUE_AP`.
+    """
+    over_images = effects.mean() if len(effects) else 0.0
     left = (effects.sum() - effects) / (GROUPS - 1)
-    aps = TRUE_AP - cost + sd * random.standard_normal(n)
-    return tuple(Run(ap + shift, tuple((ap + left).tolist())) for ap in aps.tolist())
+    aps = TRUE_AP + shifts + sd * random.standard_normal(len(shifts))
+    return tuple(Run(ap + over_images, tuple((ap + left).tolist())) for ap in aps.tolist())

@@ -116,12 +116,13 @@ def standing(state: State) -> Standing:
         return Standing((book.base(),))
     if (base.ap or 0.0) < state.learned_ap:
         return Standing(base=base, stop_reason=NOT_LEARNED)
-    runs = [book.run((), n) for n in range(rule.base_runs(state.terms.runs))]
-    missing, ranks = _missing(state, (book.rank(), *runs)), state.found(book.rank())
+    runs = _arm(state, [book.run((), n) for n in range(rule.most_runs(state.terms.runs))])
+    first = [book.run((), n) for n in range(rule.looks[0])]
+    missing, ranks = _missing(state, (book.rank(), *first)), state.found(book.rank())
     if missing or ranks is None:
-        return Standing(missing, base, _arm(state, [job for job in runs if job not in missing]))
+        return Standing(missing, base, runs)
     order = tuple(stage for stage in ranks.order if stage in state.stages)
-    return _judged(state, Standing((), base, _arm(state, runs), order), rule)
+    return _judged(state, Standing((), base, runs, order), rule)
 
 
 def _judged(state: State, now: Standing, rule: Rule) -> Standing:
@@ -144,7 +145,8 @@ def _answer(state: State, now: Standing, change: Change, rule: Rule) -> Trial | 
     needed = rule.looks[0]
     while True:
         runs = [book.run(changes, n) for n in range(needed)]
-        missing = _missing(state, (book.fit(change),)) or _missing(state, (book.start(changes), *runs))
+        base = [book.run((), n) for n in range(needed)]
+        missing = _missing(state, (book.fit(change),)) or _missing(state, (book.start(changes), *base, *runs))
         if missing:
             return missing
         arm = _arm(state, runs)
@@ -168,7 +170,7 @@ def _trial(state: State, now: Standing, change: Change, changes: Changes, arm: A
         ap_start=start.ap,
         ap_mean=mean_ap(arm),
         ap_runs=tuple(run.ap for run in arm),
-        base_ap=now.base_ap,
+        base_ap=mean_ap(now.base_runs[: len(arm)]),
         delta=verdict.delta,
         ci=verdict.ci,
         verdict=verdict.word,
@@ -208,19 +210,22 @@ def arms(state: State, now: Standing) -> tuple[Arm, ...]:
 def remarks(state: State) -> tuple[str, ...]:
     """What the user should know by now, one line each: what drop can be told, then every verdict."""
     now = standing(state)
-    counts = (PILOT, RULES[state.rule].base_runs(state.terms.runs))
-    lines = [_resolution(state, now.base_runs[:n]) for n in counts if len(now.base_runs) >= n]
-    lines += [f"stage {trial.stage} {trial.verdict}: {note}" for trial in now.trials for note in trial.notes]
-    return tuple(dict.fromkeys(filter(None, lines)))
+    lines = [_resolution(state, now.base_runs[:PILOT], ())] if len(now.base_runs) >= PILOT else []
+    for trial, arm in zip(now.trials, arms(state, now), strict=True):
+        lines += [f"stage {trial.stage} {trial.verdict}: {note}" for note in trial.notes]
+        if trial is now.trials[0]:
+            lines.append(_resolution(state, now.base_runs[: len(arm)], (arm,)))
+    return tuple(filter(None, lines))
 
 
-def _resolution(state: State, base: Arm) -> str:
-    """The loss that can be told from none, after some runs of the base; empty if it is not known."""
-    terms, n = state.terms, len(base)
-    told = smallest_margin(state.rule, base, (), terms.runs)
+def _resolution(state: State, base: Arm, others: tuple[Arm, ...]) -> str:
+    """The loss that can be told from none, after some runs; empty if it is not known."""
+    terms = state.terms
+    told = smallest_margin(state.rule, base, others, terms.runs)
     if told is None:
         return ""
-    line = f"after {n} runs of the base: a loss of about {100 * told:.1f} points can be told from none"
+    after = "the first candidate" if others else f"{len(base)} runs of the base"
+    line = f"after {after}: a loss of about {100 * told:.1f} points can be told from none"
     if told <= terms.margin:
         return line
     return (
