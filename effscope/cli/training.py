@@ -105,7 +105,7 @@ def search(
             help="noninferior: the loss is below the margin with 95 % confidence; with one run each, margin: AP >= "
             "base - margin, paper: AP >= base.",
         ),
-    ] = "margin",
+    ] = "noninferior",
     margin: Annotated[float, typer.Option("--margin", help="Allowed loss of AP, a fraction.")] = 0.01,
     runs: Annotated[
         int, typer.Option("--runs", help="Most short trainings of the base and of each candidate: 2, 3 or 5.")

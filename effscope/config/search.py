@@ -49,7 +49,7 @@ class SearchConfig(Checked):
     data: str = BUILTIN_SHAPES
     move: str = "cib"
     head: str = "light"
-    rule: str = "margin"
+    rule: str = "noninferior"
     margin: float = 0.01
     runs: int = 5
     budget: str | None = None  # longest duration, like 2h

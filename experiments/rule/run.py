@@ -132,8 +132,8 @@ def page(n: int, processes: int) -> str:
         "",
         "## A change that costs exactly the margin: how often it is accepted, %",
         "",
-        f"It comes last, after harmless ones; a seed has no effect of its own. The goal is 5 %; the standard error of a "
-        f"cell is {sd:.2f}.",
+        "It comes last, after harmless ones; seeds have no effect of their own. The goal is 5 %; the standard error of "
+        f"a cell is {sd:.2f}.",
         "",
         "| run noise of | run noise | image noise | " + " | ".join(f"{n} changes" for n in STAGES) + " |",
         "| :-- | --: | --: |" + " --: |" * len(STAGES),

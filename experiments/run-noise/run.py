@@ -151,7 +151,7 @@ def table(folder: Path) -> str:
     lines = [
         f"## {config.base}, {config.data.split('/')[-2] if '/' in config.data else config.data}, {config.imgsz} px",
         "",
-        f"Candidate: {trial.move} at stage {trial.stage}. {rows[0][1].n} seeds, effscope {version()}.",
+        f"Candidate: {trial.move} at stage {trial.stage}. {rows[0][1].n} seeds, effscope {version('effscope')}.",
         "",
         "| way | images of a run | AP of the base | difference | sd of a run | sd of the difference, other seeds | "
         "same seeds | correlation | sd over images | variance x images, same seeds |",

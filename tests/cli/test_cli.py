@@ -104,7 +104,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
      {"a": "a.pt", "b": "b.pt,c.pt", "data": "d", "imgsz": 64, "batch": 2, "device": "cpu", "split": "test",
       "limit_val": 3, "margin": 0.02, "out": Path("o")}),
     ("search", "search",
-     {**TRAINING, "base": "yolov8n", "move": "cib", "head": "light", "rule": "margin", "margin": 0.01,
+     {**TRAINING, "base": "yolov8n", "move": "cib", "head": "light", "rule": "noninferior", "margin": 0.01,
       "runs": 5, "budget": None, "base_epochs": None, "proxy_recipe": None}),
     ("search --base yolov8s --weights w --move cib-lk --head keep --rule paper --margin .02 --runs 3 --budget 2h "
      "--base-epochs 7 --epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1", "search",
