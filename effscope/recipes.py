@@ -56,7 +56,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "quick": Recipe(lr=1e-3, warmup_epochs=1.0, close_mosaic_epochs=5),
+    "quick": Recipe(lr=3e-4, warmup_epochs=1.0, close_mosaic_epochs=5),
     "gentle": Recipe(lr=1e-5, norms="fixed", warmup_epochs=1.0, close_mosaic_epochs=5),
     "standard": Recipe(),
     "paper": Recipe(

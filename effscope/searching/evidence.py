@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 from statistics import fmean, variance
 
-import numpy as np
 from scipy.special import stdtrit
 
 from effscope.detect.jackknife import GROUPS, jackknife_variance
@@ -94,22 +93,21 @@ class Estimate:
 def paired(evidence: Evidence) -> Estimate:
     """The difference between candidate and base, whose n-th runs have the same seed.
 
-    Run noise of a pair counts as the larger one of two variances: of these pairs, and of all arms without the effects
-    of the seeds. The first alone is unsure after two runs, the second alone too small if this candidate is noisier than
-    the others (experiments/rule).
+    Run noise of a pair counts as the larger one of two variances: of these pairs, and of the pairs of all candidates.
+    The first alone is unsure after two runs, the second alone too small if this candidate is noisier than the others
+    (experiments/rule).
 
     Raises:
         ValueError: the base has fewer runs than the candidate.
     """
-    candidate, base = evidence.candidate, evidence.base[: len(evidence.candidate)]
-    n, delta = len(candidate), mean_ap(candidate) - mean_ap(base)
-    pooled, df = seedless_variance((evidence.base, candidate, *evidence.others))
+    base, candidate = evidence.base[: len(evidence.candidate)], evidence.candidate
+    delta, images = mean_ap(candidate) - mean_ap(base), _image_variance(candidate, base)
+    own, _ = pair_variance(base, (candidate,))
+    pooled, df = pair_variance(evidence.base, (candidate, *evidence.others))
     if pooled is None:
-        return Estimate(delta, 0.0, MANY, _image_variance(candidate, base))
-    one_run = 2 * pooled
-    if n > 1:
-        one_run = max(one_run, variance(a.ap - b.ap for a, b in zip(candidate, base, strict=True)))
-    return Estimate(delta, one_run / n, df, _image_variance(candidate, base), one_run)
+        return Estimate(delta, 0.0, MANY, images)
+    one_run = max(pooled, own or 0.0)
+    return Estimate(delta, one_run / len(candidate), df, images, one_run)
 
 
 def independent(base: Arm, candidate: Arm) -> Estimate:
@@ -126,21 +124,19 @@ def independent(base: Arm, candidate: Arm) -> Estimate:
     return Estimate(delta, sum(parts), sum(parts) ** 2 / squares if squares else MANY, images, sum(known))
 
 
-def seedless_variance(arms: Iterable[Arm]) -> tuple[float | None, int]:
-    """Variance of one run's AP that neither its model nor its seed explains, and its degrees of freedom.
+def pair_variance(base: Arm, arms: Iterable[Arm]) -> tuple[float | None, float]:
+    """Variance of the difference between a run and the base's run with the same seed, and its degrees of freedom.
 
-    Residual mean square of an analysis of variance, models by seeds without interaction, by least squares (arms may
-    have different numbers of runs). None and 0 if the runs do not suffice.
+    Pooled over arms with two or more runs; None and 0 if there is none. All differences share the base's runs, so with
+    equal noise those of two arms correlate by 1/2, and k arms have 1 / (1 + (k - 1) / 4) of the degrees of freedom of
+    independent ones.
     """
-    cells = [(model, seed, run.ap) for model, arm in enumerate(arms) for seed, run in enumerate(arm)]
-    models, seeds = (1 + max(column) for column in list(zip(*cells, strict=True))[:2])
-    design = np.zeros((len(cells), models + seeds))
-    for row, (model, seed, _) in enumerate(cells):
-        design[row, [model, models + seed]] = 1
-    values = np.array([ap for *_, ap in cells])
-    found, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    df = len(cells) - int(rank)
-    return (float(np.sum((values - design @ found) ** 2)) / df if df else None), df
+    squares, df, k = 0.0, 0, 0
+    for arm in (arm for arm in arms if len(arm) > 1):
+        differences = [run.ap - other.ap for run, other in zip(arm, base[: len(arm)], strict=True)]
+        squares += (len(arm) - 1) * variance(differences)
+        df, k = df + len(arm) - 1, k + 1
+    return (squares / df, df / (1 + (k - 1) / 4)) if k else (None, 0.0)
 
 
 def mean_ap(arm: Arm) -> float:
@@ -174,8 +170,8 @@ def resolvable(base: Arm, others: Sequence[Arm], runs: int, alpha: float) -> flo
     """
     if len(base) < 2:  # noqa: PLR2004
         return None
-    seedless, df = seedless_variance((base, *others))
-    one_run = 2 * (variance(run.ap for run in base) if seedless is None else seedless)
+    known, df = pair_variance(base, others)
+    one_run = 2 * variance(run.ap for run in base) if known is None else known
     images = [_image_variance(arm, base[: len(arm)]) for arm in others] or [_image_variance(base[1:2], base[:1])]
     found = Estimate(0.0, one_run / runs, df + runs - 1, fmean(images))
     return found.bound(1 - alpha) + found.bound(POWER)

@@ -14,7 +14,7 @@ ROUNDING = 1e-9
 LOOKS = (2, 3, 5)
 """Numbers of runs of a candidate after which `noninferior` decides."""
 
-ALPHAS = {1: (0.05,), 2: (0.002, 0.04), 3: (0.0005, 0.004, 0.034)}
+ALPHAS = {1: (0.05,), 2: (0.003, 0.045), 3: (0.001, 0.007, 0.039)}
 """Number of looks -> one-sided error of each look, so that all together err with probability .05 at most.
 
 After few runs their noise is hardly known, so early looks get little; and the sum is below .05 because the noise of one

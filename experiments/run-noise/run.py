@@ -1,7 +1,7 @@
 """What makes the difference between a candidate and its base less noisy: two models, trained in several ways.
 
 `python experiments/run-noise/run.py measure FOLDER [WAY...]` takes a finished search and repeats, with `SEEDS` seeds,
-the short trainings of its base and of its first candidate in each way; it can be stopped at any time.
+the short trainings of its base, of its first and of its last candidate in each way; it can be stopped at any time.
 `python experiments/run-noise/run.py page FOLDER...` prints a table for each folder from what is there.
 """
 
@@ -16,13 +16,13 @@ from statistics import correlation, fmean, stdev
 
 from effscope.detect.jackknife import jackknife_variance
 from effscope.progress import silent
-from effscope.results import Change, SearchResult, version
+from effscope.results import ACCEPTED, Change, SearchResult, Trial, version
 from effscope.searching.context import Context
 from effscope.searching.execute import execute
 from effscope.searching.jobs import Job, Measurement
 from effscope.workspace import WORK, Workspace
 
-SEEDS = 6
+SEEDS = 4
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,10 @@ def inputs(result: SearchResult, way: Way) -> Context:
     return Context(replace(config, proxy_recipe=recipe, epochs=max(round(config.epochs * way.epochs), 1)), 1, "cpu")
 
 
-def arms(result: SearchResult) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
-    """The variants: the base, and the first change that the search tried."""
-    return (), result.trials[0].changes
+def candidates(result: SearchResult) -> list[Trial]:
+    """The first candidate, and the last one if the search rejected it."""
+    first, last = result.trials[0], result.trials[-1]
+    return [first] if last is first or last.verdict == ACCEPTED else [first, last]
 
 
 def job(folder: Path, way: str, changes: Sequence[Change], seed: int) -> Job:
@@ -86,7 +87,7 @@ def measure(folder: Path, ways: Sequence[str]) -> None:
     contexts = {way: inputs(result, WAYS[way]) for way in ways}
     for seed in range(SEEDS):
         for way, context in contexts.items():
-            for changes in arms(result):
+            for changes in ((), *(trial.changes for trial in candidates(result))):
                 wanted = job(folder, way, changes, seed)
                 if workspace.kept(wanted.id) is None:
                     found = execute(wanted, context, workspace, silent, print)
@@ -118,11 +119,11 @@ class Noise:
     n_images: int
 
 
-def noise(folder: Path, result: SearchResult, way: str) -> Noise | None:
+def noise(folder: Path, result: SearchResult, trial: Trial, way: str) -> Noise | None:
     """The runs of a way that are there with both arms; None for less than three."""
     workspace, pairs = Workspace(folder), []
     for seed in range(SEEDS):
-        kept = [workspace.kept(job(folder, way, changes, seed).id) for changes in arms(result)]
+        kept = [workspace.kept(job(folder, way, changes, seed).id) for changes in ((), trial.changes)]
         if all(kept):
             pairs.append(tuple(Measurement.from_dict(facts) for facts in kept))
     if len(pairs) < 3:
@@ -143,26 +144,31 @@ def noise(folder: Path, result: SearchResult, way: str) -> Noise | None:
 
 
 def table(folder: Path) -> str:
-    """The table of one search."""
+    """The tables of one search."""
     result = SearchResult.load(folder / "search.json")
-    config, trial = result.origin.config, result.trials[0]
-    rows = [(way, found) for way in WAYS if (found := noise(folder, result, way))]
-    unit = next(found for way, found in rows if way == "as-it-is")
-    lines = [
-        f"## {config.base}, {config.data.split('/')[-2] if '/' in config.data else config.data}, {config.imgsz} px",
-        "",
-        f"Candidate: {trial.move} at stage {trial.stage}. {rows[0][1].n} seeds, effscope {version('effscope')}.",
-        "",
-        "| way | images of a run | AP of the base | difference | sd of a run | sd of the difference, other seeds | "
-        "same seeds | correlation | sd over images | variance x images, same seeds |",
-        "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
-    ]
-    for way, found in rows:
-        price = found.paired**2 * found.n_images / (unit.paired**2 * unit.n_images)
-        lines.append(
-            f"| {way} | {found.n_images:,} | {found.base:.1f} | {found.delta:+.2f} | {found.single:.2f} | "
-            f"{found.alone:.2f} | {found.paired:.2f} | {found.shared:+.2f} | {found.images:.2f} | {price:.2f} |"
-        )
+    config = result.origin.config
+    data = config.data.split("/")[-2] if "/" in config.data else config.data
+    lines = [f"## {result.base} on {data}, {config.imgsz} px, effscope {version('effscope')}"]
+    for trial in candidates(result):
+        rows = [(way, found) for way in WAYS if (found := noise(folder, result, trial, way))]
+        unit = next((found for way, found in rows if way == "as-it-is"), None)
+        if unit is None:
+            continue
+        lines += [
+            "",
+            f"Candidate: {', '.join(str(change.stage) for change in trial.changes)} {trial.move}; AP at once "
+            f"{100 * trial.ap_start:.1f}; {min(found.n for _, found in rows)} seeds or more.",
+            "",
+            "| way | images of a run | AP of the base | difference | sd of a run | sd of the difference, other seeds | "
+            "same seeds | correlation | sd over images | variance x images, same seeds |",
+            "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+        ]
+        for way, found in rows:
+            price = found.paired**2 * found.n_images / (unit.paired**2 * unit.n_images)
+            lines.append(
+                f"| {way} | {found.n_images:,} | {found.base:.1f} | {found.delta:+.2f} | {found.single:.2f} | "
+                f"{found.alone:.2f} | {found.paired:.2f} | {found.shared:+.2f} | {found.images:.2f} | {price:.2f} |"
+            )
     return "\n".join(lines)
 
 

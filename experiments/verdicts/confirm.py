@@ -72,7 +72,9 @@ def _price(result: SearchResult, context: Context) -> str:
 
 def main(*folders: str) -> None:
     """Print the page."""
-    print(f"# Accepted models with fresh seeds\n\neffscope {version('effscope')}, seeds {FIRST} to {FIRST + SEEDS - 1}.\n")
+    print(
+        f"# Accepted models with fresh seeds\n\neffscope {version('effscope')}, seeds {FIRST} to {FIRST + SEEDS - 1}.\n"
+    )
     names = (
         "search", "margin", "accepted stages", "loss in the search", "base again", "accepted model again", "loss again",
         "below the margin", "training images, against the same runs from scratch",

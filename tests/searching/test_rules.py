@@ -19,7 +19,7 @@ from effscope.config import SearchConfig
 from effscope.detect.jackknife import GROUPS
 from effscope.errors import EffscopeError
 from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED
-from effscope.searching.evidence import Arm, Evidence, Run, independent, paired, resolvable, seedless_variance
+from effscope.searching.evidence import Arm, Evidence, Run, independent, pair_variance, paired, resolvable
 from effscope.searching.rules import ALPHAS, LOOKS, RULES, MoreRuns, Terms, Verdict, compared, noninferior
 
 
@@ -78,36 +78,37 @@ def test_two_detectors_equal_the_test_of_statsmodels(base: list[float], candidat
 def test_run_noise_is_never_below_that_of_the_pairs_or_of_all(
     base: list[float], candidate: list[float], other: list[float]
 ) -> None:
-    n = min(len(base), len(candidate))
-    arms = arm(*base), arm(*candidate[:n]), arm(*other)
-    found = paired(Evidence(arms[0], arms[1], arms[2:]))
-    own = np.var(np.subtract(candidate[:n], base[:n]), ddof=1)
-    pooled, df = seedless_variance(arms)
-    assert found.run_variance == pytest.approx(max(own, 2 * (pooled or 0.0)) / n)
-    assert found.run_df == df
+    n, m = min(len(base), len(candidate)), min(len(base), len(other))
+    found = paired(Evidence(arm(*base), arm(*candidate[:n]), (arm(*other[:m]),)))
+    differences = [np.subtract(values[:k], base[:k]) for values, k in ((candidate, n), (other, m))]
+    own = np.var(differences[0], ddof=1)
+    pooled = sum(np.sum((d - d.mean()) ** 2) for d in differences) / (n + m - 2)
+    assert found.run_variance == pytest.approx(max(own, pooled) / n)
+    assert found.run_df == pytest.approx((n + m - 2) / (1 + 1 / 4))
 
 
-@given(st.integers(2, 5).flatmap(lambda n: st.lists(st.lists(st.floats(0.2, 0.6), min_size=n, max_size=n), min_size=2,
-                                                    max_size=5)))  # fmt: skip
-def test_run_noise_is_the_residual_of_an_analysis_of_variance(groups: list[list[float]]) -> None:
-    """With as many runs of every model: the residual after the means of models and of seeds."""
-    table = np.array(groups)
-    residual = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
-    variance, df = seedless_variance([arm(*values) for values in groups])
-    assert df == (table.shape[0] - 1) * (table.shape[1] - 1)
-    assert variance == pytest.approx(np.sum(residual**2) / df, abs=1e-12)
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_the_degrees_of_freedom_of_pairs_that_share_the_base(k: int) -> None:
+    """The variance of a pooled variance estimate is 2 sigma^4 / df."""
+    random, n = np.random.default_rng(7), 5
+    found = []
+    for _ in range(3000):
+        base, *arms = (arm(*random.normal(0.5, 0.01, n)) for _ in range(k + 1))
+        variance, df = pair_variance(base, arms)
+        found.append(variance)
+    assert np.mean(found) == pytest.approx(2e-4, rel=0.03)
+    assert 2 * 2e-4**2 / np.var(found) == pytest.approx(df, rel=0.12)
 
 
 @given(shifts=st.lists(st.floats(-0.2, 0.2), min_size=5, max_size=5), sizes=st.lists(st.integers(1, 5), min_size=1))
 def test_what_a_seed_does_to_all_models_is_no_noise(shifts: list[float], sizes: list[int]) -> None:
-    arms = [arm(*(0.5 + 0.01 * k + shift for shift in shifts[:n])) for k, n in enumerate((5, *sizes))]
-    assert seedless_variance(arms)[0] in (None, pytest.approx(0, abs=1e-12))
-    found = paired(Evidence(arms[0], arms[1], tuple(arms[2:])))
+    base, *arms = [arm(*(0.5 + 0.01 * k + shift for shift in shifts[:n])) for k, n in enumerate((5, *sizes))]
+    found = paired(Evidence(base, arms[0], tuple(arms[1:])))
     assert (found.delta, found.run_variance) == pytest.approx((0.01, 0), abs=1e-12)
 
 
 def test_one_run_tells_nothing_about_run_noise() -> None:
-    assert seedless_variance([arm(0.5), arm(0.4)]) == (None, 0)
+    assert pair_variance(arm(0.5), [arm(0.4)]) == (None, 0)
     assert resolvable(arm(0.5), (), 5, 0.05) is None
     assert independent(arm(0.5), arm(0.4)).one_run is None
     assert independent(arm(0.5), arm(0.4, 0.42)).one_run == pytest.approx(2 * np.var([0.4, 0.42], ddof=1))
@@ -145,7 +146,7 @@ def test_verdicts_by_hand() -> None:
     together = arm(0.499, 0.5095, 0.494, 0.5025, 0.491)
     clear = judged(base, together[:3])
     assert clear.word == ACCEPTED
-    assert clear.note == "-0.1 points, between -0.3 and +0.1, 3 runs each: the loss is below the margin of 1"
+    assert clear.note == "-0.1 points, between -0.2 and +0.1, 3 runs each: the loss is below the margin of 1"
     lost = judged(base, arm(0.45, 0.452))
     assert lost.word == REJECTED and "AP falls, most likely by more than the margin of 1" in lost.note
     assert noninferior(Evidence(base, arm(0.4905, 0.5015)), Terms(0.01)) == MoreRuns(3)

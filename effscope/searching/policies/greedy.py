@@ -224,8 +224,11 @@ def _resolution(state: State, base: Arm, others: tuple[Arm, ...]) -> str:
     told = smallest_margin(state.rule, base, others, terms.runs)
     if told is None:
         return ""
-    after = "the first candidate" if others else f"{len(base)} runs of the base"
-    line = f"after {after}: a loss of about {100 * told:.1f} points can be told from none"
+    if others:
+        line = f"after the first candidate: a loss of about {100 * told:.1f} points can be told from none"
+    else:
+        size = f"{100 * told:.1f} points, perhaps a smaller one,"
+        line = f"after {len(base)} runs of the base: a loss of {size} can be told from none"
     if told <= terms.margin:
         return line
     return (
