@@ -149,7 +149,7 @@ def test_verdicts_and_warnings_come_first() -> None:
     assert first_text(BY_KIND["search"]).splitlines() == [
         "kept: stages 8   stopped: every stage was tried   wall time 0.1 min",
         "against your model: 10.0 % fewer parameters, 20.0 % fewer FLOPs, 30 % slower here in torch; "
-        "AP 41.0, your model had 42.0 as given (-1.0)",
+        "AP 41.0 (mean of 2 runs; the written weights, of the first, 40.0), your model had 42.0 as given (-1.0)",
         "judged by one run each: another seed may give another verdict",
         "a note",
     ]  # fmt: skip
