@@ -16,6 +16,7 @@ from statistics import correlation, fmean, stdev
 
 from effscope.detect.jackknife import jackknife_variance
 from effscope.progress import silent
+from effscope.recipes import Recipe
 from effscope.results import ACCEPTED, Change, SearchResult, Trial, version
 from effscope.searching.context import Context
 from effscope.searching.execute import execute
@@ -27,7 +28,7 @@ SEEDS = 4
 
 @dataclass(frozen=True)
 class Way:
-    """One way to train, beside what the search does.
+    """One way to train, beside `USUAL`.
 
     Attributes:
         recipe: changed fields of the recipe.
@@ -39,12 +40,15 @@ class Way:
     epochs: float = 1.0
 
 
+USUAL = Recipe(lr=1e-3, warmup_epochs=1.0, close_mosaic_epochs=5)
+"""What the short trainings were when this was measured; `quick` is the way `mirrored-only` now."""
+
 PLAIN = {"mosaic": 0.0, "scale": 0.0, "translate": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
 AVERAGED = {"ema_decay": 0.97, "ema_ramp_steps": 10}
 TAUGHT = {"distil_gain": 1.0}
 
 WAYS = {
-    "as-it-is": Way(),
+    "augmented": Way(),
     "mosaic-to-the-end": Way({"mosaic": 1.0, "close_mosaic_epochs": 0}),
     "no-mosaic": Way({"mosaic": 0.0}),
     "mirrored-only": Way(PLAIN),
@@ -63,8 +67,7 @@ WAYS = {
 def inputs(result: SearchResult, way: Way) -> Context:
     """The inputs of a search whose short trainings are made in a way; one thread, so that two can run side by side."""
     config = replace(result.origin.config, device="cpu")
-    recipe = Context(config, 1, "cpu").proxy_recipe
-    recipe = replace(recipe, **{**way.recipe, "lr": recipe.lr * way.lr})  # type: ignore[arg-type]
+    recipe = replace(USUAL, **{**way.recipe, "lr": USUAL.lr * way.lr})  # type: ignore[arg-type]
     return Context(replace(config, proxy_recipe=recipe, epochs=max(round(config.epochs * way.epochs), 1)), 1, "cpu")
 
 
@@ -151,7 +154,7 @@ def table(folder: Path) -> str:
     lines = [f"## {result.base} on {data}, {config.imgsz} px, effscope {version('effscope')}"]
     for trial in candidates(result):
         rows = [(way, found) for way in WAYS if (found := noise(folder, result, trial, way))]
-        unit = next((found for way, found in rows if way == "as-it-is"), None)
+        unit = next((found for way, found in rows if way == "augmented"), None)
         if unit is None:
             continue
         lines += [
