@@ -114,6 +114,10 @@ def search(
         Optional[str],
         typer.Option("--budget", help="Longest duration, like 2h or 90m: fewer runs, epochs or px to keep it."),
     ] = None,
+    runtime: Annotated[
+        Optional[str],
+        typer.Option("--runtime", help="What measures latency: onnx or torch. Default: onnx on a CPU, torch on a GPU."),
+    ] = None,
     imgsz: Imgsz = None,
     base_epochs: Annotated[
         Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half if it starts from weights.")
@@ -142,8 +146,8 @@ def search(
     with display(quiet) as (progress, say):
         result = api.search(
             base, out=out, progress=progress, say=say, weights=weights, data=data, move=move, head=head, rule=rule,
-            margin=margin, runs=runs, budget=budget, imgsz=imgsz, base_epochs=base_epochs, epochs=epochs, batch=batch,
-            seed=seed, device=device, limit_train=limit_train, limit_val=limit_val, recipe=recipe,
-            proxy_recipe=proxy_recipe,
+            margin=margin, runs=runs, budget=budget, runtime=runtime, imgsz=imgsz, base_epochs=base_epochs,
+            epochs=epochs, batch=batch, seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
+            recipe=recipe, proxy_recipe=proxy_recipe,
         )  # fmt: skip
     finish(result, Delivery(json, csv, out, quiet))

@@ -53,6 +53,7 @@ class SearchConfig(Checked):
     margin: float = 0.01
     runs: int = 5
     budget: str | None = None  # longest duration, like 2h
+    runtime: str | None = None  # of latencies: onnx | torch; None: onnx on a CPU, torch on a GPU
     at: str = "stage"
     threshold: float | str = 0.5
     imgsz: int = 256
@@ -71,7 +72,8 @@ class SearchConfig(Checked):
     CHECKS: ClassVar = {
         "move": one_of("cib", "cib-lk"), "head": one_of("light", "keep"), "margin": fraction, "runs": at_least(2),
         "budget": duration_text,
-        "rule": one_of("noninferior", "margin", "paper"), "at": one_of("stage", "block", "all"), "imgsz": image_side,
+        "rule": one_of("noninferior", "margin", "paper"), "runtime": one_of("onnx", "torch"),
+        "at": one_of("stage", "block", "all"), "imgsz": image_side,
         "base_epochs": at_least(1), "epochs": at_least(1), "batch": at_least(1), "seed": seed_number,
         "limit_train": at_least(1), "limit_val": at_least(1), "learned_ap": fraction,
     }  # fmt: skip
@@ -87,6 +89,7 @@ class SearchSettings(SharedSettings, total=False):
     margin: float
     runs: int
     budget: str | None
+    runtime: str | None
     at: str
     threshold: float | str
     base_epochs: int | None

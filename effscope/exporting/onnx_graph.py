@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,6 @@ from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.results import version
 
-MISSING = 'ONNX needs packages that are not installed: pip install "effscope[onnx]"'
 MOST_DETECTIONS = 300
 """Detections of a one-to-one head, highest scores first. It needs no NMS."""
 
@@ -70,24 +70,28 @@ class Agreement:
 
 
 def write_onnx(path: Path, network: Network, classes: tuple[str, ...], imgsz: int) -> Agreement:
-    """Write the deploy form of a network as ONNX: input `images` (1, 3, S, S) float32 0-1, output `detections`.
+    """Write the deploy form of a network as ONNX; arguments and errors as in `checked_graph`."""
+    data, agreement = checked_graph(network, classes, imgsz)
+    write_bytes(path, data)
+    return agreement
+
+
+def checked_graph(network: Network, classes: tuple[str, ...], imgsz: int) -> tuple[bytes, Agreement]:
+    """The deploy form of a network as an ONNX file: input `images` (1, 3, S, S) float32 0-1, output `detections`.
 
     Args:
-        path: the file.
         network: a network with the view `decoded`.
         classes: class names, for the metadata.
         imgsz: side S in px.
 
+    Returns:
+        The content of the file, and how far onnxruntime's outputs are from torch's.
+
     Raises:
-        EffscopeError: a package is missing, the exporter fails, or the outputs of graph and network differ. Then
-            nothing is written.
+        EffscopeError: the exporter fails, or the outputs of graph and network differ.
     """
-    try:
-        import onnx  # noqa: PLC0415 - optional
-        import onnxruntime  # noqa: PLC0415
-        import onnxscript  # noqa: F401, PLC0415
-    except ImportError:
-        raise EffscopeError(MISSING) from None
+    import onnx  # noqa: PLC0415 - slow import
+
     model = DecodedOutput(deploy(network).cpu()).eval()
     image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
     graph = onnx.load_from_string(_exported(model, image))
@@ -95,20 +99,25 @@ def write_onnx(path: Path, network: Network, classes: tuple[str, ...], imgsz: in
         entry = graph.metadata_props.add()
         entry.key, entry.value = key, value
     data = graph.SerializeToString()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         by_torch = model(image)
-    by_onnx = torch.from_numpy(session.run(None, {INPUT: image.numpy()})[0])
+    by_onnx = torch.from_numpy(session(data, torch.get_num_threads()).run(None, {INPUT: image.numpy()})[0])
     agreement = _compared(by_torch, by_onnx, model.one_to_one)
     if agreement.px > TOLERANCE_PX or agreement.score > TOLERANCE_SCORE:
         raise EffscopeError(
-            f"{path.name}: onnxruntime differs from torch by {agreement.px:.3g} px and {agreement.score:.3g} in score: "
-            "not written"
+            f"onnxruntime differs from torch by {agreement.px:.3g} px and {agreement.score:.3g} in score: no ONNX file"
         )
-    write_bytes(path, data)
-    return agreement
+    return data, agreement
+
+
+def session(data: bytes, n_threads: int) -> Any:
+    """An onnxruntime session of a graph, on the CPU with this number of threads."""
+    import onnxruntime  # noqa: PLC0415 - slow import
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def _facts(network: Network, classes: tuple[str, ...], imgsz: int) -> dict[str, str]:

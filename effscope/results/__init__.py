@@ -38,7 +38,7 @@ __getattr__, __dir__, __all__ = attach(
         ),
         "comparison": ("CompareResult", "ScoredRun"),
         "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
-        "search": ("ACCEPTED", "INCONCLUSIVE", "REJECTED", "Change", "GivenModel", "SearchResult", "Trial"),
+        "search": ("ACCEPTED", "INCONCLUSIVE", "REJECTED", "Change", "GivenModel", "Latency", "SearchResult", "Trial"),
         "export": ("ExportResult",),
     },
 )  # fmt: skip

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from effscope.config import SearchConfig
 from effscope.results.base import Origin, Result
+from effscope.results.codec import plain
 from effscope.results.ranking import RankResult
 
 ACCEPTED, REJECTED, INCONCLUSIVE = "accepted", "rejected", "inconclusive"
 """Verdicts on a trial."""
+
+LATENCY_COLUMNS = {
+    "ms": "latency_ms", "iqr_ms": "latency_iqr_ms", "all_ms": "latency_all_ms", "all_iqr_ms": "latency_all_iqr_ms",
+}  # fmt: skip
+"""Field of `Latency` -> column of the main table."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one image at inference, in ms: medians of turns with other models, and their interquartile ranges.
+
+    Attributes:
+        ms, iqr_ms: with one thread on a CPU; on a GPU, as it is.
+        all_ms, all_iqr_ms: with all threads of the search; None on a GPU.
+    """
+
+    ms: float
+    iqr_ms: float
+    all_ms: float | None = None
+    all_iqr_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +56,7 @@ class Trial:
         ci: confidence interval of `delta`; None if the rule has none.
         verdict: "accepted", "rejected", ...
         changes: all changes of the candidate, including the tested one.
-        latency_ms: time of one image; None if it was not measured.
+        latency: time of one image; None if it was not measured.
         notes: notes for the reader, one line each.
     """
 
@@ -51,7 +72,7 @@ class Trial:
     ci: tuple[float, float] | None
     verdict: str
     changes: tuple[Change, ...]
-    latency_ms: float | None = None
+    latency: Latency | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -63,14 +84,14 @@ class GivenModel:
         params, flops: its cost with one head.
         ap: its AP before any training; None if it has no weights for the data's classes.
         fitted_ap: AP with the light head that was fitted to its own, before any training; None if no head was fitted.
-        latency_ms: time of one image.
+        latency: time of one image.
     """
 
     params: int
     flops: int
     ap: float | None
     fitted_ap: float | None
-    latency_ms: float
+    latency: Latency
 
 
 @dataclass(frozen=True)
@@ -85,11 +106,14 @@ class SearchResult(Result):
         rule, margin: how trials are judged; the margin is in AP, a fraction.
         imgsz: side of the images in px.
         accepted: changes of the final model.
-        saved: "params", "flops", "latency" -> saved fraction of the given model.
+        saved: "params", "flops", "latency" (one thread or GPU), "latency_all" (all threads) -> saved fraction of the
+            given model.
         files: content of each file -> its path.
         seconds: total wall time, over all restarts.
         ranks: ranks of the base's stages.
-        base_latency_ms: time of one image in the base; None if it was not measured.
+        base_latency: time of one image in the base; None if it was not measured.
+        runtime: what measured the latencies, e.g. "onnxruntime 1.32.0".
+        threads: threads of `all_ms`.
         given: the user's model; None in results of older versions, whose `saved` compares with the base.
         base_runs: AP of each short training of the base.
         resolvable: the smallest margin at which a harmless change is accepted four times in five; None if unknown.
@@ -113,10 +137,22 @@ class SearchResult(Result):
     notes: tuple[str, ...]
     ranks: RankResult
     origin: Origin[SearchConfig]
-    base_latency_ms: float | None = None
+    base_latency: Latency | None = None
+    runtime: str = ""
+    threads: int = 1
     given: GivenModel | None = None
     base_runs: tuple[float, ...] = ()
     resolvable: float | None = None
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A dict per trial; latencies in columns of their own."""
+        rows = []
+        for trial in self.trials:
+            row = plain(trial)
+            times = plain(trial.latency) if trial.latency else dict.fromkeys(LATENCY_COLUMNS)
+            del row["latency"]
+            rows.append(row | {name: times[key] for key, name in LATENCY_COLUMNS.items()})
+        return rows

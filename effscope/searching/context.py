@@ -100,6 +100,12 @@ class Context:
         )
 
     @property
+    def runtime(self) -> str:
+        """What measures the latency: the user's choice; else onnxruntime on a CPU, torch on a GPU."""
+        on_cpu = pick_device(self.device).type == "cpu"
+        return self.config.runtime or ("onnx" if on_cpu else "torch")
+
+    @property
     def proxy_recipe(self) -> Recipe:
         """The recipe of the short trainings: the user's; else `gentle` with the given model as the teacher if it knows
         the data's classes (reports/inheritance), and `quick` without a teacher if not."""

@@ -22,7 +22,7 @@ from effscope.searching.jobs import GIVEN, Job, Measurement
 from effscope.searching.plan import Plan
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS, Work
 from effscope.spec.layout import Layout
-from effscope.timing.measure import forward_ms
+from effscope.timing.in_turn import in_turn
 from effscope.training.threads import limited
 from effscope.workspace import Workspace
 
@@ -108,8 +108,11 @@ def _time(work: Work) -> Measurement:
     work.parts.part(1.0, "measuring latency")
     opened = {job: open_model(str(work.workspace.artefact(job, WEIGHTS))) for job in work.job.needs}
     networks = {GIVEN: build(expand(work.context.yours))} | {job: model.network() for job, model in opened.items()}
-    ms = forward_ms(networks, work.context.config.imgsz, work.context.device)
-    return Measurement(work.job.id, work.job.kind, ms=ms)
+    context = work.context
+    found = in_turn(networks, context.config.imgsz, context.device, context.runtime, context.threads, work.say)
+    return Measurement(
+        work.job.id, work.job.kind, latency=found.latency, runtime=found.runtime, threads=context.threads
+    )
 
 
 _KINDS: dict[str, Callable[[Work], Measurement]] = {

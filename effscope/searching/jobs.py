@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from effscope.config import SearchConfig, to_dict
-from effscope.results import Change
+from effscope.results import Change, Latency
 from effscope.results.codec import plain, read
 from effscope.searching.changes import Changes, canonical, spelled
 
@@ -36,7 +36,7 @@ DECIDING: Mapping[str, tuple[str, ...]] = {
     "fit": ("imgsz", "distil"),
     "start": ("imgsz", "batch"),
     "run": ("imgsz", "epochs", "batch", "proxy_recipe"),
-    "time": ("imgsz",),
+    "time": ("imgsz", "runtime"),
 }
 """Kind of job -> the settings of a search that decide its outcome, in addition to the jobs it needs.
 
@@ -93,7 +93,8 @@ class Measurement:
         fitted_ap: AP of the base after its head was fitted, before any training; None if no head was fitted (`base`).
         order: stages in ascending rank (`rank`).
         error: normalised error of the fitted stage on held-back images (`fit`).
-        ms: job id, or `GIVEN` -> milliseconds of that job's model, or of the given model (`time`).
+        latency: job id, or `GIVEN` -> latency of that job's model, or of the given model (`time`).
+        runtime, threads: what measured the latencies, with how many threads at most (`time`).
         notes: notes for the user, in order of time.
         seconds: wall time of the job; for an interrupted job, since it was resumed.
     """
@@ -106,7 +107,9 @@ class Measurement:
     fitted_ap: float | None = None
     order: tuple[int, ...] = ()
     error: float | None = None
-    ms: dict[str, float] = field(default_factory=dict)
+    latency: dict[str, Latency] = field(default_factory=dict)
+    runtime: str = ""
+    threads: int = 1
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 

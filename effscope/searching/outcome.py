@@ -8,7 +8,7 @@ from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.results import Change, GivenModel, RankResult, SearchResult, origin
+from effscope.results import Change, GivenModel, Latency, RankResult, SearchResult, origin
 from effscope.searching.changes import layout_of
 from effscope.searching.jobs import GIVEN
 from effscope.searching.journal import JOURNAL
@@ -97,7 +97,9 @@ def result_of(
             (config.seed,),
             weights=digests["weights"],
         ),
-        base_latency_ms=_ms(state, now, ()),
+        base_latency=_latency(state, now, ()),
+        runtime=now.times.runtime,
+        threads=now.times.threads,
         base_runs=tuple(run.ap for run in now.base_runs),
         resolvable=smallest_margin(state.rule, now.base_runs, arms(state, now), state.terms.runs),
         given=_given(state, now),
@@ -108,19 +110,22 @@ def _given(state: State, now: Standing) -> GivenModel:
     assert now.base is not None
     assert now.times is not None
     cost, base = state.costs.given, now.base
-    return GivenModel(cost.params, cost.flops, base.given_ap, base.fitted_ap, now.times.ms[GIVEN])
+    return GivenModel(cost.params, cost.flops, base.given_ap, base.fitted_ap, now.times.latency[GIVEN])
 
 
 def _saved(state: State, now: Standing) -> dict[str, float]:
     """Fraction of the given model's parameters, FLOPs and latency that the chosen model saves."""
-    chosen, given = state.costs.of(now.accepted), _given(state, now)
-    return {
+    chosen, given, time = state.costs.of(now.accepted), _given(state, now), _latency(state, now, now.accepted)
+    saved = {
         "params": 1 - chosen.params / given.params,
         "flops": 1 - chosen.flops / given.flops,
-        "latency": 1 - _ms(state, now, now.accepted) / given.latency_ms,
+        "latency": 1 - time.ms / given.latency.ms,
     }
+    if time.all_ms is not None and given.latency.all_ms is not None:
+        saved["latency_all"] = 1 - time.all_ms / given.latency.all_ms
+    return saved
 
 
-def _ms(state: State, now: Standing, changes: tuple[Change, ...]) -> float:
+def _latency(state: State, now: Standing, changes: tuple[Change, ...]) -> Latency:
     assert now.times is not None
-    return now.times.ms[state.book.run(changes).id]
+    return now.times.latency[state.book.run(changes).id]

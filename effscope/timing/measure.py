@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import starmap
 
 import torch
@@ -16,12 +15,9 @@ from effscope.costing.roofline import Device, Predicted, predicted_by
 from effscope.costing.roofline import device as published
 from effscope.errors import EffscopeError
 from effscope.models.opened import Model
-from effscope.nn.build import Network
-from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress, silent
 from effscope.results import LatencyResult, LatencyRow, origin
-from effscope.spec.graph import image_shape
 from effscope.timing.clock import Job, Spread, by_turns, call_ms, threads
 from effscope.timing.peaks import processor, this_machine, torch_dtype
 from effscope.timing.post_processing import post_processings
@@ -30,29 +26,6 @@ from effscope.timing.runnable import Runnable, runnable
 FORWARD = "forward"
 BUSY = 0.2
 """Interquartile range over median of a forward pass. Above it a note says that the machine was busy."""
-
-
-@torch.inference_mode()
-def forward_ms(networks: Mapping[str, Network], imgsz: int, device: str = "auto", rounds: int = 40) -> dict[str, float]:
-    """Median time of one forward pass of each network, in ms, in float32 and without post-processing.
-
-    The networks run in turn, so a short load on the machine affects all of them.
-
-    Args:
-        networks: name -> network. A copy of each in deploy form is timed.
-        imgsz: side of the image in px.
-        device: as in `pick_device`.
-        rounds: timed passes of each network.
-    """
-    chosen = pick_device(device)
-    image = torch.rand(image_shape(imgsz), generator=torch.Generator().manual_seed(0)).to(chosen)
-    passes = {name: partial(deploy(network).to(chosen), image) for name, network in networks.items()}
-    times = by_turns({name: _whole(run, chosen) for name, run in passes.items()}, rounds)
-    return {name: Spread.of(found[FORWARD]).median_ms for name, found in times.items()}
-
-
-def _whole(run: Callable[[], object], device: torch.device) -> Job:
-    return lambda: {FORWARD: call_ms(run, device)}
 
 
 def _job(model: Runnable, config: LatencyConfig, device: torch.device) -> Job:

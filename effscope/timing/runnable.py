@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +16,7 @@ from effscope.costing.model import stage_of
 from effscope.costing.nodes import NodeCost, node_costs
 from effscope.detect.predict import CENTRED
 from effscope.errors import EffscopeError, first_line
+from effscope.exporting.onnx_graph import INPUT, checked_graph, session
 from effscope.models.opened import LayoutModel, Model, TensorFile, TracedModel
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
@@ -151,31 +149,16 @@ def _traced(model: TracedModel | TensorFile, config: LatencyConfig, device: torc
 
 def _onnx(model: Model, config: LatencyConfig, device: torch.device) -> Runnable:
     """The exported deploy form in onnxruntime. The graph of a one-to-one head includes top-k."""
-    from effscope.exporting.onnx_graph import INPUT, write_onnx  # noqa: PLC0415 - for this runtime only
-
     if device.type != "cpu" or config.dtype != "float32":
         raise EffscopeError("`runtime` onnx runs on the CPU in float32: set `device` to cpu and `dtype` to float32")
     network = model.network(config.seed).eval()
     if DECODED not in network.spec.views:
         raise EffscopeError(f"{model.name} has no head that effscope can decode, so it cannot be exported to ONNX")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
-        write_onnx(file, network, tuple(f"class{i}" for i in range(network.nc)), config.imgsz)
-        session = _session(file.read_bytes())
+    run = session(checked_graph(network, (), config.imgsz)[0], torch.get_num_threads()).run
     image = _image(config, device).numpy()
     has_top_k = network.spec.info["box_format"] != CENTRED
     heads = () if has_top_k else _heads(model.graph)
     notes = (f"{model.name}: its ONNX graph ends in top-k, so forward includes top-k",) if has_top_k else ()
     graph = deploy_form(model.graph)[0]
     costs = _costs(graph, config)
-    return Runnable(model.name, graph, costs, lambda: session.run(None, {INPUT: image}), heads=heads, notes=notes)
-
-
-def _session(data: bytes) -> Any:
-    """The graph in onnxruntime, with the current number of torch threads."""
-    import onnxruntime  # noqa: PLC0415 - optional; installed, because the export used it
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return Runnable(model.name, graph, costs, lambda: run(None, {INPUT: image}), heads=heads, notes=notes)

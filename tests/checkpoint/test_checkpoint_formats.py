@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import random
 import shutil
 import warnings
@@ -245,18 +244,6 @@ def test_too_large_shapes_are_refused(net: nn.Module, tmp_path: Path) -> None:
     model.graph.initializer[0].dims[0] = 2**40
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
     assert "more numbers than the file has" in error_of(tmp_path / "a.onnx")
-
-
-def test_a_missing_package_says_how_to_install_it(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "onnx":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert 'pip install "effscope[onnx]"' in error_of(files["onnx"])
 
 
 @pytest.mark.parametrize("kind", ["traced", "exported", "onnx"])

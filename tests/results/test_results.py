@@ -117,7 +117,13 @@ COLUMNS = {
     EvalResult: ["class", "ap"],
     CompareResult: [f.name for f in fields(ScoredRun)],
     TrainResult: ["class", "ap"],
-    SearchResult: [f.name for f in fields(Trial)],
+    SearchResult: [
+        *(f.name for f in fields(Trial) if f.name != "latency"),
+        "latency_ms",
+        "latency_iqr_ms",
+        "latency_all_ms",
+        "latency_all_iqr_ms",
+    ],
 }
 ROWS = {
     CountersResult: 2,

@@ -12,7 +12,7 @@ from support.simulated_search import searched
 
 from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
-from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED, Change
+from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED, Change, Latency
 from effscope.searching.changes import Costs, Count
 from effscope.searching.evidence import Evidence, Run
 from effscope.searching.jobs import DECIDING, Job, JobBook, Measurement
@@ -32,8 +32,8 @@ def new(rule: str = "margin", margin: float = 0.01, order: tuple[int, ...] = ORD
 def answer(job: Job, aps: Mapping[frozenset[int], float], order: tuple[int, ...] = ORDER) -> Measurement:
     stages = frozenset(change.stage for change in job.changes)
     ap = {"base": 0.45, "start": aps.get(stages, 0.0) / 2, "run": aps.get(stages, 0.0)}.get(job.kind)
-    ms = {need: float(len(need)) for need in job.needs} if job.kind == "time" else {}
-    return Measurement(job.id, job.kind, ap=ap, order=order if job.kind == "rank" else (), ms=ms)
+    latency = {need: Latency(float(len(need)), 0.1) for need in job.needs} if job.kind == "time" else {}
+    return Measurement(job.id, job.kind, ap=ap, order=order if job.kind == "rank" else (), latency=latency)
 
 
 def ended(state: State, aps: Mapping[frozenset[int], float], order: tuple[int, ...] = ORDER) -> State:
@@ -70,7 +70,7 @@ def test_jobs_come_in_order_and_each_change_is_added_to_the_accepted_ones() -> N
     assert [t.ap_start for t in now.trials] == pytest.approx([0.2475, 0.3, 0.246])
     assert [(t.params, t.flops) for t in now.trials] == [(92, 920), (88, 880), (81, 810)]
     assert [len(t.changes) for t in now.trials] == [1, 2, 3]
-    assert all(t.latency_ms is not None for t in now.trials)
+    assert all(t.latency is not None for t in now.trials)
 
 
 def test_the_first_rejection_ends_the_search() -> None:

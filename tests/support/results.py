@@ -21,6 +21,7 @@ from effscope.results import (
     ExportResult,
     GivenModel,
     HeadUse,
+    Latency,
     LatencyResult,
     LatencyRow,
     LayerCostResult,
@@ -55,7 +56,20 @@ SCORES: dict[str, Any] = {
     "per_class": {"zelle": 0.4, "none": None}, "images": 3, "boxes": 7,
 }  # fmt: skip
 TRIAL = Trial(
-    8, "cib", 90, 900, 0.3, 0.41, (0.4, 0.42), 0.4, 0.01, (-0.01, 0.03), ACCEPTED, (Change(8, "cib"),), 7.5, ("a note",)
+    8,
+    "cib",
+    90,
+    900,
+    0.3,
+    0.41,
+    (0.4, 0.42),
+    0.4,
+    0.01,
+    (-0.01, 0.03),
+    ACCEPTED,
+    (Change(8, "cib"),),
+    Latency(7.5, 0.1, 4.5, 0.2),
+    ("a note",),
 )
 STAGE = StageRank(8, "model.21.cv2.conv", (256, 384), 256, 8, 0.03125, 0.5, 99.5, 3.25, (1, 2), False)
 NOT_RANKED = StageRank(1, "model.2.cv2.conv", (32, 9), 32, None, None, None, None, None, (), False, "depthwise")
@@ -115,7 +129,8 @@ EXAMPLES: dict[type[Result], Result] = {
     SearchResult: SearchResult(
         "m", 0.4, 0.35, 100, 1000, (8, 4), "margin", 0.01, 64, (TRIAL,), (Change(8, "cib"),), "every stage was tried",
         {"params": 0.1, "flops": 0.2, "latency": -0.3}, {"weights": "w"}, 3.5, ("a note",), RANKS,
-        made(config.SearchConfig(move="cib-lk")), 8.5, GivenModel(120, 1100, 0.42, 0.36, 9.5), (0.41, 0.39),
+        made(config.SearchConfig(move="cib-lk")), Latency(8.5, 0.1), "onnxruntime 1.32.0", 2,
+        GivenModel(120, 1100, 0.42, 0.36, Latency(9.5, 0.25, 6.5, 0.1)), (0.41, 0.39),
         0.005,
     ),
     CompareResult: CompareResult(

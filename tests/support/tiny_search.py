@@ -32,7 +32,7 @@ LEARNS = "standard,lr=0.02,warmup_epochs=0.5,ema_decay=0.9,ema_ramp_steps=1,mosa
 
 SETTINGS: dict[str, Any] = {
     "imgsz": 64, "base_epochs": 20, "epochs": 2, "batch": 8, "device": "cpu", "rule": "margin", "margin": 0.1,
-    "recipe": LEARNS,
+    "runtime": "torch", "recipe": LEARNS,
     "proxy_recipe": "quick,warmup_epochs=0,ema_ramp_steps=1,mosaic=0,scale=0,translate=0",
     "distil": DistilConfig(images=48, steps=40, batch=8),
 }  # fmt: skip

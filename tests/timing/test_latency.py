@@ -26,10 +26,11 @@ from effscope.reporting.pages.devices import devices_table
 from effscope.reporting.pages.latency import latency_table
 from effscope.reporting.plots.latency import latency_plot
 from effscope.reporting.render.markdown import table as to_markdown
-from effscope.results import LatencyResult, LatencyRow
+from effscope.results import LatencyResult, LatencyRow, version
 from effscope.timing import measure, runnable
 from effscope.timing.clock import WARM_UP, Spread, by_turns, threads
 from effscope.timing.dummy_outputs import decoded
+from effscope.timing.in_turn import in_turn
 
 QUICK = LatencyConfig(imgsz=64, device="cpu", rounds=2, objects=(0, 5), typical=5, predict="T4")
 STAGES = [f"stage {k}" for k in range(1, 9)]
@@ -181,12 +182,6 @@ def test_onnx_runs_in_onnxruntime() -> None:
         measure.latency([open_model(Small(), imgsz=64)], config)
 
 
-def test_without_onnxruntime_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(EffscopeError, match=r'pip install "effscope\[onnx\]"'):
-        measure.latency([open_model("yolov8n")], LatencyConfig(**{**vars(QUICK), "runtime": "onnx"}))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -269,14 +264,29 @@ def test_the_parts_of_a_pass_are_the_rows_of_a_cost() -> None:
     assert set(named.values()) == set(PARTS) == {row.name for row in cost(opened.layout, 64).stages}
 
 
-def test_forward_ms_restores_the_networks() -> None:
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_models_are_timed_in_turn_and_left_as_they_were(runtime: str) -> None:
     networks = {name: build(expand(layout(name))) for name in ("yolov8n", "yolov10n")}
     modes = {name: network.training for name, network in networks.items()}
     random = torch.get_rng_state()
-    times = measure.forward_ms(networks, 64, "cpu", rounds=2)
-    assert set(times) == set(networks) and all(ms > 0 for ms in times.values())
+    found = in_turn(networks, 64, "cpu", runtime, n_threads=2, rounds=3)
+    assert found.runtime == f"{'onnxruntime' if runtime == 'onnx' else 'torch'} {version(found.runtime.split()[0])}"
+    assert set(found.latency) == set(networks)
+    for one in found.latency.values():
+        assert one.all_ms is not None and one.ms > 0 and one.all_ms > 0 and one.iqr_ms >= 0
     assert {name: network.training for name, network in networks.items()} == modes
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_torch_times_what_cannot_be_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise EffscopeError("torch.onnx cannot express this model: why")
+
+    monkeypatch.setattr("effscope.timing.in_turn.checked_graph", refuses)
+    said: list[str] = []
+    found = in_turn({"m": build(expand(layout("yolov8n")))}, 64, "cpu", "onnx", rounds=1, say=said.append)
+    assert found.runtime.startswith("torch ")
+    assert said == ["latency is measured in torch, not in onnxruntime: torch.onnx cannot express this model: why"]
 
 
 def test_a_wide_spread_gets_a_note() -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from effscope.errors import EffscopeError
 
-MISSING = 'reading ONNX needs a package that is not installed: pip install "effscope[onnx]"'
 MOST_PER_BYTE = 2
 """Maximum number of values in one byte: int4 is the smallest type."""
 
@@ -42,11 +41,9 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
     Raises:
         EffscopeError: the onnx package is missing, the file is damaged or not ONNX, or its weights are in other files.
     """
-    try:
-        import onnx  # noqa: PLC0415 - optional
-        from onnx import numpy_helper  # noqa: PLC0415
-    except ImportError:
-        raise EffscopeError(MISSING) from None
+    import onnx  # noqa: PLC0415 - slow import
+    from onnx import numpy_helper  # noqa: PLC0415
+
     data = path.read_bytes()
     try:
         model = onnx.load_model_from_string(data)

@@ -6,7 +6,7 @@ from effscope.reporting.page import Page, Rows, Section, Table, Text, points, wa
 from effscope.reporting.pages import rank
 from effscope.reporting.plots.rank import rank_plot
 from effscope.reporting.plots.search import search_plot
-from effscope.results import ACCEPTED, SearchResult
+from effscope.results import ACCEPTED, Latency, SearchResult
 
 ROLES = {
     "result": "search.json", "trials": "trials.csv", "summary": "summary.md", "plot": "ap_vs_cost.png",
@@ -61,7 +61,7 @@ def gains(result: SearchResult) -> str:
     parts = [
         f"{_share(saved['params'])} parameters",
         f"{_share(saved['flops'])} FLOPs",
-        f"{100 * abs(saved['latency']):.0f} % {'faster' if saved['latency'] > 0 else 'slower'} here in torch",
+        _speed(result),
     ]
     ap, runs = 100 * chosen_ap(result), chosen_runs(result)
     score = f"AP {ap:.1f}"
@@ -70,6 +70,22 @@ def gains(result: SearchResult) -> str:
     if given is not None and given.ap is not None:
         score += f", your model had {100 * given.ap:.1f} as given ({ap - 100 * given.ap:+.1f})"
     return f"against {'your model' if given else 'the base'}: {', '.join(parts)}; {score}"
+
+
+def _speed(result: SearchResult) -> str:
+    """How much less time the chosen model takes, in words."""
+    every = result.saved.get("latency_all")
+    known = [(result.saved["latency"], "one thread" if every is not None else "")]
+    if every is not None and result.threads > 1:
+        known.append((every, f"{result.threads} threads"))
+    parts = [f"{_faster(share)}{f' with {how}' * bool(how)}" for share, how in known]
+    return f"{', '.join(parts)} in {result.runtime or 'torch'}"
+
+
+def _faster(saved: float) -> str:
+    if abs(saved) < SAME:
+        return "as fast"
+    return f"{100 * abs(saved):.0f} % {'faster' if saved > 0 else 'slower'}"
 
 
 def chosen_ap(result: SearchResult) -> float:
@@ -88,8 +104,12 @@ def _share(saved: float) -> str:
     return f"{100 * abs(saved):.1f} % {'fewer' if saved >= 0 else 'more'}"
 
 
+SAME = 0.02
+"""Share of the time below which two models are as fast."""
+
 COLUMNS = (
-    "stage", "swap", "params", "FLOPs", "ms", "AP at once", "trained", "vs base", "interval", "runs", "verdict",
+    "stage", "swap", "params", "FLOPs", "ms", "ms all", "AP at once", "trained", "vs base", "interval", "runs",
+    "verdict",
 )  # fmt: skip
 NOISE_COLUMNS = frozenset({"interval", "runs"})
 """Columns of a search whose rule looks at several runs."""
@@ -105,29 +125,31 @@ def search_table(result: SearchResult) -> Table:
     if given is not None:
         name = "your model"
         if (result.base_params, result.base_flops) != (params, flops):
-            rows.append({"stage": name, **whole, "ms": _ms(given.latency_ms), "AP at once": _points(given.ap)})
+            rows.append({"stage": name, **whole, **_times(given.latency), "AP at once": _points(given.ap)})
             name, cost = "light head", _changes(result.base_params, result.base_flops, params, flops)
             start = result.base_ap_start if given.fitted_ap is None else given.fitted_ap
     rows.append(
         {
-            "stage": name, **cost, "ms": _ms(result.base_latency_ms), "AP at once": _points(start),
+            "stage": name, **cost, **_times(result.base_latency), "AP at once": _points(start),
             "trained": points(result.base_ap), "runs": str(len(result.base_runs)),
         }
     )  # fmt: skip
     rows += [
         {
             "stage": str(t.stage), "swap": t.move, **_changes(t.params, t.flops, params, flops),
-            "ms": _ms(t.latency_ms), "AP at once": points(t.ap_start), "trained": points(t.ap_mean),
+            **_times(t.latency), "AP at once": points(t.ap_start), "trained": points(t.ap_mean),
             "vs base": f"{100 * t.delta:+.1f}", "interval": _interval(t.ci), "runs": str(len(t.ap_runs)),
             "verdict": t.verdict,
         }
         for t in result.trials
     ]  # fmt: skip
     several = len(result.base_runs) > 1
-    columns = tuple(column for column in COLUMNS if several or column not in NOISE_COLUMNS)
+    hidden = (frozenset() if several else NOISE_COLUMNS) | (frozenset() if result.threads > 1 else {"ms all"})
+    columns = tuple(column for column in COLUMNS if column not in hidden)
     notes = [
         "AP x 100; 'at once': before the short training, the new part only fitted to the one it replaces",
-        f"'vs base': AP trained against '{name}', which had the same short training; ms: torch, float32, one image",
+        f"'vs base': AP trained against '{name}', which had the same short training",
+        _timing_note(result),
     ]
     if several:
         notes.append(
@@ -142,8 +164,21 @@ def _interval(ci: tuple[float, float] | None) -> str:
     return "" if ci is None else f"{100 * ci[0]:+.1f} {100 * ci[1]:+.1f}"
 
 
-def _ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+def _times(latency: Latency | None) -> dict[str, str]:
+    if latency is None:
+        return {}
+    return {"ms": f"{latency.ms:.1f}"} | ({} if latency.all_ms is None else {"ms all": f"{latency.all_ms:.1f}"})
+
+
+def _timing_note(result: SearchResult) -> str:
+    """What was timed, and how far the turns spread."""
+    known = [trial.latency for trial in result.trials] + [result.base_latency, result.given and result.given.latency]
+    spread = max((latency.iqr_ms / latency.ms for latency in known if latency), default=0.0)
+    how = f", one thread and all {result.threads}" if result.threads > 1 else ""
+    return (
+        f"ms: {result.runtime or 'torch'}, float32, one image of {result.imgsz} px, in turn{how}; the middle half of "
+        f"the turns within {100 * spread:.0f} % of the median"
+    )
 
 
 def _changes(params: int, flops: int, whole_params: int, whole_flops: int) -> dict[str, str]:

@@ -185,8 +185,7 @@ def _timed(state: State, now: Standing) -> Standing:
     times = state.found(job)
     if times is None:
         return replace(now, jobs=(job,))
-    latency = [times.ms[state.book.run(trial.changes).id] for trial in now.trials]
-    trials = tuple(replace(trial, latency_ms=ms) for trial, ms in zip(now.trials, latency, strict=True))
+    trials = tuple(replace(t, latency=times.latency[state.book.run(t.changes).id]) for t in now.trials)
     return replace(now, trials=trials, times=times)
 
 
