@@ -55,10 +55,12 @@ class Recipe:
     largest_aspect: float = 100.0  # augmentation drops boxes with a larger aspect
 
 
+MIRRORED: dict[str, Any] = {"mosaic": 0.0, "scale": 0.0, "translate": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
+"""Augmentation that only mirrors images."""
+
 RECIPES: dict[str, Recipe] = {
-    "quick": Recipe(
-        lr=1e-3, warmup_epochs=1.0, mosaic=0.0, scale=0.0, translate=0.0, hsv_h=0.0, hsv_s=0.0, hsv_v=0.0,
-    ),
+    "quick": Recipe(lr=1e-3, warmup_epochs=1.0, **MIRRORED),
+    "plain": Recipe(**MIRRORED),
     "gentle": Recipe(lr=1e-5, norms="fixed", warmup_epochs=1.0, close_mosaic_epochs=5),
     "standard": Recipe(),
     "paper": Recipe(
@@ -67,9 +69,10 @@ RECIPES: dict[str, Recipe] = {
     ),
 }  # fmt: skip
 """`quick`: a few epochs from trained weights; a smaller learning rate, and images only mirrored: AP ends higher and
-varies less with the seed (reports/run-noise). `gentle`: at 1e-5 with fixed norms, and mosaic until five epochs before
-the end, for weights that know the data's classes and shall not forget them. `standard`: tens of epochs, from scratch or
-from weights. `paper`: hundreds of epochs, as published for YOLOv10-N and -S (arXiv 2405.14458, appendix)."""
+varies less with the seed (reports/run-noise). `plain`: tens of epochs, images only mirrored; the base on
+`builtin:shapes`. `gentle`: a few epochs at 1e-5 with fixed norms, and mosaic until five epochs before the end, for
+weights that know the data's classes and shall not forget them. `standard`: tens of epochs, from scratch or from weights.
+`paper`: hundreds of epochs, as published for YOLOv10-N and -S (arXiv 2405.14458, appendix)."""
 
 WORDS = {"optimizer": ("adamw", "sgd"), "schedule": ("cosine", "linear"), "norms": ("batch", "fixed")}
 """Fields with a fixed choice of words."""

@@ -23,8 +23,18 @@ Weights = Annotated[
     Optional[str],
     typer.Option("--weights", "--pretrained", help="Weights to start from, matched by name and shape."),
 ]
+Budget = Annotated[
+    Optional[str],
+    typer.Option("--budget", help="Longest duration, like 2h or 90m: fewer runs, epochs or px to keep it."),
+]
+Runtime = Annotated[
+    Optional[str],
+    typer.Option("--runtime", help="What measures latency: onnx or torch. Default: onnx on a CPU, torch on a GPU."),
+]
 RecipeWords = Annotated[
     Optional[str],
-    typer.Option("--recipe", metavar="NAME", help="quick, standard or paper; with changes: quick,lr=0.0005,mosaic=0."),
+    typer.Option(
+        "--recipe", metavar="NAME", help="quick, plain, gentle, standard, paper; with changes: quick,lr=0.0005,mosaic=0"
+    ),
 ]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Zoo name, layout YAML, weights file or run folder.")]

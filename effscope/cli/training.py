@@ -9,6 +9,7 @@ import typer
 from effscope import api
 from effscope.cli.options import (
     Batch,
+    Budget,
     Csv,
     Data,
     Device,
@@ -21,6 +22,7 @@ from effscope.cli.options import (
     Out,
     Quiet,
     RecipeWords,
+    Runtime,
     Seed,
     Weights,
 )
@@ -110,14 +112,8 @@ def search(
     runs: Annotated[
         int, typer.Option("--runs", help="Most short trainings of the base and of each candidate: 2, 3 or 5.")
     ] = 5,
-    budget: Annotated[
-        Optional[str],
-        typer.Option("--budget", help="Longest duration, like 2h or 90m: fewer runs, epochs or px to keep it."),
-    ] = None,
-    runtime: Annotated[
-        Optional[str],
-        typer.Option("--runtime", help="What measures latency: onnx or torch. Default: onnx on a CPU, torch on a GPU."),
-    ] = None,
+    budget: Budget = None,
+    runtime: Runtime = None,
     imgsz: Imgsz = None,
     base_epochs: Annotated[
         Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half if it starts from weights.")

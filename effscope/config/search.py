@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from effscope.config.checks import (
@@ -104,4 +104,4 @@ def search_config(settings: Mapping[str, Any]) -> SearchConfig:
     Raises:
         EffscopeError: an unknown setting, or an invalid value.
     """
-    return sized(SearchConfig, asdict(proxy(settings.get("data") or BUILTIN_SHAPES)), settings)
+    return sized(SearchConfig, vars(proxy(settings.get("data") or BUILTIN_SHAPES)), settings)

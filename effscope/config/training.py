@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypedDict, TypeVar
 
 from effscope.config.checks import Checked, at_least, configured, image_side, seed_number
-from effscope.recipes import Recipe, read_recipe
+from effscope.recipes import RECIPES, Recipe, read_recipe
 
 BUILTIN_SHAPES = "builtin:shapes"
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """Size of a proxy training: image side in px, epochs of the base, epochs of the short training, batch."""
+    """Size of a proxy training: image side in px, epochs of the base, epochs of the short training, batch; recipe."""
 
     imgsz: int
     base_epochs: int
     epochs: int
     batch: int = 16
+    recipe: Recipe = RECIPES["standard"]
 
 
-PROXIES = {"builtin": Proxy(imgsz=160, base_epochs=20, epochs=4), "data": Proxy(imgsz=256, base_epochs=60, epochs=10)}
+PROXIES = {
+    "builtin": Proxy(imgsz=160, base_epochs=20, epochs=4, recipe=RECIPES["plain"]),
+    "data": Proxy(imgsz=256, base_epochs=60, epochs=10),
+}
 """Defaults of the training settings: with `builtin:shapes` a search ends within ten minutes on two cores."""
 
 
@@ -93,7 +97,7 @@ def training_config(settings: Mapping[str, Any]) -> TrainConfig:
     epochs = settings.get("epochs")
     epochs = size.base_epochs if epochs is None else epochs
     every = max(epochs // CURVE_POINTS, 1) if isinstance(epochs, int) else 1
-    return sized(TrainConfig, {**asdict(size), "epochs": epochs, "eval_every": every}, settings)
+    return sized(TrainConfig, {**vars(size), "epochs": epochs, "eval_every": every}, settings)
 
 
 def sized(kind: type[K], sizes: Mapping[str, Any], settings: Mapping[str, Any]) -> K:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import pickletools
 import zipfile
@@ -175,19 +174,6 @@ def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(EffscopeError, match="onnxruntime differs from torch"):
         api.export("yolov8n", "onnx", tmp_path, 64)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "onnxruntime":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(EffscopeError, match=r'pip install "effscope\[onnx\]"'):
-        api.export("yolov8n", "onnx", tmp_path, 64)
 
 
 def test_a_model_without_a_layout_is_refused(tmp_path: Path) -> None:

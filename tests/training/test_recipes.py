@@ -43,7 +43,7 @@ def test_changes_after_a_name() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("fast", "quick, gentle, standard, paper"),
+        ("fast", "quick, plain, gentle, standard, paper"),
         ("quick,learning=1", "learning"),
         ("quick,lr=much", "lr=much is not a number"),
         ("quick,lr", "write lr=VALUE"),
