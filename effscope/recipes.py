@@ -71,7 +71,7 @@ RECIPES: dict[str, Recipe] = {
 """`quick`: a few epochs from trained weights; a smaller learning rate, and images only mirrored: AP ends higher and
 varies less with the seed (reports/run-noise). `plain`: tens of epochs, images only mirrored; the base on
 `builtin:shapes`. `gentle`: a few epochs at 1e-5 with fixed norms, and mosaic until five epochs before the end, for
-weights that know the data's classes and shall not forget them. `standard`: tens of epochs, from scratch or from weights.
+weights that know the data's classes and shall not forget them. `standard`: tens of epochs, from scratch or weights.
 `paper`: hundreds of epochs, as published for YOLOv10-N and -S (arXiv 2405.14458, appendix)."""
 
 WORDS = {"optimizer": ("adamw", "sgd"), "schedule": ("cosine", "linear"), "norms": ("batch", "fixed")}
