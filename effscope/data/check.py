@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -12,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from effscope.data.digest import digest_of
 from effscope.data.read import SIDEWAYS, Header, read_header, read_image
 from effscope.data.record import ACTIONS, Fault, Ledger, Listing, Record, Unit
-from effscope.data.sample import DataSet, Sample
+from effscope.data.sample import DataSet, Regions, Sample
 from effscope.errors import EffscopeError
 from effscope.progress import Say
 
@@ -51,6 +51,7 @@ def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, lim
         faults=Counter(ledger.counts),
         examples={kind: tuple(shown) for kind, shown in ledger.examples.items()},
         digest=digest_of(listing.classes, samples),
+        category_ids=listing.category_ids,
     )
 
 
@@ -122,37 +123,27 @@ def _ledger(dataset: DataSet) -> Ledger:
     return Ledger(Counter(dataset.faults), {kind: list(shown) for kind, shown in dataset.examples.items()})
 
 
-def digest_of(classes: tuple[str, ...], samples: tuple[Sample, ...]) -> str:
-    """SHA-256 of the class names and, per sample, of name, size, boxes, labels, and the pixels if they are in memory.
-
-    Files are not read for it: the size of an image's file in bytes stands for its pixels.
-    """
-    digest = hashlib.sha256("\0".join(classes).encode())
-    for sample in samples:
-        digest.update(f"\n{sample.name}\0{sample.size}\0{len(sample.boxes)}\0".encode())
-        digest.update(sample.boxes.astype("<f4").tobytes())
-        digest.update(sample.labels.astype("<i8").tobytes())
-        if isinstance(sample.image, Path):
-            digest.update(str(_bytes(sample.image)).encode())
-        else:
-            digest.update(np.ascontiguousarray(sample.image).data)
-    return digest.hexdigest()
-
-
-def _bytes(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
-
-
 def _samples(listing: Listing, ledger: Ledger) -> Iterator[Sample]:
     for record in listing.records():
         header = _header(record, ledger)
         if header is None:
             continue
-        boxes, labels = _clean(_upright_px(record, header, ledger), record, header.size, listing.classes, ledger)
-        yield Sample(record.image, header.size, boxes.astype(np.float32), labels, record.name)
+        boxes, kept = _clean(_upright_px(record, header, ledger), record, header.size, listing.classes, ledger)
+        yield _sample(record, header.size, boxes, kept)
+
+
+def _sample(record: Record, size: tuple[int, int], boxes: Boxes, kept: NDArray[np.int64]) -> Sample:
+    """The sample of a record: its clean boxes (K, 4), and their positions (K,) in the record."""
+    labels, found = record.labels[kept], boxes.astype(np.float32)
+    single = np.ones(len(kept), bool) if record.crowd is None else ~record.crowd[kept]
+    areas = None if record.areas is None else _known_areas(record.areas[kept], boxes)[single]
+    ignored = None if single.all() else Regions(found[~single], labels[~single])
+    return Sample(record.image, size, found[single], labels[single], record.name, areas, ignored, record.key)
+
+
+def _known_areas(areas: NDArray[np.float64], boxes: Boxes) -> NDArray[np.float64]:
+    """The areas; those of the boxes where they are NaN."""
+    return np.where(np.isnan(areas), np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), areas)
 
 
 def _header(record: Record, ledger: Ledger) -> Header | None:
@@ -205,25 +196,26 @@ def _turned(boxes: Boxes, header: Header) -> Boxes:
 def _clean(
     boxes: Boxes, record: Record, size: tuple[int, int], classes: tuple[str, ...], ledger: Ledger
 ) -> tuple[Boxes, NDArray[np.int64]]:
-    """Boxes (N, 4) xyxy px of positive area inside an image of (width, height) px, and their labels (N,)."""
-    labels = record.labels
+    """Boxes (K, 4) xyxy px of positive area inside an image of (width, height) px, and their positions (K,)."""
+    kept = np.arange(len(boxes))
+    kinds = record.labels if record.crowd is None else record.labels + len(classes) * record.crowd
 
     def show(index: int) -> str:
-        return f"{record.name}: {classes[labels[index]]} {_shown(boxes[index])}"
+        return f"{record.name}: {classes[record.labels[kept[index]]]} {_shown(boxes[index])}"
 
     for fault, test in BOX_TESTS.items():
-        bad = test(boxes, labels, size)
+        bad = test(boxes, kinds[kept], size)
         if bad.any():
             for index in np.flatnonzero(bad):
                 ledger.note(fault, show(int(index)))
-            boxes, labels = boxes[~bad], labels[~bad]
+            boxes, kept = boxes[~bad], kept[~bad]
     inside = _clip(boxes, size)
     for index in np.flatnonzero((np.abs(inside - boxes) > ROUNDING_PX).any(axis=1)):
         ledger.note(Fault.CLIPPED, show(int(index)))
     boxes = inside
-    for first, second in _near_duplicates(boxes, labels):
+    for first, second in _near_duplicates(boxes, kinds[kept]):
         ledger.note(Fault.NEAR_DUPLICATE, f"{show(first)} and {_shown(boxes[second])}")
-    return boxes, labels
+    return boxes, kept
 
 
 def _shown(box: Boxes) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from effscope.data.sample import DataSet
+from effscope.data.sample import DataSet, Regions
 from effscope.errors import EffscopeError
 from effscope.progress import Say
 
@@ -73,5 +74,13 @@ def relabelled(dataset: DataSet, classes: tuple[str, ...]) -> DataSet:
     for sample in dataset.samples:
         labels = table[sample.labels]
         known = labels >= 0
-        samples.append(replace(sample, boxes=sample.boxes[known], labels=labels[known]))
+        areas = None if sample.areas is None else sample.areas[known]
+        regions = None if sample.ignored is None else _relabelled(sample.ignored, table)
+        samples.append(replace(sample, boxes=sample.boxes[known], labels=labels[known], areas=areas, ignored=regions))
     return replace(dataset, classes=classes, samples=tuple(samples))
+
+
+def _relabelled(regions: Regions, table: NDArray[np.int64]) -> Regions:
+    """Regions with labels of another order; `table` is label -> new label, -1 for a class that is not wanted."""
+    labels = table[regions.labels]
+    return Regions(regions.boxes[labels >= 0], labels[labels >= 0])

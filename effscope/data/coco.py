@@ -8,9 +8,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from effscope.data.record import (
     SPLIT_NAMES,
@@ -32,7 +36,15 @@ JSON_PATHS = (
 )
 PARTS = ("images", "annotations", "categories")
 
-Row = tuple[int, tuple[float, float, float, float]]
+
+@dataclass(frozen=True)
+class Row:
+    """An annotation: label, xyxy px, area in square px (None: that of the box), whether it is around a crowd."""
+
+    label: int
+    box: tuple[float, float, float, float]
+    area: float | None
+    crowd: bool
 
 
 def is_coco(data: str) -> bool:
@@ -56,13 +68,14 @@ def list_coco(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     files = _split_files(root)
     chosen = choose_split(split, files, data, ledger)
     content = _read_coco(files[chosen])
-    categories = sorted(_entries(content, "categories", files[chosen]), key=lambda item: item["id"])
-    labels = {category["id"]: label for label, category in enumerate(categories)}
-    classes = tuple(str(category.get("name", category["id"])) for category in categories)
-    images = _entries(content, "images", files[chosen])
+    first = {category["id"]: category for category in reversed(_entries(content, "categories", files[chosen]))}
+    labels = {key: label for label, key in enumerate(sorted(first, key=_in_order))}
+    classes = tuple(str(first[key].get("name", key)) for key in labels)
+    images = _once(_entries(content, "images", files[chosen]), ledger)
     rows = _rows_by_image(content["annotations"], images, labels, ledger)
     folders = _image_folders(root, chosen, files[chosen])
-    return Listing(classes, images, partial(_records, rows, folders))
+    ids = dict(zip(classes, labels, strict=True))
+    return Listing(classes, images, partial(_records, rows, folders), ids)
 
 
 def _split_files(root: Path) -> dict[str, Path]:
@@ -96,18 +109,35 @@ def _read_coco(path: Path) -> Mapping[str, Any]:
 
 def _entries(content: Mapping[str, Any], part: str, path: Path) -> list[Mapping[str, Any]]:
     """The images or categories of a COCO file, each with an id (and the images with a file name)."""
-    needed = ("id", "file_name") if part == "images" else ("id",)
+    needed: dict[str, Any] = {"id": int | float | str} | ({"file_name": str} if part == "images" else {})
     for index, entry in enumerate(content[part]):
-        lacking = [key for key in needed if not isinstance(entry, dict) or not isinstance(entry.get(key), int | str)]
+        lacking = [
+            key for key, kind in needed.items() if not isinstance(entry, dict) or not isinstance(entry.get(key), kind)
+        ]
         if lacking:
             raise EffscopeError(f"{path} is not COCO: {part}[{index}] has no valid {' and '.join(lacking)}")
     return list(content[part])
 
 
+def _in_order(key: Any) -> tuple[bool, Any]:
+    """Numbers in ascending order, then texts."""
+    return isinstance(key, str), key
+
+
+def _once(images: list[Mapping[str, Any]], ledger: Ledger) -> list[Mapping[str, Any]]:
+    """The images, each id once: an id is a key."""
+    first: dict[Any, Mapping[str, Any]] = {}
+    for image in images:
+        if image["id"] in first:
+            ledger.note(Fault.LISTED_TWICE, f"{image['file_name']} (id {image['id']})")
+        first.setdefault(image["id"], image)
+    return list(first.values())
+
+
 def _rows_by_image(
     annotations: list[Any], images: list[Mapping[str, Any]], labels: Mapping[Any, int], ledger: Ledger
 ) -> dict[Any, list[Row]]:
-    """Image id -> (label, xyxy px) rows; annotations without a valid row are noted in the ledger."""
+    """Image id -> its rows; annotations without a valid row, and crowds, are noted in the ledger."""
     names = {image["id"]: str(image["file_name"]) for image in images}
     rows: dict[Any, list[Row]] = defaultdict(list)
     for index, annotation in enumerate(annotations):
@@ -119,12 +149,13 @@ def _rows_by_image(
         where = f"{names.get(image_id, f'image_id {image_id}')}: category {category} {annotation['bbox']}"
         if image_id not in names:
             ledger.note(Fault.UNLISTED_IMAGE, where)
-        elif annotation.get("iscrowd"):
-            ledger.note(Fault.CROWD, where)
         elif category not in labels:
             ledger.note(Fault.UNKNOWN_CLASS, where)
         else:
-            rows[image_id].append((labels[category], box))
+            crowd = bool(annotation.get("iscrowd"))
+            if crowd:
+                ledger.note(Fault.CROWD, where)
+            rows[image_id].append(Row(labels[category], box, _area(annotation), crowd))
     return rows
 
 
@@ -138,6 +169,11 @@ def _box(annotation: Any) -> tuple[float, float, float, float] | None:
     return x, y, x + width, y + height
 
 
+def _area(annotation: Mapping[str, Any]) -> float | None:
+    area = annotation.get("area")
+    return float(area) if isinstance(area, int | float) and isfinite(area) and area >= 0 else None
+
+
 def _records(
     rows: Mapping[Any, list[Row]], folders: list[Path], images: Iterable[Mapping[str, Any]]
 ) -> Iterator[Record]:
@@ -145,8 +181,14 @@ def _records(
         file_name = str(image["file_name"])
         candidates = [folder / file_name for folder in folders]
         path = next((file for file in candidates if file.is_file()), candidates[0])
-        boxes, labels = rows_to_arrays(rows.get(image["id"], ()))
-        yield Record(path, path.name, boxes, labels, declared=_declared(image))
+        own = rows.get(image["id"], ())
+        boxes, labels = rows_to_arrays((row.label, row.box) for row in own)
+        areas = [nan if row.area is None else row.area for row in own]
+        crowd = np.array([row.crowd for row in own], dtype=np.bool_)
+        yield Record(
+            path, path.name, boxes, labels, declared=_declared(image), areas=np.array(areas, dtype=np.float64),
+            crowd=crowd, key=image["id"],
+        )  # fmt: skip
 
 
 def _declared(image: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effscope.data.sample import Key
 from effscope.errors import EffscopeError
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 SPLIT_NAMES = ("train", "val", "test", "valid", "validation", "training", "testing", "trainval")
 SPLIT_ALIASES = {
     "train": ("training",),
@@ -30,11 +28,17 @@ class Fault(StrEnum):
     """Every kind of fault of a data set. The value is the key in `DataSet.faults`."""
 
     OTHER_SPLIT = "split taken from another"
+    NOT_UTF8 = "file that is not UTF-8"
+    NO_NAMES = "classes without names"
+    HIDDEN = "image in a hidden folder"
+    UNKNOWN_SUFFIX = "image of a format that Pillow cannot open here"
+    LISTED_TWICE = "image listed twice"
     MISSING_IMAGE = "missing image"
     UNREADABLE_IMAGE = "unreadable image"
     MISSING_LABELS = "missing label file"
     UNREADABLE_LABELS = "unreadable label file"
     UNREADABLE_ROW = "unreadable row"
+    POINTS = "row of points (polygon or oriented box)"
     NON_FINITE = "non-finite box"
     UNKNOWN_CLASS = "unknown class"
     CROWD = "crowd box"
@@ -51,14 +55,20 @@ class Fault(StrEnum):
 
 ACTIONS: dict[Fault, str] = {
     Fault.OTHER_SPLIT: "used",
+    Fault.NOT_UTF8: "read without the letters that are not",
+    Fault.NO_NAMES: "numbered",
+    Fault.HIDDEN: "left out",
+    Fault.UNKNOWN_SUFFIX: "left out",
+    Fault.LISTED_TWICE: "read once",
     Fault.MISSING_IMAGE: "dropped",
     Fault.UNREADABLE_IMAGE: "dropped",
     Fault.MISSING_LABELS: "image kept as background",
     Fault.UNREADABLE_LABELS: "image dropped",
     Fault.UNREADABLE_ROW: "dropped",
+    Fault.POINTS: "the box around them used",
     Fault.NON_FINITE: "dropped",
     Fault.UNKNOWN_CLASS: "dropped",
-    Fault.CROWD: "skipped",
+    Fault.CROWD: "not trained on, and detections in it are not scored",
     Fault.UNLISTED_IMAGE: "dropped",
     Fault.DUPLICATE: "one kept",
     Fault.ZERO_AREA: "dropped",
@@ -109,6 +119,9 @@ class Record:
         labels: int64 (N,), index into the classes of the listing, all valid.
         unit: unit of `boxes`.
         declared: (width, height) in px that the label file declares; None if it does not.
+        areas: float64 (N,), area of each object in square px; NaN, or None for all: the area of the box.
+        crowd: bool (N,), whether a box is around a crowd; None: no box is.
+        key: id of the image in the label file; None if it has none.
     """
 
     image: Path | NDArray[np.uint8]
@@ -117,6 +130,9 @@ class Record:
     labels: NDArray[np.int64]
     unit: Unit = Unit.PIXEL
     declared: tuple[int, int] | None = None
+    areas: NDArray[np.float64] | None = None
+    crowd: NDArray[np.bool_] | None = None
+    key: Key | None = None
 
 
 @dataclass(frozen=True)
@@ -127,11 +143,13 @@ class Listing:
         classes: names, position = label.
         images: identifier of each image in this format, e.g. its path, in the fixed order of the data set.
         read: function from some of `images` to their records; reads label files and notes faults while it iterates.
+        category_ids: class name -> its id in the label file; empty if it has none.
     """
 
     classes: tuple[str, ...]
     images: Sequence[Any]
     read: Callable[[Sequence[Any]], Iterator[Record]]
+    category_ids: Mapping[str, Key] = field(default_factory=dict)
 
     def records(self) -> Iterator[Record]:
         """The records of all images."""
@@ -174,14 +192,3 @@ def choose_split(split: str, available: Iterable[str], source: str, ledger: Ledg
             return alias
     listed = ", ".join(names) if names else "none"
     raise EffscopeError(f"{source} has no split '{split}': its splits are {listed}")
-
-
-def is_image(path: Path) -> bool:
-    """Whether the file name is one of an image; does not open the file."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def images_under(folder: Path) -> list[Path]:
-    """All images in a folder and its subfolders, sorted by relative posix path."""
-    found = [path for path in folder.rglob("*") if is_image(path)]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

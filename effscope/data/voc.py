@@ -16,6 +16,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from effscope.data.pictures import files_under, images_under
 from effscope.data.record import (
     SPLIT_NAMES,
     Fault,
@@ -23,7 +24,6 @@ from effscope.data.record import (
     Listing,
     Record,
     choose_split,
-    images_under,
     rows_to_arrays,
 )
 from effscope.errors import EffscopeError
@@ -75,7 +75,7 @@ class VocFolder:
 def is_voc(data: str) -> bool:
     """Whether `data` is a folder with XML files in it, in a usual subfolder, or next to the images."""
     path = Path(data)
-    return path.is_dir() and next(_annotation_folder(path).rglob("*.xml"), None) is not None
+    return path.is_dir() and next(_annotations(_annotation_folder(path)), None) is not None
 
 
 def list_voc(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
@@ -95,8 +95,8 @@ def list_voc(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     path = Path(data)
     root = path.parent if path.name in ANNOTATION_FOLDERS else path
     folder = _annotation_folder(path)
-    files = {_key(file, folder): file for file in sorted(folder.rglob("*.xml"))}
-    images = _images(root)
+    files = {_key(file, folder): file for file in sorted(_annotations(folder))}
+    images = _images(root, ledger)
     splits = _image_sets(root) or _split_folders(images) or _split_folders(files) or _drawn(files, images, seed)
     chosen = choose_split(split, splits, data, ledger)
     annotations = {key: read_annotation(file) for key, file in files.items()}
@@ -151,7 +151,11 @@ def _annotation_folder(path: Path) -> Path:
     if usual is not None:
         return usual
     images = _image_folder(path)
-    return images if next(images.rglob("*.xml"), None) else path
+    return images if next(_annotations(images), None) else path
+
+
+def _annotations(folder: Path) -> Iterator[Path]:
+    return (file for file in files_under(folder) if file.suffix.lower() == ".xml")
 
 
 def _image_folder(root: Path) -> Path:
@@ -188,9 +192,9 @@ def _find(index: Mapping[str, T], key: str) -> T | None:
     return next((index[alias] for alias in _lookup_keys(key) if alias in index), None)
 
 
-def _images(root: Path) -> dict[str, Path]:
+def _images(root: Path, ledger: Ledger) -> dict[str, Path]:
     folder = _image_folder(root)
-    return {_key(path, folder): path for path in images_under(folder)}
+    return {_key(path, folder): path for path in images_under(folder, ledger)}
 
 
 def _image_sets(root: Path) -> dict[str, list[str]]:

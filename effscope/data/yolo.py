@@ -13,18 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from effscope.data.record import (
-    SPLIT_NAMES,
-    Fault,
-    Ledger,
-    Listing,
-    Record,
-    Unit,
-    choose_split,
-    images_under,
-    is_image,
-    rows_to_arrays,
-)
+from effscope.data.pictures import images_under, is_image
+from effscope.data.record import SPLIT_NAMES, Fault, Ledger, Listing, Record, Unit, choose_split, rows_to_arrays
 from effscope.errors import EffscopeError
 
 BOX_COLUMNS = 5  # class, centre x, centre y, width, height
@@ -57,11 +47,11 @@ def list_yolo(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     path = Path(data)
     if path.is_dir():
         path = next(path / name for name in FILE_NAMES if (path / name).is_file())
-    mapping = _read_mapping(path)
-    classes = _class_names(mapping, path)
+    mapping = _read_mapping(path, ledger)
+    classes = _class_names(mapping, path, ledger)
     available = [name for name in SPLIT_NAMES if mapping.get(name)]
     chosen = choose_split(split, available, str(path), ledger)
-    images = _listed_images(mapping[chosen], _root(mapping, path), path, chosen)
+    images = _listed_images(mapping[chosen], _root(mapping, path), path, chosen, ledger)
     has_keypoints = "kpt_shape" in mapping
     return Listing(classes, images, partial(_records, len(classes), has_keypoints, ledger))
 
@@ -76,9 +66,9 @@ def label_path(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _read_mapping(path: Path) -> Mapping[str, Any]:
+def _read_mapping(path: Path, ledger: Ledger) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = yaml.safe_load(_text(path, ledger))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise EffscopeError(f"{path} cannot be read as YAML ({reason}): correct the file") from None
@@ -88,8 +78,23 @@ def _read_mapping(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _class_names(mapping: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    names = mapping.get("names")
+def _text(path: Path, ledger: Ledger) -> str:
+    """The text of a file: UTF-8, UTF-16 with a mark, or what is left of another encoding without its letters."""
+    data = path.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        ledger.note(Fault.NOT_UTF8, str(path))
+        return data.decode("utf-8", errors="ignore")
+
+
+def _class_names(mapping: Mapping[str, Any], path: Path, ledger: Ledger) -> tuple[str, ...]:
+    names, n_classes = mapping.get("names"), mapping.get("nc")
+    if names is None and isinstance(n_classes, int) and n_classes > 0:
+        ledger.note(Fault.NO_NAMES, f"{path}: nc is {n_classes}")
+        return tuple(f"class_{k}" for k in range(n_classes))
     if isinstance(names, dict):
         try:
             numbered = {int(key): value for key, value in names.items()}
@@ -102,24 +107,24 @@ def _class_names(mapping: Mapping[str, Any], path: Path) -> tuple[str, ...]:
         names = [numbered[index] for index in range(len(numbered))]
     if not isinstance(names, list) or not names:
         raise EffscopeError(f"{path} has no 'names': add the class names, e.g. `names: [cat, dog]`")
-    n_classes = mapping.get("nc")
     if n_classes is not None and n_classes != len(names):
         raise EffscopeError(f"{path}: 'nc' is {n_classes} but 'names' lists {len(names)}: correct one of them")
     return tuple(str(name) for name in names)
 
 
 def _root(mapping: Mapping[str, Any], path: Path) -> Path:
-    """The root folder of the splits: `path` of the YAML, relative to the folder of the YAML."""
-    stated = mapping.get("path") or "."
-    root = path.parent / Path(str(stated)).expanduser()
-    if not root.is_dir():
+    """The root folder of the splits: `path` of the YAML, relative to its folder, else to the working folder."""
+    stated = Path(str(mapping.get("path") or ".")).expanduser()
+    roots = [path.parent / stated, stated]
+    root = next((root for root in roots if root.is_dir()), None)
+    if root is None:
         raise EffscopeError(
-            f"{path}: its 'path' points to {root}, which is not a folder: correct 'path' or fetch the data"
+            f"{path}: its 'path' points to {roots[0]}, which is not a folder: correct 'path' or fetch the data"
         )
     return root
 
 
-def _listed_images(entry: Any, root: Path, path: Path, split: str) -> list[Path]:
+def _listed_images(entry: Any, root: Path, path: Path, split: str, ledger: Ledger) -> list[Path]:
     entries = entry if isinstance(entry, list) else [entry]
     images: list[Path] = []
     for one in entries:
@@ -128,7 +133,7 @@ def _listed_images(entry: Any, root: Path, path: Path, split: str) -> list[Path]
             raise EffscopeError(
                 f"{path}: '{split}' points to {root / str(one)}, which does not exist: correct the path"
             )
-        images += images_under(found) if found.is_dir() else _images_in_list(found, root)
+        images += images_under(found, ledger) if found.is_dir() else _images_in_list(found, root, ledger)
     if not images:
         raise EffscopeError(f"{path}: '{split}' ({entry}) has no images: correct the path or add images")
     return images
@@ -142,15 +147,15 @@ def _existing(entry: str, root: Path) -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def _images_in_list(listing: Path, root: Path) -> list[Path]:
-    """Images listed in a text file, one per line, relative to the text file or else to the root."""
+def _images_in_list(listing: Path, root: Path, ledger: Ledger) -> list[Path]:
+    """Images listed in a text file, one per line, relative to the text file or else to the root; # begins a comment."""
     if is_image(listing):
         return [listing]
     try:
-        text = listing.read_text(encoding="utf-8-sig")
+        text = _text(listing, ledger)
     except (OSError, UnicodeDecodeError) as error:
         raise EffscopeError(f"{listing} cannot be read as a list of images ({error}): correct the file") from None
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
     beside = listing.parent
     return [
         beside / line if (beside / line).exists() or not (root / line).exists() else root / line
@@ -183,6 +188,8 @@ def _rows(text: str, name: str, n_classes: int, has_keypoints: bool, ledger: Led
             continue
         shown = f"{name}:{number} '{line.strip()[:60]}'"
         row = _parse_row(words, has_keypoints)
+        if row is not None and not has_keypoints and len(words) > BOX_COLUMNS:
+            ledger.note(Fault.POINTS, shown)
         if row is None:
             ledger.note(Fault.UNREADABLE_ROW, shown)
         elif not 0 <= row[0] < n_classes:

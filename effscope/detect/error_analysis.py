@@ -17,6 +17,7 @@ from effscope.data.sample import Sample
 from effscope.detect.boxes import iou_matrix
 from effscope.detect.evaluate import score
 from effscope.detect.predict import Detections
+from effscope.detect.resampling import in_regions
 from effscope.results import ErrorKind
 
 MATCH, BACKGROUND = 0.5, 0.1
@@ -28,7 +29,7 @@ class Judged:
     """Detections and ground-truth boxes of an image, each with its kind.
 
     Attributes:
-        kind: per detection: "" for a hit, else the kind of its error.
+        kind: per detection: "" for a hit, "ignored" if it lies in an ignored region, else the kind of its error.
         target: per detection, the ground-truth box that it belongs to (of its class; for "classification", of another
             class), or -1.
         hit: per ground-truth box, whether a detection matches it.
@@ -48,6 +49,7 @@ def judge(truth: Sample, found: Detections) -> Judged:
     kind = np.full(n, "background", dtype="<U14")
     target = np.full(n, -1)
     hit, near = np.zeros(m, bool), np.zeros(m, bool)
+    ignored = in_regions(found.boxes, found.labels, truth.ignored)[:, 0]
     if n and m:
         overlap = iou_matrix(*(torch.from_numpy(boxes).double() for boxes in (found.boxes, truth.boxes))).numpy()
         same = found.labels[:, None] == truth.labels[None]
@@ -57,9 +59,10 @@ def judge(truth: Sample, found: Detections) -> Judged:
             best = int(open_now.argmax())
             if open_now[best] >= MATCH:
                 kind[k], target[k], hit[best] = "", best, True
-        for k in np.flatnonzero(kind == "background"):
+        for k in np.flatnonzero((kind == "background") & ~ignored):
             kind[k], target[k] = _wrong(right[k], other[k])
             near[target[k]] |= kind[k] in {"classification", "localisation"}
+    kind[(kind == "background") & (target < 0) & ignored] = "ignored"
     return Judged(kind, target, hit, ~hit & ~near)
 
 
@@ -114,7 +117,9 @@ def _corrected(kind: str) -> Correction:
 
 def _without_missed(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
     """Remove the ground-truth boxes that were missed."""
-    return replace(truth, boxes=truth.boxes[~judged.missed], labels=truth.labels[~judged.missed]), found
+    kept = ~judged.missed
+    areas = None if truth.areas is None else truth.areas[kept]
+    return replace(truth, boxes=truth.boxes[kept], labels=truth.labels[kept], areas=areas), found
 
 
 CORRECTIONS: dict[str, Correction] = {

@@ -172,20 +172,31 @@ def _truth_table(samples: Sequence[Sample], n_classes: int) -> dict[str, Any]:
     images = [{"id": n, "width": s.size[0], "height": s.size[1]} for n, s in enumerate(samples, 1)]
     annotations: list[dict[str, Any]] = []
     for n, sample in enumerate(samples, 1):
-        for (x0, y0, x1, y1), label in zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True):
-            box = [x0, y0, x1 - x0, y1 - y0]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": n,
-                    "category_id": label + 1,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": 0,
-                }
-            )
+        for crowd, (boxes, labels, areas) in enumerate(_objects(sample)):
+            for (x0, y0, x1, y1), label, area in zip(boxes.tolist(), labels.tolist(), areas.tolist(), strict=True):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": n,
+                        "category_id": label + 1,
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "area": area,
+                        "iscrowd": crowd,
+                    }
+                )
     categories = [{"id": k + 1, "name": str(k)} for k in range(n_classes)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _objects(sample: Sample) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]]:
+    """Boxes, labels and areas of the objects, then of the ignored regions."""
+    yield sample.boxes, sample.labels, _areas(sample.boxes) if sample.areas is None else sample.areas
+    if sample.ignored is not None:
+        yield sample.ignored.boxes, sample.ignored.labels, _areas(sample.ignored.boxes)
+
+
+def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.prod((boxes[:, 2:] - boxes[:, :2]).astype(np.float64), axis=1))
 
 
 def _result_rows(detections: Sequence[Detections]) -> NDArray[np.float64]:

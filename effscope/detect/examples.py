@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet
 from effscope.detect.draw import draw
@@ -33,16 +35,27 @@ def write_examples(
         classes: names, position = label.
 
     Returns:
-        Content of each file -> its path. detections.json is a list of {"image", "class", "score", "xyxy" in px}.
+        Content of each file -> its path. detections.json is in COCO's results form, with the ids of the data's
+        label file; without such ids, `image_id` is the image's name and `category_id` the position of the class.
     """
     images = [
         {"image": sample.name, "boxes": len(sample.boxes), "detections": len(d.scores), "ap": ap}
         for sample, d, ap in zip(dataset.samples, found, per_image, strict=True)
     ]
+    ids = [dataset.category_ids.get(name, label) for label, name in enumerate(classes)]
     detections = [
-        {"image": sample.name, "class": classes[label], "score": score, "xyxy": box}
+        {
+            "image_id": sample.name if sample.key is None else sample.key,
+            "category_id": ids[label],
+            "bbox": [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)],
+            "score": score,
+            "image": sample.name,
+            "class": classes[label],
+        }
         for sample, d in zip(dataset.samples, found, strict=True)
-        for box, score, label in zip(d.boxes.round(2).tolist(), d.scores.round(5).tolist(), d.labels, strict=True)
+        for (x0, y0, x1, y1), score, label in zip(
+            d.boxes.astype(np.float64).round(3).tolist(), d.scores.tolist(), d.labels, strict=True
+        )
     ]
     files = {"images": folder / "images.csv", "detections": folder / "detections.json"}
     write_text(files["images"], csv_text(images))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from effscope.data.sample import Sample
+from effscope.data.sample import Regions, Sample
 from effscope.detect.boxes import iou_matrix
 from effscope.detect.jackknife import GROUPS, jackknife_variance
 from effscope.detect.predict import Detections
@@ -35,6 +35,7 @@ class Matches:
         label: int64 (D,).
         score: float64 (D,).
         hit: bool (D, 10), whether the detection matches a ground-truth box at each of `IOUS`.
+        ignored: bool (D, 10), whether it matches none but lies in an ignored region, so that it is not scored.
         truths: int64 (images, classes), number of ground-truth boxes.
     """
 
@@ -42,6 +43,7 @@ class Matches:
     label: NDArray[np.int64]
     score: NDArray[np.float64]
     hit: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
     truths: NDArray[np.int64]
 
     def ap(self, weights: Weights | None = None) -> float:
@@ -57,7 +59,9 @@ class Matches:
         found: list[float | None] = []
         for n, truths in enumerate(self.truths):
             own = slice(starts[n], starts[n + 1])
-            alone = Matches(self.image[own] * 0, self.label[own], self.score[own], self.hit[own], truths[None])
+            alone = Matches(
+                self.image[own] * 0, self.label[own], self.score[own], self.hit[own], self.ignored[own], truths[None]
+            )
             found.append(alone.ap() if truths.any() else None)
         return found
 
@@ -90,7 +94,7 @@ class Matches:
         weight = weights[self.image[own]][:, None]
         right = np.cumsum(self.hit[own] * weight, 0)
         recall = right / wanted  # (D, 10)
-        precision = right / (np.cumsum(weight, 0) + _EPS)
+        precision = right / (np.cumsum(~self.ignored[own] * weight, 0) + _EPS)
         precision = np.maximum.accumulate(precision[::-1], 0)[::-1]
         at = [np.searchsorted(recall[:, t], RECALLS, side="left") for t in range(len(IOUS))]
         padded = np.vstack((precision, np.zeros(len(IOUS))))
@@ -114,12 +118,25 @@ def match(samples: Sequence[Sample], detections: Sequence[Detections], n_classes
             best = best[np.argsort(-found.scores[best], kind="stable")][:MOST_DETECTIONS]
             true = sample.boxes[sample.labels == label]
             hit = _hits(found.boxes[best], true)
-            parts.append((np.full(len(best), n), found.labels[best], found.scores[best].astype(np.float64), hit))
+            ignored = ~hit & in_regions(found.boxes[best], found.labels[best], sample.ignored)
+            scores = found.scores[best].astype(np.float64)
+            parts.append((np.full(len(best), n), found.labels[best], scores, hit, ignored))
     if not parts:
-        empty = np.zeros(0, np.int64)
-        return Matches(empty, empty, np.zeros(0), np.zeros((0, len(IOUS)), bool), truths)
-    image, labels, scores, hits = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Matches(image, labels, scores, hits, truths)
+        empty, none = np.zeros(0, np.int64), np.zeros((0, len(IOUS)), bool)
+        return Matches(empty, empty, np.zeros(0), none, none, truths)
+    image, labels, scores, hits, ignored = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Matches(image, labels, scores, hits, ignored, truths)
+
+
+def in_regions(boxes: NDArray[np.float32], labels: NDArray[np.int64], regions: Regions | None) -> NDArray[np.bool_]:
+    """Bool (D, 10): whether the share of a detection's area in a region of its class reaches each of `IOUS`."""
+    if regions is None:
+        return np.zeros((len(boxes), len(IOUS)), bool)
+    own, other = boxes.astype(np.float64)[:, None], regions.boxes.astype(np.float64)[None]
+    sides = np.minimum(own[..., 2:], other[..., 2:]) - np.maximum(own[..., :2], other[..., :2])
+    shared = np.prod(np.clip(sides, 0.0, None), axis=2) * (labels[:, None] == regions.labels[None])
+    share = shared / np.maximum(np.prod(own[..., 2:] - own[..., :2], axis=2), _EPS)
+    return np.asarray(share.max(1, initial=0.0)[:, None] >= IOUS - 1e-10)
 
 
 def _hits(found: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.bool_]:

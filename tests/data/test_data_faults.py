@@ -108,7 +108,7 @@ def test_faults_of_yolo_rows(tmp_path: Path) -> None:
     extra = "cat 0.5 0.5 0.1 0.1\n0 0.5 0.5\n0.5 0.5 0.5 0.1 0.1\n\n5 0.5 0.5 0.1 0.1\n-1 0.5 0.5 0.1 0.1\n"
     polygon = "1 0.1 0.1 0.5 0.2 0.3 0.4\n"
     dataset = load(make_yolo(tmp_path, [GOOD], extra + polygon), "train")
-    assert dataset.faults == {Fault.UNREADABLE_ROW.value: 3, Fault.UNKNOWN_CLASS.value: 2}
+    assert dataset.faults == {Fault.UNREADABLE_ROW.value: 3, Fault.UNKNOWN_CLASS.value: 2, Fault.POINTS.value: 1}
     assert dataset.samples[0].labels.tolist() == [0, 1]
     np.testing.assert_allclose(dataset.samples[0].boxes[1], [10, 8, 50, 32], rtol=1e-6)
 
