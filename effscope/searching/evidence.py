@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
-from statistics import fmean, variance
+from statistics import fmean
 
 from scipy.special import stdtrit
 
@@ -114,7 +114,7 @@ def independent(base: Arm, candidate: Arm) -> Estimate:
     """The difference between two arms whose seeds have nothing in common (Welch, Biometrika 1947)."""
     delta, images = mean_ap(candidate) - mean_ap(base), _image_variance(candidate, base)
     sizes = [len(base), len(candidate)]
-    known = [variance(run.ap for run in arm) for arm in (base, candidate) if len(arm) > 1]
+    known = [_variance([run.ap for run in arm]) for arm in (base, candidate) if len(arm) > 1]
     if not known:
         return Estimate(delta, 0.0, MANY, images)
     if len(known) == 1:  # a single run is taken to be as noisy as those of the other side
@@ -134,9 +134,15 @@ def pair_variance(base: Arm, arms: Iterable[Arm]) -> tuple[float | None, float]:
     squares, df, k = 0.0, 0, 0
     for arm in (arm for arm in arms if len(arm) > 1):
         differences = [run.ap - other.ap for run, other in zip(arm, base[: len(arm)], strict=True)]
-        squares += (len(arm) - 1) * variance(differences)
+        squares += (len(arm) - 1) * _variance(differences)
         df, k = df + len(arm) - 1, k + 1
     return (squares / df, df / (1 + (k - 1) / 4)) if k else (None, 0.0)
+
+
+def _variance(values: Sequence[float]) -> float:
+    """Unbiased variance; `statistics.variance` computes in fractions, which simulations cannot wait for."""
+    middle = fmean(values)
+    return sum((value - middle) ** 2 for value in values) / (len(values) - 1)
 
 
 def mean_ap(arm: Arm) -> float:
@@ -171,7 +177,7 @@ def resolvable(base: Arm, others: Sequence[Arm], runs: int, alpha: float) -> flo
     if len(base) < 2:  # noqa: PLR2004
         return None
     known, df = pair_variance(base, others)
-    one_run = 2 * variance(run.ap for run in base) if known is None else known
+    one_run = 2 * _variance([run.ap for run in base]) if known is None else known
     images = [_image_variance(arm, base[: len(arm)]) for arm in others] or [_image_variance(base[1:2], base[:1])]
     found = Estimate(0.0, one_run / runs, df + runs - 1, fmean(images))
     return found.bound(1 - alpha) + found.bound(POWER)
