@@ -9,12 +9,10 @@ from typing import Literal
 from torch import Tensor
 
 from effscope.checkpoint.pickled.module_tree import ModuleRecord, Plain
+from effscope.checkpoint.tidy import tidy
 from effscope.errors import EffscopeError
 
 Kind = Literal["ultralytics", "yolov5", "state_dict", "safetensors", "torchscript", "pt2", "onnx"]
-
-WRAPPERS = ("module.", "_orig_mod.", "network.")
-"""Prefixes of keys by DataParallel, torch.compile and common training code."""
 
 
 @dataclass(frozen=True)
@@ -46,26 +44,12 @@ class Checkpoint:
 
 
 def from_tensors(path: Path, kind: Kind, tensors: dict[str, Tensor], source: str) -> Checkpoint:
-    """A checkpoint of named tensors only, without the prefixes of wrappers.
+    """A checkpoint of named tensors only, by their names in the model (see `tidy`).
 
     Raises:
         EffscopeError: There are no tensors.
     """
     if not tensors:
         raise EffscopeError("it holds no weights: give the trained model")
-    state, note = without_prefix(tensors)
+    state, note = tidy(tensors)
     return Checkpoint(path, kind, state, source=f"{source}{note}, read without running it")
-
-
-def without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The tensors without the prefixes that all keys share, and a note for the user on the removed prefixes."""
-    removed = ""
-    while True:
-        prefix = next((text for text in WRAPPERS if all(key.startswith(text) for key in tensors)), "")
-        if not prefix and all(key.startswith("model.model.") for key in tensors):
-            prefix = "model."
-        if not prefix:
-            break
-        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
-        removed += prefix
-    return tensors, f", prefix '{removed}' removed from its keys" if removed else ""

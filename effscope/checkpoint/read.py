@@ -6,11 +6,12 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from effscope.checkpoint.contents import Checkpoint, from_tensors, without_prefix
+from effscope.checkpoint.contents import Checkpoint, from_tensors
 from effscope.checkpoint.file_kind import file_kind
 from effscope.checkpoint.formats.onnx import read_onnx
 from effscope.checkpoint.formats.pt2 import ExportArchive, is_export
 from effscope.checkpoint.formats.torch_zip import read_torch_zip
+from effscope.checkpoint.tidy import tidy
 from effscope.errors import EffscopeError, first_line
 
 REASON_LENGTH = 120
@@ -26,7 +27,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         path: The file. Its content determines the format, not its name.
 
     Returns:
-        The checkpoint. If the file has EMA and plain weights, it has the EMA, as in Ultralytics.
+        The checkpoint. If the file has averaged and plain weights, it has the averaged ones, as in Ultralytics.
 
     Raises:
         EffscopeError: The file cannot be read; the message says what it is and what to do.
@@ -52,7 +53,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
         raise EffscopeError(f"it is a damaged or cut safetensors file ({reason}): download or save it again") from error
     if not tensors:
         raise EffscopeError("it is a safetensors file without tensors: save it again")
-    state, note = without_prefix(tensors)
+    state, note = tidy(tensors)
     return Checkpoint(path, "safetensors", state, source=f"safetensors file{note}", metadata=metadata)
 
 

@@ -6,17 +6,27 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from effscope.checkpoint.contents import Checkpoint, Kind, from_tensors, without_prefix
+from effscope.checkpoint.contents import Checkpoint, Kind, from_tensors
 from effscope.checkpoint.formats.torchscript import script_state
 from effscope.checkpoint.pickled.archive import TorchArchive
 from effscope.checkpoint.pickled.module_tree import ModuleReader, Plain, is_module, without_wrapper
 from effscope.checkpoint.pickled.policy import shown
 from effscope.checkpoint.pickled.reader import load_records
 from effscope.checkpoint.pickled.records import Record, TensorRecord
+from effscope.checkpoint.tidy import tidy
 from effscope.errors import EffscopeError
 
-STATE_KEYS = ("ema", "state_dict", "model_state_dict", "model")
-MODULE_KEYS = {"ema": "EMA weights", "model": "model weights"}
+AVERAGED: tuple[tuple[str, ...], ...] = (
+    ("ema",), ("ema", "module"), ("ema", "model"), ("ema", "state_dict"), ("ema", "shadow"), ("ema_model",),
+    ("model_ema",), ("state_dict_ema",), ("ema_state_dict",), ("model_ema_state_dict",), ("params_ema",),
+)  # fmt: skip
+"""Keys that lead to averaged weights in a checkpoint: Ultralytics, RT-DETR, timm, BasicSR and others."""
+
+PLAIN: tuple[tuple[str, ...], ...] = (
+    ("state_dict",), ("model_state_dict",), ("model",), ("model", "state_dict"), ("module",), ("net",), ("params",),
+    ("weights",),
+)  # fmt: skip
+"""Keys that lead to the other weights."""
 
 FAMILIES: dict[str, tuple[Kind, str]] = {
     "ultralytics.": ("ultralytics", "Ultralytics"),
@@ -26,7 +36,7 @@ FAMILIES: dict[str, tuple[Kind, str]] = {
 
 
 def read_torch_zip(path: Path) -> Checkpoint:
-    """Read a zip file by torch.save or torch.jit.save. If there are EMA weights, they are used, as in Ultralytics.
+    """Read a zip file by torch.save or torch.jit.save. If there are averaged weights, they are used, as in Ultralytics.
 
     Raises:
         EffscopeError: The file is damaged, names code, or holds neither a model nor a state dict.
@@ -45,7 +55,7 @@ def read_torch_zip(path: Path) -> Checkpoint:
         if found is None:
             raise EffscopeError(f"it holds {_contents(root)}, no model and no state dict: give a weights file")
         tensors, n_others, where = found
-        state, note = without_prefix({name: archive.tensor(record) for name, record in tensors.items()})
+        state, note = tidy({name: archive.tensor(record) for name, record in tensors.items()})
     others = f", {n_others} entries that are not tensors left out" if n_others else ""
     return Checkpoint(
         path,
@@ -59,10 +69,11 @@ def read_torch_zip(path: Path) -> Checkpoint:
 
 def _find_module(root: object) -> tuple[Record | None, str]:
     """The pickled model in a checkpoint, and a name for its weights."""
-    candidates = [(_get(root, key), text) for key, text in MODULE_KEYS.items()]
-    for value, text in (*candidates, (root, "whole model")):
-        if is_module(value):
-            return without_wrapper(value), text
+    for places, text in ((AVERAGED, "EMA weights"), (PLAIN, "model weights"), (((),), "whole model")):
+        for keys in places:
+            value = _at(root, keys)
+            if is_module(value):
+                return without_wrapper(value), text
     return None, ""
 
 
@@ -96,11 +107,14 @@ def _family(class_name: str) -> tuple[Kind, str]:
 
 def _find_state(root: object) -> tuple[dict[str, TensorRecord], int, str] | None:
     """The state dict in a checkpoint, the number of other entries in it, and where it is, as text."""
-    for key in STATE_KEYS:
-        inner = _get(root, key)
-        tensors, n_others = _tensors_of(inner)
-        if tensors:
-            return tensors, n_others, f" under '{key}'"
+    found = {keys: _tensors_of(_at(root, keys)) for keys in (*AVERAGED, *PLAIN)}
+    with_tensors = [keys for keys, (tensors, _) in found.items() if tensors]
+    mostly = [keys for keys in with_tensors if len(found[keys][0]) > found[keys][1]]
+    if with_tensors := mostly or with_tensors:
+        first, *others = with_tensors
+        plain = next((keys for keys in others if first in AVERAGED and keys in PLAIN), None)
+        where = f" under '{'.'.join(first)}'" + (f" (not that under '{'.'.join(plain)}')" if plain else "")
+        return *found[first], where
     tensors, n_others = _tensors_of(root)
     return (tensors, n_others, "") if len(tensors) > n_others else None
 
@@ -141,6 +155,12 @@ def _texts(value: object) -> dict[str, str]:
 
 def _get(root: object, key: str) -> object:
     return root.get(key) if isinstance(root, dict) else None
+
+
+def _at(root: object, keys: tuple[str, ...]) -> object:
+    for key in keys:
+        root = _get(root, key)
+    return root
 
 
 def _contents(root: object) -> str:
