@@ -42,6 +42,7 @@ def fold_bn(graph: Graph) -> tuple[Graph, tuple[Step, ...]]:
         bn.name: bn.inputs[0]
         for bn in graph.nodes
         if bn.op == "batchnorm"
+        and bn.inputs
         and nodes[bn.inputs[0]].op == "conv2d"
         and readers[bn.inputs[0]] == [bn.name]
         and bn.inputs[0] not in outputs

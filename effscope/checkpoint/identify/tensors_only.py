@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from effscope.checkpoint.identify.norm_order import followed
 from effscope.checkpoint.pickled.module_tree import ModuleRecord
 from effscope.spec import ops
 from effscope.spec.graph import Graph, Node
@@ -14,7 +15,7 @@ from effscope.spec.outline import Outline
 
 NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 NORM_ROLES = ("weight", "bias", *NORM_BUFFERS)
-MAPS, MATRIX = 4, 2
+MAPS, MATRIX, RGB = 4, 2, 3
 UNKNOWN_EPS = 1e-5
 NOTE = "unknown architecture: only parameters and ranks of single convolutions"
 
@@ -22,8 +23,8 @@ NOTE = "unknown architecture: only parameters and ranks of single convolutions"
 def tensor_graph(state: Mapping[str, Tensor], modules: Sequence[ModuleRecord] = ()) -> Graph:
     """Nodes that own the tensors of a state dict: convolutions, linear layers, batch norms, and single tensors.
 
-    A batch norm reads the convolution before it in the file if both have the same width and are in the same module.
-    Folding needs this; nothing else is connected.
+    A batch norm reads the convolution that it follows, if names and shapes tell which (`norm_order`), and stands after
+    it. Folding needs this; nothing else is connected.
 
     Args:
         state: any state dict.
@@ -31,12 +32,13 @@ def tensor_graph(state: Mapping[str, Tensor], modules: Sequence[ModuleRecord] = 
     """
     known = {record.path: record.scalars for record in modules}
     groups = _by_module(state)
-    layer_of = _Layers(list(state))
+    layer_of, conv_of, outputs = _Layers(list(state)), followed(groups), _output_widths(groups)
+    norm_of = {conv: norm for norm, conv in conv_of.items()}
+    in_order = [one for path in groups if path not in conv_of for one in (path, norm_of.get(path)) if one is not None]
     nodes: list[Node] = []
-    for path, roles in groups.items():
-        layer = layer_of(path)
-        before = nodes[-1] if nodes else None
-        nodes.extend(_nodes(path, roles, known.get(path, {}), layer, before))
+    for path in in_order:
+        scalars = {"groups": _groups(groups[path], outputs)} | dict(known.get(path, {}))
+        nodes.extend(_nodes(path, groups[path], scalars, layer_of(path), conv_of.get(path)))
     return Graph(tuple(nodes), {}, tuple(dict.fromkeys(node.layer for node in nodes)))
 
 
@@ -45,7 +47,10 @@ def tensor_outline(name: str, graph: Graph, modules: Sequence[ModuleRecord] = ()
     classes = {record.path: record.class_name.rpartition(".")[2] for record in modules}
     keys = "".join(f"{node.name}{sorted(node.args.items(), key=str)}" for node in graph.nodes)
     digest = hashlib.sha256(keys.encode()).hexdigest()[:16]
-    return Outline(name, {p: (p or "(top)", classes.get(p, "")) for p in graph.layers}, digest=digest, notes=(NOTE,))
+    loose = sum(node.op == "batchnorm" and not node.inputs for node in graph.nodes)
+    raw = (f"{loose} batch norms are not folded, the file does not tell what they follow: those ranks are raw",)
+    rows = {p: (p or "(top)", classes.get(p, "")) for p in graph.layers}
+    return Outline(name, rows, digest=digest, notes=(NOTE, *(raw if loose else ())))
 
 
 def _by_module(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -78,17 +83,36 @@ class _Layers:
 
 
 def _nodes(
-    path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str, before: Node | None
+    path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str, conv: str | None
 ) -> list[Node]:
     weight = roles.get("weight")
     if "running_mean" in roles:
-        return [_norm(path, roles, scalars, layer, before)]
+        return [_norm(path, roles, scalars, layer, conv)]
     if weight is not None and weight.dim() == MAPS and not set(roles) - {"weight", "bias"}:
         return [_conv(path, roles, scalars, layer)]
     if weight is not None and weight.dim() == MATRIX and not set(roles) - {"weight", "bias"}:
         args = {"c_in": weight.shape[1], "c_out": weight.shape[0], "bias": "bias" in roles}
         return [Node(path, "linear", (), args, layer, _params(path, roles))]
     return [_single(f"{path}.{role}" if path else role, tensor, layer) for role, tensor in roles.items()]
+
+
+def _output_widths(groups: Mapping[str, Mapping[str, Tensor]]) -> list[int]:
+    """Output widths of all convolutions, in the order of the file."""
+    weights = [roles["weight"] for roles in groups.values() if "weight" in roles and "running_mean" not in roles]
+    return [weight.shape[0] for weight in weights if weight.dim() == MAPS]
+
+
+def _groups(roles: Mapping[str, Tensor], outputs: Sequence[int]) -> int:
+    """Groups of a convolution by its shape: depthwise if a kernel has one input and the file makes so many channels.
+
+    The first convolution of a net for grey images has one input, too, but no other one with as many outputs.
+    """
+    weight = roles.get("weight")
+    if weight is None or weight.dim() != MAPS or weight.shape[1] != 1:
+        return 1
+    c_out = weight.shape[0]
+    is_depthwise = c_out == RGB or sum(width == c_out for width in outputs) > 1
+    return c_out if is_depthwise and c_out > 1 else 1
 
 
 def _params(path: str, roles: Mapping[str, Tensor]) -> tuple[tuple[str, str], ...]:
@@ -98,8 +122,7 @@ def _params(path: str, roles: Mapping[str, Tensor]) -> tuple[tuple[str, str], ..
 def _conv(path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str) -> Node:
     c_out, per_group, *k = roles["weight"].shape
     groups = scalars.get("groups")
-    if not isinstance(groups, int):
-        groups = c_out if per_group == 1 and c_out > 1 else 1
+    assert isinstance(groups, int)
     args = {
         "c_in": per_group * groups, "c_out": c_out, "k": tuple(k), "s": (1, 1), "p": (0, 0), "d": (1, 1),
         "groups": groups, "bias": "bias" in roles, "init": "default", "bias_init": None,
@@ -107,15 +130,12 @@ def _conv(path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], la
     return Node(path, "conv2d", (), args, layer, _params(path, roles))
 
 
-def _norm(path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str, before: Node | None) -> Node:
+def _norm(path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str, conv: str | None) -> Node:
     c = len(roles["running_mean"])
     eps = scalars.get("eps", UNKNOWN_EPS)
     args = {"c": c, "eps": eps, "momentum": 0.1, "affine": "weight" in roles}
-    follows = before is not None and before.op == "conv2d" and before.args["c_out"] == c
-    near = before is not None and before.name.rpartition(".")[0] == path.rpartition(".")[0]
-    inputs = (before.name,) if before is not None and follows and near else ()
     kept = {role: tensor for role, tensor in roles.items() if role in NORM_ROLES}
-    return Node(path, "batchnorm", inputs, args, layer, _params(path, kept))
+    return Node(path, "batchnorm", () if conv is None else (conv,), args, layer, _params(path, kept))
 
 
 def _single(key: str, tensor: Tensor, layer: str) -> Node:
