@@ -111,12 +111,16 @@ def checked_graph(network: Network, classes: tuple[str, ...], imgsz: int) -> tup
 
 
 def session(data: bytes, n_threads: int) -> Any:
-    """An onnxruntime session of a graph, on the CPU with this number of threads."""
+    """An onnxruntime session of a graph, on the CPU with this number of threads.
+
+    Its threads rest between runs. By default they spin, and several sessions in turn take several times as long.
+    """
     import onnxruntime  # noqa: PLC0415 - slow import
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
