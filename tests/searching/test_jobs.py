@@ -10,7 +10,7 @@ import pytest
 
 from effscope.config import DistilConfig, SearchConfig
 from effscope.recipes import RECIPES
-from effscope.results import Change
+from effscope.results import Change, Latency
 from effscope.searching.jobs import DECIDING, Job, Measurement, job_book
 
 CIB8, CIB4 = Change(8, "cib"), Change(4, "cib")
@@ -18,9 +18,9 @@ INPUTS = {"layout": "a", "weights": "b", "train": "c", "val": "d", "threads": 2,
 CONFIG = SearchConfig()
 OTHERS: dict[str, Any] = {
     "base": "yolov8s", "weights": "a.pt", "data": "d.yaml", "move": "cib-lk", "head": "keep", "rule": "paper",
-    "margin": 0.5, "runs": 3, "budget": "2h", "at": "block", "threshold": 0.4, "imgsz": 320, "base_epochs": 3,
-    "epochs": 2, "batch": 4, "seed": 9, "device": "cuda", "limit_train": 3, "limit_val": 3, "learned_ap": 0.1,
-    "distil": DistilConfig(steps=2),
+    "margin": 0.5, "runs": 3, "budget": "2h", "runtime": "torch", "at": "block", "threshold": 0.4, "imgsz": 320,
+    "base_epochs": 3, "epochs": 2, "batch": 4, "seed": 9, "device": "cuda", "limit_train": 3, "limit_val": 3,
+    "learned_ap": 0.1, "distil": DistilConfig(steps=2),
     "recipe": RECIPES["paper"], "proxy_recipe": RECIPES["paper"],
 }  # fmt: skip
 THROUGH_INPUTS = {"data", "limit_train", "limit_val", "device"}
@@ -78,5 +78,14 @@ def test_ids_are_file_names_that_a_person_can_read() -> None:
 
 
 def test_a_measurement_survives_json() -> None:
-    one = Measurement("time-1", "time", ap=0.5, order=(8, 4), error=0.25, ms={"a": 1.5}, notes=("n",), seconds=2.0)
+    one = Measurement(
+        "time-1",
+        "time",
+        ap=0.5,
+        order=(8, 4),
+        error=0.25,
+        latency={"a": Latency(1.5, 0.1, 1.0)},
+        notes=("n",),
+        seconds=2.0,
+    )
     assert Measurement.from_dict(json.loads(json.dumps(one.to_dict()))) == one

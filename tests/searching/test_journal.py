@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from effscope.errors import EffscopeError
+from effscope.results import Latency
 from effscope.searching.jobs import Measurement
 from effscope.searching.journal import Journal
 
 ONE = Measurement("base-1", "base", ap=0.1, notes=("zellzählung\n\u2028",), seconds=1e-17)
 TWO = Measurement("rank-2", "rank", order=(8, 4, 7))
-THREE = Measurement("time-3", "time", ms={"run-1": 1.5, "run-2": 2.0})
+THREE = Measurement("time-3", "time", latency={"run-1": Latency(1.5, 0.1), "run-2": Latency(2.0, 0.1, 1.0, 0.2)})
 
 
 def test_journal_gives_back_what_was_appended(tmp_path: Path) -> None:

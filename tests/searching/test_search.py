@@ -99,7 +99,7 @@ def test_search_writes_what_it_promises(whole: SearchResult, place: Path) -> Non
     assert SearchResult.load(folder / "search.json") == whole
     assert sorted(whole.order) == [1, 2, 3]
     assert [t.stage for t in whole.trials] == list(whole.order[: len(whole.trials)])
-    assert whole.saved.keys() == {"params", "flops", "latency"}
+    assert whole.saved.keys() == {"params", "flops", "latency", "latency_all"}
     assert len((folder / "trials.csv").read_text().splitlines()) == 1 + len(whole.trials)
     left = [path for path in folder.rglob("*") if path.suffix in (".tmp", ".unfinished", ".training", ".partial")]
     assert not left

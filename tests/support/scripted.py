@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from effscope.progress import Progress, Say
-from effscope.results import Origin, RankDefinition, RankResult, StageRank
+from effscope.results import Latency, Origin, RankDefinition, RankResult, StageRank
 from effscope.searching.context import Context
 from effscope.searching.jobs import GIVEN, Job, Measurement
 from effscope.searching.work import RANKS, WEIGHTS
@@ -57,6 +57,6 @@ class Script:
             "fit": {"error": 0.1},
             "start": {"ap": self.aps.get(stages, 0.0) / 2},
             "run": {"ap": self.aps.get(stages, 0.0)},
-            "time": {"ms": {GIVEN: 12.0} | {need: 10.0 - n for n, need in enumerate(job.needs)}},
+            "time": {"latency": {name: Latency(12.0 - n, 0.1) for n, name in enumerate((GIVEN, *job.needs))}},
         }
         return Measurement(job.id, job.kind, **values[job.kind])

@@ -74,7 +74,15 @@ def test_a_student_comes_nearer_to_its_teacher() -> None:
     data, shown = coloured_squares(16), torch.rand(4, 3, SIDE, SIDE)
     logits = {}
     for gain in (0.0, 50.0):
-        recipe = replace(RECIPES["quick"], lr=1e-2, distil_gain=gain, mosaic=0.0, ema_ramp_steps=1, ema_decay=0.5)
+        recipe = replace(
+            RECIPES["standard"],
+            lr=1e-2,
+            warmup_epochs=1.0,
+            distil_gain=gain,
+            mosaic=0.0,
+            ema_ramp_steps=1,
+            ema_decay=0.5,
+        )
         config = TrainConfig(imgsz=SIDE, epochs=6, batch=8, device="cpu", recipe=recipe)
         done = train(student, data, config, teacher=teacher)
         learned = small_network()
