@@ -76,7 +76,8 @@ def main(*folders: str) -> None:
         f"# Accepted models with fresh seeds\n\neffscope {version('effscope')}, seeds {FIRST} to {FIRST + SEEDS - 1}.\n"
     )
     names = (
-        "search", "margin", "accepted stages", "loss in the search", "base again", "accepted model again", "loss again",
+        "search", "margin", "accepted stages", "difference in the search", "base again", "accepted model again",
+        "difference again",
         "below the margin", "training images, against the same runs from scratch",
     )  # fmt: skip
     print(f"| {' | '.join(names)} |\n|{' :-- |' * len(names)}")
