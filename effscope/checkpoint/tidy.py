@@ -41,16 +41,20 @@ def _averaged(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
         bare = [name.removeprefix("module.") for name in names]
         for owner in OWNERS:
             copies = {f"{owner}{name}": tensors[f"{prefix}{full}"] for name, full in zip(bare, names, strict=True)}
-            if copies and copies.keys() <= tensors.keys():
-                kept = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
+            kept = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
+            if 2 * len(copies) > len(kept) and _same_shapes(copies, kept):
                 return kept | copies, f", averaged weights ('{prefix}') taken, the others not"
     flat = {key: f"ema_{key.replace('.', '_')}" for key in tensors}  # as mmcv's EMA hook names its copies
     copies = {key: tensors[name] for key, name in flat.items() if name in tensors}
-    if copies:
+    if copies and _same_shapes(copies, tensors):
         second = {flat[key] for key in copies}
         kept = {key: value for key, value in tensors.items() if key not in second}
         return kept | copies, ", averaged weights ('ema_') taken, the others not"
     return tensors, ""
+
+
+def _same_shapes(copies: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
+    return all(key in others and copy.shape == others[key].shape for key, copy in copies.items())
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:

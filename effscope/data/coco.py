@@ -70,7 +70,8 @@ def list_coco(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     content = _read_coco(files[chosen])
     first = {category["id"]: category for category in reversed(_entries(content, "categories", files[chosen]))}
     labels = {key: label for label, key in enumerate(sorted(first, key=_in_order))}
-    classes = tuple(str(first[key].get("name", key)) for key in labels)
+    names = [str(first[key].get("name", key)) for key in labels]
+    classes = tuple(f"{n} ({key})" if names.count(n) > 1 else n for n, key in zip(names, labels, strict=True))
     images = _once(_entries(content, "images", files[chosen]), ledger)
     rows = _rows_by_image(content["annotations"], images, labels, ledger)
     folders = _image_folders(root, chosen, files[chosen])

@@ -50,9 +50,12 @@ def images_under(folder: Path, ledger: Ledger) -> list[Path]:
 
 
 def files_under(folder: Path) -> Iterator[Path]:
-    """All files below a folder, links followed; a link to a folder above itself is not entered."""
+    """All files below a folder, links followed; a folder that is reached twice is entered once."""
+    seen = {os.path.realpath(folder), *map(str, Path(os.path.realpath(folder)).parents)}
     for parent, folders, names in os.walk(folder, followlinks=True):
-        here = os.path.realpath(parent)
-        above = {here, *map(str, Path(here).parents)}
-        folders[:] = sorted(name for name in folders if os.path.realpath(Path(parent) / name) not in above)
+        for name in sorted(folders):
+            real = os.path.realpath(Path(parent) / name)
+            if real in seen:
+                folders.remove(name)
+            seen.add(real)
         yield from (Path(parent) / name for name in names)

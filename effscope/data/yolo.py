@@ -5,6 +5,8 @@ Format source: the data set pages of the Ultralytics documentation (detection an
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -84,7 +86,10 @@ def _text(path: Path, ledger: Ledger) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16")
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
+        if "\0" in text:
+            raise EffscopeError(f"{path} has NUL characters: save it as UTF-8")
+        return text
     except UnicodeDecodeError:
         ledger.note(Fault.NOT_UTF8, str(path))
         return data.decode("utf-8", errors="ignore")
@@ -109,7 +114,10 @@ def _class_names(mapping: Mapping[str, Any], path: Path, ledger: Ledger) -> tupl
         raise EffscopeError(f"{path} has no 'names': add the class names, e.g. `names: [cat, dog]`")
     if n_classes is not None and n_classes != len(names):
         raise EffscopeError(f"{path}: 'nc' is {n_classes} but 'names' lists {len(names)}: correct one of them")
-    return tuple(str(name) for name in names)
+    classes = tuple("" if name is None else str(name) for name in names)
+    if ledger.counts[Fault.NOT_UTF8.value] and (not all(classes) or len(set(classes)) < len(classes)):
+        raise EffscopeError(f"{path} is not UTF-8, and its class names cannot be read: save it as UTF-8")
+    return classes
 
 
 def _root(mapping: Mapping[str, Any], path: Path) -> Path:
@@ -134,6 +142,11 @@ def _listed_images(entry: Any, root: Path, path: Path, split: str, ledger: Ledge
                 f"{path}: '{split}' points to {root / str(one)}, which does not exist: correct the path"
             )
         images += images_under(found, ledger) if found.is_dir() else _images_in_list(found, root, ledger)
+    once = dict.fromkeys(Path(os.path.normpath(image)) for image in images)
+    for image, times in Counter(Path(os.path.normpath(image)) for image in images).items():
+        if times > 1:
+            ledger.note(Fault.LISTED_TWICE, str(image))
+    images = list(once)
     if not images:
         raise EffscopeError(f"{path}: '{split}' ({entry}) has no images: correct the path or add images")
     return images

@@ -37,12 +37,14 @@ def write_examples(
     Returns:
         Content of each file -> its path. detections.json is in COCO's results form, with the ids of the data's
         label file; without such ids, `image_id` is the image's name and `category_id` the position of the class.
+        Detections of classes that the file does not have are left out.
     """
     images = [
         {"image": sample.name, "boxes": len(sample.boxes), "detections": len(d.scores), "ap": ap}
         for sample, d, ap in zip(dataset.samples, found, per_image, strict=True)
     ]
-    ids = [dataset.category_ids.get(name, label) for label, name in enumerate(classes)]
+    known = dataset.category_ids
+    ids = [known.get(name) if known else label for label, name in enumerate(classes)]
     detections = [
         {
             "image_id": sample.name if sample.key is None else sample.key,
@@ -56,6 +58,7 @@ def write_examples(
         for (x0, y0, x1, y1), score, label in zip(
             d.boxes.astype(np.float64).round(3).tolist(), d.scores.tolist(), d.labels, strict=True
         )
+        if ids[label] is not None
     ]
     files = {"images": folder / "images.csv", "detections": folder / "detections.json"}
     write_text(files["images"], csv_text(images))

@@ -60,6 +60,7 @@ class Estimate:
         run_df: its degrees of freedom.
         image_variance: variance of `delta` over the choice of images; 0 if it is unknown.
         one_run: variance of the difference between one run of each; None if no arm has two runs.
+        groups: number of groups of images; its degrees of freedom are one less.
     """
 
     delta: float
@@ -67,6 +68,7 @@ class Estimate:
     run_df: float
     image_variance: float
     one_run: float | None = None
+    groups: int = GROUPS
 
     @property
     def variance(self) -> float:
@@ -81,7 +83,7 @@ class Estimate:
         """
         if self.variance == 0:
             return self.delta
-        parts = ((self.run_variance, self.run_df), (self.image_variance, GROUPS - 1))
+        parts = ((self.run_variance, self.run_df), (self.image_variance, self.groups - 1))
         t = sum(part * float(stdtrit(df, confidence)) for part, df in parts if part > 0) / self.variance
         return self.delta + t * sqrt(self.variance)
 
@@ -105,9 +107,9 @@ def paired(evidence: Evidence) -> Estimate:
     own, _ = pair_variance(base, (candidate,))
     pooled, df = pair_variance(evidence.base, (candidate, *evidence.others))
     if pooled is None:
-        return Estimate(delta, 0.0, MANY, images)
+        return Estimate(delta, 0.0, MANY, images, groups=_groups(base))
     one_run = max(pooled, own or 0.0)
-    return Estimate(delta, one_run / len(candidate), df, images, one_run)
+    return Estimate(delta, one_run / len(candidate), df, images, one_run, _groups(base))
 
 
 def independent(base: Arm, candidate: Arm) -> Estimate:
@@ -116,12 +118,15 @@ def independent(base: Arm, candidate: Arm) -> Estimate:
     sizes = [len(base), len(candidate)]
     known = [_variance([run.ap for run in arm]) for arm in (base, candidate) if len(arm) > 1]
     if not known:
-        return Estimate(delta, 0.0, MANY, images)
+        return Estimate(delta, 0.0, MANY, images, groups=_groups(base))
     if len(known) == 1:  # a single run is taken to be as noisy as those of the other side
-        return Estimate(delta, known[0] * sum(1 / n for n in sizes), max(sizes) - 1, images, 2 * known[0])
+        return Estimate(
+            delta, known[0] * sum(1 / n for n in sizes), max(sizes) - 1, images, 2 * known[0], _groups(base)
+        )
     parts = [own / n for own, n in zip(known, sizes, strict=True)]
     squares = sum(part**2 / (n - 1) for part, n in zip(parts, sizes, strict=True))
-    return Estimate(delta, sum(parts), sum(parts) ** 2 / squares if squares else MANY, images, sum(known))
+    df = sum(parts) ** 2 / squares if squares else MANY
+    return Estimate(delta, sum(parts), df, images, sum(known), _groups(base))
 
 
 def pair_variance(base: Arm, arms: Iterable[Arm]) -> tuple[float | None, float]:
@@ -143,6 +148,10 @@ def _variance(values: Sequence[float]) -> float:
     """Unbiased variance; `statistics.variance` computes in fractions, which simulations cannot wait for."""
     middle = fmean(values)
     return sum((value - middle) ** 2 for value in values) / (len(values) - 1)
+
+
+def _groups(arm: Arm) -> int:
+    return len(arm[0].left_out) or GROUPS
 
 
 def mean_ap(arm: Arm) -> float:
@@ -179,7 +188,7 @@ def resolvable(base: Arm, others: Sequence[Arm], runs: int, alpha: float) -> flo
     known, df = pair_variance(base, others)
     one_run = 2 * _variance([run.ap for run in base]) if known is None else known
     images = [_image_variance(arm, base[: len(arm)]) for arm in others] or [_image_variance(base[1:2], base[:1])]
-    found = Estimate(0.0, one_run / runs, df + runs - 1, fmean(images))
+    found = Estimate(0.0, one_run / runs, df + runs - 1, fmean(images), groups=_groups(base))
     return found.bound(1 - alpha) + found.bound(POWER)
 
 

@@ -110,9 +110,7 @@ def _time(work: Work) -> Measurement:
     networks = {GIVEN: build(expand(work.context.yours))} | {job: model.network() for job, model in opened.items()}
     context = work.context
     found = in_turn(networks, context.config.imgsz, context.device, context.runtime, context.threads, work.say)
-    return Measurement(
-        work.job.id, work.job.kind, latency=found.latency, runtime=found.runtime, threads=context.threads
-    )
+    return Measurement(work.job.id, work.job.kind, latency=found.latency, runtime=found.runtime, threads=found.threads)
 
 
 _KINDS: dict[str, Callable[[Work], Measurement]] = {

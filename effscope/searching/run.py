@@ -66,6 +66,8 @@ def search(
     """
     device = str(pick_device(config.device))
     context = Context(config, torch.get_num_threads(), device, report, say)
+    if context.runtime == "onnx" and device != "cpu":
+        raise EffscopeError("`runtime` onnx runs on the CPU: set `device` to cpu or `runtime` to torch")
     stages = changeable(context.layout, config.move)
     digests = context.digests
     inputs = {"the layout": digests["layout"], "the starting weights": digests["weights"]}

@@ -26,10 +26,11 @@ Pass = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timed:
-    """Latency of each network, and what measured it."""
+    """Latency of each network, what measured it, and with how many threads at most (1 on a GPU)."""
 
     latency: dict[str, Latency]
     runtime: str
+    threads: int = 1
 
 
 def in_turn(
@@ -67,11 +68,13 @@ def in_turn(
         except EffscopeError as error:
             say(f"latency is measured in torch, not in onnxruntime: {error}")
         else:
-            return Timed(_on_cpu(partial(_sessions, graphs, imgsz), n_threads, rounds), _named("onnxruntime"))
+            return Timed(
+                _on_cpu(partial(_sessions, graphs, imgsz), n_threads, rounds), _named("onnxruntime"), n_threads
+            )
     image = _image(imgsz).to(chosen)
     passes = {name: partial(_pass, deploy(network).to(chosen), image) for name, network in networks.items()}
     if chosen.type == "cpu":
-        return Timed(_on_cpu(lambda _: passes, n_threads, rounds), _named("torch"))
+        return Timed(_on_cpu(lambda _: passes, n_threads, rounds), _named("torch"), n_threads)
     found = _spreads(passes, chosen, rounds)
     return Timed({name: Latency(one.median_ms, one.iqr_ms) for name, one in found.items()}, _named("torch"))
 

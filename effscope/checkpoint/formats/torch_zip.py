@@ -109,6 +109,8 @@ def _find_state(root: object) -> tuple[dict[str, TensorRecord], int, str] | None
     """The state dict in a checkpoint, the number of other entries in it, and where it is, as text."""
     found = {keys: _tensors_of(_at(root, keys)) for keys in (*AVERAGED, *PLAIN)}
     with_tensors = [keys for keys, (tensors, _) in found.items() if tensors]
+    largest = max((len(found[keys][0]) for keys in PLAIN), default=0)
+    with_tensors = [keys for keys in with_tensors if keys in PLAIN or len(found[keys][0]) >= largest]
     mostly = [keys for keys in with_tensors if len(found[keys][0]) > found[keys][1]]
     if with_tensors := mostly or with_tensors:
         first, *others = with_tensors

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-MAPS = 4
+MAPS, GROUPED = 4, 4
 Names = tuple[str, str, int]
 """Name of a convolution and of a norm in their module, without numbers, and the difference of their numbers."""
 
@@ -41,11 +41,13 @@ def followed(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
     convs, norms = defaultdict(list), defaultdict(list)
     for path, roles in groups.items():
         weight = roles.get("weight")
-        if "running_mean" in roles:
+        if "running_mean" in roles and roles["running_mean"].dim() == 1:
             norms[_parent(path)].append((path, len(roles["running_mean"])))
         elif weight is not None and weight.dim() == MAPS:
             per_group = weight.shape[1]
-            convs[_parent(path)].append(Conv(path, None if per_group == 1 else per_group, weight.shape[0]))
+            c_out = weight.shape[0]
+            may_be_grouped = c_out % max(per_group, 1) == 0 and c_out >= GROUPED * per_group
+            convs[_parent(path)].append(Conv(path, None if may_be_grouped else per_group, c_out))
     order = list(groups)
     accepted = _accepted(convs, norms, order)
     found: dict[str, str] = {}
@@ -67,6 +69,8 @@ def _accepted(
                 names = _names(conv.path, norm)
                 if names is None or width not in (conv.c_in, conv.c_out):
                     continue
+                if not is_sorted and place[norm] + 1 == place[conv.path]:
+                    before[names] += 1
                 if conv.c_in is not None and conv.c_in != conv.c_out:
                     (after if width == conv.c_out else before)[names] += 1
                 elif is_sorted or place[norm] != place[conv.path] + 1 or not _alike(names):

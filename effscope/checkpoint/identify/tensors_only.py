@@ -86,7 +86,7 @@ def _nodes(
     path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str, conv: str | None
 ) -> list[Node]:
     weight = roles.get("weight")
-    if "running_mean" in roles:
+    if "running_mean" in roles and roles["running_mean"].dim() == 1:
         return [_norm(path, roles, scalars, layer, conv)]
     if weight is not None and weight.dim() == MAPS and not set(roles) - {"weight", "bias"}:
         return [_conv(path, roles, scalars, layer)]
@@ -122,7 +122,7 @@ def _params(path: str, roles: Mapping[str, Tensor]) -> tuple[tuple[str, str], ..
 def _conv(path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str) -> Node:
     c_out, per_group, *k = roles["weight"].shape
     groups = scalars.get("groups")
-    assert isinstance(groups, int)
+    groups = groups if isinstance(groups, int) and not isinstance(groups, bool) and groups > 0 else 1
     args = {
         "c_in": per_group * groups, "c_out": c_out, "k": tuple(k), "s": (1, 1), "p": (0, 0), "d": (1, 1),
         "groups": groups, "bias": "bias" in roles, "init": "default", "bias_init": None,

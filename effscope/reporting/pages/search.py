@@ -173,7 +173,9 @@ def _times(latency: Latency | None) -> dict[str, str]:
 def _timing_note(result: SearchResult) -> str:
     """What was timed, and how far the turns spread."""
     known = [trial.latency for trial in result.trials] + [result.base_latency, result.given and result.given.latency]
-    spread = max((latency.iqr_ms / latency.ms for latency in known if latency), default=0.0)
+    shares = [latency.iqr_ms / latency.ms for latency in known if latency]
+    shares += [one.all_iqr_ms / one.all_ms for one in known if one and one.all_ms and one.all_iqr_ms is not None]
+    spread = max(shares, default=0.0)
     how = f", one thread and all {result.threads}" if result.threads > 1 else ""
     return (
         f"ms: {result.runtime or 'torch'}, float32, one image of {result.imgsz} px, in turn{how}; the middle half of "
