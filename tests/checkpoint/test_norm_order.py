@@ -117,6 +117,7 @@ def test_a_norm_stands_after_its_convolution_in_the_graph() -> None:
         (nn.Sequential(conv(3, 8, 1), conv(8, 8, g=8), conv(8, 16, 1)), [1, 8, 1]),
         (nn.Sequential(conv(3, 3, g=3), conv(3, 8, 1)), [3, 1]),
         (nn.Sequential(conv(1, 1), conv(1, 8)), [1, 1]),
+        (nn.Sequential(conv(1, 64), conv(64, 64)), [1, 1]),  # a grey U-Net begins so
     ],
 )
 def test_depthwise_is_as_many_groups_as_channels(net: nn.Module, expected: list[int]) -> None:

@@ -32,12 +32,12 @@ def tensor_graph(state: Mapping[str, Tensor], modules: Sequence[ModuleRecord] = 
     """
     known = {record.path: record.scalars for record in modules}
     groups = _by_module(state)
-    layer_of, conv_of, outputs = _Layers(list(state)), followed(groups), _output_widths(groups)
+    layer_of, conv_of = _Layers(list(state)), followed(groups)
     norm_of = {conv: norm for norm, conv in conv_of.items()}
     in_order = [one for path in groups if path not in conv_of for one in (path, norm_of.get(path)) if one is not None]
     nodes: list[Node] = []
     for path in in_order:
-        scalars = {"groups": _groups(groups[path], outputs)} | dict(known.get(path, {}))
+        scalars = {"groups": _groups(path, groups)} | dict(known.get(path, {}))
         nodes.extend(_nodes(path, groups[path], scalars, layer_of(path), conv_of.get(path)))
     return Graph(tuple(nodes), {}, tuple(dict.fromkeys(node.layer for node in nodes)))
 
@@ -96,23 +96,26 @@ def _nodes(
     return [_single(f"{path}.{role}" if path else role, tensor, layer) for role, tensor in roles.items()]
 
 
-def _output_widths(groups: Mapping[str, Mapping[str, Tensor]]) -> list[int]:
-    """Output widths of all convolutions, in the order of the file."""
-    weights = [roles["weight"] for roles in groups.values() if "weight" in roles and "running_mean" not in roles]
-    return [weight.shape[0] for weight in weights if weight.dim() == MAPS]
+def _groups(path: str, groups: Mapping[str, Mapping[str, Tensor]]) -> int:
+    """Groups of a convolution by its shape: depthwise if a kernel has one input and another one makes so many channels.
 
-
-def _groups(roles: Mapping[str, Tensor], outputs: Sequence[int]) -> int:
-    """Groups of a convolution by its shape: depthwise if a kernel has one input and the file makes so many channels.
-
-    The first convolution of a net for grey images has one input, too, but no other one with as many outputs.
+    The first convolution of a net for grey images has one input, too, but there is none before it.
     """
-    weight = roles.get("weight")
+    weight = groups[path].get("weight")
     if weight is None or weight.dim() != MAPS or weight.shape[1] != 1:
         return 1
-    c_out = weight.shape[0]
-    is_depthwise = c_out == RGB or sum(width == c_out for width in outputs) > 1
-    return c_out if is_depthwise and c_out > 1 else 1
+    order, c_out = list(groups), weight.shape[0]
+    before = [one for one in order[: order.index(path)] if _output_width(groups[one])]
+    others = [one for one in order if one != path] if before and order == sorted(order) else before
+    makes = any(_output_width(groups[one]) == c_out for one in others)
+    return c_out if c_out > 1 and (makes or c_out == RGB) else 1
+
+
+def _output_width(roles: Mapping[str, Tensor]) -> int | None:
+    """Output width of a convolution; None for anything else."""
+    weight = roles.get("weight")
+    is_conv = weight is not None and "running_mean" not in roles and weight.dim() == MAPS
+    return weight.shape[0] if is_conv and weight is not None else None
 
 
 def _params(path: str, roles: Mapping[str, Tensor]) -> tuple[tuple[str, str], ...]:
