@@ -142,14 +142,12 @@ def _listed_images(entry: Any, root: Path, path: Path, split: str, ledger: Ledge
                 f"{path}: '{split}' points to {root / str(one)}, which does not exist: correct the path"
             )
         images += images_under(found, ledger) if found.is_dir() else _images_in_list(found, root, ledger)
-    once = dict.fromkeys(Path(os.path.normpath(image)) for image in images)
-    for image, times in Counter(Path(os.path.normpath(image)) for image in images).items():
-        if times > 1:
-            ledger.note(Fault.LISTED_TWICE, str(image))
-    images = list(once)
-    if not images:
+    times = Counter(Path(os.path.normpath(image)) for image in images)
+    for image in (image for image, n in times.items() if n > 1):
+        ledger.note(Fault.LISTED_TWICE, str(image))
+    if not times:
         raise EffscopeError(f"{path}: '{split}' ({entry}) has no images: correct the path or add images")
-    return images
+    return list(times)
 
 
 def _existing(entry: str, root: Path) -> Path | None:

@@ -1,9 +1,9 @@
 """Which convolution a batch norm follows, where a file has names and shapes only.
 
-The order of keys is no proof: writers sort them, and modules are declared in any order. The names are: in modules
-where input and output widths differ, the width of the norm tells whether it stands before or after the convolution.
-What such modules of the file show holds for all pairs of the same names, with the same difference of their numbers
-(`conv1` and `bn1`, `conv2` and `bn2`).
+In a module whose input and output widths differ, the width of a norm tells whether it stands before or after the
+convolution. What such modules show holds for all pairs of the same names, with the same difference of their numbers
+(`conv1` and `bn1`, `conv2` and `bn2`). Names of which no module shows anything are paired by their order in the file,
+if the file is not sorted and the norm directly follows a convolution with the same number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-MAPS, GROUPED = 4, 4
+MAPS = 4
+
+GROUPED = 4
+"""A convolution may be grouped if it has this many times as many outputs as inputs per kernel, or more."""
+
 Names = tuple[str, str, int]
 """Name of a convolution and of a norm in their module, without numbers, and the difference of their numbers."""
 
@@ -25,7 +29,7 @@ NEXT: Names = ("", "", 1)
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution: path, and widths of input (None: unknown, if it may be depthwise) and output."""
+    """A convolution: path, and widths of input (None: unknown, if it may be grouped) and output."""
 
     path: str
     c_in: int | None
@@ -44,8 +48,7 @@ def followed(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
         if "running_mean" in roles and roles["running_mean"].dim() == 1:
             norms[_parent(path)].append((path, len(roles["running_mean"])))
         elif weight is not None and weight.dim() == MAPS:
-            per_group = weight.shape[1]
-            c_out = weight.shape[0]
+            c_out, per_group = weight.shape[:2]
             may_be_grouped = c_out % max(per_group, 1) == 0 and c_out >= GROUPED * per_group
             convs[_parent(path)].append(Conv(path, None if may_be_grouped else per_group, c_out))
     order = list(groups)
@@ -60,7 +63,8 @@ def _accepted(
     convs: Mapping[str, Sequence[Conv]], norms: Mapping[str, Sequence[tuple[str, int]]], order: Sequence[str]
 ) -> set[Names]:
     """Names of convolutions and of the norms that follow them."""
-    after, before, loose = Counter[Names](), Counter[Names](), Counter[Names]()
+    after, before = set[Names](), set[Names]()
+    in_order, out_of_order = set[Names](), set[Names]()
     place = {path: n for n, path in enumerate(order)}
     is_sorted = list(order) == sorted(order)
     for parent, inside in norms.items():
@@ -70,16 +74,14 @@ def _accepted(
                 if names is None or width not in (conv.c_in, conv.c_out):
                     continue
                 if not is_sorted and place[norm] + 1 == place[conv.path]:
-                    before[names] += 1
+                    before.add(names)
                 if conv.c_in is not None and conv.c_in != conv.c_out:
-                    (after if width == conv.c_out else before)[names] += 1
+                    (after if width == conv.c_out else before).add(names)
                 elif is_sorted or place[norm] != place[conv.path] + 1 or not _alike(names):
-                    loose[names] += 1
+                    out_of_order.add(names)
                 else:
-                    loose[names] += 0
-    shown = {names for names in after if not before[names]}
-    declared = {names for names, n in loose.items() if not n and not after[names] and not before[names]}
-    return shown | declared
+                    in_order.add(names)
+    return (after - before) | (in_order - out_of_order - after - before)
 
 
 def _matched(convs: Sequence[Conv], norms: Sequence[tuple[str, int]], accepted: set[Names]) -> dict[str, str]:
