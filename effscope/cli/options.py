@@ -38,3 +38,51 @@ RecipeWords = Annotated[
     ),
 ]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Zoo name, layout YAML, weights file or run folder.")]
+
+Moves = Annotated[
+    Optional[str],
+    typer.Option(
+        "--moves",
+        metavar="LIST",
+        help="Of cib, cib-lk, slim-75, slim-50, shallow, scdown, ghost, light-head; or slim, dense, all. "
+        "Default: cib; all with a target.",
+    ),
+]
+Order = Annotated[str, typer.Option("--order", help="Of the stages: rank, separability, damage or damage-per-saving.")]
+Target = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--target", metavar="COST=-N%", help="Save so much of params, flops or latency; can be given several times."
+    ),
+]
+LibraryOnly = Annotated[bool, typer.Option("--library-only", help="Only fit, score and time every change alone.")]
+LatencyTable = Annotated[
+    Optional[str], typer.Option("--latency-table", help="csv file with times of your device: stage, move, ms.")
+]
+Head = Annotated[
+    Optional[str],
+    typer.Option(
+        "--head", help="light: give the base the light class head first; or keep. Default: light with cib alone."
+    ),
+]
+RuleName = Annotated[
+    str,
+    typer.Option(
+        "--rule",
+        help="noninferior: the loss is below the margin with 95 % confidence; with one run each, margin: AP >= "
+        "base - margin, paper: AP >= base.",
+    ),
+]
+Margin = Annotated[float, typer.Option("--margin", help="Allowed loss of AP, a fraction.")]
+Runs = Annotated[int, typer.Option("--runs", help="Most short trainings of the base and of each candidate: 2, 3 or 5.")]
+BaseEpochs = Annotated[
+    Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half if it starts from weights.")
+]
+ProxyRecipe = Annotated[
+    Optional[str],
+    typer.Option(
+        "--proxy-recipe",
+        metavar="NAME",
+        help="Recipe of the short trainings: gentle,distil_gain=1 if the weights know the classes, else quick.",
+    ),
+]

@@ -8,22 +8,33 @@ import typer
 
 from effscope import api
 from effscope.cli.options import (
+    BaseEpochs,
     Batch,
     Budget,
     Csv,
     Data,
     Device,
     Epochs,
+    Head,
     Imgsz,
     Json,
+    LatencyTable,
+    LibraryOnly,
     LimitTrain,
     LimitVal,
+    Margin,
     Model,
+    Moves,
+    Order,
     Out,
+    ProxyRecipe,
     Quiet,
     RecipeWords,
+    RuleName,
+    Runs,
     Runtime,
     Seed,
+    Target,
     Weights,
 )
 from effscope.cli.saving import Delivery, finish
@@ -96,28 +107,19 @@ def search(
     base: Annotated[str, typer.Option("--base", help="Zoo name, layout YAML, weights file or run folder.")] = "yolov8n",
     weights: Weights = None,
     data: Data = "builtin:shapes",
-    move: Annotated[str, typer.Option("--move", help="Block that replaces a stage: cib or cib-lk.")] = "cib",
-    head: Annotated[
-        str, typer.Option("--head", help="light: give the base the light class head first; or keep.")
-    ] = "light",
-    rule: Annotated[
-        str,
-        typer.Option(
-            "--rule",
-            help="noninferior: the loss is below the margin with 95 % confidence; with one run each, margin: AP >= "
-            "base - margin, paper: AP >= base.",
-        ),
-    ] = "noninferior",
-    margin: Annotated[float, typer.Option("--margin", help="Allowed loss of AP, a fraction.")] = 0.01,
-    runs: Annotated[
-        int, typer.Option("--runs", help="Most short trainings of the base and of each candidate: 2, 3 or 5.")
-    ] = 5,
+    moves: Moves = None,
+    order: Order = "rank",
+    target: Target = None,
+    library_only: LibraryOnly = False,
+    latency_table: LatencyTable = None,
+    head: Head = None,
+    rule: RuleName = "noninferior",
+    margin: Margin = 0.01,
+    runs: Runs = 5,
     budget: Budget = None,
     runtime: Runtime = None,
     imgsz: Imgsz = None,
-    base_epochs: Annotated[
-        Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half if it starts from weights.")
-    ] = None,
+    base_epochs: BaseEpochs = None,
     epochs: Epochs = None,
     batch: Batch = None,
     seed: Seed = 0,
@@ -125,24 +127,18 @@ def search(
     limit_train: LimitTrain = None,
     limit_val: LimitVal = None,
     recipe: RecipeWords = None,
-    proxy_recipe: Annotated[
-        Optional[str],
-        typer.Option(
-            "--proxy-recipe",
-            metavar="NAME",
-            help="Recipe of the short trainings: gentle,distil_gain=1 if the weights know the classes, else quick.",
-        ),
-    ] = None,
+    proxy_recipe: ProxyRecipe = None,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """Replace redundant stages by compact blocks until AP drops; write tables, plots and the smaller model."""
+    """Replace redundant parts by cheaper ones until AP drops, or to a target; write tables and the smaller model."""
     with display(quiet) as (progress, say):
         result = api.search(
-            base, out=out, progress=progress, say=say, weights=weights, data=data, move=move, head=head, rule=rule,
-            margin=margin, runs=runs, budget=budget, runtime=runtime, imgsz=imgsz, base_epochs=base_epochs,
+            base, out=out, progress=progress, say=say, weights=weights, data=data, moves=moves, order=order,
+            target=target, library_only=library_only, latency_table=latency_table, head=head, rule=rule, margin=margin,
+            runs=runs, budget=budget, runtime=runtime, imgsz=imgsz, base_epochs=base_epochs,
             epochs=epochs, batch=batch, seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
             recipe=recipe, proxy_recipe=proxy_recipe,
         )  # fmt: skip

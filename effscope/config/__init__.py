@@ -27,7 +27,10 @@ __getattr__, __dir__, __all__ = attach(
         "detection": ("EvalConfig",),
         "latency": ("LatencyConfig", "LatencySettings"),
         "ranking": ("RankConfig", "RankSettings"),
-        "search": ("DistilConfig", "SearchConfig", "SearchSettings", "search_config"),
+        "search": (
+            "FAMILIES", "MOVE_NAMES", "DistilConfig", "SearchConfig", "SearchSettings", "moves_of", "search_config",
+            "targets_of",
+        ),
         "training": (
             "BUILTIN_SHAPES", "PROXIES", "Proxy", "TrainConfig", "TrainSettings", "proxy", "training_config",
         ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from effscope.config.checks import (
     seed_number,
 )
 from effscope.config.training import BUILTIN_SHAPES, SharedSettings, proxy, sized
+from effscope.errors import EffscopeError, unknown
 from effscope.recipes import Recipe
 
 
@@ -24,7 +26,7 @@ from effscope.recipes import Recipe
 class DistilConfig(Checked):
     """How a swapped part gets its weights without labels: in closed form, then by AdamW steps with a falling rate.
 
-    64 images suffice for the closed form; the steps gain from more. Each image is used as it is and mirrored.
+    Each image is used as it is and mirrored.
     """
 
     images: int = 128
@@ -36,9 +38,70 @@ class DistilConfig(Checked):
     CHECKS: ClassVar = {"images": at_least(1), "steps": at_least(0), "batch": at_least(1), "lr": positive}
 
 
+MOVE_NAMES = ("cib", "cib-lk", "slim-75", "slim-50", "shallow", "scdown", "ghost", "light-head")
+"""The moves of a search."""
+
+FAMILIES = {
+    "slim": ("slim-75", "slim-50"),
+    "dense": ("slim-75", "slim-50", "shallow"),
+    "all": tuple(name for name in MOVE_NAMES if name not in ("cib-lk", "light-head")),
+}
+"""Word in `moves` -> the moves it stands for."""
+
+COSTS = ("params", "flops", "latency")
+"""What a `target` may ask to save."""
+
+_TARGET = re.compile(rf"({'|'.join(COSTS)})\s*=\s*-?(\d+(?:\.\d+)?)\s*%")
+
+
+def moves_of(words: str | Sequence[str]) -> tuple[str, ...]:
+    """The moves of a setting: names and families, in a list or with commas between them.
+
+    Raises:
+        EffscopeError: an unknown word, or none.
+    """
+    listed = words.split(",") if isinstance(words, str) else words
+    named = [str(word).strip() for word in listed if str(word).strip()]
+    if not named:
+        raise EffscopeError(f"`moves` names no move: choose from {', '.join((*MOVE_NAMES, *FAMILIES))}")
+    for word in named:
+        if word not in (*MOVE_NAMES, *FAMILIES):
+            raise unknown("`moves`", word, (*MOVE_NAMES, *FAMILIES))
+    return tuple(dict.fromkeys(move for word in named for move in FAMILIES.get(word, (word,))))
+
+
+def targets_of(words: str | Sequence[str]) -> dict[str, float]:
+    """Name of a cost -> the fraction to save, of texts like "params=-30%" in a list or with commas between them.
+
+    Raises:
+        EffscopeError: another text, or a percentage that is not between 0 and 100.
+    """
+    listed = words.split(",") if isinstance(words, str) else words
+    found = {}
+    for word in listed:
+        match = _TARGET.fullmatch(str(word).strip())
+        share = float(match.group(2)) / 100 if match else 0.0
+        if match is None or not 0 < share < 1:
+            raise EffscopeError(f"`target` must be like params=-30%, flops=-30% or latency=-20%, got {word!r}")
+        found[match.group(1)] = share
+    return found
+
+
+def _moves(name: str, value: Any) -> None:
+    if not isinstance(value, tuple) or value != moves_of(value):
+        raise EffscopeError(f"`{name}` must be names of moves without families, got {value!r}")
+
+
+def _targets(name: str, value: Any) -> None:
+    targets_of(value)
+
+
 @dataclass(frozen=True)
 class SearchConfig(Checked):
     """`effscope search`. Training fields are as in `TrainConfig`.
+
+    With a `target`, or with `library_only`, every change is fitted and scored alone, and the user's model keeps its
+    head until a chosen change needs another. Without, stages change one after the other in the `order`.
 
     The base trains for `base_epochs`, or half of them if it starts from weights of other classes; each candidate for
     `epochs`. If the AP of the base is below `learned_ap`, the search ends without a candidate.
@@ -47,7 +110,11 @@ class SearchConfig(Checked):
     base: str = "yolov8n"
     weights: str | None = None
     data: str = BUILTIN_SHAPES
-    move: str = "cib"
+    moves: tuple[str, ...] = ("cib",)
+    order: str = "rank"
+    target: tuple[str, ...] = ()  # like params=-30%
+    library_only: bool = False
+    latency_table: str | None = None  # csv file with times of the user's device
     head: str = "light"
     rule: str = "noninferior"
     margin: float = 0.01
@@ -70,7 +137,8 @@ class SearchConfig(Checked):
     proxy_recipe: Recipe | None = None  # None: `gentle,distil_gain=1` if the weights know the classes, else `quick`
 
     CHECKS: ClassVar = {
-        "move": one_of("cib", "cib-lk"), "head": one_of("light", "keep"), "margin": fraction, "runs": at_least(2),
+        "moves": _moves, "order": one_of("rank", "separability", "damage", "damage-per-saving"), "target": _targets,
+        "head": one_of("light", "keep"), "margin": fraction, "runs": at_least(2),
         "budget": duration_text,
         "rule": one_of("noninferior", "margin", "paper"), "runtime": one_of("onnx", "torch"),
         "at": one_of("stage", "block", "all"), "imgsz": image_side,
@@ -78,13 +146,22 @@ class SearchConfig(Checked):
         "limit_train": at_least(1), "limit_val": at_least(1), "learned_ap": fraction,
     }  # fmt: skip
 
+    @property
+    def policy(self) -> str:
+        """ "library" if only that is asked for, "target" with a target, else "greedy"."""
+        return "library" if self.library_only else "target" if self.target else "greedy"
+
 
 class SearchSettings(SharedSettings, total=False):
     """Arguments of `effscope.search` except the base; see `SearchConfig`. None means not given."""
 
     weights: str | None
-    move: str
-    head: str
+    moves: str | Sequence[str] | None
+    order: str
+    target: str | Sequence[str] | None
+    library_only: bool
+    latency_table: str | None
+    head: str | None
     rule: str
     margin: float
     runs: int
@@ -104,4 +181,21 @@ def search_config(settings: Mapping[str, Any]) -> SearchConfig:
     Raises:
         EffscopeError: an unknown setting, or an invalid value.
     """
-    return sized(SearchConfig, vars(proxy(settings.get("data") or BUILTIN_SHAPES)), settings)
+    given = {name: value for name, value in settings.items() if value is not None}
+    moves = moves_of(given.get("moves", DEFAULT_MOVES["target" if _asks_more(given) else "greedy"]))
+    given["moves"], given["target"] = (
+        moves,
+        tuple(f"{k}=-{100 * v:g}%" for k, v in targets_of(given.get("target", ())).items()),
+    )
+    compact = any(move in ("cib", "cib-lk") for move in moves)
+    given.setdefault("head", "light" if compact and not _asks_more(given) else "keep")
+    return sized(SearchConfig, vars(proxy(given.get("data") or BUILTIN_SHAPES)), given)
+
+
+DEFAULT_MOVES = {"greedy": "cib", "target": "all"}
+"""Policy -> its `moves` by default."""
+
+
+def _asks_more(given: Mapping[str, Any]) -> bool:
+    """Whether a search makes the whole library, from the user's model as it is: for a target, or alone."""
+    return bool(given.get("target") or given.get("library_only"))

@@ -94,7 +94,7 @@ def checked_graph(network: Network, classes: tuple[str, ...], imgsz: int) -> tup
 
     model = DecodedOutput(deploy(network).cpu()).eval()
     image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
-    graph = onnx.load_from_string(_exported(model, image))
+    graph = onnx.load_from_string(_exported(model, (image,), [INPUT], [OUTPUT]))
     for key, value in _facts(network, classes, imgsz).items():
         entry = graph.metadata_props.add()
         entry.key, entry.value = key, value
@@ -137,12 +137,32 @@ def _facts(network: Network, classes: tuple[str, ...], imgsz: int) -> dict[str, 
     }
 
 
-def _exported(model: nn.Module, image: Tensor) -> bytes:
+class _Called(nn.Module):
+    """A layer as a module whose arguments have names."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *maps: Tensor) -> Any:
+        return self.layer(*maps)
+
+
+def piece_graph(layer: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
+    """One layer as an ONNX file: inputs `input0`, `input1`, ... of the shapes of the given maps.
+
+    Raises:
+        EffscopeError: the exporter fails.
+    """
+    return _exported(_Called(layer).eval(), inputs, [f"input{n}" for n in range(len(inputs))], None)
+
+
+def _exported(model: nn.Module, inputs: tuple[Tensor, ...], names: list[str], outputs: list[str] | None) -> bytes:
     """The serialised graph. The output of the exporter is hidden; an error without a message shows that output."""
     with _output_hidden() as printed:
         try:
             program = torch.onnx.export(
-                model, (image,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+                model, inputs, dynamo=True, input_names=names, output_names=outputs, verbose=False
             )
             assert program is not None
             return bytes(program.model_proto.SerializeToString())

@@ -90,6 +90,7 @@ CHANNELS: Check = (_positive, "a positive whole number of channels")
 SIDE: Check = (_positive, "a positive whole kernel side")
 FLAG: Check = (_flag, "True or False")
 COUNT: Check = (_positive, "a positive whole number")
+REPEATS: Check = (_count, "a whole number, 0 or more")
 RATIO: Check = (_fraction, "a number above 0")
 ROW: Check = (lambda v: isinstance(v, tuple), "a tuple of primitives")
 
@@ -143,8 +144,9 @@ def _check(layer: Layer, block: Block) -> None:
             raise EffscopeError(f"{layer.block}: '{name}' must be {text}, got {value!r}")
     if block.many and layer.repeats != 1:
         raise EffscopeError(f"{layer.block} cannot be repeated: it reads several maps")
-    if not _positive(layer.repeats):
-        raise EffscopeError(f"{layer.block}: repeats must be a positive whole number, got {layer.repeats!r}")
+    passes, text = REPEATS if block.repeats else COUNT
+    if not passes(layer.repeats):
+        raise EffscopeError(f"{layer.block}: repeats must be {text}, got {layer.repeats!r}")
     if not layer.sources or (len(layer.sources) > 1 and not block.many):
         raise EffscopeError(f"{layer.block} reads {'several maps' if block.many else 'one map'}, got {layer.sources}")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from effscope.errors import EffscopeError, unknown
 from effscope.layouts.blocks.heads import DETECT_DEFAULTS, without_defaults
+from effscope.layouts.dense import DOWNSAMPLING, ghost, shallow, slim
 from effscope.layouts.expand import block_of, stages
-from effscope.spec.layout import Layer, Layout
+from effscope.spec.layout import Layer, Layout, Scale
 
 DECOUPLED_FROM = 512
 """YOLOv10 decouples the downsampling convolutions with at least this many nominal output channels."""
@@ -17,10 +19,6 @@ DECOUPLED_FROM = 512
 
 SWAPPABLE = ("C2f", "C2fCIB", "C3", "C3k2")
 """Stage blocks that C2fCIB can replace: their first argument is the channels, and they keep the map size."""
-
-
-def _is_not_compact(layer: Layer) -> bool:
-    return layer.block in SWAPPABLE and layer.block != "C2fCIB"
 
 
 def _stage_layers(layout: Layout) -> list[Layer]:
@@ -37,12 +35,12 @@ def _cib(layer: Layer, *, large_kernel: bool) -> Layer:
     return replace(layer, block="C2fCIB", args=(layer.args[0], *tail))
 
 
-def cib(layer: Layer) -> Layer:
+def cib(layer: Layer, _: Scale) -> Layer:
     """Compact inverted blocks in the stage, with residuals, as in YOLOv10. Raises EffscopeError for other blocks."""
     return _cib(layer, large_kernel=False)
 
 
-def cib_lk(layer: Layer) -> Layer:
+def cib_lk(layer: Layer, _: Scale) -> Layer:
     """Compact inverted blocks with the 7x7 depthwise branch. Raises EffscopeError for other blocks."""
     return _cib(layer, large_kernel=True)
 
@@ -58,13 +56,13 @@ def _detect(layer: Layer, what: str) -> tuple[Any, ...]:
     return (*layer.args, *DETECT_DEFAULTS[len(layer.args) :])
 
 
-def light_head(layer: Layer) -> Layer:
+def light_head(layer: Layer, _: Scale) -> Layer:
     """Two depthwise-separable 3x3 instead of two full 3x3 in each class tower (arXiv 2405.14458, section 3.2)."""
     nc, _, *rest = _detect(layer, "a class tower")
     return replace(layer, args=without_defaults((nc, "light", *rest)))
 
 
-def nms_free(layer: Layer) -> Layer:
+def nms_free(layer: Layer, _: Scale) -> Layer:
     """Add a one-to-one head to the one-to-many head; inference uses only the new head (arXiv 2405.14458, 3.1)."""
     nc, tower, _, *rest = _detect(layer, "two assignments")
     return replace(layer, args=without_defaults((nc, tower, "dual", *rest)))
@@ -77,7 +75,7 @@ def _deepest_pooling(layout: Layout) -> list[Layer]:
     return [layer for layer in layout.layers[: layout.n_backbone] if layer.block == "SPPF"][-1:]
 
 
-def psa(layer: Layer) -> tuple[Layer, Layer]:
+def psa(layer: Layer, _: Scale) -> tuple[Layer, Layer]:
     """Partial self-attention after the layer (arXiv 2405.14458, 3.3); the layer's readers then read the attention.
 
     Raises EffscopeError for a layer without channels.
@@ -89,19 +87,61 @@ def psa(layer: Layer) -> tuple[Layer, Layer]:
 
 def _late_downsampling(layout: Layout) -> list[Layer]:
     """Stride-2 3x3 convolutions of at least 512 nominal channels: layers 5, 7 and 19 in YOLOv8."""
-    return [la for la in layout.layers if la.block == "Conv" and la.args[1:] == (3, 2) and la.args[0] >= DECOUPLED_FROM]
+    return [
+        la
+        for la in layout.layers
+        if la.block == "Conv" and la.args[1:] == DOWNSAMPLING and la.args[0] >= DECOUPLED_FROM
+    ]
 
 
-def scdown(layer: Layer) -> Layer:
+def scdown(layer: Layer, _: Scale) -> Layer:
     """Decoupled downsampling: a pointwise convolution changes the channels, a depthwise one the size.
 
     Raises EffscopeError for a layer that is not a 3x3 Conv of stride 2.
     """
     if layer.block not in ("Conv", "SCDown"):
         raise EffscopeError(f"layer '{layer.id}' is a {layer.block}: SCDown can only replace Conv layers")
-    if layer.args[1:] != (3, 2):
+    if layer.args[1:] != DOWNSAMPLING:
         raise EffscopeError(f"layer '{layer.id}' is not a 3x3 convolution of stride 2: SCDown would change its shape")
     return replace(layer, block="SCDown")
+
+
+Places = Mapping[int, str]
+"""Number of a stage -> id of the layer there that a move changes in a search; `HEAD` -> id of the head."""
+
+HEAD = 0
+"""Stands for the head among the numbers of stages."""
+
+
+def _stage_places(layout: Layout) -> Places:
+    return {stage.number: stage.id for stage in stages(layout)}
+
+
+def _downsampling_places(layout: Layout) -> Places:
+    """The downsampling convolution that leads to each stage, directly or through a concatenation."""
+    found: dict[int, str] = {}
+    by_id = {layer.id: layer for layer in layout.layers}
+    for stage in stages(layout):
+        sources = by_id[stage.id].sources
+        if sources[0] in by_id and by_id[sources[0]].block == "Concat":
+            sources = by_id[sources[0]].sources
+        read = [by_id[source] for source in sources if source in by_id]
+        downsampling = [one.id for one in read if one.block == "Conv" and one.args[1:] == DOWNSAMPLING]
+        if downsampling:
+            found[stage.number] = downsampling[0]
+    return found
+
+
+def _head_places(layout: Layout) -> Places:
+    return dict(zip((HEAD,), (layer.id for layer in _head(layout)), strict=False))
+
+
+PARTS: dict[str, Callable[[Layout], Places]] = {
+    "stage": _stage_places,
+    "downsampling": _downsampling_places,
+    "head": _head_places,
+}
+"""Part of a model -> where it is. A search may change each part of a stage once."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +149,59 @@ class Move:
     """A move.
 
     Attributes:
-        apply: layer -> changed layer, or a sequence of layers; the first one has the id of the given layer.
-        default: the layers that the move changes by default.
-        changes_stage: whether a search may apply the move to a stage layer; None: the search does not use the move.
+        apply: (layer, scale of the layout) -> changed layer, or a sequence of layers; the first one has the id of the
+            given layer.
+        part: a key of PARTS: what a search may apply the move to; None: the search does not use the move.
+        default: the layers that the move changes by default; None: all of its part that it makes smaller.
     """
 
-    apply: Callable[[Layer], Layer | tuple[Layer, ...]]
-    default: Callable[[Layout], list[Layer]]
-    changes_stage: Callable[[Layer], bool] | None = None
+    apply: Callable[[Layer, Scale], Layer | tuple[Layer, ...]]
+    part: str | None = None
+    default: Callable[[Layout], list[Layer]] | None = None
 
 
 MOVES: dict[str, Move] = {
-    "cib": Move(cib, _stage_layers, _is_not_compact),
-    "cib-lk": Move(cib_lk, _stage_layers, _is_not_compact),
-    "light-head": Move(light_head, _head),
-    "nms-free": Move(nms_free, _head),
-    "psa": Move(psa, _deepest_pooling),
-    "scdown": Move(scdown, _late_downsampling),
+    "cib": Move(cib, "stage", _stage_layers),
+    "cib-lk": Move(cib_lk, "stage", _stage_layers),
+    "slim-75": Move(partial(slim, share=0.75), "stage"),
+    "slim-50": Move(partial(slim, share=0.5), "stage"),
+    "shallow": Move(shallow, "stage"),
+    "scdown": Move(scdown, "downsampling", _late_downsampling),
+    "ghost": Move(ghost, "downsampling"),
+    "light-head": Move(light_head, "head", _head),
+    "nms-free": Move(nms_free, default=_head),
+    "psa": Move(psa, default=_deepest_pooling),
 }
 """Name -> Move."""
+
+
+def places(layout: Layout, name: str) -> Places:
+    """Where a search can apply a move: the layers of its part that the move changes.
+
+    Raises:
+        EffscopeError: an unknown move, or a search does not use it.
+    """
+    searched = [known for known, found in MOVES.items() if found.part is not None]
+    if name not in searched:
+        raise unknown("`moves`", name, searched)
+    part = MOVES[name].part
+    assert part is not None
+    return {number: one for number, one in PARTS[part](layout).items() if _changes(layout, name, one)}
+
+
+def _changes(layout: Layout, name: str, layer_id: str) -> bool:
+    """Whether a move can change a layer, and the layer is not as after the move already."""
+    layer = layout.layer(layer_id)
+    try:
+        made = MOVES[name].apply(layer, layout.scale)
+    except EffscopeError:
+        return False
+    return made != layer and not (layer.block == "C2fCIB" and name in ("cib", "cib-lk"))
+
+
+def _default(layout: Layout, name: str) -> list[Layer]:
+    chosen = MOVES[name].default
+    return [layout.layer(one) for one in places(layout, name).values()] if chosen is None else chosen(layout)
 
 
 def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layout:
@@ -143,18 +217,22 @@ def move(layout: Layout, name: str, layers: Sequence[str] | None = None) -> Layo
     """
     if name not in MOVES:
         raise unknown("move", name, MOVES)
-    chosen = MOVES[name].default(layout) if layers is None else [layout.layer(layer_id) for layer_id in layers]
+    chosen = _default(layout, name) if layers is None else [layout.layer(layer_id) for layer_id in layers]
     if not chosen:
         raise EffscopeError(f"move {name}: {layout.name} has no layer to apply it to; give the layers")
     for layer in chosen:
-        made = MOVES[name].apply(layer)
+        made = MOVES[name].apply(layer, layout.scale)
         layout = layout.chain(made) if isinstance(made, tuple) else layout.swap([made])
     return layout
 
 
 def swap_stage(layout: Layout, number: int, name: str) -> Layout:
-    """The layout with one stage (numbered from 1) changed by a move. Raises EffscopeError for an unknown stage."""
-    by_number: dict[int, Any] = {stage.number: stage.id for stage in stages(layout)}
-    if number not in by_number:
-        raise unknown("stage", number, by_number)
-    return move(layout, name, [by_number[number]])
+    """The layout with the part of one stage (numbered from 1; `HEAD` for the head) changed by a move.
+
+    Raises:
+        EffscopeError: the move cannot change this stage.
+    """
+    known = places(layout, name)
+    if number not in known:
+        raise unknown(f"stage for move {name}", number, known)
+    return move(layout, name, [known[number]])

@@ -38,7 +38,10 @@ __getattr__, __dir__, __all__ = attach(
         ),
         "comparison": ("CompareResult", "ScoredRun"),
         "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
-        "search": ("ACCEPTED", "INCONCLUSIVE", "REJECTED", "Change", "GivenModel", "Latency", "SearchResult", "Trial"),
+        "search": (
+            "ACCEPTED", "INCONCLUSIVE", "REJECTED", "Change", "FrontPoint", "GivenModel", "Latency", "LibraryRow",
+            "SearchResult", "Trial",
+        ),
         "export": ("ExportResult",),
     },
 )  # fmt: skip

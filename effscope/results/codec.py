@@ -13,12 +13,13 @@ from effscope.errors import EffscopeError
 
 KIND_KEY, VERSION_KEY = "result", "format_version"
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the JSON of results. Files of other versions are refused.
 
 1: no `result` key; `origin.data` is one string, `origin.config` also holds the digest of the starting weights.
 2: `result` and `format_version` come first; `origin.weights`, `origin.data` by split; spectra are saved with ranks;
    paths in `files` are relative to the file of the result.
+3: a search has latencies of one and of all threads, several moves, a target, a library and a front.
 """
 
 NONE_AS = "none_as"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from effscope.config import SearchConfig
@@ -47,7 +47,7 @@ class Trial:
     """One candidate: the base with some changes, compared with the base. AP in fractions 0-1.
 
     Attributes:
-        stage, move: the change that this trial tests.
+        stage, move: the change that this trial tests; None if it tests several at once.
         params, flops: cost of the candidate with one head.
         ap_start: AP before any labelled training.
         ap_mean: mean of `ap_runs`, AP after the short training.
@@ -60,8 +60,8 @@ class Trial:
         notes: notes for the reader, one line each.
     """
 
-    stage: int
-    move: str
+    stage: int | None
+    move: str | None
     params: int
     flops: int
     ap_start: float
@@ -77,6 +77,49 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class LibraryRow:
+    """One change alone, fitted without labels: what it saves and what it costs at once.
+
+    Attributes:
+        stage, move: the change; stage 0 is the head.
+        params, flops: what it saves.
+        ms_before, ms_after: time of the replaced part and of the new one, each alone; None if not measured.
+        error: normalised error of the new part on held-back images.
+        ap: AP of the base with this change alone, before any labelled training.
+        damage: AP of the base minus `ap`.
+    """
+
+    stage: int
+    move: str
+    params: int
+    flops: int
+    ms_before: float | None
+    ms_after: float | None
+    error: float | None
+    ap: float
+    damage: float
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A judged model that no other one beats in AP and cost.
+
+    Attributes:
+        changes: its changes; empty for the base.
+        params, flops, latency_ms: its cost; latency with one thread, or on a GPU.
+        ap: mean AP after the short training.
+        verdict: the rule's verdict; "base" for the base.
+    """
+
+    changes: tuple[Change, ...]
+    params: int
+    flops: int
+    latency_ms: float | None
+    ap: float
+    verdict: str
+
+
+@dataclass(frozen=True)
 class GivenModel:
     """The user's model: as it was given, with its own head, for the classes of the data.
 
@@ -84,14 +127,14 @@ class GivenModel:
         params, flops: its cost with one head.
         ap: its AP before any training; None if it has no weights for the data's classes.
         fitted_ap: AP with the light head that was fitted to its own, before any training; None if no head was fitted.
-        latency: time of one image.
+        latency: time of one image; None if it was not measured.
     """
 
     params: int
     flops: int
     ap: float | None
     fitted_ap: float | None
-    latency: Latency
+    latency: Latency | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +160,9 @@ class SearchResult(Result):
         given: the user's model; None in results of older versions, whose `saved` compares with the base.
         base_runs: AP of each short training of the base.
         resolvable: the smallest margin at which a harmless change is accepted four times in five; None if unknown.
+        target: "params", "flops", "latency" -> fraction of the given model's cost that the user asked to save.
+        library: every change alone, if the search made them all.
+        front: base and judged candidates that no other one beats in AP and cost.
     """
 
     base: str
@@ -143,6 +189,9 @@ class SearchResult(Result):
     given: GivenModel | None = None
     base_runs: tuple[float, ...] = ()
     resolvable: float | None = None
+    target: dict[str, float] = field(default_factory=dict)
+    library: tuple[LibraryRow, ...] = ()
+    front: tuple[FrontPoint, ...] = ()
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"

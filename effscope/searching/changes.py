@@ -6,31 +6,41 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from effscope.costing.model import cost
-from effscope.errors import EffscopeError, unknown
+from effscope.errors import EffscopeError
 from effscope.layouts.expand import stages
-from effscope.layouts.moves import MOVES, swap_stage
+from effscope.layouts.moves import HEAD, MOVES, places, swap_stage
 from effscope.results import Change
 from effscope.spec.layout import Layout
 
 Changes = tuple[Change, ...]
-"""A variant of the base: its changes, sorted by stage. The empty tuple is the base itself."""
+"""A variant of the base: its changes, sorted by stage and move. The empty tuple is the base itself."""
 
 
 def canonical(changes: Iterable[Change]) -> Changes:
-    """The changes sorted by stage, so that a variant has only one form.
+    """The changes sorted by stage and move, so that a variant has only one form.
 
     Raises:
-        EffscopeError: two changes of one stage.
+        EffscopeError: two changes of one part of a stage.
     """
-    found = tuple(sorted(changes, key=lambda change: change.stage))
-    if len({change.stage for change in found}) < len(found):
+    found = tuple(sorted(changes, key=lambda change: (change.stage, change.move)))
+    if len({place(change) for change in found}) < len(found):
         raise EffscopeError(f"a stage can change only once: {spelled(found)}")
     return found
 
 
+def place(change: Change) -> tuple[int, str | None]:
+    """The stage and the part of it that a change replaces."""
+    return change.stage, MOVES[change.move].part
+
+
 def spelled(changes: Iterable[Change]) -> str:
     """A variant in words, e.g. "4 cib, 8 cib"; "base" without changes."""
-    return ", ".join(f"{change.stage} {change.move}" for change in changes) or "base"
+    return ", ".join(f"{stage_name(change.stage)} {change.move}" for change in changes) or "base"
+
+
+def stage_name(stage: int) -> str:
+    """The number of a stage; "head" for the head."""
+    return "head" if stage == HEAD else str(stage)
 
 
 def layout_of(base: Layout, changes: Iterable[Change]) -> Layout:
@@ -41,20 +51,24 @@ def layout_of(base: Layout, changes: Iterable[Change]) -> Layout:
     return layout
 
 
-def changeable(base: Layout, move: str) -> tuple[int, ...]:
-    """Numbers of the stages that a move can change.
+def position_of(base: Layout, change: Change) -> int:
+    """Position of the layer that a change replaces, in the base and in every variant."""
+    return base.index(places(base, change.move)[change.stage])
+
+
+def changeable(base: Layout, moves: Iterable[str]) -> tuple[Change, ...]:
+    """Every change of the base by these moves: by stage, then in the order of the moves; the head comes last.
 
     Raises:
-        EffscopeError: a search cannot use this move, or the move can change no stage.
+        EffscopeError: a search cannot use a move, or no move can change anything.
     """
-    applies = MOVES[move].changes_stage if move in MOVES else None
-    if applies is None:
-        raise unknown("`move`", move, [name for name, known in MOVES.items() if known.changes_stage is not None])
-    found = tuple(stage.number for stage in stages(base) if applies(base.layer(stage.id)))
+    listed = tuple(moves)
+    found = [Change(number, move) for move in listed for number in places(base, move)]
     if not found:
         blocks = ", ".join(dict.fromkeys(stage.block for stage in stages(base))) or "none"
-        raise EffscopeError(f"{base.name} has no stage that move {move} can change: its stages are {blocks}")
-    return found
+        named = f"move {listed[0]} can" if len(listed) == 1 else f"the moves {', '.join(listed)} can"
+        raise EffscopeError(f"{base.name} has no stage that {named} change: its stages are {blocks}")
+    return tuple(sorted(found, key=lambda change: (change.stage == HEAD, change.stage)))
 
 
 @dataclass(frozen=True)

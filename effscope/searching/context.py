@@ -12,13 +12,15 @@ from effscope.data.classes import relabelled
 from effscope.detect.bank import Banks
 from effscope.detect.splits import Splits, decode, load_splits
 from effscope.errors import EffscopeError
-from effscope.layouts.moves import move
+from effscope.layouts.moves import move, places
 from effscope.models.open import open_model
 from effscope.models.opened import Model
 from effscope.nn.build import digest
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress, Say, silent, unsaid
 from effscope.recipes import RECIPES, Recipe
+from effscope.results import Change
+from effscope.searching.changes import changeable
 from effscope.spec.layout import Layout
 
 TUNE_SHARE = 0.5
@@ -85,6 +87,20 @@ class Context:
     def layout(self) -> Layout:
         """The layout of the base: the given one with the data's classes and the head from the config."""
         return move(self.yours, "light-head") if self.config.head == "light" else self.yours
+
+    @cached_property
+    def changes(self) -> tuple[Change, ...]:
+        """Every change that the search may make.
+
+        A search that keeps the user's head may need the light one: Ultralytics builds no other beside a CIB.
+
+        Raises:
+            EffscopeError: no move can change anything.
+        """
+        moves = self.config.moves
+        if self.config.policy != "greedy" and {"cib", "cib-lk"} & set(moves) and places(self.layout, "light-head"):
+            moves = (*moves, "light-head")
+        return changeable(self.layout, dict.fromkeys(moves))
 
     @cached_property
     def yours(self) -> Layout:

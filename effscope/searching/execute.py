@@ -8,21 +8,24 @@ from dataclasses import replace
 
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import RankConfig
-from effscope.layouts.expand import expand, stages
+from effscope.layouts.expand import expand
+from effscope.layouts.moves import HEAD
 from effscope.models.open import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.inherit import inherit
 from effscope.progress import Parts, Progress, Say
 from effscope.ranking.analyze import rank
 from effscope.searching.base import base
-from effscope.searching.changes import layout_of
+from effscope.searching.changes import layout_of, position_of
 from effscope.searching.context import Context
-from effscope.searching.fitting import Part, fit_stage
-from effscope.searching.jobs import GIVEN, Job, Measurement
+from effscope.searching.fitting import Part, fit_head, fit_stage
+from effscope.searching.jobs import CANDIDATE, GIVEN, Job, Measurement
 from effscope.searching.plan import Plan
+from effscope.searching.policies.library import WHOLE, part_key, piece_key
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS, Work
 from effscope.spec.layout import Layout
 from effscope.timing.in_turn import in_turn
+from effscope.timing.pieces import pieces_of, time_pieces
 from effscope.training.threads import limited
 from effscope.workspace import Workspace
 
@@ -57,22 +60,24 @@ def _rank(work: Work) -> Measurement:
     source = f"base trained for {context.splits[0].source}"
     ranks = rank(network, context.layout, RankConfig(at=config.at, threshold=config.threshold), source=source)
     ranks.save(work.file(RANKS))
-    return Measurement(work.job.id, work.job.kind, order=ranks.order)
+    known = [row for row in ranks.stages if row.separability_2 is not None]
+    by_separability = tuple(row.stage for row in sorted(known, key=lambda row: -(row.separability_2 or 0.0)))
+    return Measurement(work.job.id, work.job.kind, order=ranks.order, by_separability=by_separability)
 
 
 def _fit(work: Work) -> Measurement:
-    """Fit one changed stage to the stage it replaces; the artefact has only that layer."""
+    """Fit one changed part to the part it replaces; the artefact has only that layer."""
     context, (change,) = work.context, work.job.changes
     base = _network(work, work.job.needs[0], context.layout)
-    layout = layout_of(context.layout, (change,))
+    layout, position = layout_of(context.layout, (change,)), position_of(context.layout, change)
     network = build(expand(layout), work.job.seed)
-    inherit(network, layout, context.layout, base.state_dict())
-    progress, position = (
-        work.parts.part(work.plan.fitting, f"{work.job.title}: fitting"),
-        _position(layout, change.stage),
-    )
-    part = Part(base, context.layout, layout, position)
-    fitted = fit_stage(network, part, context, work.job.seed, progress)
+    transfer = inherit(network, layout, context.layout, base.state_dict())
+    progress = work.parts.part(work.plan.fitting, f"{work.job.title}: fitting")
+    part, seed = Part(base, context.layout, layout, position), work.job.seed
+    if change.stage == HEAD:
+        fitted = fit_head(network, part, transfer, context, seed, progress)
+    else:
+        fitted = fit_stage(network, part, context, seed, progress)
     if fitted.start.error is None:
         work.notes.append(f"{work.job.title}: {fitted.words}")
     write_safetensors(work.file(WEIGHTS), network.model[str(position)].state_dict(), {})
@@ -113,14 +118,39 @@ def _time(work: Work) -> Measurement:
     return Measurement(work.job.id, work.job.kind, latency=found.latency, runtime=found.runtime, threads=found.threads)
 
 
+def _pieces(work: Work) -> Measurement:
+    """Time each changed part alone, beside the part it replaces, and the whole base."""
+    context, imgsz = work.context, work.context.config.imgsz
+    progress = work.parts.part(1.0, "measuring parts")
+    positions = {change: position_of(context.layout, change) for change in work.job.changes}
+    base = build(expand(context.layout))
+    before = pieces_of(base, positions.values(), imgsz)
+    pieces = {part_key(change): before[position] for change, position in positions.items()}
+    for change, position in positions.items():
+        variant = build(expand(layout_of(context.layout, (change,))))
+        pieces[piece_key(change)] = pieces_of(variant, [position], imgsz)[position]
+    found = time_pieces(pieces, context.device, context.runtime, context.threads, progress)
+    whole = in_turn({WHOLE: base}, imgsz, context.device, context.runtime, context.threads, work.say)
+    return Measurement(
+        work.job.id, work.job.kind, latency=found.latency | whole.latency, runtime=found.runtime, threads=found.threads
+    )
+
+
+def _pace(work: Work) -> Measurement:
+    """Time one variant beside the given model; its weights do not matter."""
+    context = work.context
+    work.parts.part(1.0, f"{work.job.title}: measuring latency")
+    layouts = {GIVEN: context.yours, CANDIDATE: layout_of(context.layout, work.job.changes)}
+    networks = {name: build(expand(layout)) for name, layout in layouts.items()}
+    found = in_turn(networks, context.config.imgsz, context.device, context.runtime, context.threads, work.say)
+    return Measurement(work.job.id, work.job.kind, latency=found.latency, runtime=found.runtime, threads=found.threads)
+
+
 _KINDS: dict[str, Callable[[Work], Measurement]] = {
-    "base": base, "rank": _rank, "fit": _fit, "start": _start, "run": _run, "time": _time,
+    "base": base, "rank": _rank, "fit": _fit, "start": _start, "run": _run, "time": _time, "pieces": _pieces,
+    "pace": _pace,
 }  # fmt: skip
 """Kind of job -> function that runs it."""
-
-
-def _position(layout: Layout, stage: int) -> int:
-    return next(found.index for found in stages(layout) if found.number == stage)
 
 
 def _network(work: Work, job: str, layout: Layout) -> Network:
@@ -136,5 +166,5 @@ def _assembled(work: Work) -> Network:
     network = build(expand(layout), work.context.config.seed)
     inherit(network, layout, work.context.layout, work.state_of(base))
     for change, fit in zip(work.job.changes, fits, strict=True):
-        network.model[str(_position(layout, change.stage))].load_state_dict(work.state_of(fit))
+        network.model[str(position_of(work.context.layout, change))].load_state_dict(work.state_of(fit))
     return network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from math import isfinite
+from math import ceil, isfinite, prod
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ from effscope.transplant.distil import Distilled, Loss, class_divergence, distil
 from effscope.transplant.forms import Start, start
 from effscope.transplant.passes import Pair
 from effscope.transplant.record import record
+from effscope.transplant.sums import POSITIONS
+
+CLOSED_POSITIONS = 1 << 16
+"""Positions of maps in a closed form: more hardly lower its error, and small maps need more images for as many."""
 
 BATCH = 8
 """Images in a forward pass without gradients; each is there twice, as it is and mirrored."""
@@ -91,7 +95,9 @@ def _fit(
     pairs = record(
         teacher, part.position, mirrored(limited_bank(context.banks.train, config.images), device), config.max_bytes
     )
-    batches = [pairs.some(slice(n, n + 2 * BATCH)).inputs for n in range(0, len(pairs), 2 * BATCH)]
+    smallest = min(prod(tensor.shape[2:]) for tensor in (*pairs.inputs, *pairs.outputs))
+    rows = min(len(pairs), ceil(CLOSED_POSITIONS / min(smallest, POSITIONS)))
+    batches = [pairs.some(slice(n, min(n + 2 * BATCH, rows))).inputs for n in range(0, rows, 2 * BATCH)]
     pair = Pair(teacher.model[key], student.model[key], [(inputs, inputs) for inputs in batches])
     began = start(pair, part.layout.layers[part.position].block, part.new.layers[part.position].block)
     errors = distil(student.model[key], pairs, learns, config, seed, progress, loss)

@@ -37,17 +37,20 @@ DECIDING: Mapping[str, tuple[str, ...]] = {
     "start": ("imgsz", "batch"),
     "run": ("imgsz", "epochs", "batch", "proxy_recipe"),
     "time": ("imgsz", "runtime"),
+    "pieces": ("imgsz", "runtime"),
+    "pace": ("imgsz", "runtime"),
 }
 """Kind of job -> the settings of a search that decide its outcome, in addition to the jobs it needs.
 
 base: train or load the base, score it.     rank: rank its stages.
 fit: fit one changed stage to the stage it replaces.     start: AP of a variant before any labelled training.
 run: short training of a variant, then AP.     time: latency of variants, measured in turn.
+pieces: latency of each changed part alone, and of the part it replaces.     pace: latency of one variant.
 """
 
 
-GIVEN = "given"
-"""Key of the given model among the times of a `time` job."""
+GIVEN, CANDIDATE = "given", "candidate"
+"""Keys of the given model among the times of a `time` or `pace` job, and of the variant of a `pace` job."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Job:
 
     Attributes:
         kind: a key of `DECIDING`.
-        changes: the variant of the job; for `fit` a single change.
+        changes: the variant of the job; for `fit` a single change, for `pieces` every change to time.
         seed: random seed of the job.
         settings: digest of the settings, data and machine that decide the outcome.
         needs: ids of jobs; this job reads their artefacts.
@@ -78,7 +81,7 @@ class Job:
     @property
     def title(self) -> str:
         """Name for the progress line, e.g. "stage 8 cib"; "base" for the base."""
-        return f"stage {spelled(self.changes)}" if self.changes else "base"
+        return f"stage {spelled(self.changes)}" if self.changes and self.kind != "pieces" else "base"
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,10 @@ class Measurement:
         left_out: AP without each group of validation images in turn (`detect/jackknife`); with `ap`.
         given_ap: AP of the given model, if its weights know the data's classes (`base`).
         fitted_ap: AP of the base after its head was fitted, before any training; None if no head was fitted (`base`).
-        order: stages in ascending rank (`rank`).
+        order, by_separability: stages in ascending rank, and in descending separability (`rank`).
         error: normalised error of the fitted stage on held-back images (`fit`).
-        latency: job id, or `GIVEN` -> latency of that job's model, or of the given model (`time`).
-        runtime, threads: what measured the latencies, with how many threads at most (`time`).
+        latency: job id or `GIVEN` (`time`), `GIVEN` or `CANDIDATE` (`pace`), name of a piece (`pieces`) -> latency.
+        runtime, threads: what measured the latencies, with how many threads at most.
         notes: notes for the user, in order of time.
         seconds: wall time of the job; for an interrupted job, since it was resumed.
     """
@@ -106,6 +109,7 @@ class Measurement:
     given_ap: float | None = None
     fitted_ap: float | None = None
     order: tuple[int, ...] = ()
+    by_separability: tuple[int, ...] = ()
     error: float | None = None
     latency: dict[str, Latency] = field(default_factory=dict)
     runtime: str = ""
@@ -158,6 +162,14 @@ class JobBook:
     def time(self, variants: Sequence[Sequence[Change]]) -> Job:
         """Latency of variants, with the models of their first runs."""
         return self._job("time", needs=tuple(self.run(changes).id for changes in variants))
+
+    def pieces(self, changes: Sequence[Change]) -> Job:
+        """Latency of the parts that changes make and replace, each alone."""
+        return self._job("pieces", tuple(changes))
+
+    def pace(self, changes: Sequence[Change]) -> Job:
+        """Latency of a variant beside the given model, before it has weights."""
+        return self._job("pace", canonical(changes))
 
     def _parts(self, changes: Sequence[Change]) -> tuple[str, ...]:
         return (self.base().id, *(self.fit(change).id for change in canonical(changes)))

@@ -8,11 +8,12 @@ from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.results import Change, GivenModel, Latency, RankResult, SearchResult, origin
+from effscope.results import Change, FrontPoint, GivenModel, Latency, RankResult, SearchResult, Trial, origin
 from effscope.searching.changes import layout_of
-from effscope.searching.jobs import GIVEN
+from effscope.searching.jobs import GIVEN, Measurement
 from effscope.searching.journal import JOURNAL
-from effscope.searching.policies.greedy import Standing, State, arms, standing
+from effscope.searching.policies.library import WHOLE, rows
+from effscope.searching.policies.state import Standing, State, arms
 from effscope.searching.rules import smallest_margin
 from effscope.spec.layout import Layout
 from effscope.workspace import RUN_WEIGHTS, Workspace
@@ -20,11 +21,13 @@ from effscope.workspace import RUN_WEIGHTS, Workspace
 LAYOUT = "model.yaml"
 
 
-def hand_over(state: State, base: Layout, workspace: Workspace, weights: str) -> tuple[dict[str, str], list[str]]:
+def hand_over(
+    state: State, now: Standing, base: Layout, workspace: Workspace, weights: str
+) -> tuple[dict[str, str], list[str]]:
     """Write weights and YAML of the chosen model into the run's folder.
 
     Args:
-        state: final state of a search.
+        state, now: the end of a search.
         base: layout of the base.
         workspace: folder of the run.
         weights: suffix of weight files among the artefacts.
@@ -32,7 +35,9 @@ def hand_over(state: State, base: Layout, workspace: Workspace, weights: str) ->
     Returns:
         Name of the content -> path of the file; and notes.
     """
-    changes = standing(state).accepted
+    changes = now.accepted
+    if now.times is None:
+        return {"journal": str(workspace.path(JOURNAL))}, []
     write_bytes(workspace.path(RUN_WEIGHTS), workspace.artefact(state.book.run(changes).id, weights).read_bytes())
     names, notes = {"weights": RUN_WEIGHTS, "journal": JOURNAL}, []
     if not changes:
@@ -48,6 +53,7 @@ def hand_over(state: State, base: Layout, workspace: Workspace, weights: str) ->
 
 def result_of(
     state: State,
+    now: Standing,
     config: SearchConfig,
     name: str,
     layout: Layout,
@@ -59,7 +65,7 @@ def result_of(
     """The result of a finished search.
 
     Args:
-        state: final state.
+        state, now: the end of the search.
         config: settings of the search.
         name: name of the base, for tables.
         layout: layout of the base.
@@ -68,10 +74,12 @@ def result_of(
         files: files from `hand_over`.
         notes: notes from `hand_over`.
     """
-    now = standing(state)
     assert now.base is not None
     assert now.base.ap is not None
-    assert now.times is not None
+    runtime, threads = _timed_by(state, now)
+    split_digests = {split: digests[split] for split in ("train", "val")}
+    chosen = layout_of(layout, now.accepted).digest()
+    made = origin(config, chosen, split_digests, (config.seed,), weights=digests["weights"])
     return SearchResult(
         base=name,
         base_ap=now.base_ap,
@@ -90,42 +98,72 @@ def result_of(
         seconds=sum(measurement.seconds for measurement in state.done.values()),
         notes=(*(note for measurement in state.done.values() for note in measurement.notes), *notes),
         ranks=ranks,
-        origin=origin(
-            config,
-            layout_of(layout, now.accepted).digest(),
-            {split: digests[split] for split in ("train", "val")},
-            (config.seed,),
-            weights=digests["weights"],
-        ),
+        origin=made,
         base_latency=_latency(state, now, ()),
-        runtime=now.times.runtime,
-        threads=now.times.threads,
+        runtime=runtime,
+        threads=threads,
         base_runs=tuple(run.ap for run in now.base_runs),
-        resolvable=smallest_margin(state.rule, now.base_runs, arms(state, now), state.terms.runs),
+        resolvable=smallest_margin(state.rule, now.base_runs, arms(state, now), state.terms),
         given=_given(state, now),
+        target=dict(state.targets),
+        library=rows(state),
+        front=front(state, now),
     )
+
+
+def _times(state: State, now: Standing) -> Measurement | None:
+    """What measured the latencies: of the candidates, or of the library's pieces."""
+    return now.times or state.found(state.book.pieces(state.changes))
+
+
+def _timed_by(state: State, now: Standing) -> tuple[str, int]:
+    """What measured the latencies, with how many threads."""
+    times = _times(state, now)
+    return ("", 1) if times is None else (times.runtime, times.threads)
 
 
 def _given(state: State, now: Standing) -> GivenModel:
     assert now.base is not None
-    assert now.times is not None
-    cost, base = state.costs.given, now.base
-    return GivenModel(cost.params, cost.flops, base.given_ap, base.fitted_ap, now.times.latency[GIVEN])
+    cost, base, times = state.costs.given, now.base, _times(state, now)
+    latency = None if times is None else times.latency.get(GIVEN, times.latency.get(WHOLE))
+    return GivenModel(cost.params, cost.flops, base.given_ap, base.fitted_ap, latency)
 
 
 def _saved(state: State, now: Standing) -> dict[str, float]:
     """Fraction of the given model's parameters, FLOPs and latency that the chosen model saves."""
     chosen, given, time = state.costs.of(now.accepted), _given(state, now), _latency(state, now, now.accepted)
-    saved = {
-        "params": 1 - chosen.params / given.params,
-        "flops": 1 - chosen.flops / given.flops,
-        "latency": 1 - time.ms / given.latency.ms,
-    }
+    saved = {"params": 1 - chosen.params / given.params, "flops": 1 - chosen.flops / given.flops}
+    if time is None or given.latency is None:
+        return saved
+    saved["latency"] = 1 - time.ms / given.latency.ms
     if time.all_ms is not None and given.latency.all_ms is not None:
         saved["latency_all"] = 1 - time.all_ms / given.latency.all_ms
     return saved
 
 
-def _latency(state: State, now: Standing, changes: tuple[Change, ...]) -> Latency:
-    assert now.times is not None
-    return now.times.latency[state.book.run(changes).id]
+def _latency(state: State, now: Standing, changes: tuple[Change, ...]) -> Latency | None:
+    return None if now.times is None else now.times.latency[state.book.run(changes).id]
+
+
+def front(state: State, now: Standing) -> tuple[FrontPoint, ...]:
+    """The base and the judged candidates that no other one beats in AP and every cost, by parameters."""
+    if not now.base_runs:
+        return ()
+    base, cost = _latency(state, now, ()), state.costs.base
+    points = [FrontPoint((), cost.params, cost.flops, None if base is None else base.ms, now.base_ap, "base")]
+    points += [_point(trial) for trial in now.trials]
+    best = [one for one in points if not any(_beats(other, one) for other in points)]
+    return tuple(sorted(best, key=lambda one: -one.params))
+
+
+def _point(trial: Trial) -> FrontPoint:
+    ms = None if trial.latency is None else trial.latency.ms
+    return FrontPoint(trial.changes, trial.params, trial.flops, ms, trial.ap_mean, trial.verdict)
+
+
+def _beats(a: FrontPoint, b: FrontPoint) -> bool:
+    """Whether a is nowhere worse than b, and somewhere better."""
+    pairs = [(a.params, b.params), (a.flops, b.flops), (-a.ap, -b.ap)]
+    if a.latency_ms is not None and b.latency_ms is not None:
+        pairs.append((a.latency_ms, b.latency_ms))
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from effscope.progress import duration
 from effscope.searching.context import Context
+from effscope.searching.policies.target import LEVELS
 from effscope.searching.rules import RULES
 
 FIT_WEIGHT, SCORE_WEIGHT, CLOSED_WEIGHT = 0.03, 0.8, 2.0
@@ -18,6 +19,39 @@ OVERHEAD = 1.3
 SHORT = 1.0
 """Weight of a job that takes seconds."""
 
+PIECE_WEIGHT = 30.0
+"""Time to export and measure one piece of a network, in units of a trained image."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The most work that a policy may ask for.
+
+    Attributes:
+        fits: changes that are fitted.
+        singles: changes that are scored alone.
+        candidates: candidates that are trained.
+        pieces: pieces that are timed.
+        judges: whether the base is trained for comparison.
+    """
+
+    fits: int
+    singles: int = 0
+    candidates: int = 0
+    pieces: int = 0
+    judges: bool = True
+
+    @classmethod
+    def of(cls, context: Context) -> Scope:
+        """The scope of a search."""
+        changes, config = context.changes, context.config
+        stages = len({change.stage for change in changes})
+        if config.policy == "greedy":
+            return cls(stages, stages if config.order.startswith("damage") else 0, stages)
+        pieces = 0 if config.latency_table else 2 * len(changes)
+        trying = config.policy == "target"
+        return cls(len(changes), len(changes), len(LEVELS) if trying else 0, pieces, trying)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -28,6 +62,7 @@ class Plan:
         base_epochs, epochs: epochs of the base (0 if it is not trained) and of each short training.
         fitting: weight of fitting one part.
         fits_head: whether the base's head is fitted.
+        scope: how many jobs of each kind.
         runs: most short trainings of the base, and of each candidate.
     """
 
@@ -36,6 +71,7 @@ class Plan:
     base_epochs: int
     epochs: int
     fitting: float
+    scope: Scope
     fits_head: bool = False
     runs: int = 1
 
@@ -47,6 +83,7 @@ class Plan:
         return cls(
             len(train.samples), len(val.samples), 0 if context.fits else context.base_epochs, context.config.epochs,
             FIT_WEIGHT * distil.steps * distil.batch + CLOSED_WEIGHT * min(distil.images, len(train.samples)),
+            Scope.of(context),
             context.fits and context.layout != context.yours,
             RULES[context.config.rule].most_runs(context.config.runs),
         )  # fmt: skip
@@ -64,11 +101,16 @@ class Plan:
         """Weight of a job of this kind; for the base, with training."""
         return self._weights()[kind]
 
-    def whole(self, n_stages: int) -> float:
-        """Weight of a search that tries every stage with all runs."""
-        weights = self._weights()
-        trial = weights["fit"] + weights["start"] + self.runs * weights["run"]
-        return weights["base"] + weights["rank"] + self.runs * weights["run"] + weights["time"] + n_stages * trial
+    @property
+    def whole(self) -> float:
+        """Weight of a search in which every candidate is tried with all runs."""
+        weights, scope = self._weights(), self.scope
+        trained = self.runs * (scope.candidates + scope.judges)
+        known = {
+            "base": 1, "rank": 1, "fit": scope.fits, "start": scope.singles + scope.candidates, "run": trained,
+            "time": scope.judges, "pieces": scope.pieces > 0, "pace": scope.candidates,
+        }  # fmt: skip
+        return sum(weights[kind] * n for kind, n in known.items())
 
     def _weights(self) -> Mapping[str, float]:
         return {
@@ -80,25 +122,31 @@ class Plan:
             "start": self.scoring,
             "run": self.training(self.epochs) + self.scoring,
             "time": SHORT,
+            "pieces": PIECE_WEIGHT * self.scope.pieces,
+            "pace": SHORT,
         }
 
 
-def longest(plan: Plan, n_stages: int, images_per_s: float) -> float:
-    """Seconds of a search that tries every stage with all runs, from the speed of forward and backward passes."""
-    return OVERHEAD * plan.whole(n_stages) / images_per_s
+def longest(plan: Plan, images_per_s: float) -> float:
+    """Seconds of a search in which every candidate is tried, from the speed of forward and backward passes."""
+    return OVERHEAD * plan.whole / images_per_s
 
 
-def plan_line(context: Context, plan: Plan, n_stages: int, images_per_s: float, folder: object) -> str:
+def plan_line(context: Context, plan: Plan, images_per_s: float, folder: object) -> str:
     """The plan as one line, with an upper bound of its duration from the training speed of this machine."""
-    c = context.config
-    trainings = plan.runs * (n_stages + 1) + bool(plan.base_epochs)
-    looks = RULES[c.rule].looks_within(c.runs)
-    seconds = longest(plan, n_stages, images_per_s)
+    c, scope = context.config, plan.scope
+    trainings = plan.runs * (scope.candidates + scope.judges) + bool(plan.base_epochs)
+    looks, seconds = RULES[c.rule].looks_within(c.runs), longest(plan, images_per_s)
+    candidates = f"trained {c.epochs} epochs{_times(looks)}"
+    if c.policy == "greedy":
+        work = f"up to {scope.candidates} candidates, each fitted without labels and {candidates}"
+    else:
+        work = f"{scope.fits} changes, each fitted without labels, scored and timed alone"
+        work += f", then up to {scope.candidates} candidates, each {candidates}" if scope.candidates else ""
     return (
-        f"plan: base {context.given.name} ({base_words(context, plan)}), up to {n_stages} candidates, each fitted "
-        f"without labels and trained {c.epochs} epochs{_times(looks)}, on {plan.n_train} images at {c.imgsz} px, batch "
-        f"{c.batch}, seed {c.seed}: at most {trainings} trainings, {duration(seconds)} on this machine; "
-        f"folder {folder}"
+        f"plan: base {context.given.name} ({base_words(context, plan)}), {work}, on {plan.n_train} images at "
+        f"{c.imgsz} px, batch {c.batch}, seed {c.seed}: at most {trainings} trainings, {duration(seconds)} on this "
+        f"machine; folder {folder}"
     )
 
 

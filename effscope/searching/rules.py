@@ -30,10 +30,20 @@ FUTILE = 0.9
 
 @dataclass(frozen=True)
 class Terms:
-    """What a user accepts: a loss of AP below `margin`, after at most `runs` runs of a candidate."""
+    """What a user accepts: a loss of AP below `margin`, after at most `runs` runs of a candidate.
+
+    `tries` is the number of candidates that may follow a rejected one: each gets its share of the error.
+    """
 
     margin: float
     runs: int = LOOKS[-1]
+    tries: int = 1
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """One-sided error of each look of `noninferior`."""
+        looks = RULES["noninferior"].looks_within(self.runs)
+        return tuple(alpha / self.tries for alpha in ALPHAS[len(looks)])
 
 
 @dataclass(frozen=True)
@@ -105,13 +115,14 @@ def noninferior(evidence: Evidence, terms: Terms) -> Verdict | MoreRuns:
     The n-th runs of base and candidate have the same seed.
 
     A search that tries changes in an order that was fixed before and stops at the first one that is not accepted errs
-    with probability .05 as a whole, however many changes it tries.
+    with probability .05 as a whole, however many changes it tries. A search that goes on after a rejection shares .05
+    among its candidates (`Terms.tries`; Bonferroni).
     """
     looks = RULES["noninferior"].looks_within(terms.runs)
     n = len(evidence.candidate)
     done, later = sum(look <= n for look in looks), [look for look in looks if look > n]
     runs = f"{_count(n)} each"
-    verdict = _judged(paired(evidence), terms.margin, ALPHAS[len(looks)][max(done, 1) - 1], runs)
+    verdict = _judged(paired(evidence), terms.margin, terms.alphas[max(done, 1) - 1], runs)
     return MoreRuns(later[0]) if later and verdict.word == INCONCLUSIVE else verdict
 
 
@@ -153,9 +164,8 @@ RULES: dict[str, Rule] = {
 """Name of a rule -> Rule."""
 
 
-def smallest_margin(rule: str, base: Arm, others: tuple[Arm, ...], runs: int) -> float | None:
+def smallest_margin(rule: str, base: Arm, others: tuple[Arm, ...], terms: Terms) -> float | None:
     """The loss that this rule can tell from none with these runs; None if it is unknown or the rule has no interval."""
     if rule != "noninferior":
         return None
-    looks = RULES[rule].looks_within(runs)
-    return resolvable(base, others, looks[-1], ALPHAS[len(looks)][-1])
+    return resolvable(base, others, RULES[rule].most_runs(terms.runs), terms.alphas[-1])

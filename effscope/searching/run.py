@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from effscope.config import SearchConfig, seconds_of, to_dict
+from effscope.config import SearchConfig, seconds_of, targets_of, to_dict
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.layouts.expand import expand
 from effscope.nn.build import build
 from effscope.nn.precision import pick_device
 from effscope.progress import Parts, Progress, Say, silent, unsaid
-from effscope.results import Change, RankResult, SearchResult
+from effscope.results import Latency, RankResult, SearchResult, plain
 from effscope.searching.budget import fit, given_up
-from effscope.searching.changes import changeable, count_all
+from effscope.searching.changes import count_all
 from effscope.searching.context import Context
 from effscope.searching.drive import Policy, drive, replay
 from effscope.searching.engines.local import LocalEngine
 from effscope.searching.execute import execute
 from effscope.searching.jobs import Job, Measurement, job_book
 from effscope.searching.journal import JOURNAL, Journal
+from effscope.searching.latency_table import read_table
 from effscope.searching.outcome import hand_over, result_of
 from effscope.searching.plan import Plan, longest, plan_line
-from effscope.searching.policies.greedy import State, fold, propose, remarks, standing
+from effscope.searching.policies.greedy import greedy
+from effscope.searching.policies.library import library
+from effscope.searching.policies.state import Stand, Standing, State, folded, remarks
+from effscope.searching.policies.target import LEVELS, target
 from effscope.searching.rules import Terms
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS
 from effscope.training.processes import processes
@@ -33,7 +38,8 @@ from effscope.training.speed import training_images_per_s
 from effscope.training.threads import limited, pick_threads
 from effscope.workspace import WORK, Identity, Workspace, open_workspace
 
-GREEDY = Policy(propose, fold, remarks)
+POLICIES: dict[str, Stand] = {"greedy": greedy, "target": target, "library": library}
+"""`SearchConfig.policy` -> what decides what a search does next."""
 
 Publish = Callable[[SearchResult, Path], SearchResult]
 """(result, folder) -> the result with the files that were written for it."""
@@ -68,16 +74,17 @@ def search(
     context = Context(config, torch.get_num_threads(), device, report, say)
     if context.runtime == "onnx" and device != "cpu":
         raise EffscopeError("`runtime` onnx runs on the CPU: set `device` to cpu or `runtime` to torch")
-    stages = changeable(context.layout, config.move)
+    table = None if config.latency_table is None else read_table(Path(config.latency_table), context.changes)
     digests = context.digests
     inputs = {"the layout": digests["layout"], "the starting weights": digests["weights"]}
     inputs["the classes of the weights"] = digests["classes"]
     inputs |= {f"the {split} images": digests[split] for split in ("train", "val")}
+    inputs |= {} if table is None else {"the table of latencies": plain(table)}
     identity = Identity("search", {**to_dict(config), "device": device}, inputs)
     with open_workspace(folder, identity, say) as workspace:
         context = context.on(workspace.settled("threads", lambda: _threads(context)))
-        context = context.within(**workspace.settled("budget", lambda: _budget(context, len(stages))))
-        return publish(_Search(context, workspace, stages).result(), folder)
+        context = context.within(**workspace.settled("budget", lambda: _budget(context)))
+        return publish(_Search(context, workspace, table).result(), folder)
 
 
 def _threads(context: Context) -> int:
@@ -85,7 +92,7 @@ def _threads(context: Context) -> int:
     return pick_threads(build(expand(context.layout)), config.imgsz, config.batch, group, context.say)
 
 
-def _budget(context: Context, n_stages: int) -> dict[str, int]:
+def _budget(context: Context) -> dict[str, int]:
     """Settings that the budget changes."""
     config = context.config
     if config.budget is None:
@@ -94,7 +101,7 @@ def _budget(context: Context, n_stages: int) -> dict[str, int]:
 
     def seconds(tried: SearchConfig) -> float:
         area = (tried.imgsz / config.imgsz) ** 2
-        return longest(Plan.of(context.within(runs=tried.runs, epochs=tried.epochs)), n_stages, speed / area)
+        return longest(Plan.of(context.within(runs=tried.runs, epochs=tried.epochs)), speed / area)
 
     changed = fit(config, seconds_of("budget", config.budget), seconds)
     context.say(f"budget {config.budget}: {given_up(config, changed) or 'nothing is given up'}")
@@ -111,28 +118,42 @@ def _images_per_s(context: Context) -> float:
 class _Search:
     context: Context
     workspace: Workspace
-    stages: tuple[int, ...]
+    table: Mapping[str, Latency] | None
+
+    @property
+    def stand(self) -> Stand:
+        """The policy of this search."""
+        return POLICIES[self.context.config.policy]
+
+    @property
+    def policy(self) -> Policy[State]:
+        """The policy as what `drive` needs."""
+        stand = self.stand
+        return Policy(
+            lambda state: stand(state).jobs, partial(folded, stand), lambda state: remarks(state, stand(state))
+        )
 
     def result(self) -> SearchResult:
         """Drive the search to its end."""
         context, journal = self.context, Journal(self.workspace.path(JOURNAL))
         done = journal.read()
         state = self._replayed(journal, done)
-        if propose(state):
+        if self.stand(state).jobs:
             self.context.say(self._plan_line())
-        state = drive(GREEDY, state, LocalEngine(self._worker(done)), journal, self._kept, self.context.say)
-        if not standing(state).learned:
-            raise self._not_learned(state)
+        state = drive(self.policy, state, LocalEngine(self._worker(done)), journal, self._kept, self.context.say)
+        now = self.stand(state)
+        if not now.learned:
+            raise self._not_learned(state, now)
         ranks = RankResult.load(self.workspace.artefact(state.book.rank().id, RANKS))
-        files, notes = hand_over(state, context.layout, self.workspace, WEIGHTS)
+        files, notes = hand_over(state, now, context.layout, self.workspace, WEIGHTS)
         return result_of(
-            state, context.config, context.given.name, context.layout, ranks, context.digests, files, notes
+            state, now, context.config, context.given.name, context.layout, ranks, context.digests, files, notes
         )
 
     def _replayed(self, journal: Journal, done: Sequence[Measurement]) -> State:
         """The search after the measurements of its journal."""
         try:
-            state = replay(GREEDY, self._start(), done)
+            state = replay(self.policy, self._start(), done)
         except EffscopeError as error:
             raise EffscopeError(f"{journal.path}: {error}: delete the folder to start over") from None
         lost = next((found.job for found in done if self.workspace.kept(found.job) is None), None)
@@ -146,7 +167,7 @@ class _Search:
     def _worker(self, done: Sequence[Measurement]) -> Callable[[Job], Measurement]:
         """A function that runs a job in this process. Finished jobs count in the progress."""
         plan = Plan.of(self.context)
-        parts = Parts(self.context.progress, plan.whole(len(self.stages)))
+        parts = Parts(self.context.progress, plan.whole)
         for measurement in done:
             parts.part(plan.weight(measurement.kind), "")
 
@@ -159,16 +180,17 @@ class _Search:
     def _start(self) -> State:
         """The search before its first measurement."""
         c = self.context.config
-        costs = count_all(
-            self.context.yours, self.context.layout, [Change(stage, c.move) for stage in self.stages], c.imgsz
-        )
+        changes = self.context.changes
+        costs = count_all(self.context.yours, self.context.layout, changes, c.imgsz)
+        terms = Terms(c.margin, c.runs, len(LEVELS) if c.policy == "target" else 1)
         return State(
-            job_book(c, self.context.inputs), costs, c.move, self.stages, c.rule, Terms(c.margin, c.runs), c.learned_ap
-        )
+            job_book(c, self.context.inputs), costs, changes, c.rule, terms, c.learned_ap, c.order,
+            targets_of(c.target), self.table,
+        )  # fmt: skip
 
     def _plan_line(self) -> str:
         speed = _images_per_s(self.context)
-        return plan_line(self.context, Plan.of(self.context), len(self.stages), speed, self.workspace.folder)
+        return plan_line(self.context, Plan.of(self.context), speed, self.workspace.folder)
 
     def _kept(self, job: Job) -> Measurement | None:
         facts = self.workspace.kept(job.id)
@@ -181,8 +203,8 @@ class _Search:
         self.workspace.artefact(job.id, TRAINING).unlink(missing_ok=True)
         return found
 
-    def _not_learned(self, state: State) -> NegativeAnswer:
-        base, source = standing(state).base, self.context.splits[1].source
+    def _not_learned(self, state: State, now: Standing) -> NegativeAnswer:
+        base, source = now.base, self.context.splits[1].source
         ap = base.ap if base is not None and base.ap is not None else 0.0
         if base is not None and base.fitted_ap is not None:
             return NegativeAnswer(

@@ -68,19 +68,31 @@ def in_turn(
         except EffscopeError as error:
             say(f"latency is measured in torch, not in onnxruntime: {error}")
         else:
-            return Timed(
-                _on_cpu(partial(_sessions, graphs, imgsz), n_threads, rounds), _named("onnxruntime"), n_threads
-            )
+            return measured(partial(_sessions, graphs, imgsz), chosen, named("onnxruntime"), n_threads, rounds)
     image = _image(imgsz).to(chosen)
     passes = {name: partial(_pass, deploy(network).to(chosen), image) for name, network in networks.items()}
-    if chosen.type == "cpu":
-        return Timed(_on_cpu(lambda _: passes, n_threads, rounds), _named("torch"), n_threads)
-    found = _spreads(passes, chosen, rounds)
-    return Timed({name: Latency(one.median_ms, one.iqr_ms) for name, one in found.items()}, _named("torch"))
+    return measured(lambda _: passes, chosen, named("torch"), n_threads, rounds)
+
+
+def measured(
+    passes: Callable[[int], Mapping[str, Pass]], device: torch.device, runtime: str, n_threads: int, rounds: int
+) -> Timed:
+    """Time passes in turn; on a CPU with one thread, then with all.
+
+    Args:
+        passes: number of threads -> name -> a function that runs once.
+        device: where they run.
+        runtime: what runs them, in words.
+        n_threads: number of all threads.
+        rounds: timed calls of each.
+    """
+    if device.type == "cpu":
+        return Timed(_on_cpu(passes, n_threads, rounds), runtime, n_threads)
+    found = _spreads(passes(1), device, rounds)
+    return Timed({name: Latency(one.median_ms, one.iqr_ms) for name, one in found.items()}, runtime)
 
 
 def _on_cpu(passes: Callable[[int], Mapping[str, Pass]], n_threads: int, rounds: int) -> dict[str, Latency]:
-    """Latency with one thread and with all; `passes` takes the number of threads."""
     by_threads = {}
     for n in dict.fromkeys((1, n_threads)):
         with threads(n):
@@ -114,5 +126,6 @@ def _image(imgsz: int) -> torch.Tensor:
     return torch.rand(image_shape(imgsz), generator=torch.Generator().manual_seed(0))
 
 
-def _named(package: str) -> str:
+def named(package: str) -> str:
+    """A package with its version."""
     return f"{package} {version(package)}"

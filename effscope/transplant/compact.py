@@ -49,8 +49,9 @@ def _same_depth(pair: Pair) -> None:
 
 
 def inner_blocks(stage: nn.Module) -> int:
-    """Number of inner blocks `m.0`, `m.1`, ... of a stage."""
-    return len(list(stage.get_submodule("m").children()))
+    """Number of inner blocks `m.0`, `m.1`, ... of a stage; 0 if it has none."""
+    inner = dict(stage.named_children()).get("m")
+    return 0 if inner is None else len(list(inner.children()))
 
 
 def is_bottleneck(block: nn.Module) -> bool:

@@ -31,6 +31,9 @@ CHECK_STEPS = 20
 WORSE, SLOWER = 1.1, 0.3
 """An error this many times the best one brings the best state back; the learning rate is multiplied by the second."""
 
+STEP_POSITIONS = 16 * 32 * 32
+"""Most positions of the largest map in one step: large maps need fewer images, and a step stays short."""
+
 LEAST_RATE = 0.02
 """Learning rate at the end, relative to the beginning."""
 
@@ -133,12 +136,12 @@ def _fit(
     learners = [p for p in layer.parameters() if p.requires_grad]
     order = torch.Generator().manual_seed(seed)
     best, state, rate, since = start, _state(layer), config.lr, 0
-    optimizer = torch.optim.AdamW(learners, rate)
+    optimizer, batch = torch.optim.AdamW(learners, rate), _images_a_step(learns, config.batch)
     for step in range(config.steps):
         since += 1
         left = max(0.5 + 0.5 * math.cos(math.pi * step / config.steps), LEAST_RATE)
         optimizer.param_groups[0]["lr"] = rate * left * min(since / CHECK_STEPS, 1.0)
-        pick = torch.randint(len(learns), (config.batch,), generator=order)
+        pick = torch.randint(len(learns), (batch,), generator=order)
         _loss(layer, learns.some(pick), device, loss).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -154,6 +157,12 @@ def _fit(
             optimizer = torch.optim.AdamW(learners, rate)
     layer.load_state_dict(state)
     return best
+
+
+def _images_a_step(pairs: Pairs, most: int) -> int:
+    """Images in a step: `most`, or as many as `STEP_POSITIONS` allows."""
+    positions = max(math.prod(tensor.shape[2:]) for tensor in (*pairs.inputs, *pairs.outputs))
+    return max(min(most, STEP_POSITIONS // positions), 1)
 
 
 def _state(layer: nn.Module) -> Mapping[str, Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from effscope.transplant.compact import compact, compact_c3
 from effscope.transplant.passes import Pair
 from effscope.transplant.single import decoupled, ghost, separated, separated_csp
-from effscope.transplant.smaller import smaller
+from effscope.transplant.smaller import elan, smaller
 from effscope.transplant.units import NoClosedForm
 
 Form = Callable[[Pair], float]
@@ -22,6 +22,9 @@ FORMS: dict[tuple[str, str], Form] = {
     ("C2f", "C2f"): smaller,
     ("C3k2", "C3k2"): smaller,
     ("C3", "C3"): smaller,
+    ("C2fCIB", "C2fCIB"): smaller,
+    ("A2C2f", "A2C2f"): smaller,
+    ("ELAN1", "ELAN1"): elan,
     ("Conv", "SCDown"): decoupled,
     ("Conv", "GhostConv"): ghost,
     ("Detect", "Detect"): separated,

@@ -1,11 +1,12 @@
-"""Closed form of dense stages that become narrower or shallower: C2f, C3k2, C3 with Bottlenecks."""
+"""Closed form of stages that become narrower or shallower: C2f, C3k2, C3, ELAN1; others only shallower."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from effscope.transplant.choose import needed
 from effscope.transplant.compact import inner_blocks, is_bottleneck
@@ -22,12 +23,10 @@ def smaller(pair: Pair) -> float:
         Error of the closing convolution: squared error / variance of its old responses.
 
     Raises:
-        NoClosedForm: its inner blocks are no Bottlenecks, or not exactly one of width and depth becomes smaller.
+        NoClosedForm: not exactly one of width and depth becomes smaller, or the inner blocks of a narrower stage are
+            neither Bottlenecks nor C3s of Bottlenecks.
     """
     count, before = inner_blocks(pair.new), inner_blocks(pair.old)
-    blocks = [pair.old.get_submodule(f"m.{n}") for n in range(before)]
-    if not all(is_bottleneck(block) for block in blocks):
-        raise NoClosedForm("its inner blocks are not two convolutions in a row")
     width, old_width = (Unit(part, "cv1").conv.out_channels for part in (pair.new, pair.old))
     if count == before and width < old_width:
         return _narrower(pair, count)
@@ -36,8 +35,29 @@ def smaller(pair: Pair) -> float:
     raise NoClosedForm("only its width or only its depth may become smaller")
 
 
-def _closing(pair: Pair) -> str:
-    return "cv3" if Unit(pair.old, "cv3").found else "cv2"
+def elan(pair: Pair) -> float:
+    """ELAN1 whose two 3x3 convolutions are narrower. Returns the error of the closing convolution."""
+    old = Unit(pair.old, "cv4")
+    first, second = (Unit(pair.old, name) for name in ("cv2", "cv3"))
+    part, keep = first.conv.out_channels, Unit(pair.new, "cv2").conv.out_channels
+    split = old.conv.in_channels - 2 * part
+    sums = Regression()
+    pair.gather((sums.add, (OldInput(old.at("conv")), Old(old.at("conv")))))
+    pools = [(split + n * part + torch.arange(part)[:, None], keep) for n in (0, 1)]
+    one, two = needed(sums.moments().scaled(old.gain), pools, DAMPING)
+    Unit(pair.new, "cv2").set_rows(first, one)
+    refit(pair, "cv3", "cv3", prior=second.kernel[two][:, one].flatten(1), rows=two)
+    columns = torch.cat([torch.arange(split), split + one, split + part + two])
+    return refit(pair, "cv4", "cv4", prior=old.kernel[:, columns, 0])
+
+
+def _closing(pair: Pair, path: str = "") -> str:
+    name = _below(path, "cv3")
+    return name if Unit(pair.old, name).found else _below(path, "cv2")
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _shallower(pair: Pair, count: int, before: int) -> float:
@@ -57,52 +77,83 @@ def _take(pair: Pair, kept: tuple[int, ...]) -> None:
     new, old = Unit(pair.new, _closing(pair)), Unit(pair.old, _closing(pair))
     columns = torch.arange(old.conv.in_channels)
     if new.conv.in_channels != old.conv.in_channels:
-        c = Unit(pair.old, "cv1").conv.out_channels // 2
-        columns = torch.cat([torch.arange(n * c, n * c + c) for n in (0, 1, *(2 + k for k in kept))])
+        opening = Unit(pair.old, "cv1").conv.out_channels
+        c = (old.conv.in_channels - opening) // inner_blocks(pair.old)
+        columns = torch.cat([torch.arange(opening), *(opening + k * c + torch.arange(c) for k in kept)])
     new.set_kernel(old.kernel[:, columns])
 
 
 def _narrower(pair: Pair, count: int) -> float:
     """Keep the hidden channels that the closing convolution needs, and fit what reads them again."""
+    inner = [_inner(pair.old, f"m.{n}") for n in range(count)]
     closing = _closing(pair)
-    split, branch = _needed_channels(pair, closing, count)
     if closing == "cv3":
-        Unit(pair.new, "cv1").set_rows(Unit(pair.old, "cv1"), branch)
-        Unit(pair.new, "cv2").set_rows(Unit(pair.old, "cv2"), split)
-    else:
-        Unit(pair.new, "cv1").set_rows(Unit(pair.old, "cv1"), torch.cat([split, _width(pair) + branch]))
-    for n in range(count):
-        _narrow_block(pair, f"m.{n}", branch)
-    columns = _closing_columns(pair, closing, count, split, branch)
-    return refit(pair, closing, closing, prior=Unit(pair.old, closing).kernel[:, columns, 0])
+        return _narrow_c3(pair, "", None)
+    every, keep = torch.arange(_width(pair, "m.0")), _width(pair, "m.0", new=True)
+    c, old = len(every), Unit(pair.old, closing)
+    if old.conv.in_channels != (2 + count) * c:
+        raise NoClosedForm("its opening convolution is not split in two halves")
+    chain = torch.stack([every + n * c for n in range(1, count + 2)], 1)
+    split, branch = _needed(pair, closing, torch.arange(old.conv.out_channels), [(every[:, None], keep), (chain, keep)])
+    Unit(pair.new, "cv1").set_rows(Unit(pair.old, "cv1"), torch.cat([split, c + branch]))
+    for n, narrow in enumerate(inner):
+        narrow(pair, f"m.{n}", branch)
+    columns = torch.cat([split, *(branch + n * c for n in range(1, count + 2))])
+    return refit(pair, closing, closing, prior=old.kernel[:, columns, 0])
 
 
-def _width(pair: Pair) -> int:
-    """Hidden width of the old stage."""
-    return Unit(pair.old, "m.0.cv1").conv.in_channels
+Narrow = Callable[[Pair, str, Tensor], object]
+"""Narrows an inner block at a path to some of its outer channels."""
 
 
-def _needed_channels(pair: Pair, closing: str, count: int) -> tuple[Tensor, Tensor]:
-    """The kept channels of the half without blocks, and of the half with blocks."""
-    c, keep, every = _width(pair), Unit(pair.new, "m.0.cv1").conv.in_channels, torch.arange(_width(pair))
-    old = Unit(pair.old, closing)
-    sums = Regression()
+def _inner(stage: nn.Module, path: str) -> Narrow:
+    """How an inner block becomes narrower.
+
+    Raises:
+        NoClosedForm: it is neither a Bottleneck nor a C3 of Bottlenecks.
+    """
+    block = stage.get_submodule(path)
+    if is_bottleneck(block):
+        return _narrow_block
+    nested = [block.get_submodule(f"m.{n}") for n in range(inner_blocks(block))]
+    if nested and all(Unit(block, name).found for name in ("cv1", "cv2", "cv3")) and all(map(is_bottleneck, nested)):
+        return _narrow_c3
+    raise NoClosedForm("its inner blocks are neither two convolutions in a row nor C3s of them")
+
+
+def _narrow_c3(pair: Pair, path: str, channels: Tensor | None) -> float:
+    """Narrow a C3 of Bottlenecks inside, and outside to some channels (None: they stay). Returns its closing error."""
+    names = {name: _below(path, name) for name in ("cv1", "cv2", "cv3", "m")}
+    old, blocks = Unit(pair.old, names["cv3"]), inner_blocks(pair.old.get_submodule(path))
+    rows = torch.arange(old.conv.out_channels) if channels is None else channels
+    block = f"{names['m']}.0"
+    if not all(is_bottleneck(pair.old.get_submodule(f"{names['m']}.{n}")) for n in range(blocks)):
+        raise NoClosedForm("its inner blocks are not two convolutions in a row")
+    every, keep = torch.arange(_width(pair, block)), _width(pair, block, new=True)
+    c = len(every)
+    split, branch = _needed(pair, names["cv3"], rows, [((c + every)[:, None], keep), (every[:, None], keep)])
+    for name, kept in (("cv1", branch), ("cv2", split)):
+        opening = Unit(pair.old, names[name])
+        if channels is None:
+            Unit(pair.new, names[name]).set_rows(opening, kept)
+        else:
+            refit(pair, names[name], names[name], prior=opening.kernel[kept][:, channels].flatten(1), rows=kept)
+    for n in range(blocks):
+        _narrow_block(pair, f"{names['m']}.{n}", branch)
+    prior = old.kernel[rows][:, torch.cat([branch, c + split]), 0]
+    return refit(pair, names["cv3"], names["cv3"], prior=prior, rows=rows)
+
+
+def _width(pair: Pair, block: str, new: bool = False) -> int:
+    """Outer channels of an inner block."""
+    return Unit(pair.new if new else pair.old, f"{block}.cv1").conv.in_channels
+
+
+def _needed(pair: Pair, closing: str, rows: Tensor, pools: list[tuple[Tensor, int]]) -> list[Tensor]:
+    """The inputs of an old convolution that some of its outputs need most; pools as in `choose.needed`."""
+    old, sums = Unit(pair.old, closing), Regression()
     pair.gather((sums.add, (OldInput(old.at("conv")), Old(old.at("conv")))))
-    if closing == "cv3":
-        pools = [((c + every)[:, None], keep), (every[:, None], keep)]
-    else:
-        chain = torch.stack([every + n * c for n in range(1, count + 2)], 1)
-        pools = [(every[:, None], keep), (chain, keep)]
-    split, branch = needed(sums.moments().scaled(old.gain), pools, DAMPING)
-    return split, branch
-
-
-def _closing_columns(pair: Pair, closing: str, count: int, split: Tensor, branch: Tensor) -> Tensor:
-    """The inputs of the old closing convolution that the new one still has, in its order."""
-    c = _width(pair)
-    if closing == "cv3":
-        return torch.cat([branch, c + split])
-    return torch.cat([split, *(branch + n * c for n in range(1, count + 2))])
+    return needed(sums.moments().targets(rows).scaled(old.gain[rows]), pools, DAMPING)
 
 
 def _narrow_block(pair: Pair, path: str, channels: Tensor) -> None:

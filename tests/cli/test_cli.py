@@ -104,11 +104,16 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
      {"a": "a.pt", "b": "b.pt,c.pt", "data": "d", "imgsz": 64, "batch": 2, "device": "cpu", "split": "test",
       "limit_val": 3, "margin": 0.02, "out": Path("o")}),
     ("search", "search",
-     {**TRAINING, "base": "yolov8n", "move": "cib", "head": "light", "rule": "noninferior", "margin": 0.01,
-      "runs": 5, "budget": None, "runtime": None, "base_epochs": None, "proxy_recipe": None}),
-    ("search --base yolov8s --weights w --move cib-lk --head keep --rule paper --margin .02 --runs 3 --budget 2h "
-     "--runtime torch --base-epochs 7 --epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1", "search",
-     {**TRAINING, "base": "yolov8s", "weights": "w", "move": "cib-lk", "head": "keep", "rule": "paper",
+     {**TRAINING, "base": "yolov8n", "moves": None, "order": "rank", "target": None, "library_only": False,
+      "latency_table": None, "head": None, "rule": "noninferior", "margin": 0.01, "runs": 5,
+      "budget": None, "runtime": None, "base_epochs": None, "proxy_recipe": None}),
+    ("search --base yolov8s --weights w --moves cib-lk,slim --order damage --target params=-30% "
+     "--target latency=-20% --library-only --latency-table t.csv --head keep --rule paper --margin .02 --runs 3 "
+     "--budget 2h --runtime torch --base-epochs 7 --epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1",
+     "search",
+     {**TRAINING, "base": "yolov8s", "weights": "w", "moves": "cib-lk,slim", "order": "damage",
+      "target": ["params=-30%", "latency=-20%"], "library_only": True, "latency_table": "t.csv", "head": "keep",
+      "rule": "paper",
       "margin": 0.02, "runs": 3, "budget": "2h", "runtime": "torch", "base_epochs": 7, "epochs": 2, "seed": 1,
       "recipe": "paper", "proxy_recipe": "quick,lr=.1"}),
     ("cost --scale yolov8n --phi 1..3", "scaled_cost",

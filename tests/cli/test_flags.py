@@ -9,7 +9,8 @@ from pathlib import Path
 import effscope
 from effscope.cli.app import app
 from effscope.cli.flags import NO_FLAGS, OTHERWISE, as_flags
-from effscope.layouts.moves import MOVES
+from effscope.config import FAMILIES, MOVE_NAMES
+from effscope.searching.policies.greedy import ORDERS
 from effscope.searching.rules import RULES
 
 SOURCES = Path(effscope.__file__).parent
@@ -43,6 +44,5 @@ def test_every_setting_that_a_message_names_has_a_flag() -> None:
 
 def test_help_names_every_word_that_a_search_takes() -> None:
     helps = {param.name: str(getattr(param, "help", "")) for param in app.commands["search"].params}
-    moves = [name for name, known in MOVES.items() if known.changes_stage is not None]
-    for setting, words in {"move": moves, "rule": RULES}.items():
-        assert not set(words) - set(re.findall(r"[a-z-]+", helps[setting])), setting
+    for setting, words in {"moves": (*MOVE_NAMES, *FAMILIES), "order": ORDERS, "rule": RULES}.items():
+        assert not set(words) - set(re.findall(r"[a-z0-9-]+", helps[setting])), setting

@@ -72,7 +72,8 @@ def test_every_check_is_of_a_field(kind: type[Checked]) -> None:
         (LatencyConfig, {"seed": "a"}, "`seed` must be a whole number, got 'a'"),
         (LatencyConfig, {"runtime": "tvm"}, "unknown `runtime` 'tvm': choose one of torch, onnx"),
         (RankConfig, {"at": "end"}, "unknown `at` 'end': choose one of stage, block, all"),
-        (SearchConfig, {"move": "prune"}, "unknown `move` 'prune': choose one of cib, cib-lk"),
+        (SearchConfig, {"moves": ("prune",)}, "unknown `moves` 'prune': choose one of cib, cib-lk, slim-75"),
+        (SearchConfig, {"target": ("params=-130%",)}, "`target` must be like params=-30%"),
         (SearchConfig, {"margin": 1.0}, "`margin` must be a fraction from 0 to 1, got 1.0"),
         (SearchConfig, {"margin": float("nan")}, "`margin` must be a fraction from 0 to 1, got nan"),
         (EvalConfig, {"convention": "voc"}, "unknown `convention` 'voc': choose one of coco, ultralytics"),
@@ -99,7 +100,8 @@ def test_typed_arguments_are_the_fields_of_the_config(settings: Any, kind: type[
     for name, hint in get_type_hints(settings).items():
         default = next(field for field in fields(kind) if field.name == name).default
         if default is not MISSING and default is not None:
-            assert type(default).__name__ in str(hint), name
+            kinds = ("Sequence", "tuple") if isinstance(default, tuple) else (type(default).__name__,)
+            assert any(word in str(hint) for word in kinds), name
 
 
 def test_typed_arguments_of_ranks_are_those_of_rank() -> None:

@@ -43,7 +43,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     "a mapping for an argument": (CONV, "[-1, 1, Conv, [64, {k: 3}]]"),
     "repeats that change the channels": (CONV, "[-1, 6, Conv, [64, 3, 2]]"),
     "negative repeats": (STAGE, "[-1, -3, C2f, [128, True]]"),
-    "no repeats": (STAGE, "[-1, 0, C2f, [128, True]]"),
+    "no repeats": ("[-1, 1, Conv, [256, 3, 2]]", "[-1, 0, Conv, [256, 3, 2]]"),
     "repeats a truth": (STAGE, "[-1, True, C2f, [128, True]]"),
     "endless repeats": (STAGE, "[-1, 100000000, C2f, [128, True]]"),
     "upsampling to a size": ('[None, 2, "nearest"]', '[[40, 40], None, "nearest"]'),

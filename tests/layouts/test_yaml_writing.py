@@ -39,7 +39,8 @@ def test_every_built_in_model_is_written_and_read_again(name: str) -> None:
     assert all(len(row) == 4 for row in plain["backbone"] + plain["head"])
 
 
-MOVED = [("scdown",), ("light-head", "cib"), ("light-head", "cib-lk", "scdown"), ("nms-free", "light-head", "psa")]
+MOVED = [("scdown",), ("light-head", "cib"), ("light-head", "cib-lk", "scdown"), ("nms-free", "light-head", "psa"),
+         ("slim-50", "scdown"), ("slim-75", "shallow"), ("shallow", "ghost")]  # fmt: skip
 
 
 def moved(name: str, moves: tuple[str, ...]) -> Layout | None:

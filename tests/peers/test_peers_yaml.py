@@ -83,7 +83,8 @@ def forms() -> dict[str, str]:
 
 FILES = forms()
 
-MOVES = (("scdown",), ("light-head", "cib"), ("nms-free",), ("nms-free", "light-head", "cib-lk", "scdown", "psa"))
+MOVES = (("scdown",), ("light-head", "cib"), ("nms-free",), ("nms-free", "light-head", "cib-lk", "scdown", "psa"),
+         ("slim-50",), ("slim-75", "ghost"), ("shallow",), ("shallow", "shallow"), ("shallow", "slim-50"))  # fmt: skip
 MOVED = ("yolov8n", "yolov5s", "yolov9t", "yolov10n", "yolo11n", "yolo11m", "yolo12l", "yolo26n", "yolov6n")
 
 

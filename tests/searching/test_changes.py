@@ -6,15 +6,18 @@ from itertools import combinations
 
 import pytest
 
-from effscope.config import SearchConfig
+from effscope.config import MOVE_NAMES, SearchConfig
 from effscope.costing.model import cost
 from effscope.errors import EffscopeError
-from effscope.layouts.moves import MOVES
+from effscope.layouts.moves import HEAD, MOVES, places
 from effscope.layouts.zoo.catalog import layout
 from effscope.results import Change
-from effscope.searching.changes import canonical, changeable, count_all, layout_of, spelled
+from effscope.searching.changes import canonical, changeable, count_all, layout_of, place, spelled
 
 CIB8, CIB4, LK7 = Change(8, "cib"), Change(4, "cib"), Change(7, "cib-lk")
+
+
+SEARCHED = [name for name, known in MOVES.items() if known.part is not None]
 
 
 def test_a_variant_has_one_spelling() -> None:
@@ -25,32 +28,43 @@ def test_a_variant_has_one_spelling() -> None:
         canonical((CIB8, Change(8, "cib-lk")))
 
 
-def test_stages_that_are_compact_already_cannot_change() -> None:
+def test_every_change_by_stage_then_by_move() -> None:
     base = layout("yolov8n")
-    assert changeable(base, "cib") == (1, 2, 3, 4, 5, 6, 7, 8)
-    assert changeable(layout_of(base, (CIB8, CIB4)), "cib-lk") == (1, 2, 3, 5, 6, 7)
+    assert changeable(base, ["cib"]) == tuple(Change(stage, "cib") for stage in range(1, 9))
+    found = changeable(base, ["cib", "slim-50", "ghost"])
+    assert [(c.stage, c.move) for c in found][:3] == [(1, "cib"), (1, "slim-50"), (1, "ghost")]
+    assert len(found) == 8 + 8 + 6
 
 
-@pytest.mark.parametrize("name", ["yolov8n", "yolov8s", "yolo11n", "yolov5n"])
+def test_a_stage_and_its_downsampling_can_both_change() -> None:
+    both = (Change(8, "slim-50"), Change(8, "ghost"))
+    assert canonical(reversed(both)) == (both[1], both[0])
+    assert spelled((*both, Change(HEAD, "light-head"))) == "8 slim-50, 8 ghost, head light-head"
+    with pytest.raises(EffscopeError, match="a stage can change only once"):
+        canonical((*both, Change(8, "scdown")))
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "yolov8s", "yolo11n", "yolov5n", "yolov9t", "yolo12n"])
 def test_costs_of_variants_add_up_to_the_exact_count(name: str) -> None:
     base = layout(name)
-    moves = [move for move, known in MOVES.items() if known.changes_stage is not None]
-    changes = [Change(stage, move) for move in moves for stage in changeable(base, move)]
+    changes = [Change(stage, move) for move in SEARCHED for stage in places(base, move)]
     costs = count_all(base, base, changes, 160)
-    picks = [pick for n in (0, 1, 2, 3) for pick in combinations(changes[::2], n) if len({c.stage for c in pick}) == n]
-    for pick in picks[::5]:
+    picks = [pick for n in (0, 1, 2, 3) for pick in combinations(changes[::3], n) if len(set(map(place, pick))) == n]
+    for pick in picks[::9]:
         counted = cost(layout_of(base, pick), 160)
         found = costs.of(pick)
         assert (found.params, found.flops) == (counted.params_one_head, counted.flops), pick
 
 
-def test_a_search_takes_the_moves_that_say_which_stages_they_change() -> None:
-    """The words of the setting `move` are the moves of a search, in the table's order."""
-    moves = [name for name, known in MOVES.items() if known.changes_stage is not None]
-    for move in moves:
-        assert SearchConfig(move=move).move == move
-    with pytest.raises(EffscopeError, match=f"choose one of {', '.join(moves)}$"):
-        SearchConfig(move="psa")
-    for move in ("psa", "nonsense"):
-        with pytest.raises(EffscopeError, match=f"unknown `move` '{move}': choose one of {', '.join(moves)}$"):
-            changeable(layout("yolov8n"), move)
+def test_a_search_takes_the_moves_that_have_a_part() -> None:
+    """The words of the setting `moves` are the moves of a search, in the table's order, and families of them."""
+    for move in SEARCHED:
+        assert SearchConfig(moves=(move,)).moves == (move,)
+    with pytest.raises(EffscopeError, match="unknown `moves` 'psa': choose one of cib"):
+        SearchConfig(moves=("psa",))
+    assert set(MOVE_NAMES) == set(SEARCHED)
+
+
+def test_a_move_that_changes_no_stage_is_refused() -> None:
+    with pytest.raises(EffscopeError, match="yolov9t has no stage that move cib can change: its stages are ELAN1, Rep"):
+        changeable(layout("yolov9t"), ["cib"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,9 @@ from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED, Change, Latency
 from effscope.searching.changes import Costs, Count
 from effscope.searching.evidence import Evidence, Run
 from effscope.searching.jobs import DECIDING, Job, JobBook, Measurement
-from effscope.searching.policies.greedy import NOT_LEARNED, State, fold, propose, remarks, standing
+from effscope.searching.policies.greedy import greedy
+from effscope.searching.policies.state import NOT_LEARNED, State, folded
+from effscope.searching.policies.state import remarks as remarks_of
 from effscope.searching.rules import RULES, MoreRuns, Rule, Terms, Verdict
 
 BOOK = JobBook({kind: kind for kind in DECIDING}, 0)
@@ -26,7 +29,18 @@ ORDER = (8, 4, 7)
 def new(rule: str = "margin", margin: float = 0.01, order: tuple[int, ...] = ORDER) -> State:
     saved = {Change(stage, "cib"): Count(stage, 10 * stage) for stage in order}
     costs = Costs(Count(120, 1100), Count(100, 1000), saved)
-    return State(BOOK, costs, "cib", order, rule, Terms(margin), 0.2)
+    return State(BOOK, costs, tuple(sorted(saved, key=lambda change: change.stage)), rule, Terms(margin), 0.2)
+
+
+standing, fold = greedy, partial(folded, greedy)
+
+
+def propose(state: State) -> tuple[Job, ...]:
+    return greedy(state).jobs
+
+
+def remarks(state: State) -> tuple[str, ...]:
+    return remarks_of(state, greedy(state))
 
 
 def answer(job: Job, aps: Mapping[frozenset[int], float], order: tuple[int, ...] = ORDER) -> Measurement:
@@ -81,7 +95,7 @@ def test_the_first_rejection_ends_the_search() -> None:
 
 
 def test_stages_that_cannot_change_are_not_tried() -> None:
-    state = replace(new(), stages=(4,))
+    state = replace(new(), changes=(Change(4, "cib"),))
     assert standing(ended(state, {frozenset(): 0.5, frozenset({4}): 0.5})).order == (4,)
     assert standing(ended(new(), of(0.5), order=())).stop_reason == "no stage has a rank"
 

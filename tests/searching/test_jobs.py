@@ -17,7 +17,8 @@ CIB8, CIB4 = Change(8, "cib"), Change(4, "cib")
 INPUTS = {"layout": "a", "weights": "b", "train": "c", "val": "d", "threads": 2, "device": "cpu"}
 CONFIG = SearchConfig()
 OTHERS: dict[str, Any] = {
-    "base": "yolov8s", "weights": "a.pt", "data": "d.yaml", "move": "cib-lk", "head": "keep", "rule": "paper",
+    "base": "yolov8s", "weights": "a.pt", "data": "d.yaml", "moves": ("cib-lk",), "order": "damage",
+    "target": ("params=-30%",), "library_only": True, "latency_table": "t.csv", "head": "keep", "rule": "paper",
     "margin": 0.5, "runs": 3, "budget": "2h", "runtime": "torch", "at": "block", "threshold": 0.4, "imgsz": 320,
     "base_epochs": 3, "epochs": 2, "batch": 4, "seed": 9, "device": "cuda", "limit_train": 3, "limit_val": 3,
     "learned_ap": 0.1, "distil": DistilConfig(steps=2),
@@ -25,14 +26,18 @@ OTHERS: dict[str, Any] = {
 }  # fmt: skip
 THROUGH_INPUTS = {"data", "limit_train", "limit_val", "device"}
 """Settings whose effect is in the digests of the data and in the device of `inputs`."""
-UNDECIDING = {"move", "rule", "runs", "budget", "learned_ap"}
+UNDECIDING = {"moves", "order", "target", "library_only", "latency_table", "rule", "runs", "budget", "learned_ap"}
 """Settings that choose among jobs, or judge them, and change no outcome."""
+
+WITHOUT_WEIGHTS = {"pieces", "pace"}
+"""Jobs that need no other job: they time layouts."""
 
 
 def jobs(config: SearchConfig = CONFIG, inputs: dict[str, Any] = INPUTS) -> dict[str, Job]:
     book = job_book(config, inputs)
     found = (
-        book.base(), book.rank(), book.fit(CIB8), book.start([CIB8]), book.run([CIB8]), book.time([(), (CIB8,)])
+        book.base(), book.rank(), book.fit(CIB8), book.start([CIB8]), book.run([CIB8]), book.time([(), (CIB8,)]),
+        book.pieces([CIB8]), book.pace([CIB8]),
     )  # fmt: skip
     return {job.kind: job for job in found}
 
@@ -48,7 +53,11 @@ def test_a_setting_changes_the_jobs_it_decides_and_those_that_need_them(name: st
     before, after = jobs(), jobs(replace(CONFIG, **{name: OTHERS[name]}))
     changed = {kind for kind in before if before[kind].id != after[kind].id}
     own = {kind for kind, names in DECIDING.items() if name in names} | (set(DECIDING) if name == "seed" else set())
-    needing = set(DECIDING) if "base" in own else own | ({"start", "run", "time"} if "fit" in own else set())
+    needing = (
+        own | (set(DECIDING) - WITHOUT_WEIGHTS)
+        if "base" in own
+        else own | ({"start", "run", "time"} if "fit" in own else set())
+    )
     needing |= {"time"} if "run" in own else set()
     assert changed == (set() if name in UNDECIDING | THROUGH_INPUTS else needing)
 

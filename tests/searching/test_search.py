@@ -63,7 +63,7 @@ def fresh(place: Path) -> SearchResult:
 def comparable(result: SearchResult) -> dict[str, Any]:
     """The result without what is measured in seconds and where it lies."""
     data = result.to_dict()
-    for key in ("seconds", "files", "origin", "base_latency"):
+    for key in ("seconds", "files", "origin", "base_latency", "front"):
         del data[key]
     del data["ranks"]["origin"], data["saved"]["latency"], data["saved"]["latency_all"], data["given"]["latency"]
     for trial in data["trials"]:
@@ -245,7 +245,8 @@ def test_a_base_that_has_not_learned_judges_nothing_and_is_not_trained_again(pla
 
 @pytest.mark.parametrize(
     "settings",
-    [{"rule": "luck"}, {"move": "prune"}, {"head": "no"}, {"margin": -0.1}, {"epochs": 0}, {"limit_train": 0},
+    [{"rule": "luck"}, {"moves": "prune"}, {"target": "params=-0%"}, {"order": "luck"}, {"head": "no"},
+     {"margin": -0.1}, {"epochs": 0}, {"limit_train": 0},
      {"speed": 1}, {"threshold": 1.5}, {"data": "nowhere"}, {"device": "tpu"}, {"weights": "nowhere.pt"},
      {"imgsz": 65}, {"seed": 0.5}, {"epochs": True}],
     ids=str,

@@ -129,7 +129,7 @@ EXAMPLES: dict[type[Result], Result] = {
     SearchResult: SearchResult(
         "m", 0.4, 0.35, 100, 1000, (8, 4), "margin", 0.01, 64, (TRIAL,), (Change(8, "cib"),), "every stage was tried",
         {"params": 0.1, "flops": 0.2, "latency": -0.3}, {"weights": "w"}, 3.5, ("a note",), RANKS,
-        made(config.SearchConfig(move="cib-lk")), Latency(8.5, 0.1), "onnxruntime 1.32.0", 2,
+        made(config.SearchConfig(moves=("cib-lk",))), Latency(8.5, 0.1), "onnxruntime 1.32.0", 2,
         GivenModel(120, 1100, 0.42, 0.36, Latency(9.5, 0.25, 6.5, 0.1)), (0.41, 0.39),
         0.005,
     ),

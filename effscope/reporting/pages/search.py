@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from effscope.reporting.page import Page, Rows, Section, Table, Text, points, warning
+from effscope.reporting.page import Page, Part, Rows, Section, Table, Text, points, warning
 from effscope.reporting.pages import rank
+from effscope.reporting.pages.library import library_table, spelled, stage_name
 from effscope.reporting.plots.rank import rank_plot
 from effscope.reporting.plots.search import search_plot
-from effscope.results import ACCEPTED, Latency, SearchResult
+from effscope.results import ACCEPTED, Latency, SearchResult, Trial
 
 ROLES = {
     "result": "search.json", "trials": "trials.csv", "summary": "summary.md", "plot": "ap_vs_cost.png",
@@ -16,10 +17,14 @@ ROLES = {
 
 def pages(result: SearchResult) -> tuple[Page, ...]:
     """The search, then the ranks of its base."""
-    answer = (verdict(result), search_table(result), search_plot(result), Rows("trials", result.to_rows()))
+    answer: tuple[Part, ...] = (verdict(result),)
+    if result.base_runs:
+        answer += (search_table(result), search_plot(result), Rows("trials", result.to_rows()))
+    choice = (Section("What can be replaced by what", library_table(result)),) if result.library else ()
     low = (warning(rank.warnings(result.ranks)), rank.rank_table(result.ranks), rank_plot(result.ranks, "rank"))
     sections = (
         Section("", answer),
+        *choice,
         Section("Where the rank is low", tuple(part for part in low if part is not None)),
         Section("How it was made", (Text(facts(result)),)),
     )
@@ -29,13 +34,20 @@ def pages(result: SearchResult) -> tuple[Page, ...]:
 
 def verdict(result: SearchResult) -> Text:
     """What was gained and lost against the user's model, the kept stages, and the reason for the stop."""
-    kept = ", ".join(str(change.stage) for change in result.accepted) or "none"
-    lines = (
-        f"kept: stages {kept}   stopped: {result.stop_reason}   wall time {result.seconds / 60:.1f} min",
-        gains(result),
-        *proof(result),
-    )
+    time = f"wall time {result.seconds / 60:.1f} min"
+    if not result.base_runs:
+        return Text((f"{len(result.library)} changes, each alone   {time}", *result.notes))
+    lines = (f"kept: {_kept(result)}   stopped: {result.stop_reason}   {time}", gains(result), *proof(result))
     return Text((*lines, *result.notes))
+
+
+def _kept(result: SearchResult) -> str:
+    """The changes of the chosen model; with one move, its stages."""
+    if not result.accepted:
+        return "your model as it is" if result.target else "stages none"
+    if len({change.move for change in result.accepted}) == 1 and not result.target:
+        return f"stages {', '.join(stage_name(change.stage) for change in result.accepted)}"
+    return spelled(result.accepted)
 
 
 def proof(result: SearchResult) -> tuple[str, ...]:
@@ -58,11 +70,8 @@ def proof(result: SearchResult) -> tuple[str, ...]:
 def gains(result: SearchResult) -> str:
     """One sentence: the chosen model against the user's."""
     saved, given = result.saved, result.given
-    parts = [
-        f"{_share(saved['params'])} parameters",
-        f"{_share(saved['flops'])} FLOPs",
-        _speed(result),
-    ]
+    parts = [f"{_share(saved['params'])} parameters", f"{_share(saved['flops'])} FLOPs"]
+    parts += [_speed(result)] if "latency" in saved else []
     ap, runs = 100 * chosen_ap(result), chosen_runs(result)
     score = f"AP {ap:.1f}"
     if len(runs) > 1:
@@ -134,19 +143,13 @@ def search_table(result: SearchResult) -> Table:
             "trained": points(result.base_ap), "runs": str(len(result.base_runs)),
         }
     )  # fmt: skip
-    rows += [
-        {
-            "stage": str(t.stage), "swap": t.move, **_changes(t.params, t.flops, params, flops),
-            **_times(t.latency), "AP at once": points(t.ap_start), "trained": points(t.ap_mean),
-            "vs base": f"{100 * t.delta:+.1f}", "interval": _interval(t.ci), "runs": str(len(t.ap_runs)),
-            "verdict": t.verdict,
-        }
-        for t in result.trials
-    ]  # fmt: skip
+    rows += [_row(n, trial, params, flops) for n, trial in enumerate(result.trials, 1)]
     several = len(result.base_runs) > 1
     hidden = (frozenset() if several else NOISE_COLUMNS) | (frozenset() if result.threads > 1 else {"ms all"})
+    hidden |= frozenset() if any(t.move for t in result.trials) else {"swap"}
     columns = tuple(column for column in COLUMNS if column not in hidden)
-    notes = [
+    notes = [f"candidate {n}: {spelled(t.changes)}" for n, t in enumerate(result.trials, 1) if t.stage is None]
+    notes += [
         "AP x 100; 'at once': before the short training, the new part only fitted to the one it replaces",
         f"'vs base': AP trained against '{name}', which had the same short training",
         _timing_note(result),
@@ -158,6 +161,16 @@ def search_table(result: SearchResult) -> Table:
         )
     cells = tuple(tuple(row.get(column, "") for column in columns) for row in rows)
     return Table(f"search on {result.base}", columns, cells, frozenset({"stage", "swap", "verdict"}), tuple(notes))
+
+
+def _row(n: int, trial: Trial, params: int, flops: int) -> dict[str, str]:
+    """Cells of the n-th trial; parameters and FLOPs against the user's model."""
+    return {
+        "stage": f"candidate {n}" if trial.stage is None else stage_name(trial.stage), "swap": trial.move or "",
+        **_changes(trial.params, trial.flops, params, flops), **_times(trial.latency),
+        "AP at once": points(trial.ap_start), "trained": points(trial.ap_mean), "vs base": f"{100 * trial.delta:+.1f}",
+        "interval": _interval(trial.ci), "runs": str(len(trial.ap_runs)), "verdict": trial.verdict,
+    }  # fmt: skip
 
 
 def _interval(ci: tuple[float, float] | None) -> str:

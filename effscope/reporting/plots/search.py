@@ -35,14 +35,14 @@ def search_plot(result: SearchResult) -> Plot:
     rows += [
         {
             "mark": t.verdict,
-            "label": f"+ stage {t.stage}",
+            "label": f"candidate {n}" if t.stage is None else f"+ stage {t.stage or 'head'}",
             "gflops": t.flops / 1e9,
             "ap_start": 100 * t.ap_start,
             "ap": 100 * t.ap_mean,
             "low": None if t.ci is None else 100 * (t.ap_mean + t.ci[0] - t.delta),
             "high": None if t.ci is None else 100 * (t.ap_mean + t.ci[1] - t.delta),
         }
-        for t in result.trials
+        for n, t in enumerate(result.trials, 1)
     ]
     title = f"AP against FLOPs, search on {result.base}"
     return Plot("ap_vs_cost", title, tuple(rows), draw_search, f"GFLOPs at {result.imgsz} px", "AP50-95 x 100")
