@@ -1,11 +1,11 @@
 """Do the verdicts of finished searches hold: base and accepted model again, with seeds that the rule never saw.
 
-`python experiments/verdicts/confirm.py FOLDER...` runs what is missing and prints a page; it can be stopped.
+`python experiments/verdicts/confirm.py [--seeds 3] FOLDER...` runs what is missing and prints a page; it can be stopped.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from effscope.progress import silent
@@ -16,19 +16,19 @@ from effscope.searching.execute import execute
 from effscope.searching.jobs import Job, Measurement
 from effscope.workspace import WORK, Workspace
 
-FIRST, SEEDS = 1000, 3
-"""First fresh seed, and number of seeds."""
+FIRST = 1000
+"""First fresh seed."""
 
 ERROR = 0.05
 """One-sided error of the confirmation: one look."""
 
 
-def trained(folder: Path, context: Context, changes: tuple[Change, ...]) -> Arm:
+def trained(folder: Path, context: Context, changes: tuple[Change, ...], seeds: int) -> Arm:
     """Short trainings of a variant with fresh seeds, from the weights that the search has."""
     workspace, runs = Workspace(folder), []
     kinds = ["base", *(f"fit-{change.stage}{change.move}" for change in changes)]
     needs = tuple(next((folder / WORK).glob(f"{kind}-*.safetensors")).stem for kind in kinds)
-    for seed in range(FIRST, FIRST + SEEDS):
+    for seed in range(FIRST, FIRST + seeds):
         job = Job("run", changes, seed, "fresh seeds", needs)
         kept = workspace.kept(job.id)
         found = Measurement.from_dict(kept) if kept else execute(job, context, workspace, silent, print)
@@ -36,14 +36,14 @@ def trained(folder: Path, context: Context, changes: tuple[Change, ...]) -> Arm:
     return tuple(runs)
 
 
-def row(folder: Path) -> str:
+def row(folder: Path, seeds: int) -> str:
     """The line of one search."""
     result = SearchResult.load(folder / "search.json")
     config = result.origin.config
     chosen = next(trial for trial in reversed(result.trials) if trial.verdict == ACCEPTED)
     context = Context(config, Workspace(folder).settled("threads", lambda: 1), "cpu", silent, print)
     context = context.within(**Workspace(folder).settled("budget", dict))
-    base, candidate = trained(folder, context, ()), trained(folder, context, chosen.changes)
+    base, candidate = (trained(folder, context, changes, seeds) for changes in ((), chosen.changes))
     found = paired(Evidence(base, candidate))
     low, high = found.interval(ERROR)
     cells = [
@@ -70,20 +70,22 @@ def _price(result: SearchResult, context: Context) -> str:
     return f"{spent:,} against {fresh:,}: {fresh / spent:.1f} x"
 
 
-def main(*folders: str) -> None:
+def main() -> None:
     """Print the page."""
-    print(
-        f"# Accepted models with fresh seeds\n\neffscope {version('effscope')}, seeds {FIRST} to {FIRST + SEEDS - 1}.\n"
-    )
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--seeds", type=int, default=3, help="fresh seeds of each model")
+    words.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="of finished searches")
+    asked = words.parse_args()
+    last = FIRST + asked.seeds - 1
+    print(f"# Accepted models with fresh seeds\n\neffscope {version('effscope')}, seeds {FIRST} to {last}.\n")
     names = (
         "search", "margin", "accepted stages", "difference in the search", "base again", "accepted model again",
-        "difference again",
-        "below the margin", "training images, against the same runs from scratch",
+        "difference again", "below the margin", "training images, against the same runs from scratch",
     )  # fmt: skip
     print(f"| {' | '.join(names)} |\n|{' :-- |' * len(names)}")
-    for folder in folders:
-        print(row(Path(folder)), flush=True)
+    for folder in asked.folders:
+        print(row(folder, asked.seeds), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
