@@ -1,6 +1,6 @@
 """Do the verdicts of finished searches hold: base and accepted model again, with seeds that the rule never saw.
 
-`python experiments/verdicts/confirm.py [--seeds 3] FOLDER...` runs what is missing and prints a page; it can be stopped.
+`python experiments/verdicts/confirm.py [--seeds 3] FOLDER...` runs what is missing and prints a page; it can stop.
 """
 
 from __future__ import annotations

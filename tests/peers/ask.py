@@ -201,7 +201,11 @@ def exported(folder: Path) -> None:
     moved = max(
         float((after[k].float() - v.float()).abs().max()) for k, v in before.items() if k.endswith("conv.weight")
     )
-    (folder / "answer.json").write_text(json.dumps({"names": list(yolo.names.values()), "moved": moved}))
+    same = {key: tuple(value.shape) for key, value in before.items()} == {
+        key: tuple(value.shape) for key, value in after.items()
+    }
+    answer = {"names": list(yolo.names.values()), "moved": moved, "same shapes": same}
+    (folder / "answer.json").write_text(json.dumps(answer))
 
 
 def train(folder: Path) -> None:
