@@ -65,6 +65,8 @@ bench-train: $(ENV) $(PEERS)  ## how fast and how well training is, beside Ultra
 	mkdir -p reports/train-speed
 	$(RUN)/python experiments/train-speed/bench.py $(DATA) > reports/train-speed/speed.tmp
 	mv reports/train-speed/speed.tmp reports/train-speed/speed.md
+	$(RUN)/effscope compare 'runs/train-speed/ultralytics-seed*/weights/last.pt' 'runs/train-speed/effscope-seed*/model.safetensors' \
+		--data runs/train-speed/data/data.yaml --imgsz 256 --out reports/train-speed
 
 bench-dual: $(ENV)  ## one-to-many, one-to-one and dual heads on real images (about an hour); DATA=a data set
 	mkdir -p reports/dual-assignment

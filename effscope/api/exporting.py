@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING
 
 from effscope.config import check_imgsz
 from effscope.models.open import open_model
+from effscope.progress import Progress, silent
 
 if TYPE_CHECKING:
     from effscope.results import ExportResult
 
 
 def export(
-    model: str, to: str | Sequence[str] = "safetensors", out: str | Path = "export", imgsz: int | None = None
+    model: str,
+    to: str | Sequence[str] = "safetensors",
+    out: str | Path = "export",
+    imgsz: int | None = None,
+    library: bool = False,
+    moves: str | Sequence[str] = "all",
+    progress: Progress = silent,
 ) -> ExportResult:
-    """Write a model in formats of other tools.
+    """Write a model in formats of other tools, or the pieces of a search's library.
 
     Args:
         model: zoo name, layout YAML, weights file or run folder.
@@ -25,6 +32,10 @@ def export(
             in onnxruntime).
         out: output folder.
         imgsz: side of the image in px; default: the size in training, else 640.
+        library: write, instead of `to`, the model and every part that `moves` make or replace as ONNX, and a csv file
+            for their times on your device: `search(latency_table=...)` reads it.
+        moves: moves of the library, as in `search`.
+        progress: called with the fraction of the library that is done, and a text.
 
     Raises:
         EffscopeError: bad input, in one line.
@@ -32,5 +43,9 @@ def export(
     from effscope.exporting.formats import export as write  # noqa: PLC0415 - imports torch
 
     check_imgsz(imgsz)
+    if library:
+        from effscope.searching.pieces import write_library  # noqa: PLC0415 - imports torch
+
+        return write_library(open_model(model), moves, imgsz, Path(out), progress)
     formats = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
     return write(open_model(model), formats, Path(out), imgsz)

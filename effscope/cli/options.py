@@ -65,6 +65,12 @@ Head = Annotated[
         "--head", help="light: give the base the light class head first; or keep. Default: light with cib alone."
     ),
 ]
+Labels = Annotated[
+    str,
+    typer.Option(
+        "--labels", help="given; or none: your model's detections are the labels, --data may be a folder of images."
+    ),
+]
 RuleName = Annotated[
     str,
     typer.Option(

@@ -18,6 +18,7 @@ from effscope.cli.options import (
     Head,
     Imgsz,
     Json,
+    Labels,
     LatencyTable,
     LibraryOnly,
     LimitTrain,
@@ -112,6 +113,7 @@ def search(
     target: Target = None,
     library_only: LibraryOnly = False,
     latency_table: LatencyTable = None,
+    labels: Labels = "given",
     head: Head = None,
     rule: RuleName = "noninferior",
     margin: Margin = 0.01,
@@ -137,8 +139,8 @@ def search(
     with display(quiet) as (progress, say):
         result = api.search(
             base, out=out, progress=progress, say=say, weights=weights, data=data, moves=moves, order=order,
-            target=target, library_only=library_only, latency_table=latency_table, head=head, rule=rule, margin=margin,
-            runs=runs, budget=budget, runtime=runtime, imgsz=imgsz, base_epochs=base_epochs,
+            target=target, library_only=library_only, latency_table=latency_table, labels=labels, head=head, rule=rule,
+            margin=margin, runs=runs, budget=budget, runtime=runtime, imgsz=imgsz, base_epochs=base_epochs,
             epochs=epochs, batch=batch, seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
             recipe=recipe, proxy_recipe=proxy_recipe,
         )  # fmt: skip

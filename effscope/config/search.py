@@ -51,6 +51,9 @@ FAMILIES = {
 COSTS = ("params", "flops", "latency")
 """What a `target` may ask to save."""
 
+NO_LABELS = "none"
+"""Value of `labels`: the base's detections are the labels."""
+
 _TARGET = re.compile(rf"({'|'.join(COSTS)})\s*=\s*-?(\d+(?:\.\d+)?)\s*%")
 
 
@@ -115,6 +118,7 @@ class SearchConfig(Checked):
     target: tuple[str, ...] = ()  # like params=-30%
     library_only: bool = False
     latency_table: str | None = None  # csv file with times of the user's device
+    labels: str = "given"  # or none: the detections of the base are the labels, AP is agreement with it
     head: str = "light"
     rule: str = "noninferior"
     margin: float = 0.01
@@ -138,6 +142,7 @@ class SearchConfig(Checked):
 
     CHECKS: ClassVar = {
         "moves": _moves, "order": one_of("rank", "separability", "damage", "damage-per-saving"), "target": _targets,
+        "labels": one_of("given", NO_LABELS),
         "head": one_of("light", "keep"), "margin": fraction, "runs": at_least(2),
         "budget": duration_text,
         "rule": one_of("noninferior", "margin", "paper"), "runtime": one_of("onnx", "torch"),
@@ -161,6 +166,7 @@ class SearchSettings(SharedSettings, total=False):
     target: str | Sequence[str] | None
     library_only: bool
     latency_table: str | None
+    labels: str
     head: str | None
     rule: str
     margin: float

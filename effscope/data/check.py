@@ -26,7 +26,9 @@ Boxes = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
-def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, limit: int | None) -> DataSet:
+def check_listing(
+    source: str, split: str, listing: Listing, ledger: Ledger, limit: int | None, labelled: bool = True
+) -> DataSet:
     """The usable samples of a listing, its faults and its digest.
 
     Args:
@@ -35,13 +37,13 @@ def check_listing(source: str, split: str, listing: Listing, ledger: Ledger, lim
         listing: records in their fixed order; reading stops after `limit` usable images.
         ledger: faults so far; new faults are added.
         limit: keep the first `limit` usable images of the listing; None = all.
+        labelled: whether there must be a box.
 
     Raises:
         EffscopeError: no usable image or no usable box.
     """
-    found = _samples(listing, ledger)
-    samples = tuple(islice(found, limit))
-    if not any(len(sample.boxes) for sample in samples):
+    samples = tuple(islice(_samples(listing, ledger), limit))
+    if not samples or (labelled and not any(len(sample.boxes) for sample in samples)):
         raise EffscopeError(_nothing_left(source, split, len(samples), ledger, limit))
     return DataSet(
         source=source,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from effscope.data.check import check_listing
 from effscope.data.coco import is_coco, list_coco
+from effscope.data.folder import is_folder, list_folder, without_labels
 from effscope.data.record import Ledger, Listing
 from effscope.data.sample import DataSet
 from effscope.data.shapes import is_shapes, list_shapes
@@ -37,6 +38,30 @@ FORMATS: tuple[Format, ...] = (  # the first that recognises the data reads it
     Format("yolo", is_yolo, list_yolo),
     Format("voc", is_voc, list_voc),  # last: it recognises any folder with XML files
 )
+
+
+UNLABELLED = Format("images", is_folder, list_folder)
+"""A folder of images: read only where no labels are wanted."""
+
+
+def load_images(data: str, split: str, classes: tuple[str, ...], limit: int | None = None, seed: int = 0) -> DataSet:
+    """The images of one split, without labels: those of a data set, whose labels are ignored, or of a plain folder.
+
+    Args:
+        data: a data set as in `load`, or a folder of images. In a folder without `train` and `val` folders every fifth
+            image is for validation.
+        split, limit, seed: as in `load`.
+        classes: names of the classes that the images are to be labelled with.
+
+    Raises:
+        EffscopeError: no such data, or no usable image.
+    """
+    found, path = _find_format(data, (*FORMATS, UNLABELLED))
+    ledger = Ledger()
+    listing = found.listing(path, split, seed, ledger)
+    if limit is not None:
+        listing = listing.spread(limit)
+    return without_labels(check_listing(data, split, listing, ledger, limit, labelled=False), classes)
 
 
 def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> DataSet:
@@ -69,10 +94,10 @@ def load(data: str, split: str, limit: int | None = None, seed: int = 0) -> Data
     return check_listing(data, split, listing, ledger, limit)
 
 
-def _find_format(data: str) -> tuple[Format, str]:
+def _find_format(data: str, formats: tuple[Format, ...] = FORMATS) -> tuple[Format, str]:
     """The format of the data, and the data's name without a format prefix."""
     prefix, colon, rest = data.partition(":")
-    chosen = next((known for known in FORMATS if colon and known.name == prefix), None)
+    chosen = next((known for known in formats if colon and known.name == prefix), None)
     if chosen is not None and chosen.name == "builtin":
         return chosen, data
     path = str(Path(rest if chosen else data).expanduser())
@@ -80,11 +105,12 @@ def _find_format(data: str) -> tuple[Format, str]:
         raise EffscopeError(
             f"data set '{data}' does not exist: name a YOLO data.yaml, a COCO or VOC folder, or builtin:shapes"
         )
-    for known in [chosen] if chosen else FORMATS:
+    for known in [chosen] if chosen else formats:
         if known.recognise(path):
             return known, path
-    tried = chosen.name if chosen else ", ".join(known.name for known in FORMATS[1:])
+    tried = chosen.name if chosen else ", ".join(known.name for known in formats[1:])
     raise EffscopeError(
         f"'{data}' is not a data set that effscope can read (tried {tried}): name a YOLO data.yaml, a COCO folder with "
         "train.json and val.json, or a VOC folder with XML files"
+        + (f"; {path} has images: a search takes them with `labels` none" if is_folder(path) else "")
     )

@@ -8,14 +8,19 @@ from functools import cached_property
 from typing import Any
 
 from effscope.config import SearchConfig
+from effscope.config.search import NO_LABELS
+from effscope.data.check import say_faults
 from effscope.data.classes import relabelled
-from effscope.detect.bank import Banks
+from effscope.data.load import load_images
+from effscope.detect.bank import Banks, load_bank
+from effscope.detect.pseudo import pseudo_labelled
 from effscope.detect.splits import Splits, decode, load_splits
 from effscope.errors import EffscopeError
 from effscope.layouts.moves import move, places
 from effscope.models.open import open_model
 from effscope.models.opened import Model
 from effscope.nn.build import digest
+from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress, Say, silent, unsaid
 from effscope.recipes import RECIPES, Recipe
@@ -66,17 +71,38 @@ class Context:
     @cached_property
     def splits(self) -> Splits:
         """Train and validation split; no pixels are read. Classes are in the order of the given weights if they are
-        the same ones."""
+        the same ones. Without labels the classes are those of the weights."""
+        if self.config.labels == NO_LABELS:
+            return self._images
         train, val = load_splits(self.config.data, self.config.limit_train, self.config.limit_val, self.say)
         known = self.given.classes
         if self.given.state is None or known in (None, train.classes) or sorted(known) != sorted(train.classes):
             return train, val
         return relabelled(train, known), relabelled(val, known)
 
+    @property
+    def _images(self) -> Splits:
+        """Both splits without labels."""
+        config, known = self.config, self.given.classes
+        if self.given.state is None or known is None:
+            raise EffscopeError("`labels` none needs a trained model with class names as `base`: it labels the images")
+        return (
+            load_images(config.data, "train", known, config.limit_train),
+            load_images(config.data, "val", known, config.limit_val),
+        )
+
     @cached_property
     def banks(self) -> Banks:
-        """Both splits decoded at the size of the training."""
-        return decode(self.splits, self.config.imgsz, self.progress, self.say)
+        """Both splits decoded at the size of the training. Without labels your model's detections are the truth."""
+        if self.config.labels != NO_LABELS:
+            return decode(self.splits, self.config.imgsz, self.progress, self.say)
+        network = deploy(self.given.network())
+        banks = []
+        for split in self.splits:
+            bank = load_bank(split, self.config.imgsz, lambda _, text: self.progress(0.0, text))
+            say_faults(bank.dataset, self.say)
+            banks.append(pseudo_labelled(bank, network, self.device, self.config.batch))
+        return Banks(*banks)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -20,12 +20,13 @@ from effscope.searching.changes import layout_of, position_of
 from effscope.searching.context import Context
 from effscope.searching.fitting import Part, fit_head, fit_stage
 from effscope.searching.jobs import CANDIDATE, GIVEN, Job, Measurement
+from effscope.searching.pieces import pieces
 from effscope.searching.plan import Plan
-from effscope.searching.policies.library import WHOLE, part_key, piece_key
+from effscope.searching.policies.library import WHOLE
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS, Work
 from effscope.spec.layout import Layout
 from effscope.timing.in_turn import in_turn
-from effscope.timing.pieces import pieces_of, time_pieces
+from effscope.timing.pieces import time_pieces
 from effscope.training.threads import limited
 from effscope.workspace import Workspace
 
@@ -121,15 +122,10 @@ def _time(work: Work) -> Measurement:
 def _pieces(work: Work) -> Measurement:
     """Time each changed part alone, beside the part it replaces, and the whole base."""
     context, imgsz = work.context, work.context.config.imgsz
-    progress = work.parts.part(1.0, "measuring parts")
-    positions = {change: position_of(context.layout, change) for change in work.job.changes}
+    progress = work.parts.part(work.plan.weight("pieces"), "measuring parts")
+    parts = pieces(context.layout, work.job.changes, imgsz)
+    found = time_pieces(parts, context.device, context.runtime, context.threads, progress)
     base = build(expand(context.layout))
-    before = pieces_of(base, positions.values(), imgsz)
-    pieces = {part_key(change): before[position] for change, position in positions.items()}
-    for change, position in positions.items():
-        variant = build(expand(layout_of(context.layout, (change,))))
-        pieces[piece_key(change)] = pieces_of(variant, [position], imgsz)[position]
-    found = time_pieces(pieces, context.device, context.runtime, context.threads, progress)
     whole = in_turn({WHOLE: base}, imgsz, context.device, context.runtime, context.threads, work.say)
     return Measurement(
         work.job.id, work.job.kind, latency=found.latency | whole.latency, runtime=found.runtime, threads=found.threads

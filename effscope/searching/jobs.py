@@ -22,6 +22,7 @@ DECIDING: Mapping[str, tuple[str, ...]] = {
     "base": (
         "base",
         "weights",
+        "labels",
         "head",
         "margin",
         "imgsz",

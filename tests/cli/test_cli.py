@@ -78,7 +78,9 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
       "rounds": 3, "objects": (1, 2), "predict": "t4", "predict_dtype": "int8", "fresh": True, "seed": 4}),
     ("devices", "devices", {}),
     ("export best.pt --to yaml,onnx --out o --imgsz 320", "export",
-     {"model": "best.pt", "to": "yaml,onnx", "out": Path("o"), "imgsz": 320}),
+     {"model": "best.pt", "to": "yaml,onnx", "out": Path("o"), "imgsz": 320, "library": False, "moves": "all"}),
+    ("export best.pt --library --moves slim --out o", "export",
+     {"model": "best.pt", "to": "safetensors", "out": Path("o"), "imgsz": None, "library": True, "moves": "slim"}),
     ("cost yolov8s --imgsz 320 --by op", "cost",
      {"model": "yolov8s", "imgsz": 320, "dtype": "float32", "device": None, "strict": False}),
     ("cost --layer conv3x3", "layer_cost",
@@ -105,14 +107,16 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
       "limit_val": 3, "margin": 0.02, "out": Path("o")}),
     ("search", "search",
      {**TRAINING, "base": "yolov8n", "moves": None, "order": "rank", "target": None, "library_only": False,
-      "latency_table": None, "head": None, "rule": "noninferior", "margin": 0.01, "runs": 5,
+      "latency_table": None, "labels": "given", "head": None, "rule": "noninferior", "margin": 0.01, "runs": 5,
       "budget": None, "runtime": None, "base_epochs": None, "proxy_recipe": None}),
     ("search --base yolov8s --weights w --moves cib-lk,slim --order damage --target params=-30% "
-     "--target latency=-20% --library-only --latency-table t.csv --head keep --rule paper --margin .02 --runs 3 "
+     "--target latency=-20% --library-only --latency-table t.csv --labels none --head keep "
+     "--rule paper --margin .02 --runs 3 "
      "--budget 2h --runtime torch --base-epochs 7 --epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1",
      "search",
      {**TRAINING, "base": "yolov8s", "weights": "w", "moves": "cib-lk,slim", "order": "damage",
-      "target": ["params=-30%", "latency=-20%"], "library_only": True, "latency_table": "t.csv", "head": "keep",
+      "target": ["params=-30%", "latency=-20%"], "library_only": True, "latency_table": "t.csv",
+      "labels": "none", "head": "keep",
       "rule": "paper",
       "margin": 0.02, "runs": 3, "budget": "2h", "runtime": "torch", "base_epochs": 7, "epochs": 2, "seed": 1,
       "recipe": "paper", "proxy_recipe": "quick,lr=.1"}),

@@ -89,8 +89,8 @@ FILES = {
     "eval": ["eval.json", "eval.md"],
     "compare": ["compare.json", "compare.md"],
     "train": ["history.csv", "history.png", "train.json", "train.md", "transfer.csv"],
-    "search": ["ap_vs_cost.png", "heads.csv", "orders.csv", "rank.csv", "rank.json", "rank.md", "rank.png",
-               "search.json", "spectra.csv", "spectra.png", "summary.md", "trials.csv"],
+    "search": ["ap_vs_cost.png", "heads.csv", "library.csv", "orders.csv", "rank.csv", "rank.json", "rank.md",
+               "rank.png", "search.json", "spectra.csv", "spectra.png", "summary.md", "trials.csv"],
     **{kind: [f"{kind}.csv", f"{kind}.json", f"{kind}.md"]
        for kind in ("scale", "diff", "counters", "zoo", "devices", "export")},
 }  # fmt: skip
@@ -188,7 +188,9 @@ def test_a_search_page_can_be_read_alone() -> None:
     assert text.startswith("# Search on m\n\n- kept: stages 8")
     assert text.index("## Where the rank is low") < text.index("## How it was made")
     assert "- rule: margin, margin 1 AP points\n" in text and "- 64 px, base 60 epochs" in text
-    (trials,) = (part for part in pages(BY_KIND["search"])[0].parts() if isinstance(part, Rows))
+    trials, library = (part for part in pages(BY_KIND["search"])[0].parts() if isinstance(part, Rows))
+    assert [row["move"] for row in library.rows] == ["slim-50", "light-head"]
+    assert text.index("## What can be replaced by what") < text.index("## Where the rank is low")
     assert csv_files.render(pages(BY_KIND["search"])[0], ())["trials.csv"].decode().splitlines() == [
         ",".join(trials.rows[0]),
         "8,cib,90,900,0.3,0.41,0.4 0.42,0.4,0.01,-0.01 0.03,accepted,8:cib,a note,7.5,0.1,4.5,0.2",

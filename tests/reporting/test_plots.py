@@ -114,7 +114,7 @@ def test_marks_of_a_search(rule: str, lowest: float) -> None:
     ]  # fmt: skip
     (first, _) = (found.get_segments()[0] for found in axes.collections if isinstance(found, LineCollection))
     assert first.tolist() == [pytest.approx(xy) for xy in ((9e-7, 39), (9e-7, 43))]  # the interval of stage 8
-    assert [text.get_text() for text in axes.texts] == [LOWEST, "+ stage 8", "+ stage 4"]
+    assert [text.get_text() for text in axes.texts] == [LOWEST_AP[rule][0], "+ stage 8", "+ stage 4"]
     assert axes.get_xlabel() == "GFLOPs at 64 px"
     legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert legend == ["base", "accepted", "rejected", "at once, before labelled training"]
@@ -122,7 +122,7 @@ def test_marks_of_a_search(rule: str, lowest: float) -> None:
 
 @pytest.mark.parametrize("rule", LOWEST_AP)
 def test_the_line_of_a_rule_is_the_lowest_ap_that_it_accepts(rule: str) -> None:
-    lowest, decide = LOWEST_AP[rule](0.4, 0.01), RULES[rule].decide
+    lowest, decide = LOWEST_AP[rule][1](0.4, 0.01), RULES[rule].decide
     runs = [((Run(0.4),) * 2, (Run(ap),) * 2) for ap in (lowest + 1e-9, lowest - 1e-6)]  # without noise
     answers = [decide(Evidence(*arms), Terms(0.01)) for arms in runs]
     assert [answer.word for answer in answers if isinstance(answer, Verdict)] == [ACCEPTED, REJECTED]

@@ -18,7 +18,8 @@ INPUTS = {"layout": "a", "weights": "b", "train": "c", "val": "d", "threads": 2,
 CONFIG = SearchConfig()
 OTHERS: dict[str, Any] = {
     "base": "yolov8s", "weights": "a.pt", "data": "d.yaml", "moves": ("cib-lk",), "order": "damage",
-    "target": ("params=-30%",), "library_only": True, "latency_table": "t.csv", "head": "keep", "rule": "paper",
+    "target": ("params=-30%",), "library_only": True, "latency_table": "t.csv", "labels": "none",
+    "head": "keep", "rule": "paper",
     "margin": 0.5, "runs": 3, "budget": "2h", "runtime": "torch", "at": "block", "threshold": 0.4, "imgsz": 320,
     "base_epochs": 3, "epochs": 2, "batch": 4, "seed": 9, "device": "cuda", "limit_train": 3, "limit_val": 3,
     "learned_ap": 0.1, "distil": DistilConfig(steps=2),

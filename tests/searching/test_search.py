@@ -326,3 +326,51 @@ def test_a_destructive_rate_leaves_the_closed_form(place: Path) -> None:
         result = search_tiny(place, f"rate {lr:g}", **{**FRESH, **rates}, limit_train=8, limit_val=4)
         ends[lr] = [trial.ap_start for trial in result.trials]
     assert ends[1e-3] == ends[1e30]
+
+
+def test_a_search_for_a_target(place: Path, trained: Path) -> None:
+    """The library, one candidate that reaches the target, judged; the user's head stays without compact stages."""
+    result = search_tiny(place, "target", weights=str(trained), moves="slim,shallow,scdown", target="params=-10%")
+    assert result.target == {"params": 0.1}
+    assert {row.move for row in result.library} == {"slim-50", "shallow", "scdown"}
+    assert result.base_params == result.given.params if result.given else False
+    trial = result.trials[0]
+    assert trial.stage is None and trial.changes
+    counted = result.base_params - trial.params
+    assert counted >= 0.1 * result.base_params
+    names = {(row.stage, row.move): row for row in result.library}
+    assert counted == sum(names[change.stage, change.move].params for change in trial.changes)
+    assert all(row.ms_before and row.ms_after and row.error is not None for row in result.library)
+    assert SearchResult.load(place / "target" / "search.json") == result
+    assert len((place / "target" / "library.csv").read_text().splitlines()) == 1 + len(result.library)
+    if result.accepted:
+        opened = open_model(str(place / "target"))
+        assert api.cost(str(place / "target"), 64).params_one_head == trial.params == result.base_params - counted
+        assert opened.layout.layers[-1].args == ("nc",)
+        assert (place / "target" / "model.yaml").exists()
+
+
+def test_a_library_alone_is_an_answer(place: Path, trained: Path) -> None:
+    """It shares its jobs with the search above, trains nothing and writes no model."""
+    result = search_tiny(place, "library", weights=str(trained), moves="slim,cib", library_only=True)
+    assert [row.move for row in result.library].count("light-head") == 1
+    assert not result.trials and not result.base_runs and not result.front
+    assert not (place / "library" / "model.safetensors").exists()
+    kinds = {measurement.kind for measurement in Journal(place / "library" / "journal.jsonl").read()}
+    assert kinds == {"base", "fit", "start", "rank", "pieces"}
+    assert SearchResult.load(place / "library" / "search.json") == result
+
+
+def test_a_search_without_labels(place: Path, trained: Path) -> None:
+    """On a plain folder of images; AP is agreement with the given model, and the page says so."""
+    photos = place / "photos"
+    photos.mkdir()
+    for n, file in enumerate(sorted((place / "data").rglob("*.jpg")) or sorted((place / "data").rglob("*.png"))):
+        copyfile(file, photos / f"{n:03}{file.suffix}")
+    settings = {**SETTINGS, "data": str(photos), "labels": "none", "epochs": 1}
+    result = api.search(str(trained), out=place / "unlabelled", **settings, moves="slim-50")
+    assert result.given is not None and result.given.ap is not None
+    assert result.given.ap > 0.9
+    assert "no labels were used: AP is agreement with your model" in (place / "unlabelled" / "summary.md").read_text()
+    with pytest.raises(EffscopeError, match="`labels` none needs a trained model"):
+        api.search(str(place / "tiny.yaml"), out=place / "x", **settings)

@@ -36,9 +36,17 @@ def verdict(result: SearchResult) -> Text:
     """What was gained and lost against the user's model, the kept stages, and the reason for the stop."""
     time = f"wall time {result.seconds / 60:.1f} min"
     if not result.base_runs:
-        return Text((f"{len(result.library)} changes, each alone   {time}", *result.notes))
+        return Text((f"{len(result.library)} changes, each alone   {time}", *_agreement(result), *result.notes))
     lines = (f"kept: {_kept(result)}   stopped: {result.stop_reason}   {time}", gains(result), *proof(result))
-    return Text((*lines, *result.notes))
+    return Text((*lines, *_agreement(result), *result.notes))
+
+
+def _agreement(result: SearchResult) -> tuple[str, ...]:
+    """What AP is in a search without labels."""
+    config = result.origin.config
+    if config is None or config.labels != "none":
+        return ()
+    return ("no labels were used: AP is agreement with your model, whose detections count as the truth",)
 
 
 def _kept(result: SearchResult) -> str:

@@ -13,24 +13,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BASE, LOWEST, START = "base", "lowest accepted AP", "at once, before labelled training"
+BASE, LOWEST, START = "base", "limit", "at once, before labelled training"
 
-LOWEST_AP: dict[str, Callable[[float, float], float]] = {
-    "noninferior": lambda base, margin: base - margin,
-    "margin": lambda base, margin: base - margin,
-    "paper": lambda base, margin: base,
+LOWEST_AP: dict[str, tuple[str, Callable[[float, float], float]]] = {
+    "noninferior": ("base minus margin: intervals must be above", lambda base, margin: base - margin),
+    "margin": ("base minus margin", lambda base, margin: base - margin),
+    "paper": ("base", lambda base, margin: base),
 }
-"""Rule -> the lowest AP that it accepts, from the base's AP and the margin; with intervals, all of one is above it.
+"""Rule -> the limit that AP, or its interval, must reach: words, and the value from the base's AP and the margin.
 
 Other rules are drawn without this line.
 """
 
 
 def search_plot(result: SearchResult) -> Plot:
-    """Marks: the lowest AP that the rule accepts, the base, and each trial with its AP at once and after training."""
+    """Marks: the limit of the rule, the base, and each trial with its AP at once and after training."""
     rows: list[dict[str, Any]] = []
     if result.rule in LOWEST_AP:
-        rows.append({"mark": LOWEST, "ap": 100 * LOWEST_AP[result.rule](result.base_ap, result.margin)})
+        words, limit = LOWEST_AP[result.rule]
+        rows.append({"mark": LOWEST, "label": words, "ap": 100 * limit(result.base_ap, result.margin)})
     rows.append({"mark": BASE, "gflops": result.base_flops / 1e9, "ap": 100 * result.base_ap})
     rows += [
         {
@@ -49,14 +50,14 @@ def search_plot(result: SearchResult) -> Plot:
 
 
 def draw_search(plot: Plot) -> Figure:
-    """A dashed line at the lowest accepted AP, a line through accepted models with intervals, hollow marks at once."""
+    """A dashed line at the limit of the rule, a line through accepted models with intervals, hollow marks at once."""
     drawing = figure(7, 4.2)
     axes = drawing.subplots()
     trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST}]
     base = next(row for row in plot.rows if row["mark"] == BASE)
     for row in plot.rows:
         if row["mark"] == LOWEST:
-            _lowest(axes, row["ap"])
+            _lowest(axes, row["ap"], row["label"])
     kept = [base, *(row for row in trials if row["mark"] == ACCEPTED)]
     axes.plot([row["gflops"] for row in kept], [row["ap"] for row in kept], color=BLUE, lw=1.5, zorder=1)
     axes.scatter([base["gflops"]], [base["ap"]], color=INK, s=46, zorder=3, label=BASE)
@@ -74,10 +75,10 @@ def draw_search(plot: Plot) -> Figure:
     return drawing
 
 
-def _lowest(axes: Axes, ap: float) -> None:
+def _lowest(axes: Axes, ap: float, words: str) -> None:
     axes.axhline(ap, color=GREY, lw=1, ls="--", zorder=0)
     axes.annotate(
-        LOWEST, (1, ap), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=7, color=MUTED,
+        words, (1, ap), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=7, color=MUTED,
         xytext=(0, -2), textcoords="offset points",
     )  # fmt: skip
 
