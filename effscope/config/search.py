@@ -30,7 +30,7 @@ class DistilConfig(Checked):
     """
 
     images: int = 128
-    steps: int = 300
+    steps: int = 200
     batch: int = 16
     lr: float = 1e-3
     max_bytes: int = 1 << 29  # limit of the recorded inputs and outputs; recording stops there
