@@ -98,9 +98,11 @@ def compare(
         at_least(1)("limit_val", limit_val)
     from effscope.reporting.write import publish  # noqa: PLC0415 - imports torch
     from effscope.searching.compare import compare as compared  # noqa: PLC0415
-    from effscope.searching.compare import named  # noqa: PLC0415
+    from effscope.searching.compare import named, told_apart  # noqa: PLC0415
 
-    sides = [[_with_weights(name) for name in named(side)] for side in (a, b)]
+    files = [named(side) for side in (a, b)]
+    short = dict(zip((*files[0], *files[1]), told_apart((*files[0], *files[1])), strict=True))
+    sides = [[replace(_with_weights(name), name=short[name]) for name in side] for side in files]
     first = sides[0][0]
     config = EvalConfig(imgsz=imgsz or first.imgsz or 640, batch=batch, device=device)
     result = compared((sides[0], sides[1]), data, split, limit_val, config, margin, progress, say)

@@ -101,6 +101,23 @@ class LibraryRow:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A way to be faster without changing any layer, measured beside the chosen model.
+
+    Attributes:
+        name: what was done, e.g. "the base at 192 px".
+        chosen: whether it was done to the chosen model instead of the base.
+        ap: its AP, of the weights of the first run.
+        latency: time of one image; None if it was not measured.
+    """
+
+    name: str
+    chosen: bool
+    ap: float
+    latency: Latency | None
+
+
+@dataclass(frozen=True)
 class FrontPoint:
     """A judged model that no other one beats in AP and cost.
 
@@ -163,6 +180,7 @@ class SearchResult(Result):
         target: "params", "flops", "latency" -> fraction of the given model's cost that the user asked to save.
         library: every change alone, if the search made them all.
         front: base and judged candidates that no other one beats in AP and cost.
+        baselines: base and chosen model as they are, at smaller image sizes and in int8, measured in turn.
     """
 
     base: str
@@ -192,6 +210,7 @@ class SearchResult(Result):
     target: dict[str, float] = field(default_factory=dict)
     library: tuple[LibraryRow, ...] = ()
     front: tuple[FrontPoint, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"

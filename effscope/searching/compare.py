@@ -44,6 +44,16 @@ def named(side: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def told_apart(files: Sequence[str]) -> tuple[str, ...]:
+    """The shortest ends of paths, without suffix, that tell different files apart: "seed0/model", "seed1/model"."""
+    paths = [Path(file).with_suffix("").parts for file in files]
+    for n in range(1, max(map(len, paths), default=1) + 1):
+        ends = ["/".join(parts[-n:]) for parts in paths]
+        if len(set(ends)) == len(set(paths)):
+            return tuple(ends)
+    return tuple(files)
+
+
 def _words(side: str | Sequence[str]) -> list[str]:
     words = side.split(",") if isinstance(side, str) else side
     return [word.strip() for word in words if word.strip()]

@@ -16,6 +16,7 @@ from effscope.nn.inherit import inherit
 from effscope.progress import Parts, Progress, Say
 from effscope.ranking.analyze import rank
 from effscope.searching.base import base
+from effscope.searching.baselines import baselines
 from effscope.searching.changes import layout_of, position_of
 from effscope.searching.context import Context
 from effscope.searching.fitting import Part, fit_head, fit_stage
@@ -144,7 +145,7 @@ def _pace(work: Work) -> Measurement:
 
 _KINDS: dict[str, Callable[[Work], Measurement]] = {
     "base": base, "rank": _rank, "fit": _fit, "start": _start, "run": _run, "time": _time, "pieces": _pieces,
-    "pace": _pace,
+    "pace": _pace, "baselines": baselines,
 }  # fmt: skip
 """Kind of job -> function that runs it."""
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from effscope.config import SearchConfig, to_dict
-from effscope.results import Change, Latency
+from effscope.results import Baseline, Change, Latency
 from effscope.results.codec import plain, read
 from effscope.searching.changes import Changes, canonical, spelled
 
@@ -40,6 +40,7 @@ DECIDING: Mapping[str, tuple[str, ...]] = {
     "time": ("imgsz", "runtime"),
     "pieces": ("imgsz", "runtime"),
     "pace": ("imgsz", "runtime"),
+    "baselines": ("imgsz", "runtime", "batch"),
 }
 """Kind of job -> the settings of a search that decide its outcome, in addition to the jobs it needs.
 
@@ -47,6 +48,7 @@ base: train or load the base, score it.     rank: rank its stages.
 fit: fit one changed stage to the stage it replaces.     start: AP of a variant before any labelled training.
 run: short training of a variant, then AP.     time: latency of variants, measured in turn.
 pieces: latency of each changed part alone, and of the part it replaces.     pace: latency of one variant.
+baselines: AP and latency of the base and of the chosen variant, at smaller image sizes and in int8.
 """
 
 
@@ -98,6 +100,7 @@ class Measurement:
         order, by_separability: stages in ascending rank, and in descending separability (`rank`).
         error: normalised error of the fitted stage on held-back images (`fit`).
         latency: job id or `GIVEN` (`time`), `GIVEN` or `CANDIDATE` (`pace`), name of a piece (`pieces`) -> latency.
+        baselines: each with its AP and latency (`baselines`).
         runtime, threads: what measured the latencies, with how many threads at most.
         notes: notes for the user, in order of time.
         seconds: wall time of the job; for an interrupted job, since it was resumed.
@@ -113,6 +116,7 @@ class Measurement:
     by_separability: tuple[int, ...] = ()
     error: float | None = None
     latency: dict[str, Latency] = field(default_factory=dict)
+    baselines: tuple[Baseline, ...] = ()
     runtime: str = ""
     threads: int = 1
     notes: tuple[str, ...] = ()
@@ -171,6 +175,11 @@ class JobBook:
     def pace(self, changes: Sequence[Change]) -> Job:
         """Latency of a variant beside the given model, before it has weights."""
         return self._job("pace", canonical(changes))
+
+    def baselines(self, changes: Sequence[Change]) -> Job:
+        """What can be had without changes, with the models of the first runs of the base and of a variant."""
+        variants: tuple[Sequence[Change], ...] = ((), changes) if changes else ((),)
+        return self._job("baselines", canonical(changes), needs=tuple(self.run(one).id for one in variants))
 
     def _parts(self, changes: Sequence[Change]) -> tuple[str, ...]:
         return (self.base().id, *(self.fit(change).id for change in canonical(changes)))

@@ -108,6 +108,7 @@ def result_of(
         target=dict(state.targets),
         library=rows(state),
         front=front(state, now),
+        baselines=() if now.baselines is None else now.baselines.baselines,
     )
 
 

@@ -109,6 +109,7 @@ class Plan:
         known = {
             "base": 1, "rank": 1, "fit": scope.fits, "start": scope.singles + scope.candidates, "run": trained,
             "time": scope.judges, "pieces": scope.pieces > 0, "pace": scope.candidates,
+            "baselines": scope.judges,
         }  # fmt: skip
         return sum(weights[kind] * n for kind, n in known.items())
 
@@ -124,6 +125,7 @@ class Plan:
             "time": SHORT,
             "pieces": PIECE_WEIGHT * self.scope.pieces,
             "pace": SHORT,
+            "baselines": 4 * self.scoring + PIECE_WEIGHT,
         }
 
 

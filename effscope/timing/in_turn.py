@@ -68,10 +68,22 @@ def in_turn(
         except EffscopeError as error:
             say(f"latency is measured in torch, not in onnxruntime: {error}")
         else:
-            return measured(partial(_sessions, graphs, imgsz), chosen, named("onnxruntime"), n_threads, rounds)
+            return graphs_in_turn({name: (data, imgsz) for name, data in graphs.items()}, n_threads, rounds)
     image = _image(imgsz).to(chosen)
     passes = {name: partial(_pass, deploy(network).to(chosen), image) for name, network in networks.items()}
     return measured(lambda _: passes, chosen, named("torch"), n_threads, rounds)
+
+
+def graphs_in_turn(graphs: Mapping[str, tuple[bytes, int]], n_threads: int, rounds: int = ROUNDS) -> Timed:
+    """Time ONNX graphs in onnxruntime on the CPU, in turn; name -> graph and the side of its image in px."""
+
+    def sessions(n: int) -> dict[str, Pass]:
+        return {
+            name: partial(session(data, n).run, None, {INPUT: _image(side).numpy()})
+            for name, (data, side) in graphs.items()
+        }
+
+    return measured(sessions, torch.device("cpu"), named("onnxruntime"), n_threads, rounds)
 
 
 def measured(
@@ -110,11 +122,6 @@ def _spreads(passes: Mapping[str, Pass], device: torch.device, rounds: int) -> d
 
 def _timed(run: Pass, device: torch.device) -> dict[str, float]:
     return {FORWARD: call_ms(run, device)}
-
-
-def _sessions(graphs: Mapping[str, bytes], imgsz: int, n_threads: int) -> dict[str, Pass]:
-    feed = {INPUT: _image(imgsz).numpy()}
-    return {name: partial(session(data, n_threads).run, None, feed) for name, data in graphs.items()}
 
 
 @torch.inference_mode()

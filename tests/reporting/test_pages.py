@@ -26,6 +26,7 @@ from effscope.reporting.write import publish, write
 from effscope.results import (
     KINDS,
     CompareResult,
+    Latency,
     RankResult,
     Result,
     SearchResult,
@@ -89,8 +90,8 @@ FILES = {
     "eval": ["eval.json", "eval.md"],
     "compare": ["compare.json", "compare.md"],
     "train": ["history.csv", "history.png", "train.json", "train.md", "transfer.csv"],
-    "search": ["ap_vs_cost.png", "heads.csv", "library.csv", "orders.csv", "rank.csv", "rank.json", "rank.md",
-               "rank.png", "search.json", "spectra.csv", "spectra.png", "summary.md", "trials.csv"],
+    "search": ["ap_vs_cost.png", "baselines.csv", "heads.csv", "library.csv", "orders.csv", "rank.csv", "rank.json",
+               "rank.md", "rank.png", "search.json", "spectra.csv", "spectra.png", "summary.md", "trials.csv"],
     **{kind: [f"{kind}.csv", f"{kind}.json", f"{kind}.md"]
        for kind in ("scale", "diff", "counters", "zoo", "devices", "export")},
 }  # fmt: skip
@@ -121,7 +122,7 @@ def test_plots_are_linked_only_where_they_are_written(tmp_path: Path) -> None:
 
 def test_a_published_result_lists_its_files(tmp_path: Path) -> None:
     for kind, roles in (
-        ("search", {"result", "trials", "summary", "plot", "rank", "rank plot"}),
+        ("search", {"result", "trials", "summary", "plot", "rank", "rank plot", "library", "baselines"}),
         ("train", {"history", "plot", "summary", "result", "transfer"}),
         ("eval", {"result", "summary"}),
     ):
@@ -173,6 +174,19 @@ def test_a_search_says_what_it_proved_and_what_it_can_tell() -> None:
     assert "proved" not in first_text(none)
 
 
+def test_a_search_says_first_that_a_smaller_image_is_as_good() -> None:
+    """Only if it is at least as fast and has as much AP as the chosen model."""
+    result = BY_KIND["search"]
+    assert isinstance(result, SearchResult)
+    base, chosen, smaller = result.baselines
+    assert "needs no changed layer" not in first_text(result)
+    for ap, ms, said in ((0.4, 8.5, True), (0.41, 8.0, True), (0.39, 8.0, False), (0.41, 8.6, False)):
+        other = replace(smaller, ap=ap, latency=Latency(ms, 0.1))
+        text = first_text(replace(result, baselines=(base, chosen, other)))
+        assert text.startswith("the base at 32 px is at least as fast as the chosen model") == said
+    assert "needs no changed layer" not in first_text(replace(result, baselines=(base,)))
+
+
 def test_a_comparison_says_its_verdict_and_which_noise_it_knows() -> None:
     result = BY_KIND["compare"]
     assert isinstance(result, CompareResult)
@@ -188,7 +202,8 @@ def test_a_search_page_can_be_read_alone() -> None:
     assert text.startswith("# Search on m\n\n- kept: stages 8")
     assert text.index("## Where the rank is low") < text.index("## How it was made")
     assert "- rule: margin, margin 1 AP points\n" in text and "- 64 px, base 60 epochs" in text
-    trials, library = (part for part in pages(BY_KIND["search"])[0].parts() if isinstance(part, Rows))
+    trials, free, library = (part for part in pages(BY_KIND["search"])[0].parts() if isinstance(part, Rows))
+    assert [row["latency_ms"] for row in free.rows] == [9.5, 8.5, None]
     assert [row["move"] for row in library.rows] == ["slim-50", "light-head"]
     assert text.index("## What can be replaced by what") < text.index("## Where the rank is low")
     assert csv_files.render(pages(BY_KIND["search"])[0], ())["trials.csv"].decode().splitlines() == [

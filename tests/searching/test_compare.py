@@ -15,7 +15,7 @@ from effscope.errors import EffscopeError
 from effscope.models.file_metadata import metadata
 from effscope.models.open import open_model
 from effscope.results import ACCEPTED, REJECTED
-from effscope.searching.compare import named
+from effscope.searching.compare import named, told_apart
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,14 @@ def test_sides_are_lists_commas_or_patterns(tmp_path: Path) -> None:
     for nothing in ("", " , ", []):
         with pytest.raises(EffscopeError, match="one side has no model"):
             named(nothing)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
+    assert told_apart(["runs/a/model.safetensors", "runs/b/model.safetensors"]) == ("a/model", "b/model")
+    assert told_apart(["x/a.pt", "x/b.pt"]) == ("a", "b")
+    assert told_apart(["a-1/weights/last.pt", "a-2/weights/last.pt"]) == ("a-1/weights/last", "a-2/weights/last")
+    assert told_apart(["a.pt", "a.pt"]) == ("a", "a")
+    assert told_apart(["runs/a", "runs/b", "yolov8n"]) == ("a", "b", "yolov8n")
 
 
 def test_detectors_of_other_classes_cannot_be_compared(place: Path) -> None:

@@ -76,6 +76,7 @@ def test_jobs_come_in_order_and_each_change_is_added_to_the_accepted_ones() -> N
         [("fit", [4])], [("start", [4, 8]), ("run", [4, 8])],
         [("fit", [7])], [("start", [4, 7, 8]), ("run", [4, 7, 8])],
         [("time", [])],
+        [("baselines", [4, 7, 8])],
     ]  # fmt: skip
     now = standing(state)
     assert (now.accepted, now.stop_reason) == (tuple(Change(s, "cib") for s in ORDER), "every stage was tried")

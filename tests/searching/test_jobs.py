@@ -38,7 +38,7 @@ def jobs(config: SearchConfig = CONFIG, inputs: dict[str, Any] = INPUTS) -> dict
     book = job_book(config, inputs)
     found = (
         book.base(), book.rank(), book.fit(CIB8), book.start([CIB8]), book.run([CIB8]), book.time([(), (CIB8,)]),
-        book.pieces([CIB8]), book.pace([CIB8]),
+        book.pieces([CIB8]), book.pace([CIB8]), book.baselines([CIB8]),
     )  # fmt: skip
     return {job.kind: job for job in found}
 

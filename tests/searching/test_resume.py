@@ -107,7 +107,7 @@ def test_notes_of_every_job_are_in_the_result(monkeypatch: pytest.MonkeyPatch, p
     found = searched(monkeypatch, place, tmp_path / "out", Script(ORDER, ACCEPTS_TWO))
     notes = [note for note in found["notes"] if note.startswith("note of ")]
     assert notes[:3] == ["note of base base", "note of rank base", "note of run base"]
-    assert len(notes) == 3 + 3 * len(found["trials"]) + 1
+    assert len(notes) == 3 + 3 * len(found["trials"]) + 2
     assert [t["verdict"] for t in found["trials"]] == ["accepted", "accepted", "rejected"]
     assert found["accepted"] == [{"stage": 2, "move": "cib"}, {"stage": 3, "move": "cib"}]
     assert found["seconds"] == len(notes)

@@ -63,7 +63,7 @@ def fresh(place: Path) -> SearchResult:
 def comparable(result: SearchResult) -> dict[str, Any]:
     """The result without what is measured in seconds and where it lies."""
     data = result.to_dict()
-    for key in ("seconds", "files", "origin", "base_latency", "front"):
+    for key in ("seconds", "files", "origin", "base_latency", "front", "baselines"):
         del data[key]
     del data["ranks"]["origin"], data["saved"]["latency"], data["saved"]["latency_all"], data["given"]["latency"]
     for trial in data["trials"]:
@@ -330,14 +330,14 @@ def test_a_destructive_rate_leaves_the_closed_form(place: Path) -> None:
 
 def test_a_search_for_a_target(place: Path, trained: Path) -> None:
     """The library, one candidate that reaches the target, judged; the user's head stays without compact stages."""
-    result = search_tiny(place, "target", weights=str(trained), moves="slim,shallow,scdown", target="params=-10%")
-    assert result.target == {"params": 0.1}
+    result = search_tiny(place, "target", weights=str(trained), moves="slim,shallow,scdown", target="params=-7%")
+    assert result.target == {"params": 0.07}
     assert {row.move for row in result.library} == {"slim-50", "shallow", "scdown"}
     assert result.base_params == result.given.params if result.given else False
     trial = result.trials[0]
     assert trial.stage is None and trial.changes
     counted = result.base_params - trial.params
-    assert counted >= 0.1 * result.base_params
+    assert counted >= 0.07 * result.base_params
     names = {(row.stage, row.move): row for row in result.library}
     assert counted == sum(names[change.stage, change.move].params for change in trial.changes)
     assert all(row.ms_before and row.ms_after and row.error is not None for row in result.library)

@@ -60,6 +60,7 @@ class World:
                 }
             },
             "time": {"latency": {need: Latency(90.0 - n, 0.1) for n, need in enumerate((GIVEN, *job.needs))}},
+            "baselines": {},
         }[job.kind]
         return Measurement(job.id, job.kind, runtime="onnxruntime", **values)  # type: ignore[arg-type]
 
@@ -85,7 +86,7 @@ def test_the_library_comes_first_then_one_candidate() -> None:
     world = World()
     now = ended(new({"params": 0.30}), world)
     kinds = [text.split()[0] for text in world.asked]
-    assert kinds == ["base", *["fit"] * 5, *["start"] * 5, "rank", "pieces", "run", "start", "run", "time"]
+    assert kinds == ["base", *["fit"] * 5, *["start"] * 5, "rank", "pieces", "run", "start", "run", "time", "baselines"]
     # C8 + light head: .015 for 27; S4 + S8: .05 for 30; C4 + C8 + light: .019 for 37 is the least that reaches 30
     assert now.accepted == (LIGHT, C4, C8)
     assert [trial.verdict for trial in now.trials] == [ACCEPTED]

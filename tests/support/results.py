@@ -7,6 +7,7 @@ from typing import Any
 from effscope import api, config
 from effscope.results import (
     ACCEPTED,
+    Baseline,
     Change,
     CompareResult,
     CostResult,
@@ -137,6 +138,9 @@ EXAMPLES: dict[type[Result], Result] = {
         (LibraryRow(8, "slim-50", 12, 110, 2.0, 1.5, 0.12, 0.34, 0.01),
          LibraryRow(0, "light-head", 10, 90, None, None, None, 0.36, -0.01)),
         (FrontPoint((), 100, 1000, 8.5, 0.4, "base"), FrontPoint((Change(8, "cib"),), 90, 900, 8.0, 0.41, "accepted")),
+        (Baseline("the base", False, 0.41, Latency(9.5, 0.25, 6.5, 0.1)),
+         Baseline("the chosen model", True, 0.4, Latency(8.5, 0.2, 6.0, 0.1)),
+         Baseline("the base at 32 px", False, 0.3, None)),
     ),
     CompareResult: CompareResult(
         "m", "n and 1 more", (ScoredRun("A", "m", 0.4), ScoredRun("B", "n", 0.39), ScoredRun("B", "o", 0.41)), 0.4, 0.4,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from effscope.progress import Progress, Say
-from effscope.results import Latency, Origin, RankDefinition, RankResult, StageRank
+from effscope.results import Baseline, Latency, Origin, RankDefinition, RankResult, StageRank
 from effscope.searching.context import Context
 from effscope.searching.jobs import GIVEN, Job, Measurement
 from effscope.searching.work import RANKS, WEIGHTS
@@ -58,5 +58,6 @@ class Script:
             "start": {"ap": self.aps.get(stages, 0.0) / 2},
             "run": {"ap": self.aps.get(stages, 0.0)},
             "time": {"latency": {name: Latency(12.0 - n, 0.1) for n, name in enumerate((GIVEN, *job.needs))}},
+            "baselines": {"baselines": (Baseline("the base", False, self.base, Latency(9.0, 0.1)),)},
         }
         return Measurement(job.id, job.kind, **values[job.kind])

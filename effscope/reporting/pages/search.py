@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from effscope.reporting.page import Page, Part, Rows, Section, Table, Text, points, warning
 from effscope.reporting.pages import rank
+from effscope.reporting.pages.baselines import baselines_table, beaten
 from effscope.reporting.pages.library import library_table, spelled, stage_name
 from effscope.reporting.plots.rank import rank_plot
 from effscope.reporting.plots.search import search_plot
 from effscope.results import ACCEPTED, Latency, SearchResult, Trial
 
-ROLES = {
-    "result": "search.json", "trials": "trials.csv", "summary": "summary.md", "plot": "ap_vs_cost.png",
-    "rank": "rank.json", "rank plot": "rank.png",
-}  # fmt: skip
+ROLES = {"result": "search.json", "summary": "summary.md", "rank": "rank.json", "rank plot": "rank.png"}
+JUDGED = {"trials": "trials.csv", "plot": "ap_vs_cost.png"}
+"""Role of a file -> its name: of every search, and of one that judged candidates."""
 
 
 def pages(result: SearchResult) -> tuple[Page, ...]:
     """The search, then the ranks of its base."""
-    answer: tuple[Part, ...] = (verdict(result),)
-    if result.base_runs:
-        answer += (search_table(result), search_plot(result), Rows("trials", result.to_rows()))
-    choice = (Section("What can be replaced by what", library_table(result)),) if result.library else ()
+    judged = bool(result.base_runs)
+    library = library_table(result) if result.library else ()
     low = (warning(rank.warnings(result.ranks)), rank.rank_table(result.ranks), rank_plot(result.ranks, "rank"))
-    sections = (
-        Section("", answer),
-        *choice,
+    sections = [Section("", (verdict(result), *(_trials(result) if judged else library)))]
+    if result.baselines:
+        sections.append(Section("What can be had without changing a layer", baselines_table(result)))
+    if judged and library:
+        sections.append(Section("What can be replaced by what", library))
+    sections += [
         Section("Where the rank is low", tuple(part for part in low if part is not None)),
         Section("How it was made", (Text(facts(result)),)),
-    )
-    page = Page(f"Search on {result.base}", sections, "summary", result, "search.json", ROLES)
+    ]
+    roles = {
+        **ROLES, **(JUDGED if judged else {}), **({"library": "library.csv"} if library else {}),
+        **({"baselines": "baselines.csv"} if result.baselines else {}),
+    }  # fmt: skip
+    page = Page(f"Search on {result.base}", tuple(sections), "summary", result, "search.json", roles)
     return (page, *rank.pages(result.ranks))
+
+
+def _trials(result: SearchResult) -> tuple[Part, ...]:
+    return (search_table(result), search_plot(result), Rows("trials", result.to_rows()))
 
 
 def verdict(result: SearchResult) -> Text:
@@ -38,7 +47,8 @@ def verdict(result: SearchResult) -> Text:
     if not result.base_runs:
         return Text((f"{len(result.library)} changes, each alone   {time}", *_agreement(result), *result.notes))
     lines = (f"kept: {_kept(result)}   stopped: {result.stop_reason}   {time}", gains(result), *proof(result))
-    return Text((*lines, *_agreement(result), *result.notes))
+    first = beaten(result)
+    return Text((*((first,) if first else ()), *lines, *_agreement(result), *result.notes))
 
 
 def _agreement(result: SearchResult) -> tuple[str, ...]:

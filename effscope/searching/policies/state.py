@@ -71,6 +71,7 @@ class Standing:
         trials: the judged candidates.
         accepted: changes of the chosen model, in the order they were accepted.
         times: latency of the variants; None until it is measured.
+        baselines: what can be had without changes; None until it is measured.
         stop_reason: why no more candidates are tried; empty while the search tries some.
         said: what the policy has to say to the user, in order.
     """
@@ -82,6 +83,7 @@ class Standing:
     trials: tuple[Trial, ...] = ()
     accepted: tuple[Change, ...] = ()
     times: Measurement | None = None
+    baselines: Measurement | None = None
     stop_reason: str = ""
     said: tuple[str, ...] = ()
 
@@ -166,14 +168,15 @@ def _trial(state: State, now: Standing, changes: Changes, tested: Change | None,
 
 
 def timed(state: State, now: Standing) -> Standing:
-    """The standing after the last trial: one job times the base and every tried variant."""
+    """The standing after the last trial: one job times the base and every tried variant, one measures baselines."""
     variants = tuple(dict.fromkeys([(), *(trial.changes for trial in now.trials)]))
     job = state.book.time(variants)
     times = state.found(job)
     if times is None:
         return replace(now, jobs=(job,))
     trials = tuple(replace(t, latency=times.latency[state.book.run(t.changes).id]) for t in now.trials)
-    return replace(now, trials=trials, times=times)
+    others = state.book.baselines(now.accepted)
+    return replace(now, jobs=state.missing((others,)), trials=trials, times=times, baselines=state.found(others))
 
 
 def arms(state: State, now: Standing) -> tuple[Arm, ...]:

@@ -1,0 +1,96 @@
+"""Static int8 of an exported detector, as onnxruntime does it: weights per channel, activations from a few images."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from effscope.errors import EffscopeError, first_line
+from effscope.exporting.onnx_graph import INPUT, session
+from effscope.nn.build import Network
+from effscope.spec.graph import DECODED
+
+CALIBRATION = 64
+"""Images from which the ranges of the activations are taken."""
+
+
+class GraphDetector(nn.Module):
+    """An ONNX graph that is called like a network in deploy form, for images of one size.
+
+    Attributes:
+        spec: what the detection needs to know: strides (the size itself, so that images are padded to squares) and
+            format of the boxes.
+        nc: number of classes.
+    """
+
+    def __init__(self, data: bytes, network: Network, imgsz: int, threads: int):
+        super().__init__()
+        self.session = session(data, threads)
+        self.spec = SimpleNamespace(info={"strides": (imgsz,), "box_format": network.spec.info["box_format"]})
+        self.nc = network.nc
+
+    def forward(self, images: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        found = [self.session.run(None, {INPUT: image[None].contiguous().cpu().numpy()})[0] for image in images]
+        return {DECODED: (torch.from_numpy(np.concatenate(found)),)}
+
+
+def int8_graph(data: bytes, images: Iterable[NDArray[np.float32]]) -> bytes:
+    """The int8 form of a graph from `checked_graph`.
+
+    Convolutions compute in int8, everything else in float32: the decoding of boxes needs more digits.
+
+    Args:
+        data: the float32 graph.
+        images: (1, 3, S, S) float32 0-1 each, at most `CALIBRATION` are read.
+
+    Raises:
+        EffscopeError: onnxruntime cannot quantise the graph.
+    """
+    from onnxruntime import quantization  # noqa: PLC0415 - slow import
+
+    with tempfile.TemporaryDirectory(prefix="effscope-int8-") as folder, _calm():
+        source, prepared, target = (Path(folder, name) for name in ("float.onnx", "prepared.onnx", "int8.onnx"))
+        source.write_bytes(data)
+        try:
+            quantization.shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            quantization.quantize_static(
+                str(prepared), str(target), _Reader(images), per_channel=True, op_types_to_quantize=["Conv"],
+                quant_format=quantization.QuantFormat.QDQ,
+            )  # fmt: skip
+        except Exception as e:  # the tool may raise anything for an unknown operation
+            raise EffscopeError(f"onnxruntime cannot make an int8 form: {first_line(e, '')}") from e
+        return target.read_bytes()
+
+
+class _Reader:
+    """Gives images one at a time, as onnxruntime's calibration asks for them."""
+
+    def __init__(self, images: Iterable[NDArray[np.float32]]):
+        self.images: Iterator[NDArray[np.float32]] = iter(images)
+        self.left = CALIBRATION
+
+    def get_next(self) -> dict[str, Any] | None:
+        self.left -= 1
+        image = next(self.images, None) if self.left >= 0 else None
+        return None if image is None else {INPUT: image}
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """Without the advice that the tool logs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
