@@ -24,6 +24,10 @@ CALIBRATION = 64
 """Images from which the ranges of the activations are taken."""
 
 
+QUANTISED = ["Conv", "Sigmoid", "Mul", "Add", "Concat", "Split", "MaxPool", "Resize"]
+"""Operations in int8. With convolutions alone every map is rounded twice, before and after its activation."""
+
+
 class GraphDetector(nn.Module):
     """An ONNX graph that is called like a network in deploy form, for images of one size.
 
@@ -47,7 +51,8 @@ class GraphDetector(nn.Module):
 def int8_graph(data: bytes, images: Iterable[NDArray[np.float32]]) -> bytes:
     """The int8 form of a graph from `checked_graph`.
 
-    Convolutions compute in int8, everything else in float32: the decoding of boxes needs more digits.
+    Activations are unsigned: signed ones are several times slower on x86. The closing convolutions of the head and the
+    decoding stay in float32: their outputs need more digits (experiments/target).
 
     Args:
         data: the float32 graph.
@@ -64,12 +69,37 @@ def int8_graph(data: bytes, images: Iterable[NDArray[np.float32]]) -> bytes:
         try:
             quantization.shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantization.quantize_static(
-                str(prepared), str(target), _Reader(images), per_channel=True, op_types_to_quantize=["Conv"],
-                quant_format=quantization.QuantFormat.QDQ,
+                str(prepared), str(target), _Reader(images), per_channel=True, op_types_to_quantize=QUANTISED,
+                nodes_to_exclude=_decoding(prepared.read_bytes()), quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QUInt8,
             )  # fmt: skip
         except Exception as e:  # the tool may raise anything for an unknown operation
             raise EffscopeError(f"onnxruntime cannot make an int8 form: {first_line(e, '')}") from e
         return target.read_bytes()
+
+
+def _decoding(data: bytes) -> list[str]:
+    """Names of the nodes from the closing convolutions on, the one that sums the bins of a box included."""
+    import onnx  # noqa: PLC0415 - slow import
+
+    graph = onnx.load_from_string(data).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    widths = {one.name: one.dims[0] for one in graph.initializer if len(one.dims) == CONV_DIMS}
+    waiting, seen, found = [one.name for one in graph.output], set[str](), list[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in makers:
+            continue
+        seen.add(name)
+        node = makers[name]
+        found.append(node.name)
+        if node.op_type != "Conv" or widths.get(node.input[1]) == 1:
+            waiting += node.input
+    return found
+
+
+CONV_DIMS = 4
+"""Dimensions of the weights of a convolution."""
 
 
 class _Reader:

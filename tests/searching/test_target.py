@@ -189,6 +189,11 @@ def test_the_orders_of_the_greedy_search(order: str, expected: tuple[int, ...]) 
     assert {trial.move for trial in now.trials} <= {"cib", "light-head"}
 
 
+def test_a_greedy_search_has_no_library() -> None:
+    """Its first trial is a change alone, which is not every change."""
+    assert rows(final(new({}, tries=1), World(), greedy)) == ()
+
+
 def test_candidates_after_a_rejection_share_the_error() -> None:
     """Bonferroni: all together err with at most .05."""
     assert Terms(0.01).alphas == ALPHAS[3]

@@ -39,8 +39,8 @@ def baselines_table(result: SearchResult) -> tuple[Part, ...]:
     notes = (
         f"AP x 100 of the weights of the first run, at {result.imgsz} px where no size is given; the base had the same "
         "short training as the chosen model; in onnxruntime images are padded to squares, so AP differs a little",
-        "int8: convolutions in int8, static, weights per channel, ranges from training images; "
-        "the rest in float32; a device's own int8 may differ",
+        "int8: static, weights per channel, ranges from training images, the closing convolutions in float32; a "
+        "device's own int8 may differ",
     )
     cells = tuple(tuple(row[column] for column in columns) for row in rows)
     table = Table("without changing a layer", columns, cells, frozenset({"form"}), notes)

@@ -42,11 +42,12 @@ def part_key(change: Change) -> str:
 
 
 def rows(state: State) -> tuple[LibraryRow, ...]:
-    """The library as far as it is measured: a row per fitted change."""
+    """A row per change; none if the search did not measure every change alone."""
     base = state.found(state.book.base())
     if base is None or base.ap is None:
         return ()
-    return tuple(row for change in state.changes if (row := _row(state, change, base.ap)) is not None)
+    found = [row for change in state.changes if (row := _row(state, change, base.ap)) is not None]
+    return tuple(found) if len(found) == len(state.changes) else ()
 
 
 def _row(state: State, change: Change, base_ap: float) -> LibraryRow | None:
