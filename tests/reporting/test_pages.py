@@ -174,6 +174,23 @@ def test_a_search_says_what_it_proved_and_what_it_can_tell() -> None:
     assert "proved" not in first_text(none)
 
 
+@pytest.mark.parametrize("stage", [8, None])
+def test_the_table_of_a_search_fits_a_narrow_terminal(stage: int | None) -> None:
+    """With stage, change, interval and verdict, also of a candidate with several changes."""
+    result = BY_KIND["search"]
+    assert isinstance(result, SearchResult)
+    trial = replace(result.trials[0], stage=stage, move=None if stage is None else "cib-lk", verdict="inconclusive")
+    (table,) = (
+        part for part in pages(replace(result, trials=(trial,)))[0].sections[0].parts if isinstance(part, Table)
+    )
+    shown = terminal.fitted(table, 80)
+    wide = [max(len(cell) for cell in cells) for cells in zip(shown.columns, *shown.rows, strict=True)]
+    assert sum(wide) + 2 * (len(wide) - 1) <= 80
+    assert {"stage", "vs base", "interval", "runs", "verdict"} <= set(shown.columns)
+    assert ("swap" in shown.columns) == (stage is not None)
+    assert terminal.fitted(table, 120) == table
+
+
 def test_a_search_says_first_that_a_smaller_image_is_as_good() -> None:
     """Only if it is at least as fast and has as much AP as the chosen model."""
     result = BY_KIND["search"]

@@ -138,6 +138,9 @@ COLUMNS = (
     "stage", "swap", "params", "FLOPs", "ms", "ms all", "AP at once", "trained", "vs base", "interval", "runs",
     "verdict",
 )  # fmt: skip
+NARROW = ("ms all", "AP at once", "trained", "FLOPs")
+"""Columns that a narrow terminal leaves out, in this order."""
+
 NOISE_COLUMNS = frozenset({"interval", "runs"})
 """Columns of a search whose rule looks at several runs."""
 
@@ -178,7 +181,8 @@ def search_table(result: SearchResult) -> Table:
             "the surer the fewer the runs"
         )
     cells = tuple(tuple(row.get(column, "") for column in columns) for row in rows)
-    return Table(f"search on {result.base}", columns, cells, frozenset({"stage", "swap", "verdict"}), tuple(notes))
+    left = frozenset({"stage", "swap", "verdict"})
+    return Table(f"search on {result.base}", columns, cells, left, tuple(notes), NARROW)
 
 
 def _row(n: int, trial: Trial, params: int, flops: int) -> dict[str, str]:
