@@ -74,7 +74,8 @@ def search(
     context = Context(config, torch.get_num_threads(), device, report, say)
     if context.runtime == "onnx" and device != "cpu":
         raise EffscopeError("`runtime` onnx runs on the CPU: set `device` to cpu or `runtime` to torch")
-    table = None if config.latency_table is None else read_table(Path(config.latency_table), context.changes)
+    changes = context.changes
+    table = None if config.latency_table is None else read_table(Path(config.latency_table), changes)
     digests = context.digests
     inputs = {"the layout": digests["layout"], "the starting weights": digests["weights"]}
     inputs["the classes of the weights"] = digests["classes"]

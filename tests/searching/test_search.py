@@ -264,6 +264,7 @@ def test_a_base_without_a_stage_to_change_is_refused(place: Path, tmp_path: Path
     (tmp_path / "compact.yaml").write_text(LAYOUT.replace("C2f, [64", "C2fCIB, [64").replace("C2f,", "C2fCIB,"))
     with pytest.raises(EffscopeError, match="has no stage that move cib can change: its stages are C2fCIB"):
         api.search(str(tmp_path / "compact.yaml"), out=tmp_path / "o", data=str(place / "data" / "data.yaml"))
+    assert not (tmp_path / "o").exists()
 
 
 def test_search_json_is_strict_json(whole: SearchResult, place: Path) -> None:
