@@ -11,6 +11,7 @@ from effscope.errors import EffscopeError, unknown
 from effscope.layouts.blocks.heads import DETECT_DEFAULTS, without_defaults
 from effscope.layouts.dense import DOWNSAMPLING, ghost, shallow, slim
 from effscope.layouts.expand import block_of, stages
+from effscope.results import HEAD
 from effscope.spec.layout import Layer, Layout, Scale
 
 DECOUPLED_FROM = 512
@@ -109,9 +110,6 @@ def scdown(layer: Layer, _: Scale) -> Layer:
 Places = Mapping[int, str]
 """Number of a stage -> id of the layer there that a move changes in a search; `HEAD` -> id of the head."""
 
-HEAD = 0
-"""Stands for the head among the numbers of stages."""
-
 
 def _stage_places(layout: Layout) -> Places:
     return {stage.number: stage.id for stage in stages(layout)}
@@ -133,7 +131,8 @@ def _downsampling_places(layout: Layout) -> Places:
 
 
 def _head_places(layout: Layout) -> Places:
-    return dict(zip((HEAD,), (layer.id for layer in _head(layout)), strict=False))
+    head = _head(layout)
+    return {HEAD: head[0].id} if head else {}
 
 
 PARTS: dict[str, Callable[[Layout], Places]] = {

@@ -39,8 +39,8 @@ __getattr__, __dir__, __all__ = attach(
         "comparison": ("CompareResult", "ScoredRun"),
         "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
         "search": (
-            "ACCEPTED", "INCONCLUSIVE", "REJECTED", "Baseline", "Change", "FrontPoint", "GivenModel", "Latency",
-            "LibraryRow", "SearchResult", "Trial",
+            "ACCEPTED", "HEAD", "INCONCLUSIVE", "REJECTED", "Baseline", "Change", "FrontPoint", "GivenModel", "Latency",
+            "LibraryRow", "SearchResult", "Trial", "stage_name",
         ),
         "export": ("ExportResult",),
     },

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from effscope.costing.model import cost
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import stages
-from effscope.layouts.moves import HEAD, MOVES, places, swap_stage
-from effscope.results import Change
+from effscope.layouts.moves import MOVES, places, swap_stage
+from effscope.results import HEAD, Change, stage_name
 from effscope.spec.layout import Layout
 
 Changes = tuple[Change, ...]
@@ -36,11 +36,6 @@ def place(change: Change) -> tuple[int, str | None]:
 def spelled(changes: Iterable[Change]) -> str:
     """A variant in words, e.g. "4 cib, 8 cib"; "base" without changes."""
     return ", ".join(f"{stage_name(change.stage)} {change.move}" for change in changes) or "base"
-
-
-def stage_name(stage: int) -> str:
-    """The number of a stage; "head" for the head."""
-    return "head" if stage == HEAD else str(stage)
 
 
 def layout_of(base: Layout, changes: Iterable[Change]) -> Layout:

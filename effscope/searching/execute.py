@@ -9,12 +9,12 @@ from dataclasses import replace
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import RankConfig
 from effscope.layouts.expand import expand
-from effscope.layouts.moves import HEAD
 from effscope.models.open import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.inherit import inherit
 from effscope.progress import Parts, Progress, Say
 from effscope.ranking.analyze import rank
+from effscope.results import HEAD
 from effscope.searching.base import base
 from effscope.searching.baselines import baselines
 from effscope.searching.changes import layout_of, position_of

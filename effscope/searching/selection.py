@@ -48,17 +48,26 @@ def select(options: Sequence[Option], least: Mapping[str, float], ties: Sequence
     Returns:
         The changes; None if no choice saves so much.
     """
+    return _best(options, [max(option.damage, 0.0) + TIE for option in options], least, ties)
+
+
+def most(options: Sequence[Option], name: str, ties: Sequence[Tie] = ()) -> float:
+    """The largest fraction of one cost that any choice saves."""
+    changes = _best(options, [-option.saves[name] for option in options], {}, ties) or ()
+    return sum(option.saves[name] for option in options if option.change in changes)
+
+
+def _best(
+    options: Sequence[Option], prices: Sequence[float], least: Mapping[str, float], ties: Sequence[Tie]
+) -> Changes | None:
+    """The allowed choice with the least sum of prices; None if there is none."""
     from scipy.optimize import Bounds, LinearConstraint, milp  # noqa: PLC0415 - slow import
 
     if not options:
         return None
     rows, low, high = _rows(options, least, ties)
-    found = milp(
-        [max(option.damage, 0.0) + TIE for option in options],
-        constraints=LinearConstraint(np.array(rows), low, high),
-        integrality=np.ones(len(options)),
-        bounds=Bounds(0, 1),
-    )
+    limits = LinearConstraint(np.array(rows), low, high)
+    found = milp(prices, constraints=limits, integrality=np.ones(len(options)), bounds=Bounds(0, 1))
     if found.x is None:
         return None
     return canonical(option.change for option, taken in zip(options, found.x, strict=True) if taken > 0.5)  # noqa: PLR2004
@@ -85,20 +94,3 @@ def _rows(
         for member in tie.members:
             add([(option.change == member) - k for k, option in zip(key, options, strict=True)], -np.inf, 0)
     return rows, low, high
-
-
-def most(options: Sequence[Option], name: str, ties: Sequence[Tie] = ()) -> float:
-    """The largest fraction of one cost that any choice saves."""
-    from scipy.optimize import Bounds, LinearConstraint, milp  # noqa: PLC0415 - slow import
-
-    if not options:
-        return 0.0
-    rows, low, high = _rows(options, {}, ties)
-    gains = [option.saves[name] for option in options]
-    found = milp(
-        [-gain for gain in gains],
-        constraints=LinearConstraint(np.array(rows), low, high),
-        integrality=np.ones(len(options)),
-        bounds=Bounds(0, 1),
-    )
-    return float(np.dot(gains, np.round(found.x)))

@@ -14,8 +14,9 @@ from effscope.costing.model import cost
 from effscope.errors import EffscopeError
 from effscope.layouts.blocks.table import BLOCKS
 from effscope.layouts.expand import expand, stages
-from effscope.layouts.moves import DECOUPLED_FROM, HEAD, MOVES, move, places, swap_stage
+from effscope.layouts.moves import DECOUPLED_FROM, MOVES, move, places, swap_stage
 from effscope.layouts.zoo.catalog import ZOO, layout
+from effscope.results import HEAD
 from effscope.spec.graph import Graph
 from effscope.spec.layout import Layout
 from effscope.spec.ops import shapes

@@ -9,9 +9,9 @@ import pytest
 from effscope.config import MOVE_NAMES, SearchConfig
 from effscope.costing.model import cost
 from effscope.errors import EffscopeError
-from effscope.layouts.moves import HEAD, MOVES, places
+from effscope.layouts.moves import MOVES, places
 from effscope.layouts.zoo.catalog import layout
-from effscope.results import Change
+from effscope.results import HEAD, Change
 from effscope.searching.changes import canonical, changeable, count_all, layout_of, place, spelled
 
 CIB8, CIB4, LK7 = Change(8, "cib"), Change(4, "cib"), Change(7, "cib-lk")

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effscope.layouts.moves import HEAD
-from effscope.results import Change
+from effscope.results import HEAD, Change
 from effscope.searching.changes import place
 from effscope.searching.selection import TIE, Option, Tie, most, select
 

@@ -10,8 +10,7 @@ import pytest
 
 from effscope.config import moves_of, targets_of
 from effscope.errors import EffscopeError
-from effscope.layouts.moves import HEAD
-from effscope.results import ACCEPTED, REJECTED, Change, Latency
+from effscope.results import ACCEPTED, HEAD, REJECTED, Change, Latency
 from effscope.searching.changes import Costs, Count, spelled
 from effscope.searching.jobs import CANDIDATE, DECIDING, GIVEN, Job, JobBook, Measurement
 from effscope.searching.latency_table import read_table, template

@@ -11,10 +11,9 @@ from support.golden_files import lively
 from effscope import api
 from effscope.errors import EffscopeError
 from effscope.exporting.onnx_graph import piece_graph, session
-from effscope.layouts.moves import HEAD
 from effscope.layouts.zoo.catalog import layout
 from effscope.nn.fuse import deploy
-from effscope.results import Change
+from effscope.results import HEAD, Change
 from effscope.searching.changes import changeable, position_of
 from effscope.searching.latency_table import COLUMNS, piece_names, read_table
 from effscope.searching.pieces import TABLE, pieces

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from effscope.reporting.page import Part, Rows, Table, points
-from effscope.results import Change, LibraryRow, SearchResult, plain
-
-HEAD = 0
+from effscope.results import Change, LibraryRow, SearchResult, plain, stage_name
 
 COLUMNS = ("stage", "move", "params", "FLOPs", "ms", "error", "AP at once", "loss")
-
-
-def stage_name(stage: int) -> str:
-    """The number of a stage; "head" for the head."""
-    return "head" if stage == HEAD else str(stage)
 
 
 def spelled(changes: Iterable[Change]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from effscope.layouts.moves import MOVES
-from effscope.results import Change, LibraryRow
-from effscope.searching.changes import stage_name
+from effscope.results import Change, LibraryRow, stage_name
 from effscope.searching.jobs import Job
 from effscope.searching.policies.state import Standing, State, begun
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from effscope.layouts.moves import HEAD
-from effscope.results import ACCEPTED, Change
+from effscope.results import ACCEPTED, HEAD, Change
 from effscope.searching.changes import Changes, spelled
 from effscope.searching.jobs import CANDIDATE, GIVEN, Job
 from effscope.searching.policies.library import WHOLE, library_jobs, part_key, piece_key, piece_times
