@@ -153,7 +153,7 @@ class SearchConfig(Checked):
 
     @property
     def policy(self) -> str:
-        """ "library" if only that is asked for, "target" with a target, else "greedy"."""
+        """What decides: "library" if only that is asked for, "target" with a target, else "greedy"."""
         return "library" if self.library_only else "target" if self.target else "greedy"
 
 
@@ -189,10 +189,8 @@ def search_config(settings: Mapping[str, Any]) -> SearchConfig:
     """
     given = {name: value for name, value in settings.items() if value is not None}
     moves = moves_of(given.get("moves", DEFAULT_MOVES["target" if _asks_more(given) else "greedy"]))
-    given["moves"], given["target"] = (
-        moves,
-        tuple(f"{k}=-{100 * v:g}%" for k, v in targets_of(given.get("target", ())).items()),
-    )
+    saved = targets_of(given.get("target", ()))
+    given |= {"moves": moves, "target": tuple(f"{cost}=-{100 * share:g}%" for cost, share in saved.items())}
     compact = any(move in ("cib", "cib-lk") for move in moves)
     given.setdefault("head", "light" if compact and not _asks_more(given) else "keep")
     return sized(SearchConfig, vars(proxy(given.get("data") or BUILTIN_SHAPES)), given)

@@ -112,14 +112,15 @@ def _squares(work: Work) -> Iterator[NDArray[np.float32]]:
 
 
 def _ap(work: Work, form: Form) -> float:
-    """AP of a form on the validation images."""
+    """AP of a form on the validation images. The graph of a one-to-one head has chosen its detections already, so its
+    network is scored instead."""
     context = work.context
     progress = work.parts.part(work.plan.scoring, f"{form.name}: scoring")
     config = EvalConfig(imgsz=form.imgsz, batch=context.config.batch, device=context.device)
     bank = context.banks.val
     if form.imgsz != bank.imgsz:
         bank = load_bank(bank.dataset, form.imgsz)
-    if form.graph is None:
+    if form.graph is None or form.network.spec.info["box_format"] != CENTRED:
         return evaluate(deploy(form.network), bank, config, progress).ap
     detector = GraphDetector(form.graph, form.network, form.imgsz, context.threads)
     return evaluate(cast("Network", detector), bank, config, progress).ap

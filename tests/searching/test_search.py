@@ -375,3 +375,14 @@ def test_a_search_without_labels(place: Path, trained: Path) -> None:
     assert "no labels were used: AP is agreement with your model" in (place / "unlabelled" / "summary.md").read_text()
     with pytest.raises(EffscopeError, match="`labels` none needs a trained model"):
         api.search(str(place / "tiny.yaml"), out=place / "x", **settings)
+
+
+def test_a_one_to_one_head_through_onnxruntime(place: Path) -> None:
+    """Its graph has chosen the detections, so its network is scored. It has no int8 form, and a note says so."""
+    (place / "v10.yaml").write_text(LAYOUT.replace("Detect,", "v10Detect,"))
+    settings = {**SETTINGS, **FRESH, "base_epochs": 12, "runtime": "onnx", "margin": 0.5}
+    result = api.search(str(place / "v10.yaml"), out=place / "v10", data=str(place / "data" / "data.yaml"), **settings)
+    assert result.base_ap > 0.02
+    assert result.baselines[0].ap == pytest.approx(result.base_ap, abs=1e-6)
+    assert not any("int8" in one.name for one in result.baselines)
+    assert any("has no int8 form: only heads with suppression" in note for note in result.notes)
