@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from effscope.results.loading import *  # noqa: F403
     from effscope.results.ranking import *  # noqa: F403
     from effscope.results.search import *  # noqa: F403
+    from effscope.results.stages import *  # noqa: F403
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -39,9 +40,10 @@ __getattr__, __dir__, __all__ = attach(
         "comparison": ("CompareResult", "ScoredRun"),
         "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
         "search": (
-            "ACCEPTED", "HEAD", "INCONCLUSIVE", "REJECTED", "Baseline", "Change", "FrontPoint", "GivenModel", "Latency",
-            "LibraryRow", "SearchResult", "Trial", "stage_name",
+            "ACCEPTED", "INCONCLUSIVE", "REJECTED", "Baseline", "Change", "FrontPoint", "GivenModel", "Latency",
+            "LibraryRow", "SearchResult", "Trial",
         ),
+        "stages": ("HEAD", "stage_name"),
         "export": ("ExportResult",),
     },
 )  # fmt: skip

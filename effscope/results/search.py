@@ -34,15 +34,6 @@ class Latency:
     all_iqr_ms: float | None = None
 
 
-HEAD = 0
-"""Stands for the head among the numbers of stages."""
-
-
-def stage_name(stage: int) -> str:
-    """The number of a stage; "head" for the head."""
-    return "head" if stage == HEAD else str(stage)
-
-
 @dataclass(frozen=True)
 class Change:
     """One move at one stage of the base, or at its head (`HEAD`)."""
