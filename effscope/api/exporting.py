@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effscope.config import check_imgsz
+from effscope.config.search import DEFAULT_MOVES
+from effscope.errors import EffscopeError
 from effscope.models.open import open_model
 from effscope.progress import Progress, silent
 
@@ -20,7 +22,7 @@ def export(
     out: str | Path = "export",
     imgsz: int | None = None,
     library: bool = False,
-    moves: str | Sequence[str] = "all",
+    moves: str | Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
     """Write a model in formats of other tools, or the pieces of a search's library.
@@ -34,7 +36,7 @@ def export(
         imgsz: side of the image in px; default: the size in training, else 640.
         library: write, instead of `to`, the model and every part that `moves` make or replace as ONNX, and a csv file
             for their times on your device: `search(latency_table=...)` reads it.
-        moves: moves of the library, as in `search`.
+        moves: moves of the library, as in `search`; default: all.
         progress: called with the fraction of the library that is done, and a text.
 
     Raises:
@@ -46,6 +48,8 @@ def export(
     if library:
         from effscope.searching.pieces import write_library  # noqa: PLC0415 - imports torch
 
-        return write_library(open_model(model), moves, imgsz, Path(out), progress)
+        return write_library(open_model(model), moves or DEFAULT_MOVES["target"], imgsz, Path(out), progress)
+    if moves is not None:
+        raise EffscopeError("`moves` is used with `library`: give it, or leave out `moves`")
     formats = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
     return write(open_model(model), formats, Path(out), imgsz)

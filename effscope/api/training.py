@@ -106,7 +106,10 @@ def search(
     say: Say = unsaid,
     **settings: Unpack[SearchSettings],
 ) -> SearchResult:
-    """Find redundant stages, replace them by compact blocks, and keep the changes that do not lower AP.
+    """Replace redundant parts by cheaper ones, and keep what does not lower AP.
+
+    Without a target stages change one after the other, in the order of their ranks, until AP drops. With `target` every
+    change is fitted and scored alone, and the changes with the least damage that reach it are judged together.
 
     Args:
         base: zoo name, layout YAML, weights file or run folder.

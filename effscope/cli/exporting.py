@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -19,7 +19,9 @@ def export(
     library: Annotated[
         bool, typer.Option("--library", help="Instead, the parts of a search's library as ONNX, to time on a device.")
     ] = False,
-    moves: Annotated[str, typer.Option("--moves", metavar="LIST", help="Moves of the library, as in search.")] = "all",
+    moves: Annotated[
+        Optional[str], typer.Option("--moves", metavar="LIST", help="Moves of --library, as in search. Default: all.")
+    ] = None,
     imgsz: Imgsz = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")] = Path("export"),
     json: Json = None,

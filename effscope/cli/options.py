@@ -45,7 +45,7 @@ Moves = Annotated[
         "--moves",
         metavar="LIST",
         help="Of cib, cib-lk, slim-75, slim-50, shallow, scdown, ghost, light-head; or slim, dense, all. "
-        "Default: cib; all with a target.",
+        "Default: cib; all with --target or --library-only.",
     ),
 ]
 Order = Annotated[str, typer.Option("--order", help="Of the stages: rank, separability, damage or damage-per-saving.")]
@@ -62,7 +62,8 @@ LatencyTable = Annotated[
 Head = Annotated[
     Optional[str],
     typer.Option(
-        "--head", help="light: give the base the light class head first; or keep. Default: light with cib alone."
+        "--head",
+        help="light: give the base the light class head first; or keep. Default: light with cib and no target.",
     ),
 ]
 Labels = Annotated[

@@ -41,6 +41,9 @@ class DistilConfig(Checked):
 MOVE_NAMES = ("cib", "cib-lk", "slim-75", "slim-50", "shallow", "scdown", "ghost", "light-head")
 """The moves of a search."""
 
+COMPACT = ("cib", "cib-lk")
+"""Moves after which Ultralytics builds no other head than the light one."""
+
 FAMILIES = {
     "slim": ("slim-75", "slim-50"),
     "dense": ("slim-75", "slim-50", "shallow"),
@@ -63,8 +66,7 @@ def moves_of(words: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         EffscopeError: an unknown word, or none.
     """
-    listed = words.split(",") if isinstance(words, str) else words
-    named = [str(word).strip() for word in listed if str(word).strip()]
+    named = _listed("moves", words)
     if not named:
         raise EffscopeError(f"`moves` names no move: choose from {', '.join((*MOVE_NAMES, *FAMILIES))}")
     for word in named:
@@ -77,17 +79,26 @@ def targets_of(words: str | Sequence[str]) -> dict[str, float]:
     """Name of a cost -> the fraction to save, of texts like "params=-30%" in a list or with commas between them.
 
     Raises:
-        EffscopeError: another text, or a percentage that is not between 0 and 100.
+        EffscopeError: another text, a percentage that is not between 0 and 100, or two for one cost.
     """
-    listed = words.split(",") if isinstance(words, str) else words
-    found = {}
-    for word in listed:
-        match = _TARGET.fullmatch(str(word).strip())
+    found: dict[str, float] = {}
+    for word in _listed("target", words):
+        match = _TARGET.fullmatch(word)
         share = float(match.group(2)) / 100 if match else 0.0
         if match is None or not 0 < share < 1:
             raise EffscopeError(f"`target` must be like params=-30%, flops=-30% or latency=-20%, got {word!r}")
+        if match.group(1) in found:
+            raise EffscopeError(f"`target` names {match.group(1)} twice")
         found[match.group(1)] = share
     return found
+
+
+def _listed(name: str, words: str | Sequence[str]) -> list[str]:
+    """The words of a setting: in a list, or with commas between them."""
+    if not isinstance(words, (str, list, tuple)):
+        raise EffscopeError(f"`{name}` must be text or a list of texts, got {words!r}")
+    listed = words.split(",") if isinstance(words, str) else words
+    return [text for word in listed if (text := str(word).strip())]
 
 
 def _moves(name: str, value: Any) -> None:
@@ -188,18 +199,24 @@ def search_config(settings: Mapping[str, Any]) -> SearchConfig:
         EffscopeError: an unknown setting, or an invalid value.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    moves = moves_of(given.get("moves", DEFAULT_MOVES["target" if _asks_more(given) else "greedy"]))
-    saved = targets_of(given.get("target", ()))
+    saved, library = targets_of(given.get("target", ())), bool(given.get("library_only"))
+    _check_together(given, saved, library)
+    asks_more = bool(saved) or library
+    moves = moves_of(given.get("moves", DEFAULT_MOVES["target" if asks_more else "greedy"]))
     given |= {"moves": moves, "target": tuple(f"{cost}=-{100 * share:g}%" for cost, share in saved.items())}
-    compact = any(move in ("cib", "cib-lk") for move in moves)
-    given.setdefault("head", "light" if compact and not _asks_more(given) else "keep")
+    given.setdefault("head", "light" if set(COMPACT) & set(moves) and not asks_more else "keep")
     return sized(SearchConfig, vars(proxy(given.get("data") or BUILTIN_SHAPES)), given)
 
 
+def _check_together(given: Mapping[str, Any], saved: Mapping[str, float], library: bool) -> None:
+    """Refuse settings that would change nothing together."""
+    if library and saved:
+        raise EffscopeError("`library_only` makes no candidate: leave out `target`, or `library_only`")
+    if (library or saved) and given.get("head") == "light":
+        raise EffscopeError("with `target` or `library_only` the light head is a move: name light-head in `moves`")
+    if given.get("latency_table") and not (library or saved):
+        raise EffscopeError("`latency_table` is used with `target` or `library_only`: give one of them")
+
+
 DEFAULT_MOVES = {"greedy": "cib", "target": "all"}
-"""Policy -> its `moves` by default."""
-
-
-def _asks_more(given: Mapping[str, Any]) -> bool:
-    """Whether a search makes the whole library, from the user's model as it is: for a target, or alone."""
-    return bool(given.get("target") or given.get("library_only"))
+"""What a search makes, the whole library from the user's model as it is, or not -> its `moves` by default."""

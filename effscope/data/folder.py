@@ -1,6 +1,6 @@
 """Images without labels: a plain folder, or a data set whose labels are left out.
 
-In a plain folder every fifth image is for validation, unless folders name the splits.
+In a plain folder every fifth image is for validation, unless folders name both splits.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import numpy as np
 
 from effscope.data.digest import digest_of
 from effscope.data.pictures import images_under
-from effscope.data.record import SPLIT_ALIASES, Fault, Ledger, Listing, Record, choose_split
+from effscope.data.record import SPLIT_ALIASES, Fault, Ledger, Listing, Record
 from effscope.data.sample import DataSet
 from effscope.errors import EffscopeError
+
+BOTH = ("train", "val")
 
 VAL_EVERY = 5
 """One of this many images is for validation, in a folder without folders for the splits."""
@@ -36,17 +38,25 @@ def is_folder(data: str) -> bool:
     return Path(data).is_dir() and bool(images_under(Path(data), Ledger()))
 
 
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folders of the splits, in the folder or in its `images`; empty if train and val are not both there."""
+    for parent in (root, root / "images"):
+        names = {path.name for path in parent.iterdir() if path.is_dir()} if parent.is_dir() else set()
+        spelled = {split: next(filter(names.__contains__, (split, *SPLIT_ALIASES[split])), None) for split in BOTH}
+        if all(spelled.values()):
+            return {split: parent / str(name) for split, name in spelled.items()}
+    return {}
+
+
 def list_folder(data: str, split: str, _: int, ledger: Ledger) -> Listing:
     """The images of one split, without boxes and without classes.
 
     Raises:
         EffscopeError: no image is left for this split.
     """
-    root = Path(data)
-    names = [path.name for path in sorted(root.iterdir()) if path.is_dir()]
-    known = {split, *SPLIT_ALIASES.get(split, ())}
-    if "train" in names and known & set(names):
-        images = images_under(root / choose_split(split, names, data, ledger), ledger)
+    root, named = Path(data), split_folders(Path(data))
+    if split in named:
+        images = images_under(named[split], ledger)
     else:
         found = images_under(root, ledger)
         images = [path for n, path in enumerate(found) if (n % VAL_EVERY == VAL_EVERY - 1) == (split != "train")]

@@ -48,8 +48,8 @@ def load_images(data: str, split: str, classes: tuple[str, ...], limit: int | No
     """The images of one split, without labels: those of a data set, whose labels are ignored, or of a plain folder.
 
     Args:
-        data: a data set as in `load`, or a folder of images. In a folder without `train` and `val` folders every fifth
-            image is for validation.
+        data: a data set as in `load`, or a folder of images. Without a `train` and a `val` folder in it, or in its
+            `images`, every fifth image is for validation.
         split, limit, seed: as in `load`.
         classes: names of the classes that the images are to be labelled with.
 
@@ -100,6 +100,8 @@ def _find_format(data: str, formats: tuple[Format, ...] = FORMATS) -> tuple[Form
     chosen = next((known for known in formats if colon and known.name == prefix), None)
     if chosen is not None and chosen.name == "builtin":
         return chosen, data
+    if colon and prefix == UNLABELLED.name and chosen is None:
+        raise EffscopeError(f"'{data}' has no labels: a search takes it with `labels` none")
     path = str(Path(rest if chosen else data).expanduser())
     if not Path(path).exists():
         raise EffscopeError(

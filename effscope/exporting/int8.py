@@ -93,10 +93,13 @@ def _decoding(data: bytes) -> list[str]:
         seen.add(name)
         node = makers[name]
         found.append(node.name)
-        if node.op_type != "Conv" or widths.get(node.input[1]) == 1:
+        if node.op_type != "Conv" or (widths.get(node.input[1]) == 1 and len(node.input) == WITHOUT_BIAS):
             waiting += node.input
     return found
 
+
+WITHOUT_BIAS = 2
+"""Inputs of a convolution without bias: the one that sums the bins of a box is one, a closing convolution is not."""
 
 CONV_DIMS = 4
 """Dimensions of the weights of a convolution."""

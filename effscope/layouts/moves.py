@@ -32,17 +32,22 @@ def _cib(layer: Layer, *, large_kernel: bool) -> Layer:
         raise EffscopeError(
             f"layer '{layer.id}' is a {layer.block}: a CIB can only replace {', '.join(SWAPPABLE)} stages"
         )
+    if layer.repeats == 0:
+        raise EffscopeError(f"layer '{layer.id}' has no inner block that a CIB can replace")
     tail = (True, True) if large_kernel else (True,)
     return replace(layer, block="C2fCIB", args=(layer.args[0], *tail))
 
 
 def cib(layer: Layer, _: Scale) -> Layer:
-    """Compact inverted blocks in the stage, with residuals, as in YOLOv10. Raises EffscopeError for other blocks."""
+    """Compact inverted blocks in the stage, with residuals, as in YOLOv10.
+
+    Raises EffscopeError for other blocks, and for a stage without inner blocks.
+    """
     return _cib(layer, large_kernel=False)
 
 
 def cib_lk(layer: Layer, _: Scale) -> Layer:
-    """Compact inverted blocks with the 7x7 depthwise branch. Raises EffscopeError for other blocks."""
+    """Compact inverted blocks with the 7x7 depthwise branch. Raises EffscopeError as `cib` does."""
     return _cib(layer, large_kernel=True)
 
 

@@ -41,9 +41,9 @@ __getattr__, __dir__, __all__ = attach(
         "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
         "search": (
             "ACCEPTED", "INCONCLUSIVE", "REJECTED", "Baseline", "Change", "FrontPoint", "GivenModel", "Latency",
-            "LibraryRow", "SearchResult", "Trial",
+            "LibraryRow", "SearchResult", "Trial", "spelled",
         ),
-        "stages": ("HEAD", "stage_name"),
+        "stages": ("HEAD", "place_name", "stage_name"),
         "export": ("ExportResult",),
     },
 )  # fmt: skip

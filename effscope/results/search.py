@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from effscope.config import SearchConfig
 from effscope.results.base import Origin, Result
 from effscope.results.codec import plain
 from effscope.results.ranking import RankResult
+from effscope.results.stages import HEAD
 
 ACCEPTED, REJECTED, INCONCLUSIVE = "accepted", "rejected", "inconclusive"
 """Verdicts on a trial."""
@@ -40,6 +42,14 @@ class Change:
 
     stage: int
     move: str
+
+
+def spelled(changes: Iterable[Change]) -> str:
+    """Changes in words, by move: "slim-50 at 4, 8; light-head"; "base" without changes."""
+    by_move: dict[str, list[str]] = {}
+    for change in changes:
+        by_move.setdefault(change.move, []).extend([] if change.stage == HEAD else [str(change.stage)])
+    return "; ".join(f"{move} at {', '.join(at)}" if at else move for move, at in by_move.items()) or "base"
 
 
 @dataclass(frozen=True)
@@ -179,6 +189,7 @@ class SearchResult(Result):
         resolvable: the smallest margin at which a harmless change is accepted four times in five; None if unknown.
         target: "params", "flops", "latency" -> fraction of the given model's cost that the user asked to save.
         library: every change alone, if the search made them all.
+        library_ms: time of the whole base, measured as the parts of `library`; None if they were not measured.
         front: base and judged candidates that no other one beats in AP and cost.
         baselines: base and chosen model as they are, at smaller image sizes and in int8, measured in turn.
     """
@@ -211,6 +222,7 @@ class SearchResult(Result):
     library: tuple[LibraryRow, ...] = ()
     front: tuple[FrontPoint, ...] = ()
     baselines: tuple[Baseline, ...] = ()
+    library_ms: float | None = None
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"

@@ -7,3 +7,8 @@ HEAD = 0
 def stage_name(stage: int) -> str:
     """The number of a stage; "head" for the head."""
     return "head" if stage == HEAD else str(stage)
+
+
+def place_name(stage: int) -> str:
+    """A stage in a sentence: "stage 4"; "the head" for the head."""
+    return "the head" if stage == HEAD else f"stage {stage}"

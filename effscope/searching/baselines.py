@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effscope.config import IMGSZ_MULTIPLE, EvalConfig
-from effscope.detect.bank import bank_inputs, load_bank
+from effscope.detect.bank import bank_inputs, limited_bank, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.letterbox import letterboxed
 from effscope.detect.predict import CENTRED
@@ -104,11 +104,9 @@ def _int8(work: Work, form: Form) -> Form | None:
 
 def _squares(work: Work) -> Iterator[NDArray[np.float32]]:
     """Training images for the ranges of int8, padded to squares: (1, 3, S, S) float32 0-1."""
-    bank = work.context.banks.train
-    step = max(len(bank.images) // CALIBRATION, 1)
-    for n, (fit, pixels) in enumerate(bank_inputs(bank, bank.imgsz)):
-        if n % step == 0:
-            yield (letterboxed(pixels, fit)[None].float() / 255).numpy()
+    bank = limited_bank(work.context.banks.train, CALIBRATION)
+    for fit, pixels in bank_inputs(bank, bank.imgsz):
+        yield (letterboxed(pixels, fit)[None].float() / 255).numpy()
 
 
 def _ap(work: Work, form: Form) -> float:
@@ -133,8 +131,11 @@ def _timed(work: Work, forms: list[Form]) -> Timed:
     if graphs:
         return graphs_in_turn(graphs, context.threads)
     by_size = [
-        in_turn({form.name: form.network}, form.imgsz, context.device, "torch", context.threads, work.say)
-        for form in forms
-    ]
+        in_turn(
+            {form.name: form.network for form in forms if form.imgsz == side}, side, context.device, "torch",
+            context.threads, work.say,
+        )
+        for side in dict.fromkeys(form.imgsz for form in forms)
+    ]  # fmt: skip
     latency = {name: one for found in by_size for name, one in found.latency.items()}
     return Timed(latency, by_size[0].runtime, by_size[0].threads)

@@ -34,7 +34,8 @@ def _runs(n: int) -> Callable[[SearchConfig], Mapping[str, int]]:
 
 
 STEPS: Steps = (_runs(3), _epochs(0.5), _runs(2), _imgsz(0.75), _epochs(0.25), _imgsz(0.5))
-"""What is given up, one after the other, each from the user's own settings, until the search fits."""
+"""What is given up, one after the other, each from the user's own settings, until the search fits. A step that saves no
+time is left out."""
 
 
 def fit(config: SearchConfig, budget_s: float, seconds: Callable[[SearchConfig], float]) -> dict[str, int]:
@@ -49,11 +50,16 @@ def fit(config: SearchConfig, budget_s: float, seconds: Callable[[SearchConfig],
         EffscopeError: the shortest search takes longer.
     """
     changed: dict[str, Any] = {}
-    for step in (lambda _: {}, *STEPS):
-        changed |= {name: value for name, value in step(config).items() if value != getattr(config, name)}
-        needed = seconds(replace(config, **changed))
+    needed = seconds(config)
+    for step in STEPS:
         if needed <= budget_s:
-            return changed
+            break
+        tried = changed | {name: value for name, value in step(config).items() if value != getattr(config, name)}
+        shorter = seconds(replace(config, **tried))
+        if shorter < needed:
+            changed, needed = tried, shorter
+    if needed <= budget_s:
+        return changed
     raise EffscopeError(
         f"`budget` is {duration(budget_s)}, the shortest search ({given_up(config, changed)}) takes up to "
         f"{duration(needed)}: give a longer `budget` or a smaller `limit_train`"

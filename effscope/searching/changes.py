@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from effscope.config.search import COMPACT
 from effscope.costing.model import cost
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import stages
 from effscope.layouts.moves import MOVES, places, swap_stage
-from effscope.results import HEAD, Change, stage_name
+from effscope.results import HEAD, Change, spelled
 from effscope.spec.layout import Layout
+
+LIGHT_HEAD = Change(HEAD, "light-head")
 
 Changes = tuple[Change, ...]
 """A variant of the base: its changes, sorted by stage and move. The empty tuple is the base itself."""
@@ -33,11 +36,6 @@ def place(change: Change) -> tuple[int, str | None]:
     return change.stage, MOVES[change.move].part
 
 
-def spelled(changes: Iterable[Change]) -> str:
-    """A variant in words, e.g. "4 cib, 8 cib"; "base" without changes."""
-    return ", ".join(f"{stage_name(change.stage)} {change.move}" for change in changes) or "base"
-
-
 def layout_of(base: Layout, changes: Iterable[Change]) -> Layout:
     """The base with these changes. Raises EffscopeError for a stage that the move cannot change."""
     layout = base
@@ -54,6 +52,8 @@ def position_of(base: Layout, change: Change) -> int:
 def changeable(base: Layout, moves: Iterable[str]) -> tuple[Change, ...]:
     """Every change of the base by these moves: by stage, then in the order of the moves; the head comes last.
 
+    Of the moves that make the same layer of a stage only the first is kept.
+
     Raises:
         EffscopeError: a search cannot use a move, or no move can change anything.
     """
@@ -63,7 +63,20 @@ def changeable(base: Layout, moves: Iterable[str]) -> tuple[Change, ...]:
         blocks = ", ".join(dict.fromkeys(stage.block for stage in stages(base))) or "none"
         named = f"move {listed[0]} can" if len(listed) == 1 else f"the moves {', '.join(listed)} can"
         raise EffscopeError(f"{base.name} has no stage that {named} change: its stages are {blocks}")
-    return tuple(sorted(found, key=lambda change: (change.stage == HEAD, change.stage)))
+    made = {(change.stage, layout_of(base, (change,)).layers): change for change in reversed(found)}
+    kept = [change for change in found if change in made.values()]
+    return tuple(sorted(kept, key=lambda change: (change.stage == HEAD, change.stage)))
+
+
+def library_of(base: Layout, moves: Iterable[str]) -> tuple[Change, ...]:
+    """Every change of a library of the base: `changeable`, and the light head if a move needs it.
+
+    Raises EffscopeError as `changeable` does.
+    """
+    listed = tuple(moves)
+    if set(COMPACT) & set(listed) and places(base, LIGHT_HEAD.move):
+        listed = (*listed, LIGHT_HEAD.move)
+    return changeable(base, dict.fromkeys(listed))
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,13 @@ def named(side: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def told_apart(files: Sequence[str]) -> tuple[str, ...]:
-    """The shortest ends of paths, without suffix, that tell different files apart: "seed0/model", "seed1/model"."""
-    paths = [Path(file).with_suffix("").parts for file in files]
-    for n in range(1, max(map(len, paths), default=1) + 1):
-        ends = ["/".join(parts[-n:]) for parts in paths]
+    """The shortest ends of paths that tell different files apart: "seed0/model", "seed1/model". The suffix
+    of a file is left out if the rest tells them apart."""
+    full = [Path(file) if Path(file).name not in ("", "..") else Path(file).resolve() for file in files]
+    bare = [path if path.is_dir() else path.with_suffix("") for path in full]
+    paths = bare if len(set(bare)) == len(set(full)) else full
+    for n in range(1, max(len(path.parts) for path in paths) + 1):
+        ends = ["/".join(path.parts[-n:]) for path in paths]
         if len(set(ends)) == len(set(paths)):
             return tuple(ends)
     return tuple(files)

@@ -16,7 +16,7 @@ from effscope.detect.bank import Banks, load_bank
 from effscope.detect.pseudo import pseudo_labelled
 from effscope.detect.splits import Splits, decode, load_splits
 from effscope.errors import EffscopeError
-from effscope.layouts.moves import move, places
+from effscope.layouts.moves import move
 from effscope.models.open import open_model
 from effscope.models.opened import Model
 from effscope.nn.build import digest
@@ -25,7 +25,7 @@ from effscope.nn.precision import pick_device
 from effscope.progress import Progress, Say, silent, unsaid
 from effscope.recipes import RECIPES, Recipe
 from effscope.results import Change
-from effscope.searching.changes import changeable
+from effscope.searching.changes import changeable, library_of
 from effscope.spec.layout import Layout
 
 TUNE_SHARE = 0.5
@@ -118,15 +118,11 @@ class Context:
     def changes(self) -> tuple[Change, ...]:
         """Every change that the search may make.
 
-        A search that keeps the user's head may need the light one: Ultralytics builds no other beside a CIB.
-
         Raises:
             EffscopeError: no move can change anything.
         """
-        moves = self.config.moves
-        if self.config.policy != "greedy" and {"cib", "cib-lk"} & set(moves) and places(self.layout, "light-head"):
-            moves = (*moves, "light-head")
-        return changeable(self.layout, dict.fromkeys(moves))
+        found = changeable if self.config.policy == "greedy" else library_of
+        return found(self.layout, self.config.moves)
 
     @cached_property
     def yours(self) -> Layout:

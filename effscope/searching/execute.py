@@ -26,7 +26,7 @@ from effscope.searching.plan import Plan
 from effscope.searching.policies.library import WHOLE
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS, Work
 from effscope.spec.layout import Layout
-from effscope.timing.in_turn import in_turn
+from effscope.timing.in_turn import in_turn, named
 from effscope.timing.pieces import time_pieces
 from effscope.training.threads import limited
 from effscope.workspace import Workspace
@@ -125,9 +125,10 @@ def _pieces(work: Work) -> Measurement:
     context, imgsz = work.context, work.context.config.imgsz
     progress = work.parts.part(work.plan.weight("pieces"), "measuring parts")
     parts = pieces(context.layout, work.job.changes, imgsz)
-    found = time_pieces(parts, context.device, context.runtime, context.threads, progress)
     base = build(expand(context.layout))
     whole = in_turn({WHOLE: base}, imgsz, context.device, context.runtime, context.threads, work.say)
+    runtime = "torch" if whole.runtime == named("torch") else context.runtime
+    found = time_pieces(parts, context.device, runtime, context.threads, progress, work.say)
     return Measurement(
         work.job.id, work.job.kind, latency=found.latency | whole.latency, runtime=found.runtime, threads=found.threads
     )

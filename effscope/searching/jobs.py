@@ -14,9 +14,9 @@ from functools import cached_property
 from typing import Any, cast
 
 from effscope.config import SearchConfig, to_dict
-from effscope.results import Baseline, Change, Latency
+from effscope.results import Baseline, Change, Latency, spelled
 from effscope.results.codec import plain, read
-from effscope.searching.changes import Changes, canonical, spelled
+from effscope.searching.changes import Changes, canonical
 
 DECIDING: Mapping[str, tuple[str, ...]] = {
     "base": (
@@ -83,8 +83,8 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Name for the progress line, e.g. "stage 8 cib"; "base" for the base."""
-        return f"stage {spelled(self.changes)}" if self.changes and self.kind != "pieces" else "base"
+        """Name for the progress line, e.g. "cib at 8"; "base" for the base."""
+        return spelled(()) if self.kind == "pieces" else spelled(self.changes)
 
 
 @dataclass(frozen=True)

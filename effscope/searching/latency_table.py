@@ -20,9 +20,9 @@ def piece_names(changes: Iterable[Change]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([WHOLE, *map(part_key, listed), *map(piece_key, listed)]))
 
 
-def template(changes: Iterable[Change]) -> str:
-    """The csv file to fill in."""
-    rows = [name.split(" ") if " " in name else [name, ""] for name in piece_names(changes)]
+def template(names: Iterable[str]) -> str:
+    """The csv file to fill in with the times of these pieces."""
+    rows = [name.split(" ") if " " in name else [name, ""] for name in names]
     return "\n".join([",".join(COLUMNS), *(f"{stage},{move}," for stage, move in rows)]) + "\n"
 
 
@@ -30,21 +30,24 @@ def read_table(path: Path, changes: Collection[Change]) -> dict[str, Latency]:
     """The latencies of a file: name of a piece -> latency. Rows without a time are left out.
 
     Raises:
-        EffscopeError: the file cannot be read, a column is missing, a piece is unknown, a time is not a number above
-            0, or the time of the whole model is missing.
+        EffscopeError: the file cannot be read, a column is missing, a piece is unknown or has two times, a time is not
+            a number above 0, or the time of the whole model is missing.
     """
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
+        reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True)
+        rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise EffscopeError(f"`latency_table`: cannot read {path}: {e}") from None
     known, found = piece_names(changes), {}
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         if not set(COLUMNS) <= set(row):
             raise EffscopeError(f"{path} needs the columns {', '.join(COLUMNS)}")
         name = " ".join(filter(None, ((row["stage"] or "").strip(), (row["move"] or "").strip())))
         if name not in known:
             raise EffscopeError(f"{path}, line {line}: no piece '{name}' in this search: there are {', '.join(known)}")
         text = (row["ms"] or "").strip()
+        if name in found and text:
+            raise EffscopeError(f"{path}, line {line}: a second time of '{name}': leave one")
         if text:
             found[name] = Latency(_ms(text, path, line), 0.0)
     if WHOLE not in found:

@@ -12,7 +12,7 @@ from effscope.results import Change, FrontPoint, GivenModel, Latency, RankResult
 from effscope.searching.changes import layout_of
 from effscope.searching.jobs import GIVEN, Measurement
 from effscope.searching.journal import JOURNAL
-from effscope.searching.policies.library import WHOLE, rows
+from effscope.searching.policies.library import WHOLE, piece_times, rows
 from effscope.searching.policies.state import Standing, State, arms
 from effscope.searching.rules import smallest_margin
 from effscope.spec.layout import Layout
@@ -107,6 +107,7 @@ def result_of(
         given=_given(state, now),
         target=dict(state.targets),
         library=rows(state),
+        library_ms=piece_times(state).get(WHOLE),
         front=front(state, now),
         baselines=() if now.baselines is None else now.baselines.baselines,
     )

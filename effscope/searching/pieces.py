@@ -15,9 +15,10 @@ from effscope.models.opened import Model
 from effscope.nn.build import build
 from effscope.progress import Progress, silent
 from effscope.results import Change, ExportResult, origin
-from effscope.searching.changes import changeable, layout_of, position_of
+from effscope.searching.changes import layout_of, library_of, position_of
 from effscope.searching.latency_table import template
 from effscope.searching.policies.library import WHOLE, part_key, piece_key
+from effscope.spec.graph import DECODED
 from effscope.spec.layout import Layout
 from effscope.timing.pieces import Piece, pieces_of
 
@@ -40,6 +41,8 @@ def write_library(
 ) -> ExportResult:
     """Write the whole model and every piece as ONNX, and a csv file to fill in with their times.
 
+    A piece that ONNX cannot express is left out and named in the notes.
+
     Args:
         model: a detector.
         moves: as in `SearchConfig.moves`, also families.
@@ -48,25 +51,29 @@ def write_library(
         progress: called with the fraction done and a text.
 
     Raises:
-        EffscopeError: unknown moves, no part to change, or a part that ONNX cannot express.
+        EffscopeError: unknown moves, no part to change, or a model that ONNX cannot express.
     """
     layout, side = model.layout, imgsz or model.imgsz or USUAL_SIZE
-    changes = changeable(layout, moves_of(moves))
+    changes = library_of(layout, moves_of(moves))
     network = model.network().eval()
-    if "decoded" not in network.spec.views:
+    if DECODED not in network.spec.views:
         raise EffscopeError(f"{model.name} has no head that effscope can decode: it cannot be exported")
-    made = make_folder(folder)
-    files = {WHOLE: made / f"{WHOLE}.onnx", "table": made / TABLE}
-    write_bytes(files[WHOLE], checked_graph(network, (), side)[0])
+    graphs, notes = {WHOLE: checked_graph(network, (), side)[0]}, []
     parts = pieces(layout, changes, side)
     for n, (name, piece) in enumerate(parts.items()):
         progress(n / len(parts), f"exporting {name}")
-        files[name] = made / f"{name.replace(' ', '-')}.onnx"
-        write_bytes(files[name], piece_graph(piece.layer, piece.inputs))
-    write_text(files["table"], template(changes))
-    notes = (
+        try:
+            graphs[name] = piece_graph(piece.layer, piece.inputs)
+        except EffscopeError as error:
+            notes.append(f"{name} is left out: {error}")
+    made = make_folder(folder)
+    files = {name: made / f"{name.replace(' ', '-')}.onnx" for name in graphs} | {"table": made / TABLE}
+    for name, data in graphs.items():
+        write_bytes(files[name], data)
+    write_text(files["table"], template(graphs))
+    notes += [
         "the pieces have random weights: they are for timing",
         f"time each file on your device, write the ms into {files['table']}, and give it to search as `latency_table`",
-    )
+    ]
     paths = {name: str(path) for name, path in files.items()}
-    return ExportResult(model.name, side, paths, notes, origin(ExportConfig(("onnx",), side), layout.digest()))
+    return ExportResult(model.name, side, paths, tuple(notes), origin(ExportConfig(("onnx",), side), layout.digest()))

@@ -19,6 +19,9 @@ OVERHEAD = 1.3
 SHORT = 1.0
 """Weight of a job that takes seconds."""
 
+BASELINES = 6
+"""Most forms that the last job scores: two models, two smaller image sizes, two models in int8."""
+
 PIECE_WEIGHT = 30.0
 """Time to export and measure one piece of a network, in units of a trained image."""
 
@@ -125,7 +128,7 @@ class Plan:
             "time": SHORT,
             "pieces": PIECE_WEIGHT * self.scope.pieces,
             "pace": SHORT,
-            "baselines": 4 * self.scoring + PIECE_WEIGHT,
+            "baselines": BASELINES * self.scoring + PIECE_WEIGHT,
         }
 
 
@@ -143,7 +146,8 @@ def plan_line(context: Context, plan: Plan, images_per_s: float, folder: object)
     if c.policy == "greedy":
         work = f"up to {scope.candidates} candidates, each fitted without labels and {candidates}"
     else:
-        work = f"{scope.fits} changes, each fitted without labels, scored and timed alone"
+        alone = "scored and timed alone" if scope.pieces else "scored alone"
+        work = f"{scope.fits} changes, each fitted without labels and {alone}"
         work += f", then up to {scope.candidates} candidates, each {candidates}" if scope.candidates else ""
     return (
         f"plan: base {context.given.name} ({base_words(context, plan)}), {work}, on {plan.n_train} images at "

@@ -14,7 +14,7 @@ from effscope.exporting.onnx_graph import piece_graph, session
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
-from effscope.progress import Progress, silent
+from effscope.progress import Progress, Say, silent, unsaid
 from effscope.spec.graph import image_shape
 from effscope.timing.in_turn import Pass, Timed, measured, named
 
@@ -56,12 +56,12 @@ def time_pieces(
     runtime: str = "onnx",
     n_threads: int = 1,
     progress: Progress = silent,
+    say: Say = unsaid,
     rounds: int = ROUNDS,
 ) -> Timed:
     """Time pieces in turn, in float32; arguments and threads as in `in_turn`.
 
-    Raises:
-        EffscopeError: a piece cannot be exported (`runtime` onnx).
+    With `runtime` onnx a piece that cannot be exported is left out, and `say` is called with the reason.
     """
     if runtime == "torch":
         chosen = pick_device(device)
@@ -73,20 +73,16 @@ def time_pieces(
     graphs = {}
     for n, (name, piece) in enumerate(pieces.items()):
         progress(n / len(pieces), f"exporting {name}")
-        graphs[name] = _graph(name, piece)
+        try:
+            graphs[name] = piece_graph(piece.layer, piece.inputs)
+        except EffscopeError as error:
+            say(f"{name} is not timed: {error}")
     feeds = {name: {f"input{n}": x.numpy() for n, x in enumerate(piece.inputs)} for name, piece in pieces.items()}
 
     def sessions(threads: int) -> dict[str, Pass]:
         return {name: partial(session(data, threads).run, None, feeds[name]) for name, data in graphs.items()}
 
     return measured(sessions, torch.device("cpu"), named("onnxruntime"), n_threads, rounds)
-
-
-def _graph(name: str, piece: Piece) -> bytes:
-    try:
-        return piece_graph(piece.layer, piece.inputs)
-    except EffscopeError as error:
-        raise EffscopeError(f"{name}: {error}: set `runtime` to torch") from None
 
 
 @torch.inference_mode()

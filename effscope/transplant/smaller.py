@@ -89,8 +89,8 @@ def _narrower(pair: Pair, count: int) -> float:
     closing = _closing(pair)
     if closing == "cv3":
         return _narrow_c3(pair, "", None)
-    every, keep = torch.arange(_width(pair, "m.0")), _width(pair, "m.0", new=True)
-    c, old = len(every), Unit(pair.old, closing)
+    c, keep = (Unit(part, "cv1").conv.out_channels // 2 for part in (pair.old, pair.new))
+    every, old = torch.arange(c), Unit(pair.old, closing)
     if old.conv.in_channels != (2 + count) * c:
         raise NoClosedForm("its opening convolution is not split in two halves")
     chain = torch.stack([every + n * c for n in range(1, count + 2)], 1)
@@ -126,11 +126,10 @@ def _narrow_c3(pair: Pair, path: str, channels: Tensor | None) -> float:
     names = {name: _below(path, name) for name in ("cv1", "cv2", "cv3", "m")}
     old, blocks = Unit(pair.old, names["cv3"]), inner_blocks(pair.old.get_submodule(path))
     rows = torch.arange(old.conv.out_channels) if channels is None else channels
-    block = f"{names['m']}.0"
     if not all(is_bottleneck(pair.old.get_submodule(f"{names['m']}.{n}")) for n in range(blocks)):
         raise NoClosedForm("its inner blocks are not two convolutions in a row")
-    every, keep = torch.arange(_width(pair, block)), _width(pair, block, new=True)
-    c = len(every)
+    c, keep = (Unit(part, names["cv1"]).conv.out_channels for part in (pair.old, pair.new))
+    every = torch.arange(c)
     split, branch = _needed(pair, names["cv3"], rows, [((c + every)[:, None], keep), (every[:, None], keep)])
     for name, kept in (("cv1", branch), ("cv2", split)):
         opening = Unit(pair.old, names[name])
@@ -142,11 +141,6 @@ def _narrow_c3(pair: Pair, path: str, channels: Tensor | None) -> float:
         _narrow_block(pair, f"{names['m']}.{n}", branch)
     prior = old.kernel[rows][:, torch.cat([branch, c + split]), 0]
     return refit(pair, names["cv3"], names["cv3"], prior=prior, rows=rows)
-
-
-def _width(pair: Pair, block: str, new: bool = False) -> int:
-    """Outer channels of an inner block."""
-    return Unit(pair.new if new else pair.old, f"{block}.cv1").conv.in_channels
 
 
 def _needed(pair: Pair, closing: str, rows: Tensor, pools: list[tuple[Tensor, int]]) -> list[Tensor]:

@@ -78,7 +78,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
       "rounds": 3, "objects": (1, 2), "predict": "t4", "predict_dtype": "int8", "fresh": True, "seed": 4}),
     ("devices", "devices", {}),
     ("export best.pt --to yaml,onnx --out o --imgsz 320", "export",
-     {"model": "best.pt", "to": "yaml,onnx", "out": Path("o"), "imgsz": 320, "library": False, "moves": "all"}),
+     {"model": "best.pt", "to": "yaml,onnx", "out": Path("o"), "imgsz": 320, "library": False, "moves": None}),
     ("export best.pt --library --moves slim --out o", "export",
      {"model": "best.pt", "to": "safetensors", "out": Path("o"), "imgsz": None, "library": True, "moves": "slim"}),
     ("cost yolov8s --imgsz 320 --by op", "cost",

@@ -37,11 +37,23 @@ def test_every_fifth_image_of_a_plain_folder_is_for_validation(tmp_path: Path) -
     assert len(names(folder, "train", 3)) == 3
 
 
-def test_folders_name_the_splits(tmp_path: Path) -> None:
-    for split, n in (("train", 3), ("valid", 2)):
-        filled(tmp_path / "set" / split, n)
-    assert len(names(tmp_path / "set", "train")) == 3
-    assert len(names(tmp_path / "set", "val")) == 2
+@pytest.mark.parametrize("parent", [".", "images"])
+@pytest.mark.parametrize(("train", "val"), [("train", "val"), ("train", "valid"), ("training", "validation")])
+def test_folders_name_the_splits(tmp_path: Path, parent: str, train: str, val: str) -> None:
+    for split, n in ((train, 3), (val, 2), ("more", 9)):
+        filled(tmp_path / parent / split, n)
+    assert len(names(tmp_path, "train")) == 3
+    assert len(names(tmp_path, "val")) == 2
+
+
+@pytest.mark.parametrize("folders", [("train",), ("train", "extra"), ("val", "photos"), ("images/train", "other")])
+def test_no_image_is_in_both_splits(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for folder in folders:
+        filled(tmp_path / folder, 10)
+    train, val = names(tmp_path, "train"), names(tmp_path, "val")
+    assert not set(train) & set(val)
+    assert len(val) == 2 * len(folders)
+    assert len(train) == 8 * len(folders)
 
 
 def test_the_labels_of_a_data_set_are_ignored(tmp_path: Path) -> None:

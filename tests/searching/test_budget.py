@@ -53,6 +53,12 @@ def test_steps_are_taken_until_it_fits(budget: float, changed: dict[str, int], w
         assert given_up(CONFIG, found) == words
 
 
+def test_a_step_that_saves_no_time_gives_nothing_up() -> None:
+    """A library trains nothing: only the size of the images matters."""
+    found = fit(CONFIG, 700, lambda config: 1000 * (config.imgsz / 320) ** 2)
+    assert found == {"imgsz": 256}
+
+
 def test_every_step_makes_a_search_shorter() -> None:
     settings = [dict[str, int]()]
     for step in STEPS:

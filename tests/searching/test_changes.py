@@ -11,8 +11,8 @@ from effscope.costing.model import cost
 from effscope.errors import EffscopeError
 from effscope.layouts.moves import MOVES, places
 from effscope.layouts.zoo.catalog import layout
-from effscope.results import HEAD, Change
-from effscope.searching.changes import canonical, changeable, count_all, layout_of, place, spelled
+from effscope.results import HEAD, Change, spelled
+from effscope.searching.changes import canonical, changeable, count_all, layout_of, library_of, place
 
 CIB8, CIB4, LK7 = Change(8, "cib"), Change(4, "cib"), Change(7, "cib-lk")
 
@@ -22,7 +22,7 @@ SEARCHED = [name for name, known in MOVES.items() if known.part is not None]
 
 def test_a_variant_has_one_spelling() -> None:
     assert canonical((CIB8, LK7, CIB4)) == canonical((CIB4, CIB8, LK7)) == (CIB4, LK7, CIB8)
-    assert spelled(canonical((CIB8, LK7))) == "7 cib-lk, 8 cib"
+    assert spelled(canonical((CIB8, LK7))) == "cib-lk at 7; cib at 8"
     assert spelled(()) == "base"
     with pytest.raises(EffscopeError, match="a stage can change only once"):
         canonical((CIB8, Change(8, "cib-lk")))
@@ -36,10 +36,27 @@ def test_every_change_by_stage_then_by_move() -> None:
     assert len(found) == 8 + 8 + 6
 
 
+def test_of_moves_that_make_the_same_layer_the_first_is_kept() -> None:
+    """Half and three quarters of 24 hidden channels are both 16."""
+    base = layout("yolox-tiny")
+    every = [Change(stage, move) for move in ("slim-75", "slim-50") for stage in places(base, move)]
+    made = {(change.stage, layout_of(base, (change,)).layers) for change in every}
+    found = changeable(base, ["slim-75", "slim-50"])
+    assert len(found) == len(made) < len(every)
+    assert {change.stage for change in every} == {change.stage for change in found}
+
+
+def test_a_library_with_compact_stages_has_the_light_head_that_they_need() -> None:
+    light = Change(HEAD, "light-head")
+    assert library_of(layout("yolov8n"), ["cib"])[-1] == light
+    assert light not in library_of(layout("yolov8n"), ["slim-50"])
+    assert light not in library_of(layout("yolov10n"), ["cib"])
+
+
 def test_a_stage_and_its_downsampling_can_both_change() -> None:
     both = (Change(8, "slim-50"), Change(8, "ghost"))
     assert canonical(reversed(both)) == (both[1], both[0])
-    assert spelled((*both, Change(HEAD, "light-head"))) == "8 slim-50, 8 ghost, head light-head"
+    assert spelled((*both, Change(HEAD, "light-head"))) == "slim-50 at 8; ghost at 8; light-head"
     with pytest.raises(EffscopeError, match="a stage can change only once"):
         canonical((*both, Change(8, "scdown")))
 

@@ -95,6 +95,18 @@ def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
     assert told_apart(["a-1/weights/last.pt", "a-2/weights/last.pt"]) == ("a-1/weights/last", "a-2/weights/last")
     assert told_apart(["a.pt", "a.pt"]) == ("a", "a")
     assert told_apart(["runs/a", "runs/b", "yolov8n"]) == ("a", "b", "yolov8n")
+    assert told_apart(["model.pt", "model.onnx"]) == ("model.pt", "model.onnx")
+
+
+def test_folders_keep_their_dots_and_the_folder_here_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lr0.1", "lr0.2"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert told_apart(["lr0.1", "lr0.2"]) == ("lr0.1", "lr0.2")
+    assert told_apart([".", "."]) == (tmp_path.name, tmp_path.name)
+    assert told_apart(["lr0.1/..", "lr0.1"]) == (tmp_path.name, "lr0.1")
 
 
 def test_detectors_of_other_classes_cannot_be_compared(place: Path) -> None:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from effscope.reporting.page import Part, Rows, Table, points
-from effscope.results import Change, LibraryRow, SearchResult, plain, stage_name
+from effscope.results import LibraryRow, SearchResult, plain, stage_name
 
 COLUMNS = ("stage", "move", "params", "FLOPs", "ms", "error", "AP at once", "loss")
-
-
-def spelled(changes: Iterable[Change]) -> str:
-    """Changes in words, grouped by move: "slim-50 at 4, 8; ghost at 8"."""
-    by_move: dict[str, list[str]] = {}
-    for change in changes:
-        by_move.setdefault(change.move, []).append(stage_name(change.stage))
-    return "; ".join(f"{move} at {', '.join(places)}" for move, places in by_move.items()) or "nothing"
 
 
 def library_table(result: SearchResult) -> tuple[Part, ...]:
     """A row per change, by stage; savings in percent of the user's model."""
     assert result.given is not None
     whole = result.given
-    timed = whole.latency is not None and any(row.ms_after is not None for row in result.library)
+    timed = result.library_ms is not None and any(row.ms_after is not None for row in result.library)
     columns = tuple(column for column in COLUMNS if timed or column != "ms")
     cells = []
     for row in result.library:
@@ -31,7 +21,7 @@ def library_table(result: SearchResult) -> tuple[Part, ...]:
             "move": row.move,
             "params": _saved(row.params / whole.params),
             "FLOPs": _saved(row.flops / whole.flops),
-            "ms": _faster(row, whole.latency.ms if whole.latency else 0.0),
+            "ms": _faster(row, result.library_ms),
             "error": "" if row.error is None else f"{row.error:.3f}",
             "AP at once": points(row.ap),
             "loss": f"{100 * row.damage:.1f}",
@@ -43,7 +33,7 @@ def library_table(result: SearchResult) -> tuple[Part, ...]:
         f"'loss': AP x 100 of the base, {points(result.base_ap_start)}, minus 'AP at once', before labelled training",
     ]
     if timed:
-        notes.append("'ms': the part alone, one thread, before and after")
+        notes.append("'ms': the part timed alone; what it saves, in percent of the whole model's time")
     table = Table("every change alone", columns, tuple(cells), frozenset({"stage", "move"}), tuple(notes))
     return (table, Rows("library", [plain(row) for row in result.library]))
 
@@ -52,7 +42,7 @@ def _saved(share: float) -> str:
     return f"{-100 * share:+.1f} %"
 
 
-def _faster(row: LibraryRow, whole_ms: float) -> str:
+def _faster(row: LibraryRow, whole_ms: float | None) -> str:
     if row.ms_before is None or row.ms_after is None or not whole_ms:
         return ""
     return _saved((row.ms_before - row.ms_after) / whole_ms)

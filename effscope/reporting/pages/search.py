@@ -5,10 +5,10 @@ from __future__ import annotations
 from effscope.reporting.page import Page, Part, Rows, Section, Table, Text, points, warning
 from effscope.reporting.pages import rank
 from effscope.reporting.pages.baselines import baselines_table, beaten
-from effscope.reporting.pages.library import library_table, spelled
+from effscope.reporting.pages.library import library_table
 from effscope.reporting.plots.rank import rank_plot
 from effscope.reporting.plots.search import search_plot
-from effscope.results import ACCEPTED, Latency, SearchResult, Trial, stage_name
+from effscope.results import ACCEPTED, Latency, SearchResult, Trial, spelled, stage_name
 
 ROLES = {"result": "search.json", "summary": "summary.md", "rank": "rank.json", "rank plot": "rank.png"}
 JUDGED = {"trials": "trials.csv", "plot": "ap_vs_cost.png"}

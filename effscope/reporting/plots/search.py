@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from effscope.reporting.page import Plot
 from effscope.reporting.plots.style import BLUE, GREY, INK, MUTED, RED, figure
-from effscope.results import ACCEPTED, SearchResult, stage_name
+from effscope.results import ACCEPTED, SearchResult, place_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def search_plot(result: SearchResult) -> Plot:
     rows += [
         {
             "mark": t.verdict,
-            "label": f"candidate {n}" if t.stage is None else f"+ stage {stage_name(t.stage)}",
+            "label": f"candidate {n}" if t.stage is None else f"+ {place_name(t.stage)}",
             "gflops": t.flops / 1e9,
             "ap_start": 100 * t.ap_start,
             "ap": 100 * t.ap_mean,

@@ -6,10 +6,10 @@ computed once, on the base. Source: YOLOv10 (arXiv 2405.14458, algorithm 1), whi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from effscope.results import ACCEPTED, Change
+from effscope.results import ACCEPTED, HEAD, Change, place_name
 from effscope.searching.changes import canonical
 from effscope.searching.jobs import Job
 from effscope.searching.policies.state import Standing, State, begun, first_runs, judge, timed
@@ -37,7 +37,9 @@ def _judged(state: State, now: Standing, order: tuple[Change, ...]) -> Standing:
             return replace(now, jobs=answer)
         now = replace(now, trials=(*now.trials, answer))
         if answer.verdict != ACCEPTED:
-            reason = f"stage {change.stage} {answer.verdict}: AP {100 * answer.delta:+.1f} points against the base"
+            reason = (
+                f"{place_name(change.stage)} {answer.verdict}: AP {100 * answer.delta:+.1f} points against the base"
+            )
             return timed(state, replace(now, stop_reason=reason))
         now = replace(now, accepted=(*now.accepted, change))
     return timed(state, replace(now, stop_reason="every stage was tried" if order else "no stage has a rank"))
@@ -58,14 +60,18 @@ Order = Callable[[State], tuple[tuple[Job, ...], tuple[Change, ...]]]
 def _by_rank(state: State) -> tuple[tuple[Job, ...], tuple[Change, ...]]:
     ranks, candidates = state.found(state.book.rank()), _candidates(state)
     assert ranks is not None
-    ranked = [candidates.pop(stage) for stage in ranks.order if stage in candidates]
-    return (), tuple(ranked)
+    return (), _in_order(ranks.order, candidates)
 
 
 def _by_separability(state: State) -> tuple[tuple[Job, ...], tuple[Change, ...]]:
     ranks, candidates = state.found(state.book.rank()), _candidates(state)
     assert ranks is not None
-    return (), tuple(candidates[stage] for stage in ranks.by_separability if stage in candidates)
+    return (), _in_order(ranks.by_separability, candidates)
+
+
+def _in_order(ranked: Sequence[int], candidates: Mapping[int, Change]) -> tuple[Change, ...]:
+    """The changes of the ranked stages; the head has no rank and comes last."""
+    return tuple(candidates[stage] for stage in (*ranked, HEAD) if stage in candidates)
 
 
 def _by_damage(state: State) -> tuple[tuple[Job, ...], tuple[Change, ...]]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from effscope.errors import EffscopeError
-from effscope.results import ACCEPTED, Change, Latency, Trial
-from effscope.searching.changes import Changes, Costs, canonical, spelled
+from effscope.results import ACCEPTED, Change, Latency, Trial, place_name, spelled
+from effscope.searching.changes import Changes, Costs, canonical
 from effscope.searching.evidence import Arm, Evidence, Run, mean_ap
 from effscope.searching.jobs import Job, JobBook, Measurement
 from effscope.searching.rules import RULES, MoreRuns, Terms, Verdict, smallest_margin
@@ -186,7 +186,7 @@ def arms(state: State, now: Standing) -> tuple[Arm, ...]:
 
 def title(trial: Trial) -> str:
     """Name of a trial in sentences: its stage, or all its changes."""
-    return f"stage {trial.stage}" if trial.stage is not None else f"candidate with {spelled(trial.changes)}"
+    return place_name(trial.stage) if trial.stage is not None else f"candidate with {spelled(trial.changes)}"
 
 
 def remarks(state: State, now: Standing) -> tuple[str, ...]:
