@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effscope.config import EvalConfig, at_least, fraction
+from effscope.config import EvalConfig, at_least, check_imgsz, fraction
+from effscope.config.checks import one_of
 from effscope.errors import EffscopeError
 from effscope.models.open import open_model
 from effscope.progress import Progress, Say, silent, unsaid
@@ -15,6 +16,7 @@ from effscope.results import CompareResult, EvalResult, origin
 
 if TYPE_CHECKING:
     from effscope.models.opened import Model
+    from effscope.timing.deployed import Deployed
 
 
 def eval(
@@ -30,6 +32,7 @@ def eval(
     say: Say = unsaid,
     errors: bool = False,
     convention: str = "coco",
+    runtime: str | None = None,
 ) -> EvalResult:
     """COCO AP of a detector on a data set.
 
@@ -47,15 +50,35 @@ def eval(
         errors: count the errors by kind, and compute the AP without each kind.
         convention: "coco", or "ultralytics" for the AP that its `val` prints: half a stride more padding, and
             boxes are not clipped to the image.
+        runtime: "torch", or "onnx": onnxruntime runs and times the detector on the CPU, with images padded to squares,
+            as deployed. An ONNX file, also in int8 or of another tool, is then run as it is. Default: onnx for an ONNX
+            file, else torch.
 
     Raises:
         EffscopeError: bad input, no weights, or no class in common.
     """
-    opened = _with_weights(model)
     if limit_val is not None:
         at_least(1)("limit_val", limit_val)
-    config = EvalConfig(imgsz=imgsz or opened.imgsz or 640, batch=batch, device=device, convention=convention)
-    return _scored(opened, data, split, limit_val, config, out, errors, progress, say)
+    detector = _deployed(model, imgsz, device, runtime)
+    runs = "torch" if detector.graph is None else "onnx"
+    config = EvalConfig(
+        imgsz=detector.imgsz, batch=batch, device=device if runs == "torch" else "cpu", convention=convention,
+        runtime=runs,
+    )  # fmt: skip
+    return _scored(detector, data, split, limit_val, config, out, errors, progress, say)
+
+
+def _deployed(model: str, imgsz: int | None, device: str, runtime: str | None) -> Deployed:
+    from effscope.timing.deployed import graph_file, in_onnxruntime, in_torch  # noqa: PLC0415 - imports torch
+
+    if runtime is not None:
+        one_of("torch", "onnx")("runtime", runtime)
+    check_imgsz(imgsz)
+    is_graph = Path(model).suffix.lower() == ".onnx" and Path(model).is_file()
+    if is_graph and runtime != "torch":
+        return graph_file(Path(model), imgsz, device)
+    opened = _with_weights(model)
+    return in_onnxruntime(opened, imgsz, device) if runtime == "onnx" else in_torch(opened, imgsz)
 
 
 def compare(
@@ -117,7 +140,7 @@ def _with_weights(name: str) -> Model:
 
 
 def _scored(
-    opened: Model,
+    detector: Deployed,
     data: str,
     split: str,
     limit: int | None,
@@ -133,22 +156,26 @@ def _scored(
     from effscope.detect.error_analysis import error_analysis  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
     from effscope.detect.resampling import match  # noqa: PLC0415
-    from effscope.nn.fuse import deploy  # noqa: PLC0415
 
     labelled = check_boxes(load(data, split, limit))
-    given = in_model_classes(labelled, opened.classes, opened.layout.nc, opened.name, say)
-    found = evaluate(deploy(opened.network()), given, config, progress)
+    given = in_model_classes(labelled, detector.classes, detector.nc, detector.name, say)
+    found = evaluate(detector.network, given, config, progress)
     dataset = found.dataset or given
     say_faults(dataset, say)
-    made = origin(config, opened.layout.digest(), {split: dataset.digest})
+    made = origin(config, detector.digest, {split: dataset.digest})
     kinds = error_analysis(dataset.samples, found.detections, dataset.classes) if errors else ()
     matches = match(dataset.samples, found.detections, len(dataset.classes))
-    result = EvalResult(model=opened.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error())
+    timed = detector.timed()
+    result = EvalResult(
+        model=detector.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error(),
+        latency=timed.latency[detector.name] if timed else None, runtime=timed.runtime if timed else "",
+        threads=timed.threads if timed else 1,
+    )  # fmt: skip
     if out is not None:
         from effscope.detect.examples import write_examples  # noqa: PLC0415
         from effscope.reporting.write import publish  # noqa: PLC0415
 
-        names = opened.classes or dataset.classes
+        names = detector.classes or dataset.classes
         files = write_examples(Path(out), dataset, found.detections, matches.per_image(), names)
         result = publish(replace(result, files=files), Path(out))
     return result

@@ -23,6 +23,7 @@ def export(
     imgsz: int | None = None,
     library: bool = False,
     moves: str | Sequence[str] | None = None,
+    data: str | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
     """Write a model in formats of other tools, or the pieces of a search's library.
@@ -31,12 +32,13 @@ def export(
         model: zoo name, layout YAML, weights file or run folder.
         to: formats, as a list or a string with commas: yaml (Ultralytics' layout), pt (one file for
             `ultralytics.YOLO(...)`, which can train it, and a plain state dict), safetensors, onnx (decoded, checked
-            in onnxruntime).
+            in onnxruntime), int8 (onnx whose layers compute in int8, but the closing convolutions; needs `data`).
         out: output folder.
         imgsz: side of the image in px; default: the size in training, else 640.
         library: write, instead of `to`, the model and every part that `moves` make or replace as ONNX, and a csv file
             for their times on your device: `search(latency_table=...)` reads it.
         moves: moves of the library, as in `search`; default: all.
+        data: data set or folder of images; its training images give the ranges of int8.
         progress: called with the fraction of the library that is done, and a text.
 
     Raises:
@@ -52,4 +54,4 @@ def export(
     if moves is not None:
         raise EffscopeError("`moves` is used with `library`: give it, or leave out `moves`")
     formats = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
-    return write(open_model(model), formats, Path(out), imgsz)
+    return write(open_model(model), formats, Path(out), imgsz, data)

@@ -66,6 +66,12 @@ Head = Annotated[
         help="light: give the base the light class head first; or keep. Default: light with cib and no target.",
     ),
 ]
+Against = Annotated[
+    Optional[str], typer.Option("--against", help="Another model of the same classes, measured beside the chosen one.")
+]
+FinishEpochs = Annotated[
+    int, typer.Option("--finish-epochs", help="Train the chosen model so many epochs more, taught by the base.")
+]
 Labels = Annotated[
     str,
     typer.Option(
@@ -80,7 +86,10 @@ RuleName = Annotated[
         "base - margin, paper: AP >= base.",
     ),
 ]
-Margin = Annotated[float, typer.Option("--margin", help="Allowed loss of AP, a fraction.")]
+Margin = Annotated[
+    Optional[float],
+    typer.Option("--margin", help="Allowed loss of AP, a fraction. Default: 0.01; 0.05 without labels."),
+]
 Runs = Annotated[int, typer.Option("--runs", help="Most short trainings of the base and of each candidate: 2, 3 or 5.")]
 BaseEpochs = Annotated[
     Optional[int], typer.Option("--base-epochs", help="Epochs of the base; half if it starts from weights.")

@@ -8,6 +8,7 @@ import typer
 
 from effscope import api
 from effscope.cli.options import (
+    Against,
     BaseEpochs,
     Batch,
     Budget,
@@ -15,6 +16,7 @@ from effscope.cli.options import (
     Data,
     Device,
     Epochs,
+    FinishEpochs,
     Head,
     Imgsz,
     Json,
@@ -93,6 +95,10 @@ def eval(
     convention: Annotated[
         str, typer.Option("--as", help="coco; or ultralytics: AP as its val prints it, boxes not clipped.")
     ] = "coco",
+    runtime: Annotated[
+        Optional[str],
+        typer.Option("--runtime", help="torch, or onnx: run and time it there. Default: onnx for an ONNX file."),
+    ] = None,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -100,7 +106,9 @@ def eval(
 ) -> None:
     """COCO AP of a detector on a data set; --out also writes detections and drawn examples."""
     with display(quiet) as (progress, say):
-        result = api.eval(model, data, imgsz, batch, device, split, limit_val, out, progress, say, errors, convention)
+        result = api.eval(
+            model, data, imgsz, batch, device, split, limit_val, out, progress, say, errors, convention, runtime
+        )
     finish(result, Delivery(json, csv, out, quiet))
 
 
@@ -113,10 +121,12 @@ def search(
     target: Target = None,
     library_only: LibraryOnly = False,
     latency_table: LatencyTable = None,
+    against: Against = None,
+    finish_epochs: FinishEpochs = 0,
     labels: Labels = "given",
     head: Head = None,
     rule: RuleName = "noninferior",
-    margin: Margin = 0.01,
+    margin: Margin = None,
     runs: Runs = 5,
     budget: Budget = None,
     runtime: Runtime = None,
@@ -139,9 +149,9 @@ def search(
     with display(quiet) as (progress, say):
         result = api.search(
             base, out=out, progress=progress, say=say, weights=weights, data=data, moves=moves, order=order,
-            target=target, library_only=library_only, latency_table=latency_table, labels=labels, head=head, rule=rule,
-            margin=margin, runs=runs, budget=budget, runtime=runtime, imgsz=imgsz, base_epochs=base_epochs,
-            epochs=epochs, batch=batch, seed=seed, device=device, limit_train=limit_train, limit_val=limit_val,
-            recipe=recipe, proxy_recipe=proxy_recipe,
+            target=target, library_only=library_only, latency_table=latency_table, against=against,
+            finish_epochs=finish_epochs, labels=labels, head=head, rule=rule, margin=margin, runs=runs, budget=budget,
+            runtime=runtime, imgsz=imgsz, base_epochs=base_epochs, epochs=epochs, batch=batch, seed=seed,
+            device=device, limit_train=limit_train, limit_val=limit_val, recipe=recipe, proxy_recipe=proxy_recipe,
         )  # fmt: skip
     finish(result, Delivery(json, csv, out, quiet))

@@ -23,7 +23,9 @@ class EvalConfig(Checked):
     max_det: int = 300
     device: str = "auto"
     convention: str = "coco"
+    runtime: str = "torch"  # or onnx: onnxruntime, on the CPU
 
     CHECKS: ClassVar = {
         "imgsz": image_side, "batch": at_least(1), "max_det": at_least(1), "convention": one_of("coco", "ultralytics"),
+        "runtime": one_of("torch", "onnx"),
     }  # fmt: skip

@@ -57,6 +57,9 @@ COSTS = ("params", "flops", "latency")
 NO_LABELS = "none"
 """Value of `labels`: the base's detections are the labels."""
 
+AGREEMENT_MARGIN = 0.05
+"""`margin` without labels: agreement falls about five times as fast as AP (experiments/target/notes.md)."""
+
 _TARGET = re.compile(rf"({'|'.join(COSTS)})\s*=\s*-?(\d+(?:\.\d+)?)\s*%")
 
 
@@ -129,6 +132,8 @@ class SearchConfig(Checked):
     target: tuple[str, ...] = ()  # like params=-30%
     library_only: bool = False
     latency_table: str | None = None  # csv file with times of the user's device
+    against: str | None = None  # another model for the table of what can be had without changes
+    finish_epochs: int = 0  # epochs of the chosen model at the end, with the base as its teacher
     labels: str = "given"  # or none: the detections of the base are the labels, AP is agreement with it
     head: str = "light"
     rule: str = "noninferior"
@@ -158,7 +163,8 @@ class SearchConfig(Checked):
         "budget": duration_text,
         "rule": one_of("noninferior", "margin", "paper"), "runtime": one_of("onnx", "torch"),
         "at": one_of("stage", "block", "all"), "imgsz": image_side,
-        "base_epochs": at_least(1), "epochs": at_least(1), "batch": at_least(1), "seed": seed_number,
+        "base_epochs": at_least(1), "epochs": at_least(1), "finish_epochs": at_least(0),
+        "batch": at_least(1), "seed": seed_number,
         "limit_train": at_least(1), "limit_val": at_least(1), "learned_ap": fraction,
     }  # fmt: skip
 
@@ -177,10 +183,12 @@ class SearchSettings(SharedSettings, total=False):
     target: str | Sequence[str] | None
     library_only: bool
     latency_table: str | None
+    against: str | None
+    finish_epochs: int
     labels: str
     head: str | None
     rule: str
-    margin: float
+    margin: float | None
     runs: int
     budget: str | None
     runtime: str | None
@@ -204,6 +212,8 @@ def search_config(settings: Mapping[str, Any]) -> SearchConfig:
     asks_more = bool(saved) or library
     moves = moves_of(given.get("moves", DEFAULT_MOVES["target" if asks_more else "greedy"]))
     given |= {"moves": moves, "target": tuple(f"{cost}=-{100 * share:g}%" for cost, share in saved.items())}
+    if given.get("labels") == NO_LABELS:
+        given.setdefault("margin", AGREEMENT_MARGIN)
     given.setdefault("head", "light" if set(COMPACT) & set(moves) and not asks_more else "keep")
     return sized(SearchConfig, vars(proxy(given.get("data") or BUILTIN_SHAPES)), given)
 
@@ -212,6 +222,9 @@ def _check_together(given: Mapping[str, Any], saved: Mapping[str, float], librar
     """Refuse settings that would change nothing together."""
     if library and saved:
         raise EffscopeError("`library_only` makes no candidate: leave out `target`, or `library_only`")
+    for name in ("finish_epochs", "against"):
+        if library and given.get(name):
+            raise EffscopeError(f"`library_only` chooses no model: leave out `{name}`, or `library_only`")
     if (library or saved) and given.get("head") == "light":
         raise EffscopeError("with `target` or `library_only` the light head is a move: name light-head in `moves`")
     if given.get("latency_table") and not (library or saved):

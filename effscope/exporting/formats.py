@@ -8,10 +8,13 @@ from pathlib import Path
 
 from effscope.checkpoint.write import write_safetensors, write_state_dict
 from effscope.config import ExportConfig
+from effscope.data.load import load_images
+from effscope.detect.bank import Bank, load_bank
 from effscope.errors import EffscopeError, unknown
-from effscope.exporting.onnx_graph import write_onnx
+from effscope.exporting.int8 import CALIBRATION, int8_graph, squares
+from effscope.exporting.onnx_graph import checked_graph, write_onnx
 from effscope.exporting.ultralytics_pt import write_ultralytics
-from effscope.files import make_folder, write_text
+from effscope.files import make_folder, write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
 from effscope.models.file_metadata import metadata
 from effscope.models.open import USUAL_SIZE
@@ -30,6 +33,7 @@ class ExportJob:
         classes: class names.
         imgsz: side of its images in px.
         folder: output folder.
+        shown: images for the ranges of int8.
         notes: lines for the user; formats append to it.
     """
 
@@ -38,6 +42,7 @@ class ExportJob:
     classes: tuple[str, ...]
     imgsz: int
     folder: Path
+    shown: Bank | None = None
     notes: list[str] = field(default_factory=list)
 
     def path(self, ending: str) -> Path:
@@ -71,16 +76,28 @@ def _onnx(job: ExportJob) -> dict[str, Path]:
     return {"onnx": job.path(".onnx")}
 
 
+def _int8(job: ExportJob) -> dict[str, Path]:
+    assert job.shown is not None
+    graph, _ = checked_graph(job.network, job.classes, job.imgsz)
+    write_bytes(job.path("_int8.onnx"), int8_graph(graph, squares(job.shown)))
+    job.notes.append(
+        f"int8: static, weights per channel, ranges of at most {CALIBRATION} images of {job.shown.dataset.source}, the "
+        "closing convolutions in float32; `effscope eval` gives its AP and time"
+    )
+    return {"int8": job.path("_int8.onnx")}
+
+
 FORMATS: dict[str, Callable[[ExportJob], dict[str, Path]]] = {
     "yaml": _yaml,
     "pt": _pt,
     "safetensors": _safetensors,
     "onnx": _onnx,
+    "int8": _int8,
 }
 """Format -> function that writes it and returns its files by name."""
 
 
-def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> ExportResult:
+def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None, data: str | None = None) -> ExportResult:
     """Write a model in some formats.
 
     Args:
@@ -88,9 +105,11 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> 
         to: keys of FORMATS.
         folder: output folder; created if it does not exist.
         imgsz: side of the image in px; default: the size in training, else 640.
+        data: data set or folder of images whose training images give the ranges of int8; only read for it.
 
     Raises:
-        EffscopeError: an unknown format, a model that is not a detector, or a model that a format cannot express.
+        EffscopeError: an unknown format, int8 without data, a model that is not a detector, or a model that a format
+            cannot express.
     """
     for name in to:
         if name not in FORMATS:
@@ -101,7 +120,10 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None) -> 
         raise EffscopeError(f"{model.name} has no head that effscope can decode: it cannot be exported")
     classes = model.classes or tuple(f"class{i}" for i in range(layout.nc))
     side = imgsz or model.imgsz or USUAL_SIZE
-    job = ExportJob(model, network, classes, side, make_folder(folder))
+    if "int8" in to and data is None:
+        raise EffscopeError("int8 needs images for the ranges of its values: give `data`, the training images")
+    shown = load_bank(load_images(data, "train", classes, CALIBRATION), side) if "int8" in to and data else None
+    job = ExportJob(model, network, classes, side, make_folder(folder), shown)
     if model.state is None:
         job.notes.append("untrained model: the file has random weights")
     files = {key: str(path) for name in to for key, path in FORMATS[name](job).items()}

@@ -7,18 +7,15 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
+from effscope.detect.bank import Bank, bank_inputs, limited_bank
+from effscope.detect.letterbox import letterboxed
 from effscope.errors import EffscopeError, first_line
-from effscope.exporting.onnx_graph import INPUT, session
-from effscope.nn.build import Network
-from effscope.spec.graph import DECODED
+from effscope.exporting.onnx_graph import INPUT
 
 CALIBRATION = 64
 """Images from which the ranges of the activations are taken."""
@@ -28,24 +25,11 @@ QUANTISED = ["Conv", "Sigmoid", "Mul", "Add", "Concat", "Split", "MaxPool", "Res
 """Operations in int8. With convolutions alone every map is rounded twice, before and after its activation."""
 
 
-class GraphDetector(nn.Module):
-    """An ONNX graph that is called like a network in deploy form, for images of one size.
-
-    Attributes:
-        spec: what the detection needs to know: strides (the size itself, so that images are padded to squares) and
-            format of the boxes.
-        nc: number of classes.
-    """
-
-    def __init__(self, data: bytes, network: Network, imgsz: int, threads: int):
-        super().__init__()
-        self.session = session(data, threads)
-        self.spec = SimpleNamespace(info={"strides": (imgsz,), "box_format": network.spec.info["box_format"]})
-        self.nc = network.nc
-
-    def forward(self, images: Tensor) -> dict[str, tuple[Tensor, ...]]:
-        found = [self.session.run(None, {INPUT: image[None].contiguous().cpu().numpy()})[0] for image in images]
-        return {DECODED: (torch.from_numpy(np.concatenate(found)),)}
+def squares(bank: Bank) -> Iterator[NDArray[np.float32]]:
+    """Images of a bank, spread over it, as `int8_graph` reads them: padded to squares, (1, 3, S, S) float32 0-1."""
+    few = limited_bank(bank, CALIBRATION)
+    for fit, pixels in bank_inputs(few, few.imgsz):
+        yield (letterboxed(pixels, fit)[None].float() / 255).numpy()
 
 
 def int8_graph(data: bytes, images: Iterable[NDArray[np.float32]]) -> bytes:

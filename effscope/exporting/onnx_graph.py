@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from effscope.errors import EffscopeError, first_line
@@ -122,6 +124,16 @@ def session(data: bytes, n_threads: int) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+FLOATS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+"""Types of the images that a graph may read."""
+
+
+def image_feed(opened: Any, image: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """An image as the only input of a session, in its type."""
+    (read,) = opened.get_inputs()
+    return {read.name: image.astype(FLOATS.get(read.type, np.float32), copy=False)}
 
 
 def _facts(network: Network, classes: tuple[str, ...], imgsz: int) -> dict[str, str]:

@@ -33,14 +33,14 @@ __getattr__, __dir__, __all__ = attach(
             "TensorsResult", "UncountedRow",
         ),
         "counters": ("CounterRow", "CounterTerm", "CountersResult"),
-        "latency": ("DeviceRow", "DevicesResult", "LatencyResult", "LatencyRow"),
+        "latency": ("DeviceRow", "DevicesResult", "Latency", "LatencyResult", "LatencyRow"),
         "comparing": (
             "Alternative", "DiffResult", "DiffRow", "LayerCostResult", "ScaleResult", "ScaleRow", "ZooResult", "ZooRow",
         ),
         "comparison": ("CompareResult", "ScoredRun"),
         "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
         "search": (
-            "ACCEPTED", "INCONCLUSIVE", "REJECTED", "Baseline", "Change", "FrontPoint", "GivenModel", "Latency",
+            "ACCEPTED", "INCONCLUSIVE", "REJECTED", "Baseline", "Change", "Finish", "FrontPoint", "GivenModel",
             "LibraryRow", "SearchResult", "Trial", "spelled",
         ),
         "stages": ("HEAD", "place_name", "stage_name"),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from effscope.config import EvalConfig, TrainConfig
 from effscope.results.base import Origin, Result
+from effscope.results.latency import Latency
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,20 @@ class Scores(Result):
 
 @dataclass(frozen=True)
 class EvalResult(Scores):
-    """COCO AP of a detector on a data set; `files` lists the files of the evaluation."""
+    """COCO AP of a detector on a data set.
+
+    Attributes:
+        files: files of the evaluation.
+        latency: time of one image in onnxruntime, without suppression; None if torch ran the detector.
+        runtime: what ran it, if it was onnxruntime, with its version.
+        threads: threads of `latency.all_ms`.
+    """
 
     origin: Origin[EvalConfig]
     files: dict[str, str] = field(default_factory=dict, kw_only=True)
+    latency: Latency | None = field(default=None, kw_only=True)
+    runtime: str = field(default="", kw_only=True)
+    threads: int = field(default=1, kw_only=True)
 
     KIND: ClassVar[str] = "eval"
 

@@ -33,6 +33,21 @@ class DevicesResult(Result):
 
 
 @dataclass(frozen=True)
+class Latency:
+    """Time of one image at inference, in ms: medians of turns with other models, and their interquartile ranges.
+
+    Attributes:
+        ms, iqr_ms: with one thread on a CPU; on a GPU, as it is.
+        all_ms, all_iqr_ms: with all threads of the search; None on a GPU.
+    """
+
+    ms: float
+    iqr_ms: float
+    all_ms: float | None = None
+    all_iqr_ms: float | None = None
+
+
+@dataclass(frozen=True)
 class LatencyRow:
     """Time of one part of a model.
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from effscope.config import SearchConfig
 from effscope.results.base import Origin, Result
 from effscope.results.codec import plain
+from effscope.results.latency import Latency
 from effscope.results.ranking import RankResult
 from effscope.results.stages import HEAD
 
@@ -19,21 +20,6 @@ LATENCY_COLUMNS = {
     "ms": "latency_ms", "iqr_ms": "latency_iqr_ms", "all_ms": "latency_all_ms", "all_iqr_ms": "latency_all_iqr_ms",
 }  # fmt: skip
 """Field of `Latency` -> column of the main table."""
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Time of one image at inference, in ms: medians of turns with other models, and their interquartile ranges.
-
-    Attributes:
-        ms, iqr_ms: with one thread on a CPU; on a GPU, as it is.
-        all_ms, all_iqr_ms: with all threads of the search; None on a GPU.
-    """
-
-    ms: float
-    iqr_ms: float
-    all_ms: float | None = None
-    all_iqr_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,38 +98,71 @@ class LibraryRow:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A way to be faster without changing any layer, measured beside the chosen model.
+    """The user's model, the base, the chosen model, or a way to be faster without changing a layer, measured in turn.
 
     Attributes:
         name: what was done, e.g. "the base at 192 px".
         chosen: whether it was done to the chosen model instead of the base.
         ap: its AP, of the weights of the first run.
         latency: time of one image; None if it was not measured.
+        torch: the same in torch, if onnxruntime measured `latency`.
+        true_ap: in a search without labels, AP on the labels that the images have after all; None without.
+        rival: whether it is another model, which the user wants to compare with.
     """
 
     name: str
     chosen: bool
     ap: float
     latency: Latency | None
+    torch: Latency | None = None
+    true_ap: float | None = None
+    rival: bool = False
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The chosen model after a longer training at the end.
+
+    Attributes:
+        epochs: epochs of this training.
+        ap: its AP afterwards.
+        against: AP of the model it is compared with: the user's as given, or the base if the user's knows other
+            classes.
+        delta: ap - against.
+        ci: confidence interval of `delta`.
+        verdict: "accepted", "rejected" or "inconclusive".
+        note: the verdict in a sentence.
+    """
+
+    epochs: int
+    ap: float
+    against: float
+    delta: float
+    ci: tuple[float, float]
+    verdict: str
+    note: str
 
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """A judged model that no other one beats in AP and cost.
+    """A model on the front of AP and cost: judged, or predicted from its changes alone.
 
     Attributes:
         changes: its changes; empty for the base.
-        params, flops, latency_ms: its cost; latency with one thread, or on a GPU.
-        ap: mean AP after the short training.
-        verdict: the rule's verdict; "base" for the base.
+        params, flops, latency_ms: its cost; latency with one thread, or on a GPU; of a predicted model, the base's less
+            what each change saves alone.
+        ap: mean AP after the short training; None for a predicted model.
+        verdict: the rule's verdict; "base" for the base, "predicted" for a model that was not made.
+        ap_at_once: AP before labelled training; of a predicted model, the base's less what each change costs alone.
     """
 
     changes: tuple[Change, ...]
     params: int
     flops: int
     latency_ms: float | None
-    ap: float
+    ap: float | None
     verdict: str
+    ap_at_once: float | None = None
 
 
 @dataclass(frozen=True)
@@ -189,8 +208,10 @@ class SearchResult(Result):
         resolvable: the smallest margin at which a harmless change is accepted four times in five; None if unknown.
         target: "params", "flops", "latency" -> fraction of the given model's cost that the user asked to save.
         library: every change alone, if the search made them all.
+        go_on: commands that train the chosen model further in Ultralytics; empty if it cannot build it.
+        finish: the chosen model after the training at the end; None without one.
         library_ms: time of the whole base, measured as the parts of `library`; None if they were not measured.
-        front: base and judged candidates that no other one beats in AP and cost.
+        front: base and judged candidates that no other one beats in AP and cost; with a target also what was predicted.
         baselines: base and chosen model as they are, at smaller image sizes and in int8, measured in turn.
     """
 
@@ -223,6 +244,8 @@ class SearchResult(Result):
     front: tuple[FrontPoint, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     library_ms: float | None = None
+    finish: Finish | None = None
+    go_on: tuple[str, ...] = ()
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"

@@ -50,9 +50,10 @@ def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement
     """The base from weights of the same classes: a head of another form is fitted, and trained if it costs much."""
     context = work.context
     yours = context.given.network()
-    given = work.score(yours, "base: scoring your model").ap
+    scored = work.score(yours, "base: scoring your model")
+    given, left_out = scored.ap, scored.matches.left_out()
     if not (transfer.fresh or transfer.reshaped):
-        return replace(_scored(work, network), given_ap=given)
+        return replace(_scored(work, network), given_ap=given, given_left_out=left_out)
     part = Part(yours, context.yours, context.layout, _head(context.layout))
     progress = work.parts.part(work.plan.fitting, "base: fitting the light head")
     fitted = fit_head(network, part, transfer, context, work.job.seed, progress)
@@ -60,7 +61,7 @@ def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement
     score = work.score(network, "base: scoring")
     if given - score.ap <= context.config.margin:
         work.store(context.layout, network)
-        return replace(work.measured(score), given_ap=given, fitted_ap=score.ap)
+        return replace(work.measured(score), given_ap=given, given_left_out=left_out, fitted_ap=score.ap)
     trained = _head_trained(work, network, yours)
     after = work.score(trained, "base: scoring its trained head")
     better = after.ap > score.ap
@@ -70,7 +71,8 @@ def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement
         + ("the base has the trained head" if better else "the base keeps the head as it was before")
     )
     work.store(context.layout, trained if better else network)
-    return replace(work.measured(after if better else score), given_ap=given, fitted_ap=score.ap)
+    found = work.measured(after if better else score)
+    return replace(found, given_ap=given, given_left_out=left_out, fitted_ap=score.ap)
 
 
 def _head_trained(work: Work, network: Network, teacher: Network) -> Network:

@@ -26,6 +26,7 @@ from effscope.progress import Progress, Say, silent, unsaid
 from effscope.recipes import RECIPES, Recipe
 from effscope.results import Change
 from effscope.searching.changes import changeable, library_of
+from effscope.searching.truth import Truth, truth_of
 from effscope.spec.layout import Layout
 
 TUNE_SHARE = 0.5
@@ -104,6 +105,28 @@ class Context:
             banks.append(pseudo_labelled(bank, network, self.device, self.config.batch))
         return Banks(*banks)
 
+    @cached_property
+    def truth(self) -> Truth | None:
+        """In a search without labels: the labels of the validation images, if there are any."""
+        config = self.config
+        return truth_of(config.data, self.splits[1], self.given) if config.labels == NO_LABELS else None
+
+    @cached_property
+    def rival(self) -> Model | None:
+        """The model that the user wants to compare with.
+
+        Raises:
+            EffscopeError: it has no weights, or other classes than the data.
+        """
+        if self.config.against is None:
+            return None
+        found = open_model(self.config.against)
+        if found.state is None:
+            raise EffscopeError(f"`against` {found.name} has no weights: give a weights file or a run folder")
+        if found.layout.nc != len(self.classes) or found.classes not in (None, self.classes):
+            raise EffscopeError(f"`against` {found.name} knows other classes than the data, or in another order")
+        return found
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names of the data."""
@@ -158,7 +181,7 @@ class Context:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Hashes of the inputs: layout, weights and both splits.
+        """Hashes of the inputs: layout, weights, both splits, and the model to compare with.
 
         The class names of the weights are here too: they decide whether the base is trained.
         """
@@ -169,6 +192,7 @@ class Context:
             "classes": json.dumps(self.given.classes),
             "train": train.digest,
             "val": val.digest,
+            **({} if self.rival is None else {"rival": digest(self.rival.state or {})}),
         }
 
     @property

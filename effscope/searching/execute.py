@@ -104,6 +104,16 @@ def _run(work: Work) -> Measurement:
     return work.measured(work.score(network, f"{title}: scoring"))
 
 
+def _finish(work: Work) -> Measurement:
+    """A longer training of the chosen variant, then its AP."""
+    context, layout = work.context, layout_of(work.context.layout, work.job.changes)
+    network, recipe = _network(work, work.job.needs[1], layout), replace(context.proxy_recipe, distil_gain=1.0)
+    teacher = _teacher(work)
+    network = work.train(network, context.config.finish_epochs, recipe, "chosen model: training", teacher=teacher)
+    work.store(layout, network)
+    return work.measured(work.score(network, "chosen model: scoring"))
+
+
 def _teacher(work: Work) -> Network:
     """The given model if it knows the data's classes, else the base."""
     context = work.context
@@ -146,7 +156,7 @@ def _pace(work: Work) -> Measurement:
 
 _KINDS: dict[str, Callable[[Work], Measurement]] = {
     "base": base, "rank": _rank, "fit": _fit, "start": _start, "run": _run, "time": _time, "pieces": _pieces,
-    "pace": _pace, "baselines": baselines,
+    "pace": _pace, "finish": _finish, "baselines": baselines,
 }  # fmt: skip
 """Kind of job -> function that runs it."""
 

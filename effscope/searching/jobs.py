@@ -40,7 +40,8 @@ DECIDING: Mapping[str, tuple[str, ...]] = {
     "time": ("imgsz", "runtime"),
     "pieces": ("imgsz", "runtime"),
     "pace": ("imgsz", "runtime"),
-    "baselines": ("imgsz", "runtime", "batch"),
+    "finish": ("imgsz", "finish_epochs", "batch", "proxy_recipe"),
+    "baselines": ("imgsz", "runtime", "batch", "against"),
 }
 """Kind of job -> the settings of a search that decide its outcome, in addition to the jobs it needs.
 
@@ -48,6 +49,7 @@ base: train or load the base, score it.     rank: rank its stages.
 fit: fit one changed stage to the stage it replaces.     start: AP of a variant before any labelled training.
 run: short training of a variant, then AP.     time: latency of variants, measured in turn.
 pieces: latency of each changed part alone, and of the part it replaces.     pace: latency of one variant.
+finish: the training of the chosen variant at the end, then AP.
 baselines: AP and latency of the base and of the chosen variant, at smaller image sizes and in int8.
 """
 
@@ -93,9 +95,10 @@ class Measurement:
 
     Attributes:
         job, kind: id and kind of the job.
-        ap: AP50-95, a fraction (`base`, `start` and `run`).
+        ap: AP50-95, a fraction (`base`, `start`, `run` and `finish`).
         left_out: AP without each group of validation images in turn (`detect/jackknife`); with `ap`.
         given_ap: AP of the given model, if its weights know the data's classes (`base`).
+        given_left_out: as `left_out`, of the given model; with `given_ap`.
         fitted_ap: AP of the base after its head was fitted, before any training; None if no head was fitted (`base`).
         order, by_separability: stages in ascending rank, and in descending separability (`rank`).
         error: normalised error of the fitted stage on held-back images (`fit`).
@@ -111,6 +114,7 @@ class Measurement:
     ap: float | None = None
     left_out: tuple[float, ...] = ()
     given_ap: float | None = None
+    given_left_out: tuple[float, ...] = ()
     fitted_ap: float | None = None
     order: tuple[int, ...] = ()
     by_separability: tuple[int, ...] = ()
@@ -176,10 +180,16 @@ class JobBook:
         """Latency of a variant beside the given model, before it has weights."""
         return self._job("pace", canonical(changes))
 
-    def baselines(self, changes: Sequence[Change]) -> Job:
-        """What can be had without changes, with the models of the first runs of the base and of a variant."""
-        variants: tuple[Sequence[Change], ...] = ((), changes) if changes else ((),)
-        return self._job("baselines", canonical(changes), needs=tuple(self.run(one).id for one in variants))
+    def finish(self, changes: Sequence[Change]) -> Job:
+        """A longer training of a variant, from the weights of its first run."""
+        return self._job("finish", canonical(changes), needs=(self.base().id, self.run(changes).id))
+
+    def baselines(self, changes: Sequence[Change], finished: bool = False) -> Job:
+        """What can be had without changes, with the models of the first runs of the base and of a variant, or with the
+        finished variant."""
+        chosen = (self.finish if finished else self.run)(changes)
+        models = (self.run(()), chosen) if changes else (self.run(()),)
+        return self._job("baselines", canonical(changes), needs=tuple(job.id for job in models))
 
     def _parts(self, changes: Sequence[Change]) -> tuple[str, ...]:
         return (self.base().id, *(self.fit(change).id for change in canonical(changes)))

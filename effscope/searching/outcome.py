@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.results import Change, FrontPoint, GivenModel, Latency, RankResult, SearchResult, Trial, origin
+from effscope.results import Change, Finish, GivenModel, Latency, RankResult, SearchResult, origin
 from effscope.searching.changes import layout_of
+from effscope.searching.evidence import Run
+from effscope.searching.front import front
+from effscope.searching.go_on import go_on
 from effscope.searching.jobs import GIVEN, Measurement
 from effscope.searching.journal import JOURNAL
 from effscope.searching.policies.library import WHOLE, piece_times, rows
 from effscope.searching.policies.state import Standing, State, arms
-from effscope.searching.rules import smallest_margin
+from effscope.searching.rules import compared, smallest_margin
 from effscope.spec.layout import Layout
 from effscope.workspace import RUN_WEIGHTS, Workspace
 
@@ -38,7 +42,8 @@ def hand_over(
     changes = now.accepted
     if now.times is None:
         return {"journal": str(workspace.path(JOURNAL))}, []
-    write_bytes(workspace.path(RUN_WEIGHTS), workspace.artefact(state.book.run(changes).id, weights).read_bytes())
+    made = state.book.run(changes) if now.finished is None else state.book.finish(changes)
+    write_bytes(workspace.path(RUN_WEIGHTS), workspace.artefact(made.id, weights).read_bytes())
     names, notes = {"weights": RUN_WEIGHTS, "journal": JOURNAL}, []
     if not changes:
         notes.append("nothing was accepted: keep your model; model.safetensors is the base after the short training")
@@ -108,9 +113,22 @@ def result_of(
         target=dict(state.targets),
         library=rows(state),
         library_ms=piece_times(state).get(WHOLE),
+        go_on=go_on(config, Path(files["yaml"]).parent) if "yaml" in files else (),
+        finish=finish(now, config.finish_epochs, state.terms.margin),
         front=front(state, now),
         baselines=() if now.baselines is None else now.baselines.baselines,
     )
+
+
+def finish(now: Standing, epochs: int, margin: float) -> Finish | None:
+    """The verdict on the finished model, against the user's as given; against the base if that was trained here."""
+    if now.finished is None or now.base is None:
+        return None
+    ap, given = now.base.ap if now.base.given_ap is None else now.base.given_ap, now.base.given_left_out
+    before, after = Run(ap or 0.0, given or now.base.left_out), Run(now.finished.ap or 0.0, now.finished.left_out)
+    verdict, _ = compared((before,), (after,), margin)
+    ci = verdict.ci or (verdict.delta, verdict.delta)
+    return Finish(epochs, after.ap, before.ap, verdict.delta, ci, verdict.word, verdict.note)
 
 
 def _times(state: State, now: Standing) -> Measurement | None:
@@ -145,27 +163,3 @@ def _saved(state: State, now: Standing) -> dict[str, float]:
 
 def _latency(state: State, now: Standing, changes: tuple[Change, ...]) -> Latency | None:
     return None if now.times is None else now.times.latency[state.book.run(changes).id]
-
-
-def front(state: State, now: Standing) -> tuple[FrontPoint, ...]:
-    """The base and the judged candidates that no other one beats in AP and every cost, by parameters."""
-    if not now.base_runs:
-        return ()
-    base, cost = _latency(state, now, ()), state.costs.base
-    points = [FrontPoint((), cost.params, cost.flops, None if base is None else base.ms, now.base_ap, "base")]
-    points += [_point(trial) for trial in now.trials]
-    best = [one for one in points if not any(_beats(other, one) for other in points)]
-    return tuple(sorted(best, key=lambda one: -one.params))
-
-
-def _point(trial: Trial) -> FrontPoint:
-    ms = None if trial.latency is None else trial.latency.ms
-    return FrontPoint(trial.changes, trial.params, trial.flops, ms, trial.ap_mean, trial.verdict)
-
-
-def _beats(a: FrontPoint, b: FrontPoint) -> bool:
-    """Whether a is nowhere worse than b, and somewhere better."""
-    pairs = [(a.params, b.params), (a.flops, b.flops), (-a.ap, -b.ap)]
-    if a.latency_ms is not None and b.latency_ms is not None:
-        pairs.append((a.latency_ms, b.latency_ms))
-    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)

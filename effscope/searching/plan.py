@@ -19,8 +19,8 @@ OVERHEAD = 1.3
 SHORT = 1.0
 """Weight of a job that takes seconds."""
 
-BASELINES = 6
-"""Most forms that the last job scores: two models, two smaller image sizes, two models in int8."""
+BASELINES = 8
+"""Most forms that the last job scores: your model, base, chosen model, another, two sizes, two models in int8."""
 
 PIECE_WEIGHT = 30.0
 """Time to export and measure one piece of a network, in units of a trained image."""
@@ -62,7 +62,8 @@ class Plan:
 
     Attributes:
         n_train, n_val: number of images in the splits.
-        base_epochs, epochs: epochs of the base (0 if it is not trained) and of each short training.
+        base_epochs, epochs, finish_epochs: epochs of the base (0 if it is not trained), of each short training, and of
+            the training at the end.
         fitting: weight of fitting one part.
         fits_head: whether the base's head is fitted.
         scope: how many jobs of each kind.
@@ -73,6 +74,7 @@ class Plan:
     n_val: int
     base_epochs: int
     epochs: int
+    finish_epochs: int
     fitting: float
     scope: Scope
     fits_head: bool = False
@@ -85,6 +87,7 @@ class Plan:
         distil = context.config.distil
         return cls(
             len(train.samples), len(val.samples), 0 if context.fits else context.base_epochs, context.config.epochs,
+            context.config.finish_epochs,
             FIT_WEIGHT * distil.steps * distil.batch + CLOSED_WEIGHT * min(distil.images, len(train.samples)),
             Scope.of(context),
             context.fits and context.layout != context.yours,
@@ -111,8 +114,8 @@ class Plan:
         trained = self.runs * (scope.candidates + scope.judges)
         known = {
             "base": 1, "rank": 1, "fit": scope.fits, "start": scope.singles + scope.candidates, "run": trained,
-            "time": scope.judges, "pieces": scope.pieces > 0, "pace": scope.candidates,
-            "baselines": scope.judges,
+            "time": scope.judges, "finish": self.finish_epochs > 0, "pieces": scope.pieces > 0,
+            "pace": scope.candidates, "baselines": scope.judges,
         }  # fmt: skip
         return sum(weights[kind] * n for kind, n in known.items())
 
@@ -125,6 +128,7 @@ class Plan:
             "fit": self.fitting,
             "start": self.scoring,
             "run": self.training(self.epochs) + self.scoring,
+            "finish": self.training(self.finish_epochs) + self.scoring,
             "time": SHORT,
             "pieces": PIECE_WEIGHT * self.scope.pieces,
             "pace": SHORT,
@@ -140,15 +144,16 @@ def longest(plan: Plan, images_per_s: float) -> float:
 def plan_line(context: Context, plan: Plan, images_per_s: float, folder: object) -> str:
     """The plan as one line, with an upper bound of its duration from the training speed of this machine."""
     c, scope = context.config, plan.scope
-    trainings = plan.runs * (scope.candidates + scope.judges) + bool(plan.base_epochs)
+    trainings = plan.runs * (scope.candidates + scope.judges) + bool(plan.base_epochs) + bool(plan.finish_epochs)
     looks, seconds = RULES[c.rule].looks_within(c.runs), longest(plan, images_per_s)
     candidates = f"trained {c.epochs} epochs{_times(looks)}"
     if c.policy == "greedy":
         work = f"up to {scope.candidates} candidates, each fitted without labels and {candidates}"
     else:
         alone = "scored and timed alone" if scope.pieces else "scored alone"
-        work = f"{scope.fits} changes, each fitted without labels and {alone}"
+        work = f"{scope.fits} changes, each fitted without labels, then {alone}"
         work += f", then up to {scope.candidates} candidates, each {candidates}" if scope.candidates else ""
+    work += f", then {plan.finish_epochs} epochs of the chosen one" if plan.finish_epochs else ""
     return (
         f"plan: base {context.given.name} ({base_words(context, plan)}), {work}, on {plan.n_train} images at "
         f"{c.imgsz} px, batch {c.batch}, seed {c.seed}: at most {trainings} trainings, {duration(seconds)} on this "

@@ -186,7 +186,7 @@ class _Search:
         terms = Terms(c.margin, c.runs, len(LEVELS) if c.policy == "target" else 1)
         return State(
             job_book(c, self.context.inputs), costs, changes, c.rule, terms, c.learned_ap, c.order,
-            targets_of(c.target), self.table,
+            targets_of(c.target), c.finish_epochs > 0, self.table,
         )  # fmt: skip
 
     def _plan_line(self) -> str:

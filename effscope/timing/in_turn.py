@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from effscope.errors import EffscopeError
-from effscope.exporting.onnx_graph import INPUT, checked_graph, session
+from effscope.exporting.onnx_graph import checked_graph, image_feed, session
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
@@ -78,9 +78,9 @@ def graphs_in_turn(graphs: Mapping[str, tuple[bytes, int]], n_threads: int, roun
     """Time ONNX graphs in onnxruntime on the CPU, in turn; name -> graph and the side of its image in px."""
 
     def sessions(n: int) -> dict[str, Pass]:
+        opened = {name: (session(data, n), side) for name, (data, side) in graphs.items()}
         return {
-            name: partial(session(data, n).run, None, {INPUT: _image(side).numpy()})
-            for name, (data, side) in graphs.items()
+            name: partial(one.run, None, image_feed(one, _image(side).numpy())) for name, (one, side) in opened.items()
         }
 
     return measured(sessions, torch.device("cpu"), named("onnxruntime"), n_threads, rounds)

@@ -69,7 +69,7 @@ def exported(model: tuple[Path, Network], tmp_path_factory: pytest.TempPathFacto
 
 
 def test_every_format_is_tested(exported: dict[str, str]) -> None:
-    assert set(FORMATS) <= set(exported)
+    assert set(FORMATS) - {"int8"} <= set(exported), "int8 is in test_deployed.py"
 
 
 @pytest.mark.parametrize("name", OPENED_AGAIN)

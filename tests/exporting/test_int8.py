@@ -18,7 +18,8 @@ from effscope.detect.bank import Bank, bank_inputs, load_bank
 from effscope.detect.evaluate import evaluate
 from effscope.detect.letterbox import letterboxed
 from effscope.errors import EffscopeError
-from effscope.exporting.int8 import CALIBRATION, GraphDetector, int8_graph
+from effscope.exporting.graph_detector import GraphDetector
+from effscope.exporting.int8 import CALIBRATION, int8_graph
 from effscope.exporting.onnx_graph import checked_graph
 from effscope.models.open import open_model
 from effscope.nn.build import Network
@@ -33,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Bank, bytes
     place = tiny_place(tmp_path_factory.mktemp("int8"))
     network = open_model(str(train_tiny(place))).network()
     bank = load_bank(load(str(place / "data" / "data.yaml"), "val"), SIDE)
-    return network, bank, checked_graph(network, (), SIDE)[0]
+    return network, bank, checked_graph(network, ("red", "blue"), SIDE)[0]
 
 
 class Squared(nn.Module):
@@ -58,9 +59,7 @@ def ap(network: object, bank: Bank) -> float:
 
 def test_a_graph_is_scored_like_its_network(made: tuple[Network, Bank, bytes]) -> None:
     network, bank, graph = made
-    assert ap(GraphDetector(graph, network, SIDE, 1), bank) == pytest.approx(
-        ap(Squared(deploy(network)), bank), abs=1e-3
-    )
+    assert ap(GraphDetector(graph, 1), bank) == pytest.approx(ap(Squared(deploy(network)), bank), abs=1e-3)
 
 
 def test_int8_is_near_and_its_weights_are_bytes(made: tuple[Network, Bank, bytes]) -> None:
@@ -77,11 +76,9 @@ def test_int8_is_near_and_its_weights_are_bytes(made: tuple[Network, Bank, bytes
     outputs = []
     for data in (graph, small):
         with torch.inference_mode():
-            outputs.append(GraphDetector(data, network, SIDE, 1)(torch.from_numpy(np.concatenate(shown)))["decoded"][0])
+            outputs.append(GraphDetector(data, 1)(torch.from_numpy(np.concatenate(shown)))["decoded"][0])
     assert not torch.equal(*outputs)
-    assert ap(GraphDetector(small, network, SIDE, 1), bank) == pytest.approx(
-        ap(Squared(deploy(network)), bank), abs=0.1
-    )
+    assert ap(GraphDetector(small, 1), bank) == pytest.approx(ap(Squared(deploy(network)), bank), abs=0.1)
 
 
 def test_at_most_so_many_images_are_read(made: tuple[Network, Bank, bytes]) -> None:

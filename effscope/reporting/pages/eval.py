@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from effscope.reporting.page import Page, Section, Table, points
-from effscope.results import EvalResult, TrainResult
+from effscope.results import EvalResult, Latency, TrainResult
 
 
 def pages(result: EvalResult) -> tuple[Page, ...]:
@@ -21,10 +21,20 @@ def eval_table(result: EvalResult | TrainResult, *notes: str) -> Table:
     said = [f"{result.images} images, {result.boxes} boxes; AP by size: {sizes}"]
     if isinstance(result, EvalResult) and result.origin.config and result.origin.config.convention == "ultralytics":
         said.append("scored like Ultralytics' val: half a stride more padding, boxes not clipped to the image")
+    if isinstance(result, EvalResult) and result.latency is not None:
+        said.append(_time(result, result.latency))
     if result.ap_se is not None:
         said.append(f"standard error of AP over images: {100 * result.ap_se:.1f}")
     columns = ("class", "AP", "AP50", "AP75")
     return Table(f"{result.model}: COCO AP x 100", columns, rows, frozenset({"class"}), (*said, *notes))
+
+
+def _time(result: EvalResult, latency: Latency) -> str:
+    """The time of one image, with one thread and with all."""
+    line = f"{result.runtime}: {latency.ms:.1f} ms an image with one thread"
+    if latency.all_ms is not None and result.threads > 1:
+        line += f", {latency.all_ms:.1f} ms with {result.threads}"
+    return f"{line}, without suppression; images padded to squares"
 
 
 def errors_table(result: EvalResult) -> Table:

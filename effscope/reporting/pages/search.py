@@ -5,6 +5,7 @@ from __future__ import annotations
 from effscope.reporting.page import Page, Part, Rows, Section, Table, Text, points, warning
 from effscope.reporting.pages import rank
 from effscope.reporting.pages.baselines import baselines_table, beaten
+from effscope.reporting.pages.front import front_table
 from effscope.reporting.pages.library import library_table
 from effscope.reporting.plots.rank import rank_plot
 from effscope.reporting.plots.search import search_plot
@@ -21,17 +22,21 @@ def pages(result: SearchResult) -> tuple[Page, ...]:
     library = library_table(result) if result.library else ()
     low = (warning(rank.warnings(result.ranks)), rank.rank_table(result.ranks), rank_plot(result.ranks, "rank"))
     sections = [Section("", (verdict(result), *(_trials(result) if judged else library)))]
+    if result.target and result.front:
+        sections.append(Section("What can be had", front_table(result)))
     if result.baselines:
-        sections.append(Section("What can be had without changing a layer", baselines_table(result)))
+        sections.append(Section("What needs no changed layer", baselines_table(result)))
     if judged and library:
         sections.append(Section("What can be replaced by what", library))
     sections += [
         Section("Where the rank is low", tuple(part for part in low if part is not None)),
+        *([Section("How to go on", (Text(result.go_on),))] if result.go_on else []),
         Section("How it was made", (Text(facts(result)),)),
     ]
     roles = {
         **ROLES, **(JUDGED if judged else {}), **({"library": "library.csv"} if library else {}),
         **({"baselines": "baselines.csv"} if result.baselines else {}),
+        **({"front": "front.csv"} if result.target and result.front else {}),
     }  # fmt: skip
     page = Page(f"Search on {result.base}", tuple(sections), "summary", result, "search.json", roles)
     return (page, *rank.pages(result.ranks))
@@ -46,9 +51,38 @@ def verdict(result: SearchResult) -> Text:
     time = f"wall time {result.seconds / 60:.1f} min"
     if not result.base_runs:
         return Text((f"{len(result.library)} changes, each alone   {time}", *_agreement(result), *result.notes))
-    lines = (f"kept: {_kept(result)}   stopped: {result.stop_reason}   {time}", gains(result), *proof(result))
+    lines = (
+        f"kept: {_kept(result)}   stopped: {result.stop_reason}   {time}",
+        gains(result),
+        *proof(result),
+        *_finished(result),
+    )
     first = beaten(result)
     return Text((*((first,) if first else ()), *lines, *_agreement(result), *result.notes))
+
+
+def _finished(result: SearchResult) -> tuple[str, ...]:
+    """What the training at the end made of the chosen model."""
+    end, given = result.finish, result.given
+    if end is None:
+        return ()
+    other = "your model as given" if given is not None and given.ap is not None else "the base"
+    return (
+        f"after {end.epochs} more epochs, which are the written weights: AP {100 * end.ap:.1f}, {other} has "
+        f"{100 * end.against:.1f}: {end.verdict}, {end.note}",
+    )
+
+
+def _true_ap(result: SearchResult) -> tuple[str, ...]:
+    """In a search without labels, what the labels say that the images have after all."""
+    known = {one.name: one.true_ap for one in result.baselines if one.true_ap is not None}
+    chosen, given = known.get("the chosen model"), known.get("your model")
+    if chosen is None or not given:
+        return ()
+    return (
+        f"by the labels that the validation images have after all: AP {100 * chosen:.1f}, your model "
+        f"{100 * given:.1f} ({100 * chosen / given:.0f} % kept)",
+    )
 
 
 def _agreement(result: SearchResult) -> tuple[str, ...]:
@@ -56,7 +90,10 @@ def _agreement(result: SearchResult) -> tuple[str, ...]:
     config = result.origin.config
     if config is None or config.labels != "none":
         return ()
-    return ("no labels were used: AP is agreement with your model, whose detections count as the truth",)
+    return (
+        "no labels were used: AP is agreement with your model, whose detections count as the truth",
+        *_true_ap(result),
+    )
 
 
 def _kept(result: SearchResult) -> str:
@@ -93,7 +130,8 @@ def gains(result: SearchResult) -> str:
     ap, runs = 100 * chosen_ap(result), chosen_runs(result)
     score = f"AP {ap:.1f}"
     if len(runs) > 1:
-        score += f" (mean of {len(runs)} runs; the written weights, of the first, {100 * runs[0]:.1f})"
+        written = f"; the written weights, of the first, {100 * runs[0]:.1f}" if result.finish is None else ""
+        score += f" (mean of {len(runs)} runs{written})"
     if given is not None and given.ap is not None:
         score += f", your model had {100 * given.ap:.1f} as given ({ap - 100 * given.ap:+.1f})"
     return f"against {'your model' if given else 'the base'}: {', '.join(parts)}; {score}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BASE, LOWEST, START = "base", "limit", "at once, before labelled training"
+BASE, LOWEST, PREDICTED, START = "base", "limit", "predicted", "at once, before labelled training"
 
 LOWEST_AP: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "noninferior": ("base minus margin: intervals must be above", lambda base, margin: base - margin),
@@ -27,7 +27,7 @@ Other rules are drawn without this line.
 
 
 def search_plot(result: SearchResult) -> Plot:
-    """Marks: the limit of the rule, the base, and each trial with its AP at once and after training."""
+    """Marks: the limit of the rule, the base, each trial with its AP at once and after training, predicted choices."""
     rows: list[dict[str, Any]] = []
     if result.rule in LOWEST_AP:
         words, limit = LOWEST_AP[result.rule]
@@ -45,15 +45,22 @@ def search_plot(result: SearchResult) -> Plot:
         }
         for n, t in enumerate(result.trials, 1)
     ]
+    rows += [
+        {"mark": PREDICTED, "gflops": point.flops / 1e9, "ap_start": 100 * point.ap_at_once}
+        for point in sorted(result.front, key=lambda point: point.flops)
+        if point.verdict == PREDICTED and point.ap_at_once is not None
+    ]
     title = f"AP against FLOPs, search on {result.base}"
     return Plot("ap_vs_cost", title, tuple(rows), draw_search, f"GFLOPs at {result.imgsz} px", "AP50-95 x 100")
 
 
 def draw_search(plot: Plot) -> Figure:
-    """A dashed line at the limit of the rule, a line through accepted models with intervals, hollow marks at once."""
+    """A dashed line at the limit of the rule, a line through accepted models with intervals, hollow marks at once, a
+    dotted line through predicted choices."""
     drawing = figure(7, 4.2)
     axes = drawing.subplots()
-    trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST}]
+    trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST, PREDICTED}]
+    unmade = [row for row in plot.rows if row["mark"] == PREDICTED]
     base = next(row for row in plot.rows if row["mark"] == BASE)
     for row in plot.rows:
         if row["mark"] == LOWEST:
@@ -61,6 +68,9 @@ def draw_search(plot: Plot) -> Figure:
     kept = [base, *(row for row in trials if row["mark"] == ACCEPTED)]
     axes.plot([row["gflops"] for row in kept], [row["ap"] for row in kept], color=BLUE, lw=1.5, zorder=1)
     axes.scatter([base["gflops"]], [base["ap"]], color=INK, s=46, zorder=3, label=BASE)
+    if unmade:
+        at = ([row["gflops"] for row in unmade], [row["ap_start"] for row in unmade])
+        axes.plot(*at, color=GREY, lw=1, ls=":", marker="o", ms=3, mfc="white", zorder=0, label="at once, predicted")
     for row in trials:
         _trial(axes, row)
     for verdict in dict.fromkeys(row["mark"] for row in trials):

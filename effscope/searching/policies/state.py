@@ -25,6 +25,7 @@ class State:
         learned_ap: the search ends if the AP of the base is below it.
         order: how the greedy policy orders the stages.
         targets: "params", "flops", "latency" -> fraction of the given model's that the target policy must save.
+        finishes: whether the chosen model is trained once more at the end.
         table: latencies that the user measured, as in a `pieces` measurement; None: they are measured here.
         done: job id -> measurement, in the order in which they were folded.
     """
@@ -37,6 +38,7 @@ class State:
     learned_ap: float
     order: str = "rank"
     targets: Mapping[str, float] = field(default_factory=dict)
+    finishes: bool = False
     table: Mapping[str, Latency] | None = None
     done: Mapping[str, Measurement] = field(default_factory=dict)
 
@@ -71,6 +73,7 @@ class Standing:
         trials: the judged candidates.
         accepted: changes of the chosen model, in the order they were accepted.
         times: latency of the variants; None until it is measured.
+        finished: measurement of the chosen model after the training at the end; None without one.
         baselines: what can be had without changes; None until it is measured.
         stop_reason: why no more candidates are tried; empty while the search tries some.
         said: what the policy has to say to the user, in order.
@@ -83,6 +86,7 @@ class Standing:
     trials: tuple[Trial, ...] = ()
     accepted: tuple[Change, ...] = ()
     times: Measurement | None = None
+    finished: Measurement | None = None
     baselines: Measurement | None = None
     stop_reason: str = ""
     said: tuple[str, ...] = ()
@@ -168,15 +172,19 @@ def _trial(state: State, now: Standing, changes: Changes, tested: Change | None,
 
 
 def timed(state: State, now: Standing) -> Standing:
-    """The standing after the last trial: one job times the base and every tried variant, one measures baselines."""
+    """The standing after the last trial: one job times the base and every tried variant, one trains the chosen model
+    once more if the user wants it, one measures baselines."""
     variants = tuple(dict.fromkeys([(), *(trial.changes for trial in now.trials)]))
     job = state.book.time(variants)
     times = state.found(job)
     if times is None:
         return replace(now, jobs=(job,))
     trials = tuple(replace(t, latency=times.latency[state.book.run(t.changes).id]) for t in now.trials)
-    others = state.book.baselines(now.accepted)
-    return replace(now, jobs=state.missing((others,)), trials=trials, times=times, baselines=state.found(others))
+    now, book, finishes = replace(now, trials=trials, times=times), state.book, state.finishes and bool(now.accepted)
+    finish, others = book.finish(now.accepted), book.baselines(now.accepted, finishes)
+    missing = (finishes and state.missing((finish,))) or state.missing((others,))
+    finished = state.found(finish) if finishes else None
+    return replace(now, jobs=missing, finished=finished, baselines=state.found(others))
 
 
 def arms(state: State, now: Standing) -> tuple[Arm, ...]:

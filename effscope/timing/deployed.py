@@ -1,0 +1,95 @@
+"""A detector as a runtime runs it: a network in torch, or an ONNX graph in onnxruntime."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from effscope.errors import EffscopeError
+from effscope.exporting.graph_detector import GraphDetector
+from effscope.exporting.onnx_graph import checked_graph
+from effscope.models.open import USUAL_SIZE
+from effscope.models.opened import Model
+from effscope.nn.build import Network
+from effscope.nn.fuse import deploy
+from effscope.nn.precision import pick_device
+from effscope.timing.in_turn import Timed, graphs_in_turn
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A detector that can be scored.
+
+    Attributes:
+        name: for tables.
+        network: what detects; called like a network.
+        classes: class names, or None if they are not known.
+        nc: number of classes.
+        imgsz: side of the images in px.
+        digest: hash of the layout, or of the file.
+        graph: the ONNX file, if onnxruntime runs it.
+    """
+
+    name: str
+    network: Network
+    classes: tuple[str, ...] | None
+    nc: int
+    imgsz: int
+    digest: str
+    graph: bytes | None = None
+
+    def timed(self) -> Timed | None:
+        """Its latency with one thread and with all; None in torch, where `effscope latency` measures it."""
+        if self.graph is None:
+            return None
+        return graphs_in_turn({self.name: (self.graph, self.imgsz)}, torch.get_num_threads())
+
+
+def in_torch(model: Model, imgsz: int | None) -> Deployed:
+    """A model with weights, run by torch."""
+    side = imgsz or model.imgsz or USUAL_SIZE
+    network = deploy(model.network())
+    return Deployed(model.name, network, model.classes, model.layout.nc, side, model.layout.digest())
+
+
+def in_onnxruntime(model: Model, imgsz: int | None, device: str) -> Deployed:
+    """A model with weights, exported and run by onnxruntime.
+
+    Raises:
+        EffscopeError: the device is no CPU, or ONNX cannot express the model.
+    """
+    side = imgsz or model.imgsz or USUAL_SIZE
+    names = model.classes or tuple(f"class{n}" for n in range(model.layout.nc))
+    _check_cpu(device)
+    graph = checked_graph(model.network(), names, side)[0]
+    detector = GraphDetector(graph, torch.get_num_threads(), side)
+    return Deployed(
+        model.name, cast("Network", detector), model.classes, model.layout.nc, side, model.layout.digest(), graph
+    )  # fmt: skip
+
+
+def graph_file(path: Path, imgsz: int | None, device: str) -> Deployed:
+    """An ONNX file, run by onnxruntime as it is.
+
+    Raises:
+        EffscopeError: the device is no CPU, the file cannot be read, or it is no detector that is known here.
+    """
+    _check_cpu(device)
+    try:
+        data = path.read_bytes()
+        detector = GraphDetector(data, torch.get_num_threads(), imgsz)
+    except OSError as error:
+        raise EffscopeError(f"cannot read {path}: {error.strerror}") from None
+    except EffscopeError as error:
+        raise EffscopeError(f"{path}: {error}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    return Deployed(path.stem, cast("Network", detector), detector.classes, detector.nc, detector.imgsz, digest, data)
+
+
+def _check_cpu(device: str) -> None:
+    if device != "auto" and pick_device(device).type != "cpu":
+        raise EffscopeError("`runtime` onnx runs on the CPU: set `device` to cpu or `runtime` to torch")
