@@ -66,7 +66,7 @@ class EvalResult(Scores):
 
     Attributes:
         files: files of the evaluation.
-        latency: time of one image in onnxruntime, without suppression; None if torch ran the detector.
+        latency: time of one image in the graph that onnxruntime runs; None if torch ran the detector.
         runtime: what ran it, if it was onnxruntime, with its version.
         threads: threads of `latency.all_ms`.
     """

@@ -208,6 +208,14 @@ def exported(folder: Path) -> None:
     (folder / "answer.json").write_text(json.dumps(answer))
 
 
+def graphs(folder: Path) -> None:
+    """ONNX files of a .pt: as it is, of any size, in half precision."""
+    case = json.loads((folder / "question.json").read_text())
+    for name, options in case["exports"].items():
+        written = YOLO(case["weights"]).export(format="onnx", imgsz=case["imgsz"], simplify=False, **options)
+        Path(written).rename(folder / f"{name}.onnx")
+
+
 def train(folder: Path) -> None:
     """One epoch of training from model.yaml on data.yaml."""
     yolo = YOLO(folder / "model.yaml", task="detect")

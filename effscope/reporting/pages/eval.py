@@ -34,7 +34,7 @@ def _time(result: EvalResult, latency: Latency) -> str:
     line = f"{result.runtime}: {latency.ms:.1f} ms an image with one thread"
     if latency.all_ms is not None and result.threads > 1:
         line += f", {latency.all_ms:.1f} ms with {result.threads}"
-    return f"{line}, without suppression; images padded to squares"
+    return f"{line}, for the graph alone; images padded to squares"
 
 
 def errors_table(result: EvalResult) -> Table:
