@@ -16,8 +16,8 @@ import matplotlib as mpl
 from scipy.stats import spearmanr
 
 from effscope.progress import silent
-from effscope.results import Change, SearchResult, version
-from effscope.searching.changes import canonical, place, spelled
+from effscope.results import Change, SearchResult, spelled, version
+from effscope.searching.changes import canonical, place
 from effscope.searching.context import Context
 from effscope.searching.execute import execute
 from effscope.searching.jobs import Measurement, job_book
