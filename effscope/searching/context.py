@@ -29,6 +29,9 @@ from effscope.searching.changes import changeable, library_of
 from effscope.searching.truth import Truth, truth_of
 from effscope.spec.layout import Layout
 
+ANSWERS_LR = 3e-5
+"""Learning rate where only a teacher's answers are learned."""
+
 TUNE_SHARE = 0.5
 """Share of `base_epochs` for a base that starts from weights of other classes."""
 
@@ -169,8 +172,11 @@ class Context:
     @property
     def proxy_recipe(self) -> Recipe:
         """The recipe of the short trainings: the user's; else `gentle` with the given model as the teacher if it knows
-        the data's classes (reports/inheritance), and `quick` without a teacher if not."""
+        the data's classes (reports/inheritance), and `quick` without a teacher if not. Without labels only the teacher's
+        answers are learned: pseudo-labels lower the true AP (experiments/target)."""
         taught = replace(RECIPES["gentle"], distil_gain=1.0)
+        if self.config.labels == NO_LABELS:
+            taught = replace(taught, lr=ANSWERS_LR, box_gain=0.0, cls_gain=0.0, dfl_gain=0.0)
         return self.config.proxy_recipe or (taught if self.fits else RECIPES["quick"])
 
     @property
