@@ -61,6 +61,10 @@ def eval(
         at_least(1)("limit_val", limit_val)
     detector = _deployed(model, imgsz, device, runtime)
     runs = "torch" if detector.graph is None else "onnx"
+    if runs == "onnx" and convention == "ultralytics":
+        raise EffscopeError("an ONNX graph reads squares of one size, `convention` ultralytics pads more: leave it out")
+    if detector.selects:
+        say(f"{detector.name} selects its detections itself: AP counts only those")
     config = EvalConfig(
         imgsz=detector.imgsz, batch=batch, device=device if runs == "torch" else "cpu", convention=convention,
         runtime=runs,
@@ -69,7 +73,8 @@ def eval(
 
 
 def _deployed(model: str, imgsz: int | None, device: str, runtime: str | None) -> Deployed:
-    from effscope.timing.deployed import graph_file, in_onnxruntime, in_torch  # noqa: PLC0415 - imports torch
+    from effscope.exporting.graph_detector import graph_size  # noqa: PLC0415 - imports torch
+    from effscope.timing.deployed import graph_file, in_onnxruntime, in_torch  # noqa: PLC0415
 
     if runtime is not None:
         one_of("torch", "onnx")("runtime", runtime)
@@ -78,6 +83,8 @@ def _deployed(model: str, imgsz: int | None, device: str, runtime: str | None) -
     if is_graph and runtime != "torch":
         return graph_file(Path(model), imgsz, device)
     opened = _with_weights(model)
+    if is_graph:
+        imgsz = imgsz or graph_size(Path(model))
     return in_onnxruntime(opened, imgsz, device) if runtime == "onnx" else in_torch(opened, imgsz)
 
 

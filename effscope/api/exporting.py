@@ -54,4 +54,6 @@ def export(
     if moves is not None:
         raise EffscopeError("`moves` is used with `library`: give it, or leave out `moves`")
     formats = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
+    if data is not None and "int8" not in formats:
+        raise EffscopeError("`data` is used for int8 alone: name it in `to`, or leave out `data`")
     return write(open_model(model), formats, Path(out), imgsz, data)

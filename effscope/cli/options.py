@@ -70,7 +70,7 @@ Against = Annotated[
     Optional[str], typer.Option("--against", help="Another model of the same classes, measured beside the chosen one.")
 ]
 FinishEpochs = Annotated[
-    int, typer.Option("--finish-epochs", help="Train the chosen model so many epochs more, taught by the base.")
+    int, typer.Option("--finish-epochs", help="Train the chosen model so many epochs more, taught by your model.")
 ]
 Labels = Annotated[
     str,

@@ -133,7 +133,7 @@ class SearchConfig(Checked):
     library_only: bool = False
     latency_table: str | None = None  # csv file with times of the user's device
     against: str | None = None  # another model for the table of what can be had without changes
-    finish_epochs: int = 0  # epochs of the chosen model at the end, with the base as its teacher
+    finish_epochs: int = 0  # of the chosen model at the end, taught by the given model, or by the base in new classes
     labels: str = "given"  # or none: the detections of the base are the labels, AP is agreement with it
     head: str = "light"
     rule: str = "noninferior"

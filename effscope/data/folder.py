@@ -41,10 +41,10 @@ def is_folder(data: str) -> bool:
 def split_folders(root: Path) -> dict[str, Path]:
     """The folders of the splits, in the folder or in its `images`; empty if train and val are not both there."""
     for parent in (root, root / "images"):
-        names = {path.name for path in parent.iterdir() if path.is_dir()} if parent.is_dir() else set()
-        spelled = {split: next(filter(names.__contains__, (split, *SPLIT_ALIASES[split])), None) for split in BOTH}
+        folders = {path.name.lower(): path for path in parent.iterdir() if path.is_dir()} if parent.is_dir() else {}
+        spelled = {split: next(filter(folders.get, (split, *SPLIT_ALIASES[split])), "") for split in BOTH}
         if all(spelled.values()):
-            return {split: parent / str(name) for split, name in spelled.items()}
+            return {split: folders[name] for split, name in spelled.items()}
     return {}
 
 
@@ -61,7 +61,8 @@ def list_folder(data: str, split: str, _: int, ledger: Ledger) -> Listing:
         found = images_under(root, ledger)
         images = [path for n, path in enumerate(found) if (n % VAL_EVERY == VAL_EVERY - 1) == (split != "train")]
     if not images:
-        raise EffscopeError(f"'{data}' has no image for the split '{split}': at least {VAL_EVERY} images are needed")
+        reason = f"{named[split]} is empty" if split in named else f"at least {VAL_EVERY} images are needed"
+        raise EffscopeError(f"'{data}' has no image for the split '{split}': {reason}")
 
     def read(paths: Sequence[Path]) -> Iterator[Record]:
         for path in paths:

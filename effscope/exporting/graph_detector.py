@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,11 +35,13 @@ class Facts:
     """What a graph says about itself.
 
     Attributes:
-        imgsz: side of its images in px; None if the file leaves it open.
+        fixed: side of its images in px; None if it takes images of any size.
+        named: side that its metadata names; None if they name none.
         classes: names, position = label; None if it has none.
     """
 
-    imgsz: int | None
+    fixed: int | None
+    named: int | None
     classes: tuple[str, ...] | None
 
 
@@ -76,9 +79,9 @@ class GraphDetector(nn.Module):
         except Exception as error:  # onnxruntime raises its own kinds
             raise EffscopeError(f"onnxruntime cannot open the graph: {first_line(error, '')}") from error
         facts = _facts(self.session)
-        if imgsz and facts.imgsz and imgsz != facts.imgsz:
-            raise EffscopeError(f"the graph is for images of {facts.imgsz} px, not {imgsz}: leave out `imgsz`")
-        side = imgsz or facts.imgsz
+        if imgsz and facts.fixed and imgsz != facts.fixed:
+            raise EffscopeError(f"the graph is for images of {facts.fixed} px, not {imgsz}: leave out `imgsz`")
+        side = imgsz or facts.fixed or facts.named
         if side is None:
             raise EffscopeError("the graph takes images of any size and names none: give `imgsz`")
         self.imgsz, self.classes = side, facts.classes
@@ -156,7 +159,11 @@ def _spread(values: NDArray[np.float32], nc: int) -> NDArray[np.float32]:
     """(1, N, 6): each row has the score of one class."""
     made = np.zeros((1, 4 + nc, values.shape[1]), np.float32)
     made[0, :4] = values[0, :, :4].T
-    labels = values[0, :, 5].astype(np.int64).clip(0, nc - 1)
+    labels = values[0, :, 5].astype(np.int64)
+    unknown = (labels >= nc) | (labels < 0)
+    if (values[0, unknown, 4] > 0).any():
+        raise EffscopeError(f"the graph detects class {labels[unknown].max()} and names only {nc} classes")
+    labels = labels.clip(0, nc - 1)
     made[0, 4 + labels, np.arange(len(labels))] = values[0, :, 4]
     return made
 
@@ -167,13 +174,12 @@ def _facts(graph: Any) -> Facts:
     shape = inputs[0].shape if len(inputs) == 1 else []
     if len(shape) != IMAGE_DIMS or inputs[0].type not in FLOATS or (isinstance(shape[1], int) and shape[1] != RGB):
         raise EffscopeError("the graph has not one input (1, 3, S, S) of floats: no detector that is known here")
-    sides = {side for side in shape[2:] if isinstance(side, int)}
+    fixed = {side for side in shape[2:] if isinstance(side, int)}
+    if len(fixed) > 1:
+        raise EffscopeError(f"the graph is for images of {sorted(fixed)} px: only square images are scored")
     metadata = graph.get_modelmeta().custom_metadata_map
-    if not sides:
-        sides = set(_sides(metadata.get("imgsz", "")))
-    if len(sides) > 1:
-        raise EffscopeError(f"the graph is for images of {sorted(sides)} px: only square images are scored")
-    return Facts(next(iter(sides), None), _names(metadata.get("names", "")))
+    named = set(_sides(metadata.get("imgsz", "")))
+    return Facts(next(iter(fixed), None), named.pop() if len(named) == 1 else None, _names(metadata.get("names", "")))
 
 
 def _sides(text: str) -> Iterator[int]:
@@ -197,3 +203,31 @@ def _literal(text: str) -> Any:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
     return None
+
+
+def graph_bytes(path: Path) -> bytes:
+    """The content of an ONNX file, with the numbers that stand in other files beside it.
+
+    Raises:
+        EffscopeError: the file or one beside it cannot be read.
+    """
+    import onnx  # noqa: PLC0415 - slow import
+
+    try:
+        return bytes(onnx.load(str(path)).SerializeToString())
+    except Exception as error:  # protobuf's own errors, onnx's checks of paths, missing files
+        raise EffscopeError(f"it cannot be read as ONNX: {first_line(error, '')}") from error
+
+
+def graph_size(path: Path) -> int | None:
+    """The side of the images that an ONNX file is for, or that its metadata name; None if it names none."""
+    import onnx  # noqa: PLC0415 - slow import
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:
+        return None
+    dims = [one.dim_value for one in model.graph.input[0].type.tensor_type.shape.dim] if model.graph.input else []
+    named = next((entry.value for entry in model.metadata_props if entry.key == "imgsz"), "")
+    sides = {side for side in dims[2:] if side} or set(_sides(named))
+    return sides.pop() if len(sides) == 1 else None

@@ -132,6 +132,7 @@ class Finish:
         ci: confidence interval of `delta`.
         verdict: "accepted", "rejected" or "inconclusive".
         note: the verdict in a sentence.
+        kept: whether its weights are the written ones; False if its AP is below that of the first run.
     """
 
     epochs: int
@@ -141,6 +142,7 @@ class Finish:
     ci: tuple[float, float]
     verdict: str
     note: str
+    kept: bool = True
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,14 @@ class Form:
         network: the network.
         imgsz: side of its images in px.
         graph: its ONNX graph, float32 or int8; None: torch runs it.
+        rival: whether it is another model, which the user wants to compare with.
     """
 
     name: str
     network: Network
     imgsz: int
     graph: bytes | None = None
+    rival: bool = False
 
 
 def baselines(work: Work) -> Measurement:
@@ -52,16 +54,16 @@ def baselines(work: Work) -> Measurement:
     """
     forms = _graphs(work, _forms(work))
     timed, by_torch = _timed(work, forms), _timed_in_torch(work, forms)
-    rival = work.context.rival
-    found = []
+    found, truth = [], work.context.truth
+    if truth is not None and truth.note:
+        work.notes.append(truth.note)
     for form in forms:
-        scored, truth = _scored(work, form), work.context.truth
+        scored = _scored(work, form)
         true_ap = None if truth is None else truth.ap(scored.detections)
-        is_rival = rival is not None and form.name == rival.name
         found.append(
             Baseline(
                 form.name, form.name.startswith(CHOSEN), scored.ap, timed.latency[form.name], by_torch.get(form.name),
-                true_ap, is_rival,
+                true_ap, form.rival,
             )
         )  # fmt: skip
     return Measurement(work.job.id, work.job.kind, baselines=tuple(found), runtime=timed.runtime, threads=timed.threads)
@@ -75,9 +77,9 @@ def _forms(work: Work) -> list[Form]:
         models[GIVEN] = context.given.network()
     for name, job in zip((BASE, CHOSEN), needs, strict=False):
         models[name] = open_model(str(work.workspace.artefact(job, WEIGHTS))).network()
-    if context.rival is not None:
-        models[context.rival.name] = context.rival.network()
     forms = [Form(name, network, side) for name, network in models.items()]
+    if context.rival is not None:
+        forms.append(Form(context.rival.name, context.rival.network(), side, rival=True))
     return forms + [Form(f"{BASE} at {less} px", models[BASE], less) for less in _sides(side)]
 
 
@@ -89,14 +91,17 @@ def _sides(imgsz: int) -> list[int]:
 
 def _graphs(work: Work, forms: list[Form]) -> list[Form]:
     """The forms with their graphs, and int8 forms of base and chosen model; as they are if torch runs them."""
-    context = work.context
+    context, made = work.context, []
     if context.runtime != "onnx":
         return forms
-    try:
-        made = [replace(form, graph=checked_graph(form.network, context.classes, form.imgsz)[0]) for form in forms]
-    except EffscopeError as error:
-        work.notes.append(f"what can be had otherwise was measured in torch: {error}")
-        return forms
+    for form in forms:
+        try:
+            made.append(replace(form, graph=checked_graph(form.network, context.classes, form.imgsz)[0]))
+        except EffscopeError as error:
+            if not form.rival:
+                work.notes.append(f"your model, the base and its rivals were measured in torch: {error}")
+                return forms
+            work.notes.append(f"{form.name} was not measured: {error}")
     return made + [found for form in made if form.name in (BASE, CHOSEN) and (found := _int8(work, form)) is not None]
 
 

@@ -62,7 +62,8 @@ def fit(config: SearchConfig, budget_s: float, seconds: Callable[[SearchConfig],
         return changed
     raise EffscopeError(
         f"`budget` is {duration(budget_s)}, the shortest search ({given_up(config, changed)}) takes up to "
-        f"{duration(needed)}: give a longer `budget` or a smaller `limit_train`"
+        f"{duration(needed)}: give a longer `budget`, a smaller `limit_train`"
+        + (" or fewer `finish_epochs`" if config.finish_epochs else "")
     )
 
 

@@ -27,6 +27,7 @@ from effscope.recipes import RECIPES, Recipe
 from effscope.results import Change
 from effscope.searching.changes import changeable, library_of
 from effscope.searching.truth import Truth, truth_of
+from effscope.spec.graph import DECODED
 from effscope.spec.layout import Layout
 
 ANSWERS_LR = 3e-5
@@ -112,7 +113,7 @@ class Context:
     def truth(self) -> Truth | None:
         """In a search without labels: the labels of the validation images, if there are any."""
         config = self.config
-        return truth_of(config.data, self.splits[1], self.given) if config.labels == NO_LABELS else None
+        return truth_of(config.data, self.banks.val.dataset, self.given) if config.labels == NO_LABELS else None
 
     @cached_property
     def rival(self) -> Model | None:
@@ -128,6 +129,8 @@ class Context:
             raise EffscopeError(f"`against` {found.name} has no weights: give a weights file or a run folder")
         if found.layout.nc != len(self.classes) or found.classes not in (None, self.classes):
             raise EffscopeError(f"`against` {found.name} knows other classes than the data, or in another order")
+        if DECODED not in found.network().spec.views:
+            raise EffscopeError(f"`against` {found.name} has a head that effscope cannot run: its AP is unknown")
         return found
 
     @property
@@ -172,8 +175,8 @@ class Context:
     @property
     def proxy_recipe(self) -> Recipe:
         """The recipe of the short trainings: the user's; else `gentle` with the given model as the teacher if it knows
-        the data's classes (reports/inheritance), and `quick` without a teacher if not. Without labels only the teacher's
-        answers are learned: pseudo-labels lower the true AP (experiments/target)."""
+        the data's classes (reports/inheritance), and `quick` without a teacher if not. Without labels only the
+        teacher's answers are learned: pseudo-labels lower the true AP (experiments/target)."""
         taught = replace(RECIPES["gentle"], distil_gain=1.0)
         if self.config.labels == NO_LABELS:
             taught = replace(taught, lr=ANSWERS_LR, box_gain=0.0, cls_gain=0.0, dfl_gain=0.0)
@@ -187,7 +190,7 @@ class Context:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Hashes of the inputs: layout, weights, both splits, and the model to compare with.
+        """Hashes of the inputs: layout, weights and both splits.
 
         The class names of the weights are here too: they decide whether the base is trained.
         """
@@ -198,8 +201,12 @@ class Context:
             "classes": json.dumps(self.given.classes),
             "train": train.digest,
             "val": val.digest,
-            **({} if self.rival is None else {"rival": digest(self.rival.state or {})}),
         }
+
+    @property
+    def rival_digest(self) -> str:
+        """Hash of the model to compare with; empty without one."""
+        return "" if self.rival is None else digest(self.rival.state or {})
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -16,8 +16,10 @@ PREDICTED = "predicted"
 
 
 def front(state: State, now: Standing) -> tuple[FrontPoint, ...]:
-    """The base and the judged candidates that no other one beats in AP and every cost, by parameters; in a search for a
-    target also the choices with the least predicted damage that are not judged."""
+    """The base, and the judged candidates that no other one beats in AP and every cost, by parameters.
+
+    In a search for a target also the choices with the least predicted damage that are not judged.
+    """
     if not now.base_runs:
         return ()
     base, cost = now.base, state.costs.base
@@ -25,7 +27,7 @@ def front(state: State, now: Standing) -> tuple[FrontPoint, ...]:
     ms = None if now.times is None else now.times.latency[state.book.run(()).id].ms
     points = [FrontPoint((), cost.params, cost.flops, ms, now.base_ap, "base", base.ap)]
     points += [_judged(trial) for trial in now.trials]
-    best = [one for one in points if not any(_beats(other, one) for other in points)]
+    best = [one for one in points if not one.changes or not any(_beats(other, one) for other in points)]
     known = {one.changes for one in points}
     best += [one for one in predicted(state, ms) if one.changes not in known]
     return tuple(sorted(best, key=lambda one: -one.params))
@@ -44,8 +46,12 @@ def predicted(state: State, base_ms: float | None) -> tuple[FrontPoint, ...]:
     for changes in dict.fromkeys(one for one in chosen if one):
         damage = sum(max(by_change[change].damage, 0.0) for change in changes)
         cost, ms = state.costs.of(changes), None
-        if base_ms is not None and all("latency" in by_change[change].saves for change in changes):
-            ms = base_ms * (1 - sum(by_change[change].saves["latency"] for change in changes))
+        if (
+            base_ms is not None
+            and state.table is None
+            and all("latency" in by_change[change].saves for change in changes)
+        ):
+            ms = base_ms * max(1 - sum(by_change[change].saves["latency"] for change in changes), 0.0)
         at_once = max((base.ap or 0.0) - damage, 0.0)
         points.append(FrontPoint(changes, cost.params, cost.flops, ms, None, PREDICTED, at_once))
     return tuple(points)

@@ -50,7 +50,8 @@ fit: fit one changed stage to the stage it replaces.     start: AP of a variant 
 run: short training of a variant, then AP.     time: latency of variants, measured in turn.
 pieces: latency of each changed part alone, and of the part it replaces.     pace: latency of one variant.
 finish: the training of the chosen variant at the end, then AP.
-baselines: AP and latency of the base and of the chosen variant, at smaller image sizes and in int8.
+baselines: AP and latency of the given model, the base, the chosen variant and another model, of the base at smaller
+image sizes, and of base and variant in int8.
 """
 
 
@@ -198,18 +199,18 @@ class JobBook:
         return Job(kind, changes, self.seed + n, self.settings[kind], needs)
 
 
-def job_book(config: SearchConfig, inputs: Mapping[str, Any]) -> JobBook:
+def job_book(config: SearchConfig, inputs: Mapping[str, Any], rival: str = "") -> JobBook:
     """The job book of a search.
 
     Args:
         config: settings of the search.
         inputs: everything else that decides outcomes, as JSON data: digests of layout, weights and both splits;
             device and threads, because sums in bfloat16 depend on them.
+        rival: hash of the model to compare with, which decides `baselines` alone.
     """
     values = to_dict(config)
-    return JobBook(
-        {kind: _digest([inputs, [values[name] for name in names]]) for kind, names in DECIDING.items()}, config.seed
-    )
+    settings = {kind: _digest([inputs, [values[name] for name in names]]) for kind, names in DECIDING.items()}
+    return JobBook({**settings, "baselines": _digest([settings["baselines"], rival])}, config.seed)
 
 
 def _digest(data: Any) -> str:

@@ -17,7 +17,7 @@ from effscope.searching.go_on import go_on
 from effscope.searching.jobs import GIVEN, Measurement
 from effscope.searching.journal import JOURNAL
 from effscope.searching.policies.library import WHOLE, piece_times, rows
-from effscope.searching.policies.state import Standing, State, arms
+from effscope.searching.policies.state import Standing, State, arms, better_finished
 from effscope.searching.rules import compared, smallest_margin
 from effscope.spec.layout import Layout
 from effscope.workspace import RUN_WEIGHTS, Workspace
@@ -42,7 +42,7 @@ def hand_over(
     changes = now.accepted
     if now.times is None:
         return {"journal": str(workspace.path(JOURNAL))}, []
-    made = state.book.run(changes) if now.finished is None else state.book.finish(changes)
+    made = state.book.finish(changes) if better_finished(state, now) else state.book.run(changes)
     write_bytes(workspace.path(RUN_WEIGHTS), workspace.artefact(made.id, weights).read_bytes())
     names, notes = {"weights": RUN_WEIGHTS, "journal": JOURNAL}, []
     if not changes:
@@ -113,22 +113,23 @@ def result_of(
         target=dict(state.targets),
         library=rows(state),
         library_ms=piece_times(state).get(WHOLE),
-        go_on=go_on(config, Path(files["yaml"]).parent) if "yaml" in files else (),
-        finish=finish(now, config.finish_epochs, state.terms.margin),
+        go_on=go_on(config, Path(files["yaml"]).parent, now.base.given_ap is not None) if "yaml" in files else (),
+        finish=finish(state, now, config.finish_epochs),
         front=front(state, now),
         baselines=() if now.baselines is None else now.baselines.baselines,
     )
 
 
-def finish(now: Standing, epochs: int, margin: float) -> Finish | None:
+def finish(state: State, now: Standing, epochs: int) -> Finish | None:
     """The verdict on the finished model, against the user's as given; against the base if that was trained here."""
     if now.finished is None or now.base is None:
         return None
     ap, given = now.base.ap if now.base.given_ap is None else now.base.given_ap, now.base.given_left_out
     before, after = Run(ap or 0.0, given or now.base.left_out), Run(now.finished.ap or 0.0, now.finished.left_out)
-    verdict, _ = compared((before,), (after,), margin)
+    verdict, _ = compared((before,), (after,), state.terms.margin)
     ci = verdict.ci or (verdict.delta, verdict.delta)
-    return Finish(epochs, after.ap, before.ap, verdict.delta, ci, verdict.word, verdict.note)
+    kept = better_finished(state, now)
+    return Finish(epochs, after.ap, before.ap, verdict.delta, ci, verdict.word, verdict.note, kept)
 
 
 def _times(state: State, now: Standing) -> Measurement | None:

@@ -73,7 +73,8 @@ def write_library(
     write_text(files["table"], template(graphs))
     notes += [
         "the pieces have random weights: they are for timing",
-        f"time each file on your device, write the ms into {files['table']}, and give it to search as `latency_table`",
+        f"time each file on your device, write the ms into {files['table']}, and give it to search as `latency_table` "
+        f"with `imgsz` {side}",
     ]
     paths = {name: str(path) for name, path in files.items()}
     return ExportResult(model.name, side, paths, tuple(notes), origin(ExportConfig(("onnx",), side), layout.digest()))

@@ -80,6 +80,7 @@ def search(
     inputs = {"the layout": digests["layout"], "the starting weights": digests["weights"]}
     inputs["the classes of the weights"] = digests["classes"]
     inputs |= {f"the {split} images": digests[split] for split in ("train", "val")}
+    inputs |= {"the model to compare with": context.rival_digest} if config.against else {}
     inputs |= {} if table is None else {"the table of latencies": plain(table)}
     identity = Identity("search", {**to_dict(config), "device": device}, inputs)
     with open_workspace(folder, identity, say) as workspace:
@@ -184,9 +185,10 @@ class _Search:
         changes = self.context.changes
         costs = count_all(self.context.yours, self.context.layout, changes, c.imgsz)
         terms = Terms(c.margin, c.runs, len(LEVELS) if c.policy == "target" else 1)
+        book = job_book(c, self.context.inputs, self.context.rival_digest)
         return State(
-            job_book(c, self.context.inputs), costs, changes, c.rule, terms, c.learned_ap, c.order,
-            targets_of(c.target), c.finish_epochs > 0, self.table,
+            book, costs, changes, c.rule, terms, c.learned_ap, c.order, targets_of(c.target), c.finish_epochs > 0,
+            self.table,
         )  # fmt: skip
 
     def _plan_line(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from effscope.data.classes import in_model_classes
 from effscope.data.load import load
+from effscope.data.record import Fault
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.evaluate import score
 from effscope.detect.predict import Detections
@@ -23,11 +24,13 @@ class Truth:
         positions: positions of these images in the split.
         samples: the images with their labels.
         classes: class names.
+        note: what the labels do not tell, for the user; empty if they tell everything.
     """
 
     positions: tuple[int, ...]
     samples: tuple[Sample, ...]
     classes: tuple[str, ...]
+    note: str = ""
 
     def ap(self, detections: Sequence[Detections]) -> float:
         """AP of the detections in all images of the split."""
@@ -54,4 +57,15 @@ def truth_of(data: str, split: DataSet, model: Model) -> Truth | None:
     found = [(n, by_path[str(one.image)]) for n, one in enumerate(split.samples) if str(one.image) in by_path]
     if not any(len(sample.boxes) for _, sample in found):
         return None
-    return Truth(tuple(n for n, _ in found), tuple(sample for _, sample in found), known.classes)
+    note = _note(len(found), len(split.samples), labelled, known)
+    return Truth(tuple(n for n, _ in found), tuple(sample for _, sample in found), known.classes, note)
+
+
+def _note(found: int, every: int, labelled: DataSet, known: DataSet) -> str:
+    """What the true AP leaves out, or takes for granted."""
+    missing = labelled.faults[Fault.MISSING_LABELS]
+    lost = sum(len(a.labels) - len(b.labels) for a, b in zip(labelled.samples, known.samples, strict=True))
+    parts = [f"it is of {found} of {every} images"] if found < every else []
+    parts += [f"{missing} images have no label file and count as images without objects"] if missing else []
+    parts += [f"{lost} boxes of classes that your model does not know are left out"] if lost else []
+    return f"true AP: {'; '.join(parts)}" if parts else ""

@@ -9,8 +9,9 @@ from typing import cast
 
 import torch
 
+from effscope.config import IMGSZ_MULTIPLE
 from effscope.errors import EffscopeError
-from effscope.exporting.graph_detector import GraphDetector
+from effscope.exporting.graph_detector import SELECTED, GraphDetector, graph_bytes
 from effscope.exporting.onnx_graph import checked_graph
 from effscope.models.open import USUAL_SIZE
 from effscope.models.opened import Model
@@ -41,6 +42,11 @@ class Deployed:
     imgsz: int
     digest: str
     graph: bytes | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether a graph of another tool selects its detections itself."""
+        return isinstance(self.network, GraphDetector) and self.network.form.box_format == SELECTED
 
     def timed(self) -> Timed | None:
         """Its latency with one thread and with all; None in torch, where `effscope latency` measures it."""
@@ -76,16 +82,19 @@ def graph_file(path: Path, imgsz: int | None, device: str) -> Deployed:
     """An ONNX file, run by onnxruntime as it is.
 
     Raises:
-        EffscopeError: the device is no CPU, the file cannot be read, or it is no detector that is known here.
+        EffscopeError: the device is no CPU, the file cannot be read, it is no detector that is known here, or the side
+            of its images is no multiple of 32 px.
     """
     _check_cpu(device)
     try:
-        data = path.read_bytes()
+        data = graph_bytes(path)
         detector = GraphDetector(data, torch.get_num_threads(), imgsz)
-    except OSError as error:
-        raise EffscopeError(f"cannot read {path}: {error.strerror}") from None
     except EffscopeError as error:
         raise EffscopeError(f"{path}: {error}") from None
+    if detector.imgsz % IMGSZ_MULTIPLE:
+        raise EffscopeError(
+            f"{path} is for images of {detector.imgsz} px: only multiples of {IMGSZ_MULTIPLE} are scored"
+        )
     digest = hashlib.sha256(data).hexdigest()
     return Deployed(path.stem, cast("Network", detector), detector.classes, detector.nc, detector.imgsz, digest, data)
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from effscope.progress import silent
-from effscope.results import ACCEPTED, Change, SearchResult, version
+from effscope.results import ACCEPTED, Change, SearchResult, spelled, version
 from effscope.searching.context import Context
 from effscope.searching.evidence import Arm, Evidence, Run, paired
 from effscope.searching.execute import execute
@@ -47,7 +47,7 @@ def row(folder: Path, seeds: int) -> str:
     found = paired(Evidence(base, candidate))
     low, high = found.interval(ERROR)
     cells = [
-        folder.name, f"{100 * result.margin:g}", ", ".join(str(change.stage) for change in result.accepted),
+        folder.name, f"{100 * result.margin:g}", spelled(result.accepted),
         f"{100 * chosen.delta:+.1f} ({_interval(chosen.ci)})", ", ".join(f"{100 * run.ap:.1f}" for run in base),
         ", ".join(f"{100 * run.ap:.1f}" for run in candidate),
         f"{100 * found.delta:+.1f} ({_interval((low, high))})", "yes" if low > -result.margin else "not proved",
@@ -79,7 +79,7 @@ def main() -> None:
     last = FIRST + asked.seeds - 1
     print(f"# Accepted models with fresh seeds\n\neffscope {version('effscope')}, seeds {FIRST} to {last}.\n")
     names = (
-        "search", "margin", "accepted stages", "difference in the search", "base again", "accepted model again",
+        "search", "margin", "accepted changes", "difference in the search", "base again", "accepted model again",
         "difference again", "below the margin", "training images, against the same runs from scratch",
     )  # fmt: skip
     print(f"| {' | '.join(names)} |\n|{' :-- |' * len(names)}")

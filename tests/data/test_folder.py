@@ -38,7 +38,9 @@ def test_every_fifth_image_of_a_plain_folder_is_for_validation(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("parent", [".", "images"])
-@pytest.mark.parametrize(("train", "val"), [("train", "val"), ("train", "valid"), ("training", "validation")])
+@pytest.mark.parametrize(
+    ("train", "val"), [("train", "val"), ("train", "valid"), ("training", "validation"), ("Train", "Test")]
+)
 def test_folders_name_the_splits(tmp_path: Path, parent: str, train: str, val: str) -> None:
     for split, n in ((train, 3), (val, 2), ("more", 9)):
         filled(tmp_path / parent / split, n)
@@ -71,6 +73,12 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path: Path) -> None:
     folder = filled(tmp_path / "few", 3)
     with pytest.raises(EffscopeError, match="no image for the split 'val': at least 5 images"):
         names(folder, "val")
+    filled(tmp_path / "half" / "train", 9)
+    filled(tmp_path / "half" / "val", 0)
+    with pytest.raises(EffscopeError, match="half/val is empty"):
+        names(tmp_path / "half", "val")
+    with pytest.raises(EffscopeError, match="has no labels: a search takes it with `labels` none"):
+        load(f"images:{folder}", "train")
     with pytest.raises(EffscopeError, match="has images: a search takes them with `labels` none"):
         load(str(folder), "train")
     with pytest.raises(EffscopeError, match="does not exist"):

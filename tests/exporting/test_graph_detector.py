@@ -107,10 +107,20 @@ def test_the_size_is_the_files_or_the_users() -> None:
     open_sized = ("batch", 3, "height", "width")
     assert GraphDetector(graph(answer, open_sized, imgsz="[96, 96]"), 1).imgsz == 96
     assert GraphDetector(graph(answer, open_sized), 1, 128).imgsz == 128
+    assert GraphDetector(graph(answer, open_sized, imgsz="[96, 96]"), 1, 64).imgsz == 64, "metadata are a default"
+    assert GraphDetector(graph(answer, open_sized, imgsz="[64, 96]"), 1, 64).imgsz == 64
     with pytest.raises(EffscopeError, match="takes images of any size and names none: give `imgsz`"):
         GraphDetector(graph(answer, open_sized), 1)
     with pytest.raises(EffscopeError, match="is for images of 64 px, not 128"):
         GraphDetector(graph(answer), 1, 128)
+
+
+def test_a_class_without_a_name_is_refused() -> None:
+    rows = np.array([[1, 2, 9, 9, 0.9, 85]], np.float32)
+    with pytest.raises(EffscopeError, match="detects class 85 and names only 2 classes"):
+        found(graph(rows[None], names="['a', 'b']"))
+    padding = np.array([[1, 2, 9, 9, 0.9, 1], [0, 0, 0, 0, 0, -1]], np.float32)
+    assert len(found(graph(padding[None], names="['a', 'b']"))[1]) == 1
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ CONFIG = SearchConfig()
 OTHERS: dict[str, Any] = {
     "base": "yolov8s", "weights": "a.pt", "data": "d.yaml", "moves": ("cib-lk",), "order": "damage",
     "target": ("params=-30%",), "library_only": True, "latency_table": "t.csv", "labels": "none",
+    "against": "o.pt", "finish_epochs": 3,
     "head": "keep", "rule": "paper",
     "margin": 0.5, "runs": 3, "budget": "2h", "runtime": "torch", "at": "block", "threshold": 0.4, "imgsz": 320,
     "base_epochs": 3, "epochs": 2, "batch": 4, "seed": 9, "device": "cuda", "limit_train": 3, "limit_val": 3,
@@ -34,11 +35,11 @@ WITHOUT_WEIGHTS = {"pieces", "pace"}
 """Jobs that need no other job: they time layouts."""
 
 
-def jobs(config: SearchConfig = CONFIG, inputs: dict[str, Any] = INPUTS) -> dict[str, Job]:
-    book = job_book(config, inputs)
+def jobs(config: SearchConfig = CONFIG, inputs: dict[str, Any] = INPUTS, rival: str = "") -> dict[str, Job]:
+    book = job_book(config, inputs, rival)
     found = (
         book.base(), book.rank(), book.fit(CIB8), book.start([CIB8]), book.run([CIB8]), book.time([(), (CIB8,)]),
-        book.pieces([CIB8]), book.pace([CIB8]), book.baselines([CIB8]),
+        book.pieces([CIB8]), book.pace([CIB8]), book.finish([CIB8]), book.baselines([CIB8]),
     )  # fmt: skip
     return {job.kind: job for job in found}
 
@@ -67,6 +68,11 @@ def test_a_setting_changes_the_jobs_it_decides_and_those_that_need_them(name: st
 def test_every_input_changes_every_job(name: str) -> None:
     before, after = jobs(), jobs(inputs={**INPUTS, name: "other"})
     assert all(before[kind].id != after[kind].id for kind in before)
+
+
+def test_another_model_changes_only_what_stands_beside_it() -> None:
+    before, after = jobs(), jobs(rival="other weights")
+    assert {kind for kind in before if before[kind].id != after[kind].id} == {"baselines"}
 
 
 def test_a_fitted_stage_depends_on_no_other_change_and_a_variant_on_no_order() -> None:

@@ -9,8 +9,13 @@ import pytest
 from support.tiny_search import LAYOUT, SETTINGS, search_tiny, tiny_place, train_tiny
 
 from effscope import api
+from effscope.checkpoint.write import write_safetensors
 from effscope.errors import EffscopeError
+from effscope.layouts.expand import expand
+from effscope.layouts.zoo.catalog import layout
+from effscope.models.file_metadata import metadata
 from effscope.models.open import open_model
+from effscope.nn.build import build
 from effscope.results import Baseline, SearchResult
 from effscope.searching.go_on import go_on
 from effscope.searching.journal import Journal
@@ -96,10 +101,14 @@ def test_the_finished_model_is_what_is_written(place: Path, trained: Path, unlab
     assert (end.epochs, end.against) == (2, unlabelled.given.ap)
     assert end.delta == pytest.approx(end.ap - end.against)
     assert end.ci[0] <= end.delta <= end.ci[1]
-    assert rows["the chosen model"].ap == pytest.approx(end.ap, abs=2e-3)
-    (weights,) = (place / "unlabelled" / "work").glob("finish-*.safetensors")
-    assert (place / "unlabelled" / "model.safetensors").read_bytes() == weights.read_bytes()
-    assert "after 2 more epochs, which are the written weights" in (place / "unlabelled" / "summary.md").read_text()
+    written = end.ap if end.kept else unlabelled.trials[-1].ap_runs[0]
+    assert rows["the chosen model"].ap == pytest.approx(written, abs=2e-3)
+    folder, first = place / "unlabelled", unlabelled.trials[-1].ap_runs[0]
+    assert end.kept == (end.ap >= first)
+    (finished,) = (folder / "work").glob("finish-*.safetensors")
+    assert ((folder / "model.safetensors").read_bytes() == finished.read_bytes()) == end.kept
+    said = "the written weights" if end.kept else "less than before: the weights of the first run are written"
+    assert f"after 2 more epochs: AP {100 * end.ap:.1f} ({said})" in (folder / "summary.md").read_text()
 
 
 def test_another_model_is_measured_beside(trained: Path, unlabelled: SearchResult) -> None:
@@ -130,7 +139,8 @@ def test_the_page_says_how_to_go_on(place: Path, unlabelled: SearchResult) -> No
     folder = place / "unlabelled"
     assert unlabelled.go_on == (
         f"`effscope export {folder} --to pt --out {folder}/export`",
-        f"`yolo detect train model={folder}/export/unlabelled.pt data={place}/data/data.yaml imgsz=64 epochs=100`",
+        f"`yolo detect train model={folder}/export/unlabelled.pt data=DATA.yaml imgsz=64 epochs=100`: the data must "
+        "list the classes in the order of the model",
     )
     done = api.export(str(folder), "pt", folder / "export")
     assert done.files["pt"] == str(folder / "export" / "unlabelled.pt")
@@ -147,9 +157,10 @@ def test_distillation_is_named_where_it_can_be_had(tmp_path: Path, monkeypatch: 
     config = SearchConfig(base="best.pt", data="coco")
     for text, said in (("epochs: 100\n", False), ("distill_model: # teacher\n", True)):
         (package / "cfg" / "default.yaml").write_text(text)
-        command = go_on(config, Path("run"))[1]
-        assert command.endswith(" distill_model=best.pt`") == said
-        assert " data=DATA.yaml " in command
+        command = go_on(config, Path("my run"), fits=True)[1]
+        assert (" distill_model=best.pt`" in command) == said
+        assert " data=DATA.yaml " in command and "'model=my run/export/my run.pt'" in command
+        assert "distill" not in go_on(config, Path("run"), fits=False)[1]
 
 
 def test_a_plain_folder_has_no_true_ap(place: Path, trained: Path) -> None:
@@ -165,6 +176,21 @@ def test_a_plain_folder_has_no_true_ap(place: Path, trained: Path) -> None:
         api.search(str(place / "tiny.yaml"), out=place / "x", **settings)
 
 
+def test_damaged_pictures_and_missing_labels_do_not_shift_the_true_ap(place: Path, trained: Path) -> None:
+    """Images that cannot be decoded are in neither AP, and the page says which labels were missing."""
+    folder = tiny_place(place / "damaged") if (place / "damaged").mkdir() is None else place
+    pictures = sorted((folder / "data" / "images" / "val").iterdir())
+    pictures[2].write_bytes(pictures[2].read_bytes()[:60])
+    labels = sorted((folder / "data" / "labels" / "val").iterdir())
+    labels[5].unlink()
+    settings = {**SETTINGS, "data": str(folder / "data" / "data.yaml"), "labels": "none", "epochs": 1, "margin": 0.9}
+    result = api.search(str(trained), out=place / "damage", **settings, moves="slim-50", target="params=-3%")
+    expected = api.eval(str(trained), str(folder / "data" / "data.yaml"), device="cpu")
+    assert expected.images == len(pictures) - 1
+    assert by_name(result)["your model"].true_ap == pytest.approx(expected.ap, abs=2e-3)
+    assert any("true AP: 1 images have no label file" in note for note in result.notes)
+
+
 def test_without_labels_more_agreement_may_be_lost(place: Path, trained: Path) -> None:
     from effscope.config.search import search_config
 
@@ -176,6 +202,12 @@ def test_without_labels_more_agreement_may_be_lost(place: Path, trained: Path) -
 def test_a_rival_of_other_classes_is_refused_before_anything_runs(place: Path, trained: Path) -> None:
     with pytest.raises(EffscopeError, match="`against` yolov8n has no weights"):
         search_tiny(place, "rival", weights=str(trained), against="yolov8n")
+    detr = layout("rtdetr-resnet50", 2)
+    write_safetensors(
+        place / "detr.safetensors", build(expand(detr)).state_dict(), metadata(detr, ("red", "blue"), SQUARE)
+    )
+    with pytest.raises(EffscopeError, match="`against` detr has a head that effscope cannot run"):
+        search_tiny(place, "rival", weights=str(trained), against=str(place / "detr.safetensors"))
     folder = tiny_place(place / "other") if (place / "other").mkdir() is None else place
     data = folder / "data" / "data.yaml"
     data.write_text(data.read_text().replace("red", "crimson"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 from support.tiny_search import tiny_place, train_tiny
 
 from effscope import api
 from effscope.errors import EffscopeError
+from effscope.exporting.graph_detector import graph_size
 
 SIDE = 64
 
@@ -50,6 +52,28 @@ def test_int8_is_another_model_with_nearly_the_same_ap(place: Path) -> None:
     assert small.ap != whole.ap
 
 
+def test_weights_in_a_second_file_are_found_beside_the_first(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's exporter writes them so by default."""
+    data, known = str(place / "data" / "data.yaml"), files(place)
+    model = onnx.load(known["onnx"])
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.onnx.data", size_threshold=0)
+    monkeypatch.chdir(place)
+    assert api.eval(str(tmp_path / "m.onnx"), data).ap == pytest.approx(api.eval(known["onnx"], data).ap, abs=1e-6)
+    (tmp_path / "m.onnx.data").unlink()
+    with pytest.raises(EffscopeError, match="cannot be read as ONNX") as caught:
+        api.eval(str(tmp_path / "m.onnx"), data)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_size_of_a_file_is_known_without_running_it(place: Path, tmp_path: Path) -> None:
+    """`--runtime torch` takes it too."""
+    assert graph_size(Path(files(place)["onnx"])) == SIDE
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    assert graph_size(tmp_path / "broken.onnx") is None
+
+
 def test_what_cannot_be_run_is_said(place: Path) -> None:
     data, known = str(place / "data" / "data.yaml"), files(place)
     with pytest.raises(EffscopeError, match="the graph is for images of 64 px, not 128"):
@@ -59,5 +83,9 @@ def test_what_cannot_be_run_is_said(place: Path) -> None:
     with pytest.raises(EffscopeError, match="int8 needs images for the ranges of its values: give `data`"):
         api.export(str(place / "trained"), "int8", place / "none")
     assert not (place / "none").exists()
+    with pytest.raises(EffscopeError, match="`data` is used for int8 alone"):
+        api.export(str(place / "trained"), "onnx", place / "none", data=data)
+    with pytest.raises(EffscopeError, match="reads squares of one size, `convention` ultralytics pads more"):
+        api.eval(known["onnx"], data, convention="ultralytics")
     with pytest.raises(EffscopeError, match="no class in common"):
         api.eval(known["onnx"], "builtin:shapes")

@@ -8,6 +8,8 @@ from effscope.results import Baseline, SearchResult, plain
 BASE = "the base"
 """Name of the row that the others are compared with."""
 
+GIVEN = "your model"
+
 COLUMNS = ("form", "true AP", "AP", "vs base", "ms", "time", "ms all", "torch ms")
 NARROW = ("ms all", "vs base")
 """Columns that a narrow terminal leaves out, in this order."""
@@ -20,7 +22,7 @@ def beaten(result: SearchResult) -> str | None:
         return None
     better = [
         one for one in result.baselines
-        if not one.chosen and one.latency and one.latency.ms <= chosen.latency.ms and one.ap >= chosen.ap
+        if not one.chosen and one.latency and one.latency.ms <= chosen.latency.ms and _as_good(one, chosen, result)
     ]  # fmt: skip
     if not better:
         return None
@@ -33,6 +35,15 @@ def beaten(result: SearchResult) -> str | None:
     )
 
 
+def _as_good(one: Baseline, chosen: Baseline, result: SearchResult) -> bool:
+    """Whether a form has the chosen model's AP: the true one if it is known. Agreement of your model with itself is no
+    AP."""
+    if one.true_ap is not None and chosen.true_ap is not None:
+        return one.true_ap >= chosen.true_ap
+    without_labels = result.origin.config is not None and result.origin.config.labels == "none"
+    return one.ap >= chosen.ap and not (without_labels and one.name in (GIVEN, BASE))
+
+
 def baselines_table(result: SearchResult) -> tuple[Part, ...]:
     """A row per form."""
     first = next(one for one in result.baselines if one.name == BASE)
@@ -43,17 +54,31 @@ def baselines_table(result: SearchResult) -> tuple[Part, ...]:
     hidden |= frozenset() if any(one.true_ap is not None for one in result.baselines) else {"true AP"}
     hidden |= frozenset() if any(one.torch for one in result.baselines) else {"torch ms"}
     columns = tuple(column for column in COLUMNS if column not in hidden)
-    notes: tuple[str, ...] = (
-        f"AP x 100 of the weights of the first run, at {result.imgsz} px where no size is given; the base had the same "
-        "short training as the chosen model; in onnxruntime images are padded to squares, so AP differs a little",
-        "int8: static, weights per channel, ranges from training images, the closing convolutions in float32; a "
-        "device's own int8 may differ",
-    )
     cells = tuple(tuple(row[column] for column in columns) for row in rows)
-    if "true AP" not in hidden:
-        notes = (*notes, "'AP' is agreement with your model; 'true AP' is of the labels that the images have after all")
-    table = Table("the chosen model and what needs no change", columns, cells, frozenset({"form"}), notes, NARROW)
+    notes = _notes(result, "true AP" not in hidden)
+    table = Table("what else there is", columns, cells, frozenset({"form"}), notes, NARROW)
     return (table, Rows("baselines", [_flat(one) for one in result.baselines]))
+
+
+def _notes(result: SearchResult, has_true_ap: bool) -> tuple[str, ...]:
+    """What the rows are."""
+    finished = result.finish is not None and result.finish.kept
+    trained = "the chosen model had the training at the end, the base did not" if finished else (
+        "base and chosen model had the same short training, the weights are those of the first run"
+    )  # fmt: skip
+    notes = [f"AP x 100, at {result.imgsz} px where no size is given; {trained}"]
+    if any(one.name == GIVEN or one.rival for one in result.baselines):
+        notes.append("your model and other models are measured as they were given")
+    if result.runtime.startswith("onnxruntime"):
+        notes.append("onnxruntime: images are padded to squares, so AP differs a little from that in torch")
+    if any("int8" in one.name for one in result.baselines):
+        notes.append(
+            "int8: static, weights per channel, ranges from training images, the closing convolutions in float32; a "
+            "device's own int8 may differ"
+        )
+    if has_true_ap:
+        notes.append("'AP' is agreement with your model; 'true AP' is of the labels that the images have after all")
+    return tuple(notes)
 
 
 def _row(one: Baseline, first: Baseline) -> dict[str, str]:

@@ -25,7 +25,7 @@ def pages(result: SearchResult) -> tuple[Page, ...]:
     if result.target and result.front:
         sections.append(Section("What can be had", front_table(result)))
     if result.baselines:
-        sections.append(Section("What needs no changed layer", baselines_table(result)))
+        sections.append(Section("What else there is", baselines_table(result)))
     if judged and library:
         sections.append(Section("What can be replaced by what", library))
     sections += [
@@ -67,9 +67,11 @@ def _finished(result: SearchResult) -> tuple[str, ...]:
     if end is None:
         return ()
     other = "your model as given" if given is not None and given.ap is not None else "the base"
+    more = f"{end.epochs} more epoch{'s' * (end.epochs > 1)}"
+    written = "the written weights" if end.kept else "less than before: the weights of the first run are written"
     return (
-        f"after {end.epochs} more epochs, which are the written weights: AP {100 * end.ap:.1f}, {other} has "
-        f"{100 * end.against:.1f}: {end.verdict}, {end.note}",
+        f"after {more}: AP {100 * end.ap:.1f} ({written}), {other} has {100 * end.against:.1f}: {end.verdict}, "
+        f"{end.note}",
     )
 
 
@@ -130,7 +132,8 @@ def gains(result: SearchResult) -> str:
     ap, runs = 100 * chosen_ap(result), chosen_runs(result)
     score = f"AP {ap:.1f}"
     if len(runs) > 1:
-        written = f"; the written weights, of the first, {100 * runs[0]:.1f}" if result.finish is None else ""
+        first = result.finish is None or not result.finish.kept
+        written = f"; the written weights, of the first, {100 * runs[0]:.1f}" if first else ""
         score += f" (mean of {len(runs)} runs{written})"
     if given is not None and given.ap is not None:
         score += f", your model had {100 * given.ap:.1f} as given ({ap - 100 * given.ap:+.1f})"

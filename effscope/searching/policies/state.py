@@ -181,10 +181,18 @@ def timed(state: State, now: Standing) -> Standing:
         return replace(now, jobs=(job,))
     trials = tuple(replace(t, latency=times.latency[state.book.run(t.changes).id]) for t in now.trials)
     now, book, finishes = replace(now, trials=trials, times=times), state.book, state.finishes and bool(now.accepted)
-    finish, others = book.finish(now.accepted), book.baselines(now.accepted, finishes)
-    missing = (finishes and state.missing((finish,))) or state.missing((others,))
-    finished = state.found(finish) if finishes else None
-    return replace(now, jobs=missing, finished=finished, baselines=state.found(others))
+    if finishes:
+        now = replace(now, finished=state.found(book.finish(now.accepted)))
+        if now.finished is None:
+            return replace(now, jobs=(book.finish(now.accepted),))
+    others = book.baselines(now.accepted, better_finished(state, now))
+    return replace(now, jobs=state.missing((others,)), baselines=state.found(others))
+
+
+def better_finished(state: State, now: Standing) -> bool:
+    """Whether the training at the end left the chosen model with at least the AP of its first run."""
+    first = state.found(state.book.run(now.accepted))
+    return now.finished is not None and first is not None and (now.finished.ap or 0.0) >= (first.ap or 0.0)
 
 
 def arms(state: State, now: Standing) -> tuple[Arm, ...]:
