@@ -15,8 +15,10 @@ from effscope.exporting.onnx_graph import checked_graph
 from effscope.models.open import open_model
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
+from effscope.progress import Progress
 from effscope.results import Baseline, Latency
 from effscope.searching.jobs import Measurement
+from effscope.searching.plan import PIECE_WEIGHT
 from effscope.searching.work import WEIGHTS, Work
 from effscope.timing.in_turn import Timed, graphs_in_turn, in_turn
 
@@ -52,7 +54,9 @@ def baselines(work: Work) -> Measurement:
     In onnxruntime all of them are scored and timed as ONNX graphs, and those at full size are timed in torch too; in
     torch there is no int8.
     """
-    forms = _graphs(work, _forms(work))
+    progress = work.parts.part(PIECE_WEIGHT, "")
+    forms = _graphs(work, _forms(work), progress)
+    progress(0.5, "measuring latency")
     timed, by_torch = _timed(work, forms), _timed_in_torch(work, forms)
     found, truth = [], work.context.truth
     if truth is not None and truth.note:
@@ -89,12 +93,13 @@ def _sides(imgsz: int) -> list[int]:
     return [side for side in dict.fromkeys(sides) if side < imgsz]
 
 
-def _graphs(work: Work, forms: list[Form]) -> list[Form]:
+def _graphs(work: Work, forms: list[Form], progress: Progress) -> list[Form]:
     """The forms with their graphs, and int8 forms of base and chosen model; as they are if torch runs them."""
     context, made = work.context, []
     if context.runtime != "onnx":
         return forms
-    for form in forms:
+    for n, form in enumerate(forms):
+        progress(n / len(forms) / 2, f"{form.name}: exporting")
         try:
             made.append(replace(form, graph=checked_graph(form.network, context.classes, form.imgsz)[0]))
         except EffscopeError as error:
@@ -108,6 +113,7 @@ def _graphs(work: Work, forms: list[Form]) -> list[Form]:
 def _int8(work: Work, form: Form) -> Form | None:
     """The int8 form; None, and a note, if there is none."""
     assert form.graph is not None
+    work.parts.part(0.0, f"{form.name}: quantising")
     try:
         graph = int8_graph(form.graph, squares(work.context.banks.train))
     except EffscopeError as error:
