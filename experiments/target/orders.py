@@ -82,7 +82,7 @@ def main() -> None:
     rows = {row.stage: row for row in result.library if row.move == asked.move}
     orders = orders_of(result, rows)
     sets = {canonical(Change(one, asked.move) for one in order[:n]) for order in orders.values() for n in range(1, 9)}
-    listed = sorted(sets, key=lambda changes: (len(changes), changes))
+    listed = sorted(sets, key=lambda changes: (len(changes), [change.stage for change in changes]))
     ap = dict(zip(listed, measured(asked.folder, listed), strict=True)) | {(): result.base_ap_start}
     curves = {name: curve(order, rows, ap, asked.move, result.given.params) for name, order in orders.items()}
     name = f"orders-{asked.folder.name}-{asked.move}"
