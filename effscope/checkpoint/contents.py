@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,10 +27,11 @@ class Checkpoint:
             "pt2" (torch.export), "onnx".
         state: Tensors by state-dict key, e.g. `model.0.conv.weight`; on the CPU, in the dtype of the file. The
             values are not checked.
-        modules: The modules in tree order; empty if the file has tensors only.
+        modules: The modules in tree order; of an ONNX graph its convolutions; empty if the file has tensors only.
         class_names: Names of the classes by index, or None if the file does not have them.
         own_yaml: The YAML that the model was built from, or None if the file does not have it as plain data.
         source: One line for the user: what was read.
+        buffers: Keys of the tensors that are buffers, no parameters; None if the file does not tell.
         metadata: Strings of a safetensors header, or of a .pt file by effscope; else empty.
     """
 
@@ -40,11 +42,19 @@ class Checkpoint:
     class_names: tuple[str, ...] | None = None
     own_yaml: dict[Plain, Plain] | None = None
     source: str = ""
+    buffers: frozenset[str] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def from_tensors(path: Path, kind: Kind, tensors: dict[str, Tensor], source: str) -> Checkpoint:
+def from_tensors(
+    path: Path, kind: Kind, tensors: dict[str, Tensor], source: str, buffers: Collection[str] | None = None
+) -> Checkpoint:
     """A checkpoint of named tensors only, by their names in the model (see `tidy`).
+
+    Args:
+        path, kind, source: as in `Checkpoint`.
+        tensors: by their names in the file.
+        buffers: names of those that are buffers; None if the file does not tell.
 
     Raises:
         EffscopeError: There are no tensors.
@@ -52,4 +62,6 @@ def from_tensors(path: Path, kind: Kind, tensors: dict[str, Tensor], source: str
     if not tensors:
         raise EffscopeError("it holds no weights: give the trained model")
     state, note = tidy(tensors)
-    return Checkpoint(path, kind, state, source=f"{source}{note}, read without running it")
+    held = None if buffers is None else {id(tensors[name]) for name in buffers}
+    kept = None if held is None else frozenset(key for key, tensor in state.items() if id(tensor) in held)
+    return Checkpoint(path, kind, state, source=f"{source}{note}, read without running it", buffers=kept)

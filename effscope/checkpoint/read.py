@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import safe_open
@@ -61,12 +62,14 @@ def _read_zip(path: Path) -> Checkpoint:
     if not is_export(path):
         return read_torch_zip(path)
     with ExportArchive(path) as archive:
-        return from_tensors(path, "pt2", archive.state(), "torch.export archive")
+        tensors, buffers = archive.state()
+        return from_tensors(path, "pt2", tensors, "torch.export archive", buffers)
 
 
 def _read_onnx(path: Path) -> Checkpoint:
-    state, note = read_onnx(path)
-    return from_tensors(path, "onnx", state, ", ".join(filter(None, ("ONNX graph", note))))
+    state, modules, note = read_onnx(path)
+    found = from_tensors(path, "onnx", state, ", ".join(filter(None, ("ONNX graph", note))))
+    return found if found.state.keys() != state.keys() else replace(found, modules=modules)
 
 
 READERS = {"torch_zip": _read_zip, "safetensors": _read_safetensors, "onnx": _read_onnx}

@@ -10,6 +10,8 @@ from effscope.layouts.expand import Stage, closing_conv, stages
 from effscope.spec.graph import Graph, Node
 from effscope.spec.layout import Layout
 
+CONVOLUTIONS = ("conv2d", "conv_transpose2d")
+
 
 @dataclass(frozen=True)
 class RankedConv:
@@ -36,7 +38,7 @@ def spatial_convs(nodes: Sequence[Node]) -> tuple[Node, ...]:
 
 def every_conv(graph: Graph) -> tuple[RankedConv, ...]:
     """All convolutions of a graph, numbered from 1 in forward order, without the fixed one of a DFL head."""
-    convs = [node for node in graph.nodes if node.op == "conv2d" and node.args["init"] != "arange"]
+    convs = [node for node in graph.nodes if node.op in CONVOLUTIONS and node.args.get("init") != "arange"]
     distinct: dict[tuple[tuple[str, str], ...], Node] = {}
     for node in convs:
         distinct.setdefault(node.params, node)

@@ -37,8 +37,14 @@ def kernels(
 def _norms(graph: Graph) -> dict[str, Node]:
     """Name of a convolution -> the batch norm that folds into it."""
     steps = {step.conv: step.bn for step in fold_bn(graph)[1] if isinstance(step, FoldBN)}
-    by_module = {node.module: node for node in graph.nodes}
-    return {conv: by_module[bn] for conv, bn in steps.items()}
+    by_module, by_name, readers = {node.module: node for node in graph.nodes}, graph.by_name(), graph.consumers()
+    turned = {
+        by_name[node.inputs[0]].module: node
+        for node in graph.nodes
+        if node.op == "batchnorm" and node.inputs and by_name[node.inputs[0]].op == "conv_transpose2d"
+        and readers[node.inputs[0]] == [node.name]
+    }  # fmt: skip
+    return turned | {conv: by_module[bn] for conv, bn in steps.items()}
 
 
 def _kernel(state: Mapping[str, Tensor], conv: Node, norm: Node | None) -> Kernel:
@@ -46,7 +52,15 @@ def _kernel(state: Mapping[str, Tensor], conv: Node, norm: Node | None) -> Kerne
     eps = torch.finfo(weight.dtype).eps if weight.is_floating_point() else torch.finfo(torch.float32).eps
     scale = None if norm is None else _array(norm_scale(_tensors(state, norm), norm.args["eps"]))
     plain = weight if weight.dtype in (torch.float16, torch.float32, torch.float64) else weight.float()
+    if conv.op == "conv_transpose2d":
+        plain = _outputs_first(plain, conv.args["groups"])
     return Kernel(conv.name, _array(plain), scale, conv.args["groups"], eps)
+
+
+def _outputs_first(weight: Tensor, groups: int) -> Tensor:
+    """The weight of a transposed convolution, (C_in, C_out / groups, kh, kw), as (C_out, C_in / groups, kh, kw)."""
+    c_in, per_group, *k = weight.shape
+    return weight.reshape(groups, c_in // groups, per_group, *k).transpose(1, 2).reshape(-1, c_in // groups, *k)
 
 
 def _array(tensor: Tensor) -> Array:

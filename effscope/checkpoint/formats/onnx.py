@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from effscope.checkpoint.pickled.module_tree import ModuleRecord
 from effscope.errors import EffscopeError
 
 MOST_PER_BYTE = 2
@@ -32,8 +33,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
 """Operation -> role of each of its inputs, "" for inputs that are not weights."""
 
 
-def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights of an ONNX file in graph order, and a note on what was converted or left out.
+def read_onnx(path: Path) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...], str]:
+    """The weights of an ONNX file in graph order, its convolutions with their groups, and a note on what was converted.
 
     Quantised weights become float32: (integer - zero point) * scale, per tensor or per channel. Initialisers without a
     module name get the name of the node that uses them (`/model.0/conv/Conv` -> `model.0.conv.weight`).
@@ -71,10 +72,23 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
     return _named(model.graph.node, arrays)
 
 
-def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
+CLASSES = {
+    "Conv": "Conv2d", "QLinearConv": "Conv2d", "ConvInteger": "Conv2d", "ConvTranspose": "ConvTranspose2d",
+}  # fmt: skip
+"""Operation -> class of torch that it comes from."""
+
+
+def _record(node: Any, key: str) -> ModuleRecord:
+    """A convolution as a module of the key of its weight."""
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return ModuleRecord(key.rpartition(".")[0], CLASSES[node.op_type], {"groups": groups})
+
+
+def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...], str]:
     floats, n_quantised = dict(arrays), 0
     state: dict[str, Tensor] = {}
     used: set[str] = set()
+    records: dict[str, ModuleRecord] = {}
     for node in nodes:
         if node.op_type == "DequantizeLinear" and node.input[0] in arrays and node.input[1] in arrays:
             floats[node.output[0]] = _dequantised(arrays, node)
@@ -88,13 +102,15 @@ def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], st
                     _integer_conv(arrays, node) if node.op_type == "QLinearConv" and role == "weight" else floats[name]
                 )
                 key = _key(name, node, role)
+                if role == "weight" and node.op_type in CLASSES:
+                    records.setdefault(key, _record(node, key))
                 if key not in state:
                     state[key] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
                 used.add(name)
     left = sum(name not in used for name in arrays)
     notes = [f"{n_quantised} quantised tensors converted to float32"] if n_quantised else []
     notes += [f"{left} constants left out"] if left else []
-    return state, ", ".join(notes)
+    return state, tuple(records.values()), ", ".join(notes)
 
 
 def _dequantised(arrays: Mapping[str, Any], node: Any) -> Any:

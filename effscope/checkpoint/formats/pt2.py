@@ -27,8 +27,15 @@ DTYPES = {
 class ExportArchive(CheckedZip):
     """An open .pt2 file."""
 
-    def state(self) -> dict[str, Tensor]:
-        """The exported module's parameters and buffers by state-dict key.
+    def __init__(self, path: Path) -> None:
+        """Open the archive; arguments and errors as in `CheckedZip`."""
+        super().__init__(path)
+        self._numbers: dict[str, bytearray] = {}
+
+    def state(self) -> tuple[dict[str, Tensor], frozenset[str]]:
+        """The exported module's parameters and buffers by state-dict key, and the keys of the buffers.
+
+        Tied tensors share memory.
 
         Raises:
             EffscopeError: the table or a tensor is damaged, or a tensor is not stored as plain numbers.
@@ -40,7 +47,8 @@ class ExportArchive(CheckedZip):
             )
         try:
             rows = json.loads(self._read(info))["config"]
-            return {str(key): self._tensor(str(key), row) for key, row in rows.items()}
+            tensors = {str(key): self._tensor(str(key), row) for key, row in rows.items()}
+            return tensors, frozenset(str(key) for key, row in rows.items() if row.get("is_param") is False)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise EffscopeError(f"its table of weights is damaged: {AGAIN}") from error
 
@@ -52,7 +60,9 @@ class ExportArchive(CheckedZip):
         if entry is None:
             raise EffscopeError(f"the numbers of {shown(key)} are missing: {AGAIN}")
         dtype: torch.dtype = getattr(torch, DTYPES[meta["dtype"]])
-        data = bytearray(self._read(entry))
+        if entry.filename not in self._numbers:
+            self._numbers[entry.filename] = bytearray(self._read(entry))
+        data = self._numbers[entry.filename]
         n = len(data) // dtype.itemsize
         size, stride = (tuple(int(part["as_int"]) for part in meta[name]) for name in ("sizes", "strides"))
         offset = int(meta["storage_offset"]["as_int"])

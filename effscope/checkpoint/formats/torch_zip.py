@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from effscope.checkpoint.contents import Checkpoint, Kind, from_tensors
-from effscope.checkpoint.formats.torchscript import script_state
+from effscope.checkpoint.formats.torchscript import script_buffers, script_state
 from effscope.checkpoint.pickled.archive import TorchArchive
 from effscope.checkpoint.pickled.module_tree import ModuleReader, Plain, is_module, without_wrapper
 from effscope.checkpoint.pickled.policy import shown
@@ -45,7 +45,8 @@ def read_torch_zip(path: Path) -> Checkpoint:
         root = load_records(archive.pickle_bytes())
         if archive.is_script and isinstance(root, Record):
             state, modules = script_state(root, archive.tensor)
-            script = from_tensors(path, "torchscript", state, "TorchScript archive")
+            buffers = script_buffers(root, archive.text)
+            script = from_tensors(path, "torchscript", state, "TorchScript archive", buffers)
             return script if script.state.keys() != state.keys() else replace(script, modules=modules)
         reader = ModuleReader(archive.tensor)
         module, which = _find_module(root)
@@ -78,7 +79,7 @@ def _find_module(root: object) -> tuple[Record | None, str]:
 
 
 def _from_module(path: Path, reader: ModuleReader, root: object, module: Record, which: str) -> Checkpoint:
-    state = reader.state(module)
+    state, buffers = reader.state(module)
     if not state:
         raise EffscopeError(f"its model {shown(module.class_name)} has no tensors: give the trained weights")
     attributes = module.attributes()
@@ -95,6 +96,7 @@ def _from_module(path: Path, reader: ModuleReader, root: object, module: Record,
         class_names=_class_names(reader, attributes.get("names", _get(root, "names"))),
         own_yaml=own_yaml if isinstance(own_yaml, dict) else None,
         source=f"{named} checkpoint ({which}), read without running it",
+        buffers=buffers,
     )
 
 

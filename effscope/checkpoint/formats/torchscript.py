@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
@@ -11,6 +12,12 @@ from effscope.checkpoint.pickled.records import Record, TensorRecord
 from effscope.errors import EffscopeError
 
 PREFIX = "__torch__"
+
+CLASS = re.compile(
+    r"^class (?P<name>\w+)\(Module\):\n  __parameters__ = \[[^\]]*\]\n  __buffers__ = \[(?P<buffers>[^\]]*)\]",
+    re.MULTILINE,
+)
+"""The head of a class in the source that TorchScript stores."""
 
 
 def is_script(value: object) -> bool:
@@ -36,6 +43,37 @@ def script_state(root: Record, build: BuildTensor) -> tuple[dict[str, Tensor], t
             if isinstance(value, TensorRecord):
                 state[f"{path}.{name}" if path else str(name)] = build(value)
     return state, tuple(modules)
+
+
+def script_buffers(root: Record, text: Callable[[str], str]) -> frozenset[str] | None:
+    """Names of the buffers in `script_state`; None if the class of a module with tensors does not list its own.
+
+    Args:
+        root: the record of the module.
+        text: name of an entry of the archive -> its text. The sources of the classes list the names of their parameters
+            and buffers; they are read as text.
+    """
+    listed: dict[str, dict[str, frozenset[str]]] = {}
+    found: set[str] = set()
+    for path, module in _walk(root):
+        names = [str(name) for name, value in module.attributes().items() if isinstance(value, TensorRecord)]
+        if not names:
+            continue
+        place, _, class_name = module.class_name.rpartition(".")
+        if place not in listed:
+            listed[place] = _listed_buffers(text(f"code/{place.replace('.', '/')}.py"))
+        if class_name not in listed[place]:
+            return None
+        found.update(f"{path}.{name}" if path else name for name in names if name in listed[place][class_name])
+    return frozenset(found)
+
+
+def _listed_buffers(source: str) -> dict[str, frozenset[str]]:
+    """Class name -> names of its buffers, from the source of a module of TorchScript."""
+    found = {}
+    for match in CLASS.finditer(source):
+        found[match["name"]] = frozenset(re.findall(r'"([^"]*)"', match["buffers"]))
+    return found
 
 
 def _walk(root: Record) -> Iterator[tuple[str, Record]]:

@@ -17,6 +17,7 @@ from effscope.errors import EffscopeError
 MAX_ENTRIES = 200_000
 MAX_RATIO = 200
 MAX_DIMS = 64
+MAX_TEXT_BYTES = 16 * 2**20
 MAX_EXTENT = 2**40
 AGAIN = "download or save it again"
 
@@ -128,6 +129,17 @@ class TorchArchive(CheckedZip):
                 "needs: re-save only the state dict"
             )
         return self._read(info)
+
+    def text(self, name: str) -> str:
+        """A text entry, by its name in the archive's folder; empty if there is none or it is too large.
+
+        Raises:
+            EffscopeError: It is damaged.
+        """
+        info = self._entries.get(f"{self._folder}/{name}")
+        if info is None or info.file_size > MAX_TEXT_BYTES:
+            return ""
+        return self._read(info).decode("utf-8", "replace")
 
     def tensor(self, record: TensorRecord) -> torch.Tensor:
         """Build a tensor on the CPU. Tensors with the same storage share memory, as in torch.

@@ -76,13 +76,15 @@ class ModuleReader:
                 if isinstance(child, Record):
                     pending.append((_join(path, name), child))
 
-    def state(self, root: Record) -> dict[str, torch.Tensor]:
-        """The state dict of the module: same keys, same order, without buffers that are not persistent.
+    def state(self, root: Record) -> tuple[dict[str, torch.Tensor], frozenset[str]]:
+        """The state dict of the module: same keys, same order, without buffers that are not persistent; and the keys of
+        the buffers.
 
         Raises:
             EffscopeError: A parameter or buffer is not a plain tensor.
         """
         found: dict[str, torch.Tensor] = {}
+        held: set[str] = set()
         for path, module in self.walk(root):
             hidden = module.attributes().get("_non_persistent_buffers_set")
             buffers = self._entries(module, "_buffers")
@@ -95,7 +97,8 @@ class ModuleReader:
                 if not isinstance(value, TensorRecord):
                     raise EffscopeError(f"'{key}' is not a plain tensor (quantized or sparse): re-save it as float32")
                 found[key] = self._build(value)
-        return found
+            held.update(_join(path, name) for name, value in buffers if value is not None)
+        return found, frozenset(held)
 
     def records(self, root: Record) -> tuple[ModuleRecord, ...]:
         """Every module with its plain attributes, in the order of `walk`."""

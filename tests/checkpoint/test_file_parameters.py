@@ -1,0 +1,196 @@
+"""A file of an unknown architecture has its model's parameters, and its convolutions the ranks of the live ones."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from effscope import api
+
+SIDE = 16
+X = torch.zeros(1, 3, SIDE, SIDE)
+
+
+class Blur(nn.Module):
+    """A fixed depthwise kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(4, 1, 3, 3) / 9)
+        self.weight: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.weight, groups=4, padding=1)
+
+
+class Buffered(nn.Module):
+    """Buffers of several kinds: statistics, a table of integers, a mask, a fixed kernel that is called weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.blur = nn.Conv2d(3, 4, 1), Blur()
+        self.scale = nn.Parameter(torch.rand(4, 1, 1))
+        self.register_buffer("std", torch.rand(3, 1, 1))
+        self.register_buffer("index", torch.arange(4))
+        self.register_buffer("mask", torch.ones(4, 1, 1, dtype=torch.bool))
+        self.std: Tensor
+        self.index: Tensor
+        self.mask: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blur(self.conv(x / self.std))[:, self.index] * self.scale * self.mask
+
+
+class Tied(nn.Module):
+    """A convolution used at three places under three names, and a bias that two layers share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.a = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.b, self.c = self.a, nn.Sequential(self.a)
+        self.d = nn.Conv2d(8, 8, 1)
+        self.d.bias = self.stem.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(self.b(self.a(self.stem(x)))))
+
+
+class Upsampling(nn.Module):
+    """Transposed convolutions: widening, grouped, and one before a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(3, 6, 3), nn.ConvTranspose2d(6, 10, 2, 2)
+        self.grouped = nn.ConvTranspose2d(10, 4, 3, groups=2)
+        self.normed, self.bn = nn.ConvTranspose2d(4, 5, 2, 2, bias=False), nn.BatchNorm2d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.normed(self.grouped(self.up(self.conv(x)))))
+
+
+def _whole(net: nn.Module, path: Path) -> None:
+    torch.save(net, path)
+
+
+def _state(net: nn.Module, path: Path) -> None:
+    torch.save({"state_dict": net.state_dict()}, path)
+
+
+def _script(net: nn.Module, path: Path) -> None:
+    torch.jit.script(net).save(str(path))
+
+
+def _traced(net: nn.Module, path: Path) -> None:
+    torch.jit.trace(net, X).save(str(path))
+
+
+def _exported(net: nn.Module, path: Path) -> None:
+    torch.export.save(torch.export.export(net, (X,)), path)
+
+
+def _onnx(net: nn.Module, path: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        torch.onnx.export(net, (X,), str(path), dynamo=False, training=torch.onnx.TrainingMode.PRESERVE)
+
+
+FORMS: dict[str, Callable[[nn.Module, Path], None]] = {
+    "whole.pt": _whole, "state.pt": _state, "script.ts": _script, "traced.ts": _traced, "program.pt2": _exported,
+    "graph.onnx": _onnx,
+}  # fmt: skip
+
+
+def saved(kind: type[nn.Module], form: str, folder: Path) -> tuple[nn.Module, str]:
+    torch.manual_seed(0)
+    net = kind().eval()
+    for bn in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(bn.weight, 0.1, 3)
+        bn.running_var.uniform_(0.1, 2)  # type: ignore[union-attr,operator]
+    path = folder / form
+    FORMS[form](net, path)
+    return net, str(path)
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize("form", ["whole.pt", "script.ts", "traced.ts", "program.pt2"])
+def test_buffers_are_no_parameters_where_the_file_tells(form: str, tmp_path: Path) -> None:
+    net, path = saved(Buffered, form, tmp_path)
+    found = api.cost(path)
+    assert found.params == parameters(net)
+    assert not any("does not tell parameters from buffers" in note for note in found.notes)
+
+
+def test_a_state_dict_says_what_it_cannot_tell(tmp_path: Path) -> None:
+    """Integers and masks are buffers; of floats a state dict does not know."""
+    net, path = saved(Buffered, "state.pt", tmp_path)
+    found = api.cost(path)
+    floats = sum(value.numel() for value in net.state_dict().values() if value.is_floating_point())
+    assert found.params == floats > parameters(net)
+    assert any(
+        "does not tell parameters from buffers: 2 tensors count as parameters (scale, std)" in n for n in found.notes
+    )
+
+
+@pytest.mark.parametrize("form", ["whole.pt", "state.pt", "script.ts", "program.pt2", "graph.onnx"])
+def test_tied_tensors_count_once(form: str, tmp_path: Path) -> None:
+    net, path = saved(Tied, form, tmp_path)
+    assert api.cost(path).params == parameters(net) == 8 * 27 + 8 + 8 * 72 + 8 + 64
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_transposed_convolutions_count_and_rank_as_live_ones(form: str, tmp_path: Path) -> None:
+    """Also the one whose norm folds: along its output channels, which are the second side of its weight. Without class
+    and bias no file tells that it is transposed."""
+    net, path = saved(Upsampling, form, tmp_path)
+    assert api.cost(path).params == parameters(net)
+    tells = form not in ("state.pt", "program.pt2")
+    live = api.rank(net, at="all", imgsz=SIDE).to_frame().set_index("layer")
+    frame = api.rank(path, at="all").to_frame().set_index("layer")
+    assert set(frame.index) == {"conv", "up", "grouped", "normed"} == set(live.index)
+    for layer in set(frame.index) - (set() if tells else {"normed"}):
+        assert tuple(frame.loc[layer, "shape"]) == tuple(live.loc[layer, "shape"])
+        assert frame.loc[layer, "rank"] == live.loc[layer, "rank"], layer
+
+
+def test_the_matrix_of_a_transposed_convolution_is_that_of_the_definition() -> None:
+    """(C_out, C_in k k), block-diagonal over the groups, scaled by the norm."""
+    torch.manual_seed(0)
+    net = Upsampling().eval()
+    nn.init.uniform_(net.bn.weight, 0.1, 3)
+    result = api.rank(net, at="all", imgsz=SIDE)
+    scale = (net.bn.weight / torch.sqrt(net.bn.running_var + net.bn.eps)).detach().double()  # type: ignore[operator]
+    normed = (net.normed.weight.detach().double() * scale[:, None, None]).transpose(0, 1).flatten(1)
+    blocks = net.grouped.weight.detach().double().view(2, 5, 2, 3, 3).transpose(1, 2).flatten(2)
+    expected = {
+        "up": torch.linalg.svdvals(net.up.weight.detach().double().transpose(0, 1).flatten(1)),
+        "grouped": torch.linalg.svdvals(blocks).flatten().sort(descending=True).values,
+        "normed": torch.linalg.svdvals(normed),
+    }
+    found = {one.layer: one.values for one in result.spectra}
+    for layer, values in expected.items():
+        np.testing.assert_allclose(found[layer], values, rtol=1e-5)
+
+
+def test_grouped_convolutions_of_a_graph_have_their_groups(tmp_path: Path) -> None:
+    """Grouped, depthwise, and one with a channel multiplier; each as the live one."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3, groups=4), nn.Conv2d(16, 16, 3, groups=16),
+        nn.Conv2d(16, 32, 3, groups=16), nn.Conv2d(32, 4, 1, groups=2),
+    ).eval()  # fmt: skip
+    _onnx(net, tmp_path / "graph.onnx")
+    live = api.rank(net, at="all", imgsz=SIDE).to_frame().set_index("layer")
+    frame = api.rank(str(tmp_path / "graph.onnx"), at="all").to_frame().set_index("layer")
+    assert set(frame.index) == set(live.index)
+    for layer in frame.index:
+        assert frame.loc[layer, "rank"] == live.loc[layer, "rank"] or np.isnan(live.loc[layer, "rank"])
+        assert tuple(frame.loc[layer, "shape"]) == tuple(live.loc[layer, "shape"])
