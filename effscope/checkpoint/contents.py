@@ -60,7 +60,8 @@ def from_tensors(
         EffscopeError: There are no tensors.
     """
     if not tensors:
-        raise EffscopeError("it holds no weights: give the trained model")
+        runs = "; `effscope eval` runs an ONNX file as it is" if kind == "onnx" else ""
+        raise EffscopeError(f"it holds no weights: give the trained model{runs}")
     state, note = tidy(tensors)
     held = None if buffers is None else {id(tensors[name]) for name in buffers}
     kept = None if held is None else frozenset(key for key, tensor in state.items() if id(tensor) in held)
