@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
 from effscope import api
+from effscope.errors import EffscopeError
 
 SIDE = 16
 X = torch.zeros(1, 3, SIDE, SIDE)
@@ -194,3 +196,42 @@ def test_grouped_convolutions_of_a_graph_have_their_groups(tmp_path: Path) -> No
     for layer in frame.index:
         assert frame.loc[layer, "rank"] == live.loc[layer, "rank"] or np.isnan(live.loc[layer, "rank"])
         assert tuple(frame.loc[layer, "shape"]) == tuple(live.loc[layer, "shape"])
+
+
+def _in_two_files(folder: Path) -> tuple[nn.Module, Path]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 4, 2), nn.Conv2d(4, 8, 1, groups=2)).eval()
+    _onnx(net, folder / "one.onnx")
+    onnx.save(
+        onnx.load(folder / "one.onnx"), folder / "two.onnx", save_as_external_data=True, location="two.data",
+        size_threshold=0,
+    )  # fmt: skip
+    return net, folder / "two.onnx"
+
+
+def test_numbers_in_a_file_beside_the_graph_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch's exporter writes them; wherever the command runs."""
+    net, path = _in_two_files(tmp_path)
+    monkeypatch.chdir("/")
+    assert api.cost(str(path)).params == parameters(net)
+    one, two = (api.rank(str(tmp_path / name), at="all").to_frame() for name in ("one.onnx", "two.onnx"))
+    assert one["rank"].equals(two["rank"])
+
+
+def test_other_places_and_missing_numbers_are_refused_in_one_line(tmp_path: Path) -> None:
+    _, path = _in_two_files(tmp_path)
+    numbers = tmp_path / "two.data"
+    whole = numbers.read_bytes()
+    numbers.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(EffscopeError, match=r"which have \d+ bytes, not \d+: export it again"):
+        api.cost(str(path))
+    numbers.unlink()
+    with pytest.raises(EffscopeError, match=r"in other files \(two.data\): put them beside it"):
+        api.cost(str(path))
+    for place in ("../two.data", "/etc/passwd"):
+        model = onnx.load(path, load_external_data=False)
+        for tensor in model.graph.initializer:
+            next(entry for entry in tensor.external_data if entry.key == "location").value = place
+        (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(EffscopeError, match="outside its folder: do not use it"):
+            api.cost(str(tmp_path / "other.onnx"))

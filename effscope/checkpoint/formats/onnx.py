@@ -40,7 +40,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...], 
     module name get the name of the node that uses them (`/model.0/conv/Conv` -> `model.0.conv.weight`).
 
     Raises:
-        EffscopeError: the onnx package is missing, the file is damaged or not ONNX, or its weights are in other files.
+        EffscopeError: the file is damaged or not ONNX, or its weights are in other files that cannot be read.
     """
     import onnx  # noqa: PLC0415 - slow import
     from onnx import numpy_helper  # noqa: PLC0415
@@ -52,13 +52,11 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...], 
         raise EffscopeError("it is not an ONNX model, or a damaged one: export it again") from error
     if not model.graph.node:
         raise EffscopeError("it is not an ONNX model, or an empty one: export it again")
-    external = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-    if external:
-        raise EffscopeError(f"the numbers of {len(external)} tensors are in other files: save the model as one file")
+    n_bytes = len(data) + _load_external(model, path)
     arrays: dict[str, Any] = {}
     for proto in model.graph.initializer:
         n_values = int(np.prod(proto.dims, dtype=object)) if proto.dims else 1
-        if n_values > len(data) * MOST_PER_BYTE:
+        if n_values > n_bytes * MOST_PER_BYTE:
             raise EffscopeError(f"the initialiser '{proto.name[:60]}' claims more numbers than the file has")
         try:
             arrays[proto.name] = np.array(numpy_helper.to_array(proto))
@@ -70,6 +68,36 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...], 
                 if attribute.name == "value" and attribute.HasField("t"):
                     arrays[node.output[0]] = np.array(numpy_helper.to_array(attribute.t))
     return _named(model.graph.node, arrays)
+
+
+def _load_external(model: Any, path: Path) -> int:
+    """Read the numbers that stand in files beside the graph, and return the bytes of these files.
+
+    Raises:
+        EffscopeError: a file is missing, is not in the folder of the graph or below it, or is too short.
+    """
+    import onnx  # noqa: PLC0415 - slow import
+    from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model  # noqa: PLC0415
+
+    external = [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    if not external:
+        return 0
+    found = [ExternalDataInfo(tensor) for tensor in external]
+    names = sorted({one.location for one in found})
+    said = f"the numbers of {len(external)} tensors are in other files ({', '.join(names)[:80]})"
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+        raise EffscopeError(f"{said} outside its folder: do not use it, or save the model as one file")
+    try:
+        sizes = {name: (path.parent / name).stat().st_size for name in names}
+        claimed = sum(one.length or sizes[one.location] for one in found)
+        if claimed > sum(sizes.values()):
+            raise EffscopeError(f"{said}, which have {sum(sizes.values())} bytes, not {claimed}: export it again")
+        load_external_data_for_model(model, str(path.parent))
+    except EffscopeError:
+        raise
+    except Exception as error:  # a missing or short file, onnx's checks of links and paths
+        raise EffscopeError(f"{said}: put them beside it, or save the model as one file") from error
+    return sum(sizes.values())
 
 
 CLASSES = {
