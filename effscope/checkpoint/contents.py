@@ -32,6 +32,7 @@ class Checkpoint:
         own_yaml: The YAML that the model was built from, or None if the file does not have it as plain data.
         source: One line for the user: what was read.
         buffers: Keys of the tensors that are buffers, no parameters; None if the file does not tell.
+        others: Further weights of an ONNX graph, which no layer that is known here owns; by the names of the graph.
         metadata: Strings of a safetensors header, or of a .pt file by effscope; else empty.
     """
 
@@ -43,6 +44,7 @@ class Checkpoint:
     own_yaml: dict[Plain, Plain] | None = None
     source: str = ""
     buffers: frozenset[str] | None = None
+    others: dict[str, Tensor] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
 

@@ -67,9 +67,10 @@ def _read_zip(path: Path) -> Checkpoint:
 
 
 def _read_onnx(path: Path) -> Checkpoint:
-    state, modules, note = read_onnx(path)
-    found = from_tensors(path, "onnx", state, ", ".join(filter(None, ("ONNX graph", note))))
-    return found if found.state.keys() != state.keys() else replace(found, modules=modules)
+    graph = read_onnx(path)
+    found = from_tensors(path, "onnx", graph.state, ", ".join(filter(None, ("ONNX graph", graph.note))))
+    modules = graph.convolutions if found.state.keys() == graph.state.keys() else ()
+    return replace(found, modules=modules, others=graph.others)
 
 
 READERS = {"torch_zip": _read_zip, "safetensors": _read_safetensors, "onnx": _read_onnx}

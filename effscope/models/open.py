@@ -113,10 +113,11 @@ def _of_weights(path: Path, name: str) -> LayoutModel | TensorFile:
     if found.layout is not None:
         source = _source(found.layout.name, found.layout.nc, checkpoint.source)
         return LayoutModel(name, found.layout, found.state, checkpoint.class_names, source)
-    graph = tensor_graph(checkpoint.state, checkpoint.modules, checkpoint.buffers)
+    state = {**checkpoint.state, **checkpoint.others}
+    graph = tensor_graph(state, checkpoint.modules, checkpoint.buffers)
     rows = tensor_outline(name, graph, checkpoint.modules, checkpoint.buffers)
     source = f"{checkpoint.source}; unknown architecture: {found.why}"
-    return TensorFile(name, checkpoint.state, graph, rows, found.why, checkpoint.class_names, source)
+    return TensorFile(name, state, graph, rows, found.why, checkpoint.class_names, source)
 
 
 def _source(name: str, nc: int, source: str) -> str:

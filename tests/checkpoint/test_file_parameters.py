@@ -235,3 +235,52 @@ def test_other_places_and_missing_numbers_are_refused_in_one_line(tmp_path: Path
         (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
         with pytest.raises(EffscopeError, match="outside its folder: do not use it"):
             api.cost(str(tmp_path / "other.onnx"))
+
+
+class Attending(nn.Module):
+    """A class token, a table of positions, gates per channel, and products without bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.norm = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8)
+        self.token, self.position = nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.randn(1, 17, 8))
+        self.qkv, self.out = nn.Linear(8, 24, bias=False), nn.Linear(8, 8)
+        self.gate, self.slope = nn.Parameter(torch.rand(8)), nn.PReLU(17)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat((self.token.expand(len(x), -1, -1), x), 1) + self.position
+        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
+        return self.slope(self.out((q @ k.transpose(1, 2)).softmax(-1) @ v) * self.gate)
+
+
+class Recurrent(nn.Module):
+    """Recurrent layers of three kinds, one in both directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.gru, self.rnn = nn.GRU(4, 6, batch_first=True), nn.RNN(6, 5, batch_first=True)
+        self.lstm = nn.LSTM(5, 3, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lstm(self.rnn(self.gru(self.conv(x).flatten(2).transpose(1, 2))[0])[0])[0]
+
+
+class Resizing(nn.Module):
+    """Constants that are no weights: scales of a resize, limits of a clip, a padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.interpolate(self.conv(x), scale_factor=2.0, mode="nearest").clamp(0.0, 6.0)
+        return self.head(nn.functional.pad(x, (1, 1, 1, 1)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [Attending, Recurrent, Resizing])
+@pytest.mark.parametrize("form", ["graph.onnx", "whole.pt", "state.pt"])
+def test_every_weight_of_a_file_is_counted_and_nothing_else(kind: type[nn.Module], form: str, tmp_path: Path) -> None:
+    net, path = saved(kind, form, tmp_path)
+    assert api.cost(path).params == parameters(net)

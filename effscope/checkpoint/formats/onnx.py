@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from effscope.checkpoint.pickled.module_tree import ModuleRecord
 from effscope.errors import EffscopeError
+
+MATRIX = 2
 
 MOST_PER_BYTE = 2
 """Maximum number of values in one byte: int4 is the smallest type."""
@@ -33,8 +36,34 @@ OWNERS: dict[str, tuple[str, ...]] = {
 """Operation -> role of each of its inputs, "" for inputs that are not weights."""
 
 
-def read_onnx(path: Path) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...], str]:
-    """The weights of an ONNX file in graph order, its convolutions with their groups, and a note on what was converted.
+NO_WEIGHTS: Mapping[str, frozenset[int]] = {
+    **dict.fromkeys(("Resize", "Upsample", "QuantizeLinear", "DequantizeLinear", "QLinearConv"), frozenset(range(9))),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), frozenset({0, 4, 5, 6})),
+}
+"""Operation -> positions of inputs that are no weights, though they may be several constant floats: scales of maps and
+of integers, lengths and first states of sequences."""
+
+
+@dataclass(frozen=True)
+class GraphWeights:
+    """The weights of an ONNX graph.
+
+    Attributes:
+        state: those of known layers, in graph order, by module name.
+        convolutions: its convolutions, with their groups.
+        others: further initialisers that are weights, by their names in the graph: biases that a sum adds, slopes,
+            position tables, recurrent weights.
+        note: what was converted and left out.
+    """
+
+    state: dict[str, Tensor]
+    convolutions: tuple[ModuleRecord, ...]
+    others: dict[str, Tensor]
+    note: str
+
+
+def read_onnx(path: Path) -> GraphWeights:
+    """The weights of an ONNX file.
 
     Quantised weights become float32: (integer - zero point) * scale, per tensor or per channel. Initialisers without a
     module name get the name of the node that uses them (`/model.0/conv/Conv` -> `model.0.conv.weight`).
@@ -67,7 +96,8 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...], 
             for attribute in node.attribute:
                 if attribute.name == "value" and attribute.HasField("t"):
                     arrays[node.output[0]] = np.array(numpy_helper.to_array(attribute.t))
-    return _named(model.graph.node, arrays)
+    named = frozenset(proto.name for proto in model.graph.initializer)
+    return _named(model.graph.node, arrays, named)
 
 
 def _load_external(model: Any, path: Path) -> int:
@@ -112,7 +142,7 @@ def _record(node: Any, key: str) -> ModuleRecord:
     return ModuleRecord(key.rpartition(".")[0], CLASSES[node.op_type], {"groups": groups})
 
 
-def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...], str]:
+def _named(nodes: Any, arrays: Mapping[str, Any], initialisers: frozenset[str]) -> GraphWeights:
     floats, n_quantised = dict(arrays), 0
     state: dict[str, Tensor] = {}
     used: set[str] = set()
@@ -126,19 +156,43 @@ def _named(nodes: Any, arrays: Mapping[str, Any]) -> tuple[dict[str, Tensor], tu
             floats[node.output[0]] = floats[node.input[0]]
         for name, role in zip(node.input, OWNERS.get(node.op_type, ()), strict=False):
             if role and name in floats:
-                value = (
-                    _integer_conv(arrays, node) if node.op_type == "QLinearConv" and role == "weight" else floats[name]
-                )
+                value = _oriented(floats[name], node) if role == "weight" else floats[name]
+                if node.op_type == "QLinearConv" and role == "weight":
+                    value = _integer_conv(arrays, node)
                 key = _key(name, node, role)
                 if role == "weight" and node.op_type in CLASSES:
                     records.setdefault(key, _record(node, key))
                 if key not in state:
                     state[key] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
                 used.add(name)
-    left = sum(name not in used for name in arrays)
+    others = _others(nodes, arrays, initialisers - used)
+    left = sum(name not in used and name not in others for name in arrays)
     notes = [f"{n_quantised} quantised tensors converted to float32"] if n_quantised else []
     notes += [f"{left} constants left out"] if left else []
-    return state, tuple(records.values()), ", ".join(notes)
+    return GraphWeights(state, tuple(records.values()), others, ", ".join(notes))
+
+
+def _oriented(value: Any, node: Any) -> Any:
+    """A weight with its outputs first, as in torch: a product has its inputs first."""
+    turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    is_product = node.op_type == "MatMul" or (node.op_type == "Gemm" and not turned)
+    return value.T if is_product and value.ndim == MATRIX else value
+
+
+def _others(nodes: Any, arrays: Mapping[str, Any], unused: frozenset[str]) -> dict[str, Tensor]:
+    """The unused initialisers that are weights: several floats that a node reads where weights may stand."""
+    read = {
+        name
+        for node in nodes
+        for position, name in enumerate(node.input)
+        if position not in NO_WEIGHTS.get(node.op_type, ())
+    }
+    found = {name: arrays[name] for name in arrays if name in unused & read}
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
+        for name, value in found.items()
+        if np.issubdtype(value.dtype, np.floating) and value.size > 1
+    }
 
 
 def _dequantised(arrays: Mapping[str, Any], node: Any) -> Any:
