@@ -210,7 +210,6 @@ class SearchResult(Result):
         resolvable: the smallest margin at which a harmless change is accepted four times in five; None if unknown.
         target: "params", "flops", "latency" -> fraction of the given model's cost that the user asked to save.
         library: every change alone, if the search made them all.
-        go_on: commands that train the chosen model further in Ultralytics; empty if it cannot build it.
         finish: the chosen model after the training at the end; None without one.
         library_ms: time of the whole base, measured as the parts of `library`; None if they were not measured.
         front: base and judged candidates that no other one beats in AP and cost; with a target also what was predicted.
@@ -247,7 +246,6 @@ class SearchResult(Result):
     baselines: tuple[Baseline, ...] = ()
     library_ms: float | None = None
     finish: Finish | None = None
-    go_on: tuple[str, ...] = ()
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"

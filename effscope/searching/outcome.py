@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
@@ -13,7 +12,6 @@ from effscope.results import Change, Finish, GivenModel, Latency, RankResult, Se
 from effscope.searching.changes import layout_of
 from effscope.searching.evidence import Run
 from effscope.searching.front import front
-from effscope.searching.go_on import go_on
 from effscope.searching.jobs import GIVEN, Measurement
 from effscope.searching.journal import JOURNAL
 from effscope.searching.policies.library import WHOLE, piece_times, rows
@@ -79,8 +77,7 @@ def result_of(
         files: files from `hand_over`.
         notes: notes from `hand_over`.
     """
-    assert now.base is not None
-    assert now.base.ap is not None
+    assert now.base is not None and now.base.ap is not None
     runtime, threads = _timed_by(state, now)
     split_digests = {split: digests[split] for split in ("train", "val")}
     chosen = layout_of(layout, now.accepted).digest()
@@ -113,7 +110,6 @@ def result_of(
         target=dict(state.targets),
         library=rows(state),
         library_ms=piece_times(state).get(WHOLE),
-        go_on=go_on(config, Path(files["yaml"]).parent, now.base.given_ap is not None) if "yaml" in files else (),
         finish=finish(state, now, config.finish_epochs),
         front=front(state, now),
         baselines=() if now.baselines is None else now.baselines.baselines,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 
@@ -10,14 +14,15 @@ from support.tiny_search import LAYOUT, SETTINGS, search_tiny, tiny_place, train
 
 from effscope import api
 from effscope.checkpoint.write import write_safetensors
+from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.layouts.zoo.catalog import layout
 from effscope.models.file_metadata import metadata
 from effscope.models.open import open_model
 from effscope.nn.build import build
+from effscope.reporting.pages.go_on import go_on
 from effscope.results import Baseline, SearchResult
-from effscope.searching.go_on import go_on
 from effscope.searching.journal import Journal
 
 SQUARE = 64
@@ -137,30 +142,35 @@ def test_the_front_has_what_was_not_judged(unlabelled: SearchResult) -> None:
 
 def test_the_page_says_how_to_go_on(place: Path, unlabelled: SearchResult) -> None:
     folder = place / "unlabelled"
-    assert unlabelled.go_on == (
-        f"`effscope export {folder} --to pt --out {folder}/export`",
+    said = (
+        f"`python -c \"import effscope; effscope.export('{folder}', 'pt', '{folder}/export')\"`",
         f"`yolo detect train model={folder}/export/unlabelled.pt data=DATA.yaml imgsz=64 epochs=100`: the data must "
         "list the classes in the order of the model",
     )
-    done = api.export(str(folder), "pt", folder / "export")
-    assert done.files["pt"] == str(folder / "export" / "unlabelled.pt")
+    text = (folder / "summary.md").read_text()
+    assert go_on(unlabelled) == said and all(line in text for line in said)
+    words = shlex.split(said[0].strip("`"))
+    subprocess.run([sys.executable, *words[1:]], check=True, capture_output=True)
+    assert (folder / "export" / "unlabelled.pt").is_file()
 
 
-def test_distillation_is_named_where_it_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distillation_is_named_where_it_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unlabelled: SearchResult
+) -> None:
     """An installed Ultralytics is looked at, not imported."""
-    from effscope.config import SearchConfig
-
     package = tmp_path / "ultralytics"
     (package / "cfg").mkdir(parents=True)
     (package / "__init__.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    config = SearchConfig(base="best.pt", data="coco")
+    made = replace(unlabelled.origin, config=SearchConfig(base="best.pt", data="coco"))
+    result = replace(unlabelled, origin=made, files={"yaml": "my run/model.yaml"})
     for text, said in (("epochs: 100\n", False), ("distill_model: # teacher\n", True)):
         (package / "cfg" / "default.yaml").write_text(text)
-        command = go_on(config, Path("my run"), fits=True)[1]
+        command = go_on(result)[1]
         assert (" distill_model=best.pt`" in command) == said
         assert " data=DATA.yaml " in command and "'model=my run/export/my run.pt'" in command
-        assert "distill" not in go_on(config, Path("run"), fits=False)[1]
+    assert "distill" not in go_on(replace(result, given=None))[1]
+    assert go_on(replace(result, files={})) == ()
 
 
 def test_a_plain_folder_has_no_true_ap(place: Path, trained: Path) -> None:

@@ -6,6 +6,7 @@ from effscope.reporting.page import Page, Part, Rows, Section, Table, Text, poin
 from effscope.reporting.pages import rank
 from effscope.reporting.pages.baselines import baselines_table, beaten
 from effscope.reporting.pages.front import front_table
+from effscope.reporting.pages.go_on import go_on
 from effscope.reporting.pages.library import library_table
 from effscope.reporting.plots.rank import rank_plot
 from effscope.reporting.plots.search import search_plot
@@ -30,7 +31,7 @@ def pages(result: SearchResult) -> tuple[Page, ...]:
         sections.append(Section("What can be replaced by what", library))
     sections += [
         Section("Where the rank is low", tuple(part for part in low if part is not None)),
-        *([Section("How to go on", (Text(result.go_on),))] if result.go_on else []),
+        *([Section("How to go on", (Text(further),))] if (further := go_on(result)) else []),
         Section("How it was made", (Text(facts(result)),)),
     ]
     roles = {

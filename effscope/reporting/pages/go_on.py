@@ -6,21 +6,19 @@ import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
-from effscope.config import SearchConfig
 from effscope.config.search import NO_LABELS
+from effscope.results import SearchResult
 
 EPOCHS = 100
 """Default length of a training in Ultralytics."""
 
 
-def go_on(config: SearchConfig, folder: Path, fits: bool) -> tuple[str, ...]:
-    """Commands that export the chosen model and train it further.
-
-    Args:
-        config: settings of the search.
-        folder: folder of the run, with `model.yaml`.
-        fits: whether the base knows the classes of the data: then it can teach.
-    """
+def go_on(result: SearchResult) -> tuple[str, ...]:
+    """Commands that export the chosen model and train it further; none if Ultralytics cannot build it."""
+    config, yaml = result.origin.config, result.files.get("yaml")
+    if config is None or yaml is None:
+        return ()
+    folder, fits = Path(yaml).parent, result.given is not None and result.given.ap is not None
     is_yaml = Path(config.data).suffix in (".yaml", ".yml") and Path(config.data).is_file()
     data = config.data if is_yaml and config.labels != NO_LABELS else "DATA.yaml"
     teacher = [f"distill_model={config.base}"] if fits and Path(config.base).suffix == ".pt" and _distils() else []
@@ -28,7 +26,7 @@ def go_on(config: SearchConfig, folder: Path, fits: bool) -> tuple[str, ...]:
     settings = [f"data={data}", f"imgsz={config.imgsz}", f"epochs={EPOCHS}", *teacher]
     train = shlex.join(["yolo", "detect", "train", f"model={exported / folder.name}.pt", *settings])
     return (
-        f"`{shlex.join(['effscope', 'export', str(folder), '--to', 'pt', '--out', str(exported)])}`",
+        f"`python -c \"import effscope; effscope.export({str(folder)!r}, 'pt', {str(exported)!r})\"`",
         f"`{train}`: the data must list the classes in the order of the model",
     )
 
