@@ -45,7 +45,7 @@ MADE = {
 }  # fmt: skip
 
 
-QUICK = ("searched", "yolov10n", "yolov8n, dense", "yolo11n")
+QUICK = ("searched", "yolov8n, dense")
 """Cases of every test run; the others are slow."""
 
 CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MADE]

@@ -320,6 +320,7 @@ def test_weights_of_other_classes_start_the_class_tower_fresh(place: Path, train
     assert any("2 other classes: new class towers, trained 1 epochs" in n for n in result.notes)
 
 
+@pytest.mark.slow
 def test_a_destructive_rate_leaves_the_closed_form(place: Path) -> None:
     """A rate at which every weight becomes infinite: the fits end where they began."""
     ends = {}

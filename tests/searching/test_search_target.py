@@ -227,6 +227,7 @@ def test_a_rival_of_other_classes_is_refused_before_anything_runs(place: Path, t
     assert not (place / "rival").exists()
 
 
+@pytest.mark.slow
 def test_a_one_to_one_head_through_onnxruntime(place: Path) -> None:
     """Its graph selects the detections itself, as deployed: at most 300."""
     (place / "v10.yaml").write_text(LAYOUT.replace("Detect,", "v10Detect,"))
