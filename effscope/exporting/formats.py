@@ -21,6 +21,7 @@ from effscope.models.open import USUAL_SIZE
 from effscope.models.opened import Model
 from effscope.nn.build import Network
 from effscope.results import ExportResult, origin
+from effscope.spec.graph import DECODED
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None, dat
             raise unknown("format", name, FORMATS)
     layout = model.layout
     network = model.network().eval()
-    if "decoded" not in network.spec.views:
+    if DECODED not in network.spec.views:
         raise EffscopeError(f"{model.name} has no head that effscope can decode: it cannot be exported")
     classes = model.classes or tuple(f"class{i}" for i in range(layout.nc))
     side = imgsz or model.imgsz or USUAL_SIZE

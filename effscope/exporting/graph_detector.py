@@ -104,12 +104,9 @@ class GraphDetector(nn.Module):
         return np.asarray(found)
 
     def forward(self, images: Tensor) -> dict[str, tuple[Tensor, ...]]:
-        rows = [self._decoded(self.raw(image[None].contiguous().cpu().numpy())) for image in images]
+        found = [self.raw(image[None].contiguous().cpu().numpy()) for image in images]
+        rows = [self.form.decoded(values.astype(np.float32, copy=False)) for values in found]
         return {DECODED: (torch.from_numpy(np.concatenate(rows)),)}
-
-    def _decoded(self, found: NDArray[Any]) -> NDArray[np.float32]:
-        """(1, 4 + C, A) as the view `decoded` of a network."""
-        return self.form.decoded(found.astype(np.float32, copy=False))
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _graphs(work: Work, forms: list[Form], progress: Progress) -> list[Form]:
             made.append(replace(form, graph=checked_graph(form.network, context.classes, form.imgsz)[0]))
         except EffscopeError as error:
             if not form.rival:
-                work.notes.append(f"your model, the base and its rivals were measured in torch: {error}")
+                work.notes.append(f"these models were measured in torch, not in onnxruntime: {error}")
                 return forms
             work.notes.append(f"{form.name} was not measured: {error}")
     return made + [found for form in made if form.name in (BASE, CHOSEN) and (found := _int8(work, form)) is not None]

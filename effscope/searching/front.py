@@ -1,4 +1,4 @@
-"""What can be had: the judged models, and without judging, the best choice for each saving. Pure."""
+"""The models to choose from: those that were judged, and for each saving the choice that is predicted best. Pure."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ def tensor_graph(
         buffers: keys of the tensors that are no parameters; None if the file does not tell.
     """
     known = {record.path: record.scalars for record in modules}
-    groups, turned = _by_module(state), _transposed(state, modules)
+    groups = _by_module(state)
+    turned = _transposed(groups, modules)
     layer_of, conv_of = _Layers(list(state)), followed(_outputs_first(groups, turned))
     norm_of = {conv: norm for norm, conv in conv_of.items()}
     in_order = [one for path in groups if path not in conv_of for one in (path, norm_of.get(path)) if one is not None]
@@ -51,12 +52,12 @@ def tensor_graph(
     return Graph(tuple(nodes), {}, tuple(dict.fromkeys(node.layer for node in nodes)))
 
 
-def _transposed(state: Mapping[str, Tensor], modules: Sequence[ModuleRecord]) -> frozenset[str]:
+def _transposed(groups: Mapping[str, Mapping[str, Tensor]], modules: Sequence[ModuleRecord]) -> frozenset[str]:
     """Paths of transposed convolutions, whose weights are (C_in, C_out / groups, k, k): by their class if the file has
     it, else if the bias fits only as theirs."""
     classes = {record.path: record.class_name.rpartition(".")[2] for record in modules}
     found = set()
-    for path, roles in _by_module(state).items():
+    for path, roles in groups.items():
         weight = roles.get("weight")
         if weight is None or weight.dim() != MAPS:
             continue
