@@ -7,11 +7,13 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from effscope.checkpoint.contents import Checkpoint, from_tensors
+from effscope.checkpoint.contents import Checkpoint, from_tensors, with_calls
 from effscope.checkpoint.file_kind import file_kind
 from effscope.checkpoint.formats.onnx import read_onnx
 from effscope.checkpoint.formats.pt2 import ExportArchive, is_export
 from effscope.checkpoint.formats.torch_zip import read_torch_zip
+from effscope.checkpoint.layer_calls import records
+from effscope.checkpoint.parametrised import put_together
 from effscope.checkpoint.tidy import tidy
 from effscope.errors import EffscopeError, first_line
 
@@ -35,13 +37,22 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     file = Path(path)
     try:
-        return READERS[file_kind(file)](file)
+        return _whole(READERS[file_kind(file)](file))
     except EffscopeError as error:
         raise EffscopeError(f"{file}: {error}") from error
     except OSError as error:
         raise EffscopeError(f"{file}: cannot be read ({error.strerror}): check the file") from error
     except MemoryError as error:
         raise EffscopeError(f"{file}: does not fit in memory: use a larger machine") from error
+
+
+def _whole(found: Checkpoint) -> Checkpoint:
+    """The checkpoint with whole weights in place of their parts (see `parametrised`)."""
+    state, note = put_together(found.state)
+    if not note:
+        return found
+    buffers = None if found.buffers is None else found.buffers & state.keys()
+    return replace(found, state=state, source=f"{found.source}{note}", buffers=buffers)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -63,14 +74,21 @@ def _read_zip(path: Path) -> Checkpoint:
         return read_torch_zip(path)
     with ExportArchive(path) as archive:
         tensors, buffers = archive.state()
-        return from_tensors(path, "pt2", tensors, "torch.export archive", buffers)
+        calls, readers = archive.calls()
+    found = from_tensors(path, "pt2", tensors, "torch.export archive", buffers)
+    if not calls or found.state.keys() != tensors.keys():
+        return found
+    used = [key for key in tensors if readers[key]]
+    return with_calls(found, records(calls, used), calls, readers)
 
 
 def _read_onnx(path: Path) -> Checkpoint:
     graph = read_onnx(path)
-    found = from_tensors(path, "onnx", graph.state, ", ".join(filter(None, ("ONNX graph", graph.note))))
-    modules = graph.convolutions if found.state.keys() == graph.state.keys() else ()
-    return replace(found, modules=modules, others=graph.others)
+    said = ", ".join(filter(None, ("ONNX graph", graph.note)))
+    found = from_tensors(path, "onnx", graph.state, said, others=graph.others)
+    if found.state.keys() != graph.state.keys():
+        return found
+    return with_calls(found, records(graph.calls, {**graph.state, **graph.others}), graph.calls, graph.readers)
 
 
 READERS = {"torch_zip": _read_zip, "safetensors": _read_safetensors, "onnx": _read_onnx}

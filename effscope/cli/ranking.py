@@ -15,7 +15,11 @@ from effscope.cli.terminal import display
 def rank(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Zoo name, layout YAML, weights or run.")],
     at: Annotated[
-        str, typer.Option("--at", help="stage: its closing conv; block: last conv of its last block; all: every conv.")
+        str,
+        typer.Option(
+            "--at",
+            help="stage: its closing conv; block: last conv of its last block; all: every conv and linear layer.",
+        ),
     ] = "stage",
     threshold: Annotated[
         str, typer.Option("--threshold", help="Fraction of the largest singular value, energy:0.9, eps, or mp.")

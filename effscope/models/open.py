@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 HUB_NAMES = ("torchvision", "timm")
+OF_GRAPH = "an ONNX graph may hold norms folded and equal tensors merged: then it counts less than the model it is from"
 USUAL_SIZE = 640
 """Default side of the image in px."""
 
@@ -101,7 +102,11 @@ def _of_module(module: Module, imgsz: int) -> TracedModel:
 def _of_weights(path: Path, name: str) -> LayoutModel | TensorFile:
     """A weights file. Its layout comes from its metadata, else from its module tree, else from its tensors."""
     from effscope.checkpoint.identify.by_tensors import identify  # noqa: PLC0415
-    from effscope.checkpoint.identify.tensors_only import tensor_graph, tensor_outline  # noqa: PLC0415 - imports torch
+    from effscope.checkpoint.identify.tensors_only import (  # noqa: PLC0415 - imports torch
+        rank_notes,
+        tensor_graph,
+        tensor_outline,
+    )
     from effscope.checkpoint.read import read_checkpoint  # noqa: PLC0415
 
     checkpoint = read_checkpoint(path)
@@ -114,10 +119,13 @@ def _of_weights(path: Path, name: str) -> LayoutModel | TensorFile:
         source = _source(found.layout.name, found.layout.nc, checkpoint.source)
         return LayoutModel(name, found.layout, found.state, checkpoint.class_names, source)
     state = {**checkpoint.state, **checkpoint.others}
-    graph = tensor_graph(state, checkpoint.modules, checkpoint.buffers)
+    graph = tensor_graph(state, checkpoint.modules, checkpoint.buffers, checkpoint.follows)
     rows = tensor_outline(name, graph, checkpoint.modules, checkpoint.buffers)
+    if checkpoint.kind == "onnx":
+        rows = replace(rows, notes=(*rows.notes, OF_GRAPH))
     source = f"{checkpoint.source}; unknown architecture: {found.why}"
-    return TensorFile(name, state, graph, rows, found.why, checkpoint.class_names, source)
+    notes = rank_notes(graph, checkpoint.modules, checkpoint.follows)
+    return TensorFile(name, state, graph, rows, found.why, checkpoint.class_names, source, rank_notes=notes)
 
 
 def _source(name: str, nc: int, source: str) -> str:

@@ -135,6 +135,7 @@ class TensorFile(_WithoutLayout):
         classes: class names, or None if the file does not have them.
         source: one line: which file was read and how.
         imgsz: None, because it is not known.
+        rank_notes: what the file does not tell about ranks.
     """
 
     name: str
@@ -145,6 +146,7 @@ class TensorFile(_WithoutLayout):
     classes: tuple[str, ...] | None = None
     source: str = ""
     imgsz: int | None = None
+    rank_notes: tuple[str, ...] = ()
 
 
 Model = LayoutModel | TracedModel | TensorFile

@@ -91,7 +91,7 @@ def rank_collected(
         EffscopeError: no convolution, values that are not finite, or an invalid threshold.
     """
     if not convs:
-        raise EffscopeError(f"{facts.model} has no convolution to rank")
+        raise EffscopeError(f"{facts.model} has no convolution and no linear layer to rank")
     with one_thread():
         return _ranked(convs, collected, config, facts)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from effscope.nn.preserved import Hook, preserved
-from effscope.ranking.convs import RankedConv
+from effscope.ranking.convs import MAPS_OUT, RankedConv
 from effscope.ranking.kernels import kernels
 from effscope.ranking.moments import Moments
 from effscope.ranking.spectrum import Kernel
@@ -63,8 +63,9 @@ def collect(
     moments = None
     if images is not None:
         assert network is not None
-        moments = {node.name: Moments(node.name) for node in nodes}
-        run_with_hooks(network, {**{node.module: moments[node.name] for node in nodes}, **(more_hooks or {})}, images)
+        hooked = [conv.node for conv in convs if not conv.no_rank and conv.node.op in MAPS_OUT]
+        moments = {node.name: Moments(node.name) for node in hooked}
+        run_with_hooks(network, {**{node.module: moments[node.name] for node in hooked}, **(more_hooks or {})}, images)
     return Collected(
         kernels(graph, state, nodes, fold_bn=fold_bn),
         kernels(graph, state, nodes, fold_bn=not fold_bn),

@@ -1,7 +1,8 @@
-"""Weights of a model's convolutions, as kernels to rank."""
+"""Weights of a model's convolutions and linear layers, as kernels to rank."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,10 +11,14 @@ from torch import Tensor
 
 from effscope.errors import EffscopeError
 from effscope.nn.fuse import norm_scale
+from effscope.ranking.convs import groups_of, is_ranked, is_transposed
 from effscope.ranking.spectrum import Array, Kernel
 from effscope.spec.graph import Graph, Node
 from effscope.spec.ops import owned
 from effscope.spec.rewrite import FoldBN, fold_bn
+
+MAP = 4
+"""Number of dimensions of a batch of 2-d maps."""
 
 
 def kernels(
@@ -38,13 +43,41 @@ def _norms(graph: Graph) -> dict[str, Node]:
     """Name of a convolution -> the batch norm that folds into it."""
     steps = {step.conv: step.bn for step in fold_bn(graph)[1] if isinstance(step, FoldBN)}
     by_module, by_name, readers = {node.module: node for node in graph.nodes}, graph.by_name(), graph.consumers()
-    turned = {
-        by_name[node.inputs[0]].module: node
-        for node in graph.nodes
-        if node.op == "batchnorm" and node.inputs and by_name[node.inputs[0]].op == "conv_transpose2d"
-        and readers[node.inputs[0]] == [node.name]
-    }  # fmt: skip
-    return turned | {conv: by_module[bn] for conv, bn in steps.items()}
+    calls = Counter(node.module for node in graph.nodes)
+    found = {conv: by_module[bn] for conv, bn in steps.items()}
+    for norm in graph.nodes:
+        conv = _before(norm, by_name, readers) if norm.op == "batchnorm" and norm.inputs else None
+        if conv is not None and calls[conv.module] == calls[norm.module] == 1:
+            found.setdefault(conv.module, norm)
+    return found
+
+
+def unfolded(graph: Graph) -> frozenset[str]:
+    """Names of the convolutions that a batch norm reads without being folded in: one of the two is called several
+    times, or the raw output is also used."""
+    folded, by_name, readers = _norms(graph), graph.by_name(), graph.consumers()
+    only = {name: [reader] for name, found in readers.items() for reader in found if by_name[reader].op == "batchnorm"}
+    found = set()
+    for norm in graph.nodes:
+        conv = _before(norm, by_name, {**readers, **only}) if norm.op == "batchnorm" and norm.inputs else None
+        if conv is not None and conv.module not in folded:
+            found.add(conv.name)
+    return frozenset(found)
+
+
+def _before(norm: Node, by_name: Mapping[str, Node], readers: Mapping[str, list[str]]) -> Node | None:
+    """The convolution that a batch norm follows, if nothing but views that keep the channels lies between them and
+    nothing else reads it: 1-d and 3-d maps are views of 2-d maps around a norm."""
+    name, reader = norm.inputs[0], norm.name
+    while readers[name] == [reader]:
+        node = by_name[name]
+        if is_ranked(node):
+            return None if node.op == "linear" else node
+        shape = node.args.get("shape", ())
+        if node.op != "view" or len(shape) < MAP - 1 or shape[1] != norm.args["c"]:
+            return None
+        name, reader = node.inputs[0], name
+    return None
 
 
 def _kernel(state: Mapping[str, Tensor], conv: Node, norm: Node | None) -> Kernel:
@@ -52,13 +85,14 @@ def _kernel(state: Mapping[str, Tensor], conv: Node, norm: Node | None) -> Kerne
     eps = torch.finfo(weight.dtype).eps if weight.is_floating_point() else torch.finfo(torch.float32).eps
     scale = None if norm is None else _array(norm_scale(_tensors(state, norm), norm.args["eps"]))
     plain = weight if weight.dtype in (torch.float16, torch.float32, torch.float64) else weight.float()
-    if conv.op == "conv_transpose2d":
-        plain = _outputs_first(plain, conv.args["groups"])
-    return Kernel(conv.name, _array(plain), scale, conv.args["groups"], eps)
+    groups = groups_of(conv)
+    if is_transposed(conv):
+        plain = _outputs_first(plain, groups)
+    return Kernel(conv.name, _array(plain), scale, groups, eps)
 
 
 def _outputs_first(weight: Tensor, groups: int) -> Tensor:
-    """The weight of a transposed convolution, (C_in, C_out / groups, kh, kw), as (C_out, C_in / groups, kh, kw)."""
+    """The weight of a transposed convolution, (C_in, C_out / groups, ...), as (C_out, C_in / groups, ...)."""
     c_in, per_group, *k = weight.shape
     return weight.reshape(groups, c_in // groups, per_group, *k).transpose(1, 2).reshape(-1, c_in // groups, *k)
 

@@ -12,16 +12,21 @@ from torch import Tensor, nn
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError, first_line
 from effscope.models.open import USUAL_SIZE
-from effscope.models.opened import LayoutModel, Model, TracedModel
+from effscope.models.opened import LayoutModel, Model, TensorFile, TracedModel
 from effscope.ranking.analyze import ModelFacts, rank_collected
+from effscope.ranking.assumed_eps import with_assumed_eps
 from effscope.ranking.collect import collect, run_with_hooks
 from effscope.ranking.convs import RankedConv, every_conv, layout_convs, spatial_convs
 from effscope.ranking.heads import HeadStatistics, attention_nodes
+from effscope.ranking.kernels import unfolded
+from effscope.ranking.own_weights import with_own_weights
 from effscope.results import RankResult
-from effscope.spec.graph import image_shape
+from effscope.spec.graph import Graph, image_shape
 from effscope.spec.resolution import resolutions
+from effscope.thresholds import read_threshold
 from effscope.tracing.rebuild import rebuild, rebuilt_paths
 
+RAW = "raw: its batch norm also follows another layer, or its output is used elsewhere too"
 NOT_NORMALISED = "images are RGB 0-1, not normalised by the mean and standard deviation that a classifier may expect"
 
 
@@ -40,24 +45,29 @@ def rank_model(
     Raises:
         EffscopeError: as in `analyze.rank`; with images, also a model that cannot run on them.
     """
-    convs, at = ranked_convs(model, config.at)
-    config = replace(config, at=at)
-    facts = ModelFacts(model.name, model.outline.digest, weights, model.source, of)
     network = None if model.state is not None and images is None else _runnable(model)
     state: Mapping[str, Tensor] = model.state if network is None else network.state_dict()  # type: ignore[assignment]
-    if not convs and any(node.op == "conv2d_given" for node in model.graph.nodes):
-        raise EffscopeError(
-            f"{model.name}: its convolutions compute their weights (weight norm?): remove the parametrisation first"
-        )
+    graph = model.graph
+    if isinstance(model, TracedModel):
+        graph, state = with_own_weights(model.imported, state, image_shape(model.imgsz))
+    convs, at = ranked_convs(model, graph, config.at)
+    raw = unfolded(graph) if isinstance(model, TracedModel) else frozenset()
+    convs = tuple(replace(conv, note=RAW) if conv.node.name in raw else conv for conv in convs)
+    if not config.fold_bn:  # then every rank is raw, and the notes on norms say nothing
+        convs = tuple(replace(conv, note="") for conv in convs)
+    config = replace(config, at=at)
+    facts = ModelFacts(model.name, model.outline.digest, weights, model.source, of)
     attention = attention_nodes(model.graph) if images is not None else {}
     heads = {name: HeadStatistics(name, op) for name, op in attention.items()}
     with _one_line_errors(model) if images is not None else nullcontext():
         collected = collect(
-            model.graph, state, convs, fold_bn=config.fold_bn, network=network, images=images,
+            graph, state, convs, fold_bn=config.fold_bn, network=network, images=images,
             more_hooks={} if isinstance(model, TracedModel) else heads,
         )  # fmt: skip
     result = rank_collected(convs, collected, config, facts)
-    notes: tuple[str, ...] = ()
+    if isinstance(model, TensorFile) and config.fold_bn:
+        result = with_assumed_eps(result, graph, state, convs, read_threshold(config.threshold))
+    notes: tuple[str, ...] = model.rank_notes if isinstance(model, TensorFile) else ()
     if isinstance(model, TracedModel) and images is not None:
         notes = _measure_traced_heads(model, state, heads, images)
     rows = tuple(head for layer in heads.values() for head in layer.rows_of_heads())
@@ -98,18 +108,22 @@ def _one_line_errors(model: Model) -> Iterator[None]:
         raise EffscopeError(f"{model.name} cannot be run on these images: {first_line(e)}") from e
 
 
-def ranked_convs(model: Model, at: str) -> tuple[tuple[RankedConv, ...], str]:
+def ranked_convs(model: Model, graph: Graph, at: str) -> tuple[tuple[RankedConv, ...], str]:
     """The convolutions to rank, and the `at` that applies: "stage", "block" or "all".
 
     A stage of a traced model ends where the size of its feature maps changes. In weights of an unknown architecture
-    every convolution is ranked.
+    every convolution and linear layer is ranked.
+
+    Args:
+        model: the model.
+        graph: its graph; of a traced model with the weights that it computes (`own_weights`).
+        at: "stage", "block" or "all".
 
     Raises:
         EffscopeError: the model has no such convolutions.
     """
     if isinstance(model, LayoutModel):
-        return layout_convs(model.graph, model.layout, at), at
-    graph = model.graph
+        return layout_convs(graph, model.layout, at), at
     if at == "stage" and graph.views:
         stages = resolutions(graph, image_shape(model.imgsz or USUAL_SIZE))
         if stages:

@@ -8,12 +8,12 @@ from statistics import fmean
 
 import numpy as np
 
-from effscope.ranking.convs import RankedConv
+from effscope.ranking.convs import MAPS_OUT, RankedConv
 from effscope.ranking.measured import Measured
 from effscope.ranking.measures import MEASURES, is_spiked, rank_without_top
 from effscope.ranking.null import Reference
 from effscope.ranking.order import ordered, ties
-from effscope.ranking.spectrum import Kernel, MapShape, separability
+from effscope.ranking.spectrum import Kernel, separability
 from effscope.ranking.thresholds import cut, too_coarse
 from effscope.results import Spectrum, StageRank
 from effscope.spec.graph import Node
@@ -22,6 +22,7 @@ from effscope.thresholds import Threshold
 DEPTHWISE = "depthwise: each filter reads one channel, so a rank of the weight has no meaning"
 COARSE = "too coarse: at eps {:.2g} a rounding error can be as large as the largest value"
 SINGLE = "one {} per group: the rank is 1 for any weights"
+NO_MAPS = "no maps: only outputs of 2-d convolutions are ranked"
 ONE_CHANNEL = "one output channel: the rank is 1 for any {}"
 
 
@@ -32,16 +33,19 @@ def reasons_without_rank(
     found = {}
     for conv in convs:
         kernel = kernels[conv.node.name]
-        reason = _no_rank_of_weights(conv.node, kernel.shape) if of_weights else _no_rank_of_outputs(conv.node)
-        if of_weights and too_coarse(threshold, kernel.shape, kernel.eps):
+        reason = _no_rank_of_weights(kernel) if of_weights else _no_rank_of_outputs(conv.node, kernel)
+        if conv.no_rank:
+            found[conv.number] = conv.no_rank
+        elif of_weights and too_coarse(threshold, kernel.shape, kernel.eps):
             found[conv.number] = COARSE.format(kernel.eps)
         else:
-            found[conv.number] = conv.no_rank or reason
+            found[conv.number] = reason
     return found
 
 
-def _no_rank_of_weights(node: Node, shape: MapShape) -> str:
-    if node.args["groups"] > 1 and node.args["c_in"] == node.args["groups"]:
+def _no_rank_of_weights(kernel: Kernel) -> str:
+    shape = kernel.shape
+    if shape.groups > 1 and kernel.weight.shape[1] == 1:
         return DEPTHWISE
     if not shape.values:
         return "no weights at all"
@@ -50,8 +54,10 @@ def _no_rank_of_weights(node: Node, shape: MapShape) -> str:
     return SINGLE.format("weight") if shape.columns == 1 else ""
 
 
-def _no_rank_of_outputs(node: Node) -> str:
-    return "" if node.args["c_out"] > 1 else ONE_CHANNEL.format("outputs")
+def _no_rank_of_outputs(node: Node, kernel: Kernel) -> str:
+    if node.op not in MAPS_OUT:
+        return NO_MAPS
+    return "" if len(kernel.weight) > 1 else ONE_CHANNEL.format("outputs")
 
 
 def row(
@@ -100,7 +106,8 @@ def _note(found: Measured) -> str:
     """How to read the rank, "" if there is nothing special."""
     if found.positions is not None and found.positions < found.c_out:
         return f"only {found.positions} positions for {found.c_out} channels: give more or larger images"
-    return f"{found.shape.groups} groups: singular values of all groups together" if found.shape.groups > 1 else ""
+    groups = f"{found.shape.groups} groups: singular values of all groups together" if found.shape.groups > 1 else ""
+    return "; ".join(filter(None, (found.conv.note, groups)))
 
 
 def row_without_rank(conv: RankedConv, kernel: Kernel, reason: str) -> StageRank:

@@ -45,11 +45,11 @@ class MapShape:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's weight as stored.
+    """The weight of a convolution or linear layer, as stored.
 
     Attributes:
         name: name in messages.
-        weight: (C_out, C_in / groups, kh, kw), float16 to float64.
+        weight: (C_out, C_in / groups, ...), float16 to float64.
         scale: (C_out,) float64, the factor of each output channel in the following batch norm; None for 1.
         groups: groups of the convolution.
         eps: machine epsilon of the stored dtype.

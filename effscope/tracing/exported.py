@@ -3,46 +3,144 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.utils._pytree import tree_leaves
 
 from effscope.errors import EffscopeError, first_line
 from effscope.nn.preserved import eval_mode
 from effscope.nn.silenced import silenced
 from effscope.tracing.aten_map import ATEN
 from effscope.tracing.calls import target_name
+from effscope.tracing.inputs import Inputs, image_inputs
 
 REASON_LENGTH = 160
 SAME_AT_INFERENCE = frozenset({"dropout", "feature_dropout", "alpha_dropout"})
 """Functions that return their input at inference; their schema does not say so."""
 
+ON_VALUES = "a branch of its forward depends on values: counted as it runs for one image of random values from 0 to 1"
+"""Note on a trace that followed the values of one image."""
 
-def exported(module: nn.Module, shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
-    """The program of a module in eval mode on an image of a shape (batch, channels, height, width).
+REASONS = {
+    "missing \\d+ required positional": "its forward takes more arguments: give them as `inputs`",
+    "data-dependent|Data dependent|unhinted": "its forward depends on values of the image in a way that has no trace",
+    "FakeTensor|fake tensor|pytree|dynamo|SymInt|SymBool|Proxy|HigherOrder|torch\\.export|aten\\.": (
+        "its forward does something that has no trace (it reads values, or leaves torch)"
+    ),
+}
+"""Pattern of a message of torch -> the reason in our words."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A traced module: its program, and a note for the reader, or ""."""
+
+    program: torch.export.ExportedProgram
+    note: str = ""
+
+
+def exported(module: nn.Module, inputs: Inputs, name: str) -> Exported:
+    """The program of a module in eval mode.
 
     It traces a copy that shares the parameters and has none of the user's hooks. If the module cannot be copied, it
-    traces the module and restores its mode. Tracing works on shapes and reads no weights.
+    traces the module and restores it. Tracing works on shapes and reads no weights. If `forward` branches on values,
+    it runs once with random values, and the branches that it takes are traced.
 
     Raises:
         EffscopeError: torch.export cannot trace it; the message has the reason in one line.
     """
-    first = next((p for p in module.parameters()), torch.zeros(()))
-    dtype = first.dtype if first.is_floating_point() else torch.float32
     with silenced(), _unfused_attention():
-        image = torch.zeros(shape, device=first.device, dtype=dtype)
         traced = _copied(module)
-        try:
-            with eval_mode(traced):
-                program = torch.export.export(traced, (image,), strict=False)
-                return program.run_decompositions({}) if _writes_into_views(program.graph) else program
-        except Exception as e:  # the module's code may raise anything
-            reason = first_line(e)[:REASON_LENGTH]
-            raise EffscopeError(f"{name} cannot be traced by torch.export at {shape}: {reason}") from e
+        with _plain_outputs(traced), eval_mode(traced):
+            try:
+                return Exported(_program(traced, inputs))
+            except Exception as e:  # the module's code may raise anything
+                reason = e
+            if _depends_on_values(reason):
+                try:
+                    return Exported(_followed(traced, inputs), ON_VALUES)
+                except Exception as e:
+                    reason = e
+    raise EffscopeError(f"{name} cannot be traced at {inputs.shape}: {_in_words(reason)}") from reason
+
+
+def _program(module: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
+    program = torch.export.export(module, inputs.args, dict(inputs.kwargs), strict=False)
+    return program.run_decompositions({}) if _writes_into_views(program.graph) else program
+
+
+def _followed(module: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
+    """The program along the branches that are taken for random values."""
+    is_image = len(inputs.args) == 1 and not inputs.kwargs and bool((inputs.args[0] == 0).all())
+    given = image_inputs(module, inputs.shape, random=True) if is_image else inputs
+    return torch.export.draft_export(module, given.args, dict(given.kwargs), strict=False)
+
+
+def _depends_on_values(error: Exception) -> bool:
+    return isinstance(error, GuardOnDataDependentSymNode) or "data-dependent" in str(error)
+
+
+def _in_words(error: Exception) -> str:
+    """The reason in one line, without torch's internals."""
+    reason = first_line(error)
+    if _depends_on_values(error):
+        reason = f"data-dependent {reason}"
+    return next((words for pattern, words in REASONS.items() if re.search(pattern, reason)), reason[:REASON_LENGTH])
+
+
+@contextmanager
+def _plain_outputs(module: nn.Module) -> Iterator[None]:
+    """Let the forward of a module return its tensors in a tuple if it returns an object of another class."""
+    forward, own = module.forward, vars(module).get("forward")
+
+    @wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        found = forward(*args, **kwargs)
+        return found if all(map(_is_plain, tree_leaves(found))) else tuple(_tensors(found, set()))
+
+    module.forward = plain
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, Tensor | int | float | str)
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """The tensors in any object: in sequences, mappings, and attributes; each object once."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    if id(value) in seen or isinstance(value, str | bytes | type | nn.Module):
+        return
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    elif isinstance(value, list | tuple | set):
+        parts = list(value)
+    else:
+        parts = [getattr(value, name, None) for name in (*vars(type(value)).get("__slots__", ()), *_attributes(value))]
+    for part in parts:
+        yield from _tensors(part, seen)
+
+
+def _attributes(value: Any) -> tuple[str, ...]:
+    return tuple(getattr(value, "__dict__", ()))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from effscope.spec.ops import Slot
 from effscope.tracing.aten_kinds import KINDS
 from effscope.tracing.aten_map import ATEN, FIRST_OUTPUT_ONLY
 from effscope.tracing.calls import Primitive, call_of, target_name
+from effscope.tracing.inputs import Inputs
 from effscope.tracing.rows import Rows
 from effscope.tracing.sources import Sources, module_of
 from effscope.tracing.state_keys import StateKeys
@@ -32,10 +33,10 @@ class GraphBuilder:
         constants: tensors of the program that are not in the state dict, by their key in the graph.
     """
 
-    def __init__(self, module: nn.Module, program: torch.export.ExportedProgram) -> None:
+    def __init__(self, module: nn.Module, program: torch.export.ExportedProgram, inputs: Inputs) -> None:
         self.rows = Rows(module)
         self.constants: dict[str, Tensor] = {}
-        self._module, self._program = module, program
+        self._module, self._program, self._inputs = module, program, inputs
         self._keys = StateKeys(module, program)
         self._sources = Sources(module, program)
         self._nodes: list[Node] = []
@@ -47,16 +48,29 @@ class GraphBuilder:
     def build(self) -> Graph:
         """The graph, with the view `OUTPUTS`."""
         outputs: tuple[str, ...] = ()
-        for node in self._program.graph_module.graph.nodes:
-            if node.op == "placeholder" and self._keys.is_image(node):
-                self._append(node, Node(INPUT, "input", args={"c": int(node.meta["val"].shape[1])}, layer=INPUT))
-            elif node.op == "call_function" and _has_tensor(node):
+        nodes = self._program.graph_module.graph.nodes
+        given = [node for node in nodes if node.op == "placeholder" and self._keys.is_input(node)]
+        for node, (position, value) in zip(given, enumerate(self._inputs.leaves), strict=True):
+            self._input(node, value, is_image=position == self._inputs.image)
+        for node in nodes:
+            if node.op == "call_function" and _has_tensor(node):
                 self._call(node)
             elif node.op == "output":
                 found = {n.name: n for n in node.all_input_nodes if _has_tensor(n)}
                 wanted = self._program.graph_signature.user_outputs
                 outputs = tuple(self._value(found[name]) for name in wanted if name in found)
         return Graph(tuple(self._nodes), {OUTPUTS: outputs}, tuple(self.rows.found))
+
+    def _input(self, node: fx.Node, value: Any, *, is_image: bool) -> None:
+        """The image as the input of the graph; other tensors that the user gave are constants."""
+        if is_image:
+            shape = _shape(node.meta["val"])
+            self._append(node, Node(INPUT, "input", args={"c": shape[1] if len(shape) > 1 else 1}, layer=INPUT))
+        elif isinstance(value, Tensor):
+            name = self._fresh(node.name)
+            args = {"shape": _shape(value), "dtype": str(value.dtype).removeprefix("torch.")}
+            self.constants[name] = value
+            self._append(node, Node(name, "constant", (), args, INPUT, (("", name),)))
 
     def _append(self, origin: fx.Node, node: Node) -> None:
         self._nodes.append(node)

@@ -16,6 +16,7 @@ from effscope.spec.outline import Outline
 from effscope.spec.resolution import resolutions
 from effscope.tracing.exported import exported
 from effscope.tracing.graph_builder import GraphBuilder
+from effscope.tracing.inputs import Inputs, image_inputs
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,25 @@ class Imported:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Imported:
-    """Trace a module on an image of a shape (batch, channels, height, width).
+def import_module(module: nn.Module, shape: tuple[int, ...], name: str, inputs: Inputs | None = None) -> Imported:
+    """Trace a module.
 
     The mode, state, attributes and hooks of the module and the random state do not change, also if tracing fails. The
     hooks of the module do not run.
+
+    Args:
+        module: the module; not a lazy one (see `inputs.materialised`).
+        shape: shape of the image (batch, channels, height, width).
+        name: name in tables and messages.
+        inputs: other arguments than one image of zeros. Their image has this shape.
 
     Raises:
         EffscopeError: torch.export cannot trace it (the message has its reason in one line), or the size of a value
             depends on other values.
     """
-    program = exported(module, shape, name)
-    builder = GraphBuilder(module, program)
+    given = inputs or image_inputs(module, shape)
+    found = exported(module, given, name)
+    builder = GraphBuilder(module, found.program, given)
     try:
         graph = builder.build()
     except GuardOnDataDependentSymNode:
@@ -60,7 +68,10 @@ def import_module(module: nn.Module, shape: tuple[int, ...], name: str) -> Impor
         stages={layer: stage.number for stage in resolutions(graph, shape) for layer in stage.layers},
         digest=f"traced:{name}",
         unreached={key: p.numel() for key, p in module.named_parameters() if key not in used},
-        notes=_uncounted_share(graph, sum(p.numel() for p in module.parameters())),
+        notes=(
+            *((found.note,) if found.note else ()),
+            *_uncounted_share(graph, sum(p.numel() for p in module.parameters())),
+        ),
     )
     return Imported(graph, outline, builder.constants)
 

@@ -35,7 +35,7 @@ class StateKeys:
         self._lifted = dict(getattr(signature, "inputs_to_lifted_tensor_constants", {}))
         self._lifted_values = program.constants
 
-    def is_image(self, node: fx.Node) -> bool:
+    def is_input(self, node: fx.Node) -> bool:
         """Whether a placeholder is the input of the module, not one of its tensors."""
         return node.name not in self.of and node.name not in self._lifted
 

@@ -15,6 +15,10 @@ from effscope.checkpoint.identify.tensors_only import tensor_graph
 State = dict[str, Tensor]
 
 
+def pairs(state: State) -> dict[str, str]:
+    return followed(groups(state), is_sorted=list(state) == sorted(state))
+
+
 def groups(state: State) -> dict[str, dict[str, Tensor]]:
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
@@ -92,16 +96,16 @@ def test_norms_are_those_of_the_live_module_or_none(name: str, is_sorted: bool) 
     make, wanted = CASES[name]
     state = dict(make().state_dict())
     state = dict(sorted(state.items())) if is_sorted else state
-    assert followed(groups(state)) == wanted
+    assert pairs(state) == wanted
 
 
 def test_equal_widths_alone_tell_nothing_in_a_sorted_file() -> None:
     """Written in the order of declaration, a norm right after a convolution of the same number follows it."""
     state = dict(nn.Sequential(Unit(8, 8), Unit(8, 8)).state_dict())
-    assert followed(groups(state)) == {"0.bn": "0.conv", "1.bn": "1.conv"}
-    assert followed(groups(dict(sorted(state.items())))) == {}
+    assert pairs(state) == {"0.bn": "0.conv", "1.bn": "1.conv"}
+    assert pairs(dict(sorted(state.items()))) == {}
     pre = dict(nn.Sequential(PreUnit(8, 8), PreUnit(8, 8)).state_dict())
-    assert followed(groups(pre)) == {}
+    assert pairs(pre) == {}
 
 
 def test_a_norm_stands_after_its_convolution_in_the_graph() -> None:
@@ -154,6 +158,6 @@ def test_no_norm_of_torchvision_is_folded_into_another_convolution(name: str, is
             is_conv = before.op == "call_module" and isinstance(modules[before.target], nn.Conv2d)
             truth[node.target] = before.target if is_conv else None
     state = dict(net.state_dict())
-    found = followed(groups(dict(sorted(state.items())) if is_sorted else state))
+    found = pairs(dict(sorted(state.items())) if is_sorted else state)
     assert {norm: truth[norm] for norm in found} == found
     assert len(found) >= 0.95 * sum(conv is not None for conv in truth.values())

@@ -388,7 +388,7 @@ def test_the_groups_of_a_convolution_are_ranked_together() -> None:
     [
         (nn.Sequential(), "no convolution"),
         (nn.Identity(), "no convolution"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)), "no convolution"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3 * 32 * 32)), "no convolution"),
         (nn.Sequential(nn.Conv2d(1, 8, 3)), "expected input.*to have 1 channels"),
     ],
     ids=["empty", "identity", "no convolutions", "channels"],
@@ -484,9 +484,3 @@ def test_models_of_equal_names_are_named_as_given(tmp_path: Path) -> None:
         torch.save({"a.weight": torch.rand(8, 3, 3, 3) + n, "b.weight": torch.rand(8, 8, 1, 1)}, path)
     found = [r.model for r in api.ranks([str(p) for p in (*paths, paths[0])])]
     assert found == [str(paths[0]), str(paths[1]), "last", f"{paths[0]} (2)"]
-
-
-def test_computed_weights_are_refused() -> None:
-    module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3)))
-    with pytest.raises(EffscopeError, match="weight norm"):
-        api.rank(module, imgsz=32)

@@ -154,7 +154,7 @@ def test_the_module_is_unchanged_also_if_tracing_fails() -> None:
     unchanged(model, lambda: import_module(model, (1, 3, 64, 64), "m"))
 
     def fails() -> None:
-        with pytest.raises(EffscopeError, match=r"^broken cannot be traced by torch.export at \(1, 3, 8, 8\): [^\n]*$"):
+        with pytest.raises(EffscopeError, match=r"^broken cannot be traced at \(1, 3, 8, 8\): no way through$"):
             import_module(broken, (1, 3, 8, 8), "broken")
 
     broken = Breaks().train()

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from effscope.checkpoint.layer_calls import NORM, LayerCall
 from effscope.checkpoint.pickled.archive import AGAIN, CheckedZip, check_extent
 from effscope.checkpoint.pickled.policy import shown
 from effscope.checkpoint.pickled.records import StorageRef, TensorRecord
 from effscope.errors import EffscopeError
 
 TABLE = "data/weights/model_weights_config.json"
+PROGRAM = "models/model.json"
 MAX_TABLE_BYTES = 64 * 2**20
 
 DTYPES = {
@@ -52,6 +57,18 @@ class ExportArchive(CheckedZip):
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise EffscopeError(f"its table of weights is damaged: {AGAIN}") from error
 
+    def calls(self) -> tuple[list[LayerCall], Counter[str]]:
+        """The calls of layers in the exported program, and how many times each value is read: parameters and buffers
+        by state-dict key. Empty if the archive has no such description, or one of another version."""
+        info = self._entries.get(f"{self._folder}/{PROGRAM}")
+        if info is None or info.file_size > MAX_TABLE_BYTES:
+            return [], Counter()
+        try:
+            program = json.loads(self._read(info))["graph_module"]
+            return _layer_calls(program)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+            return [], Counter()
+
     def _tensor(self, key: str, row: dict[str, Any]) -> Tensor:
         meta = row["tensor_meta"]
         if row.get("use_pickle") or meta["dtype"] not in DTYPES:
@@ -78,6 +95,61 @@ class ExportArchive(CheckedZip):
         if len(found) != 1:
             raise EffscopeError("it is a zip archive, but not by torch.export: give the weights file")
         return found[0]
+
+
+LAYERS = re.compile(r"torch\.ops\.aten\.(conv(?P<turned>_transpose)?(?P<n>[123])d|linear|batch_norm)\.\w+")
+"""Overloads of layers."""
+
+
+def _layer_calls(program: dict[str, Any]) -> tuple[list[LayerCall], Counter[str]]:
+    graph = program["graph"]
+    keys: dict[str, str] = {}
+    for spec in program["signature"]["input_specs"]:
+        for kind in ("parameter", "buffer"):
+            if kind in spec:
+                keys[spec[kind]["arg"]["name"]] = spec[kind][f"{kind}_name"]
+    readers = Counter(name for node in graph["nodes"] for each in node["inputs"] for name in _names(each["arg"]))
+    readers.update(name for each in graph["outputs"] for name in _names(each))
+    calls = []
+    for node in graph["nodes"]:
+        found = LAYERS.fullmatch(node["target"])
+        if found is not None:
+            call = _layer_call(found, node, keys)
+            calls.extend([call] if call else [])
+    return calls, Counter({keys.get(name, name): n for name, n in readers.items()})
+
+
+def _layer_call(found: re.Match[str], node: dict[str, Any], keys: Mapping[str, str]) -> LayerCall | None:
+    given = {each["name"]: each["arg"] for each in node["inputs"]}
+    source, out = (next(_names(arg)) for arg in (given["input"], node["outputs"][0]))
+    if found[1] == "batch_norm":
+        key = keys.get(next(_names(given["running_mean"]), ""), "")
+        path = key.rpartition(".")[0]
+        return LayerCall(path, NORM, source, out, eps=float(given["eps"]["as_float"])) if key else None
+    class_name = f"Conv{'Transpose' if found['turned'] else ''}{found['n']}d" if found["n"] else "Linear"
+    groups = int(given["groups"]["as_int"]) if "groups" in given else 1
+    key = keys.get(next(_names(given["weight"]), ""), "")
+    if key.rpartition(".")[2] == "weight":
+        return LayerCall(key.rpartition(".")[0], class_name, source, out, groups)
+    return None if key else LayerCall(_caller(node), class_name, source, out, groups, computed=True)
+
+
+def _caller(node: dict[str, Any]) -> str:
+    """Path of the module that makes a call."""
+    stack = node.get("metadata", {}).get("nn_module_stack", "").split(";")[-1].split(",")
+    return str(stack[1]) if len(stack) > 1 else ""
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Names of the tensors in an argument."""
+    if isinstance(value, dict):
+        if isinstance(value.get("as_tensor"), dict):
+            yield str(value["as_tensor"]["name"])
+        for part in value.values():
+            yield from _names(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from ([str(part["name"])] if isinstance(part, dict) and set(part) == {"name"} else _names(part))
 
 
 def is_export(path: Path) -> bool:

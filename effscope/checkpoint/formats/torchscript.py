@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from torch import Tensor
 
+from effscope.checkpoint.contents import Checkpoint, from_tensors, with_calls
+from effscope.checkpoint.formats.script_code import PREFIX, class_name_of, script_calls
+from effscope.checkpoint.layer_calls import LayerCall
+from effscope.checkpoint.pickled.archive import TorchArchive
 from effscope.checkpoint.pickled.module_tree import MAX_MODULES, MAX_PATH, BuildTensor, ModuleRecord
 from effscope.checkpoint.pickled.records import Record, TensorRecord
 from effscope.errors import EffscopeError
-
-PREFIX = "__torch__"
 
 CLASS = re.compile(
     r"^class (?P<name>\w+)\(Module\):\n  __parameters__ = \[[^\]]*\]\n  __buffers__ = \[(?P<buffers>[^\]]*)\]",
@@ -23,6 +26,22 @@ CLASS = re.compile(
 def is_script(value: object) -> bool:
     """Whether a value of a pickle is a scripted or traced module."""
     return isinstance(value, Record) and value.class_name.startswith(f"{PREFIX}.")
+
+
+def read_script(path: Path, archive: TorchArchive, root: Record) -> Checkpoint:
+    """The tensors of an archive by torch.jit.save, and what its code tells about its layers.
+
+    Raises:
+        EffscopeError: it has no tensors, or its module tree is larger than that of a model.
+    """
+    state, modules = script_state(root, archive.tensor)
+    if not state:
+        raise EffscopeError("it holds no weights, or only as constants (torch.jit.freeze): give the trained model")
+    found = from_tensors(path, "torchscript", state, "TorchScript archive", script_buffers(root, archive.text))
+    if found.state.keys() != state.keys():
+        return found
+    calls, readers = script_calls(root, archive.text)
+    return with_calls(found, with_layers(modules, calls), calls, readers)
 
 
 def script_state(root: Record, build: BuildTensor) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...]]:
@@ -38,11 +57,17 @@ def script_state(root: Record, build: BuildTensor) -> tuple[dict[str, Tensor], t
     state: dict[str, Tensor] = {}
     modules: list[ModuleRecord] = []
     for path, module in _walk(root):
-        modules.append(ModuleRecord(path, _class_name(module), {}))
+        modules.append(ModuleRecord(path, class_name_of(module), {}))
         for name, value in module.attributes().items():
             if isinstance(value, TensorRecord):
                 state[f"{path}.{name}" if path else str(name)] = build(value)
     return state, tuple(modules)
+
+
+def with_layers(modules: tuple[ModuleRecord, ...], calls: Iterable[LayerCall]) -> tuple[ModuleRecord, ...]:
+    """The modules, with groups and epsilons of those that are called as layers."""
+    found = {call.path: call.record() for call in calls}
+    return tuple(found.get(module.path, module) for module in modules)
 
 
 def script_buffers(root: Record, text: Callable[[str], str]) -> frozenset[str] | None:
@@ -88,9 +113,3 @@ def _walk(root: Record) -> Iterator[tuple[str, Record]]:
         for name, child in reversed(children):
             assert isinstance(child, Record)
             pending.append((f"{path}.{name}" if path else name, child))
-
-
-def _class_name(module: Record) -> str:
-    """The Python class of a scripted module, without the prefix and counters of TorchScript."""
-    parts = [p for p in module.class_name.split(".")[1:] if not p.startswith("___torch_mangle_")]
-    return ".".join(parts)

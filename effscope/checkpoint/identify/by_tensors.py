@@ -83,7 +83,7 @@ def identify(checkpoint: Checkpoint) -> Identified:
     file.
     """
     state: State = without_constants(checkpoint.state)
-    if not checkpoint.modules or checkpoint.kind in ("torchscript", "onnx"):
+    if not checkpoint.modules or checkpoint.kind in ("torchscript", "onnx", "pt2"):
         if any(key.startswith(YOLOX_KEYS) for key in state):
             with suppress(EffscopeError):  # keys of another project with the same prefix
                 state = _for_rgb(from_yolox_keys(state))

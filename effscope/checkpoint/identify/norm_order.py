@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-MAPS = 4
+CONV_DIMS = (3, 4, 5)
 
 GROUPED = 4
 """A convolution may be grouped if it has this many times as many outputs as inputs per kernel, or more."""
@@ -36,23 +36,24 @@ class Conv:
     c_out: int
 
 
-def followed(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
+def followed(groups: Mapping[str, Mapping[str, Tensor]], *, is_sorted: bool) -> dict[str, str]:
     """Path of a norm -> path of the convolution that it follows, where names and shapes tell.
 
     Args:
         groups: module path -> its tensors by name, in the order of the file.
+        is_sorted: whether the keys of the file are sorted, so that their order tells nothing.
     """
     convs, norms = defaultdict(list), defaultdict(list)
     for path, roles in groups.items():
         weight = roles.get("weight")
         if "running_mean" in roles and roles["running_mean"].dim() == 1:
             norms[_parent(path)].append((path, len(roles["running_mean"])))
-        elif weight is not None and weight.dim() == MAPS:
+        elif weight is not None and weight.dim() in CONV_DIMS:
             c_out, per_group = weight.shape[:2]
             may_be_grouped = c_out % max(per_group, 1) == 0 and c_out >= GROUPED * per_group
             convs[_parent(path)].append(Conv(path, None if may_be_grouped else per_group, c_out))
-    order = list(groups)
-    accepted = _accepted(convs, norms, order)
+    order = [path for path in groups if ".parametrizations." not in path]
+    accepted = _accepted(convs, norms, order, is_sorted=is_sorted)
     found: dict[str, str] = {}
     for parent, inside in norms.items():
         found |= _matched(convs[parent], inside, accepted)
@@ -60,13 +61,16 @@ def followed(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
 
 
 def _accepted(
-    convs: Mapping[str, Sequence[Conv]], norms: Mapping[str, Sequence[tuple[str, int]]], order: Sequence[str]
+    convs: Mapping[str, Sequence[Conv]],
+    norms: Mapping[str, Sequence[tuple[str, int]]],
+    order: Sequence[str],
+    *,
+    is_sorted: bool,
 ) -> set[Names]:
     """Names of convolutions and of the norms that follow them."""
     after, before = set[Names](), set[Names]()
     in_order, out_of_order = set[Names](), set[Names]()
     place = {path: n for n, path in enumerate(order)}
-    is_sorted = list(order) == sorted(order)
     for parent, inside in norms.items():
         for norm, width in inside:
             for conv in convs.get(parent, ()):

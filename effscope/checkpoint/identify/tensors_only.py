@@ -3,88 +3,85 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from effscope.checkpoint.identify.layer_kinds import CLASSES, CONVS, MATRIX, NORM_BUFFERS, Kind, Roles, kinds
 from effscope.checkpoint.identify.norm_order import followed
 from effscope.checkpoint.pickled.module_tree import ModuleRecord
 from effscope.spec import ops
 from effscope.spec.graph import Graph, Node
 from effscope.spec.outline import Outline
 
-NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 NORM_ROLES = ("weight", "bias", *NORM_BUFFERS)
-MAPS, MATRIX, RGB = 4, 2, 3
 UNKNOWN_EPS = 1e-5
 MOST_SHOWN = 4
-TRANSPOSED = "ConvTranspose"
-NOTE = "unknown architecture: only parameters and ranks of single convolutions"
+MAPS = 4
+PROJECTION = "proj_weight"
+"""End of the names of the weights of `nn.MultiheadAttention`: `in_proj_weight`."""
+
+BY_NAME = "norms are folded by names and order (bn1 into conv1): this file has no calls, TorchScript and ONNX have"
+BY_SHAPE = "groups and transposed convolutions are found by names and shapes: the file has tensors only"
+RAW = "raw: the file does not tell whether a batch norm follows"
+NOTE = "unknown architecture: only parameters and ranks of single layers, by the weights as stored"
 
 
 def tensor_graph(
-    state: Mapping[str, Tensor], modules: Sequence[ModuleRecord] = (), buffers: frozenset[str] | None = None
+    state: Mapping[str, Tensor],
+    modules: Sequence[ModuleRecord] = (),
+    buffers: frozenset[str] | None = None,
+    follows: Mapping[str, str] | None = None,
 ) -> Graph:
     """Nodes that own the tensors of a state dict: convolutions, linear layers, batch norms, and single tensors.
 
     A batch norm reads the convolution that it follows, if names and shapes tell which (`norm_order`), and stands after
     it. Folding needs this; nothing else is connected. Tied tensors share memory: they are one tensor of several nodes.
+    A layer whose weight has no rank has the argument `no_rank`: why; one that a norm may follow has `note`; a norm
+    without a known epsilon has `assumed`.
 
     Args:
         state: any state dict.
-        modules: the module tree, if the file has one; it gives the groups and the epsilons.
+        modules: the module tree, if the file has one; it gives classes, groups and epsilons.
         buffers: keys of the tensors that are no parameters; None if the file does not tell.
+        follows: path of a norm -> path of the convolution that it follows; None if the file does not tell.
     """
     known = {record.path: record.scalars for record in modules}
     groups = _by_module(state)
-    turned = _transposed(groups, modules)
-    layer_of, conv_of = _Layers(list(state)), followed(_outputs_first(groups, turned))
+    is_sorted = list(state) == sorted(state)
+    kind_of = kinds(groups, modules, buffers or frozenset(), is_sorted=is_sorted)
+    turned = _outputs_first(groups, kind_of)
+    layer_of, pairs = _Layers(list(state)), followed(turned, is_sorted=is_sorted) if follows is None else follows
+    conv_of = {norm: conv for norm, conv in pairs.items() if conv in kind_of and kind_of[conv].name in CONVS}
     norm_of = {conv: norm for norm, conv in conv_of.items()}
     in_order = [one for path in groups if path not in conv_of for one in (path, norm_of.get(path)) if one is not None]
+    norms = {path: len(groups[path]["running_mean"]) for path, kind in kind_of.items() if kind.name == "norm"}
+    loose = {c for path, c in norms.items() if path not in conv_of}
     nodes: list[Node] = []
     for path in in_order:
-        by_shape = _groups_by_bias(groups[path]) or 1 if path in turned else _groups(path, groups)
-        scalars = {"groups": by_shape, "turned": path in turned} | dict(known.get(path, {}))
-        nodes.extend(_nodes(path, groups[path], scalars, layer_of(path), conv_of.get(path), buffers or frozenset()))
+        module, kind = _Module(path, groups[path], layer_of(path)), kind_of[path]
+        if path in norms:
+            nodes.append(_norm(module, known.get(path, {}), conv_of.get(path)))
+            continue
+        is_raw = kind.name in CONVS and path not in norm_of and len(turned[path]["weight"]) in loose and follows is None
+        nodes.extend(_nodes(module, kind, buffers or frozenset(), RAW if is_raw else ""))
     first = _first_keys(state)
     nodes = [replace(node, params=tuple((role, first[key]) for role, key in node.params)) for node in nodes]
     return Graph(tuple(nodes), {}, tuple(dict.fromkeys(node.layer for node in nodes)))
 
 
-def _transposed(groups: Mapping[str, Mapping[str, Tensor]], modules: Sequence[ModuleRecord]) -> frozenset[str]:
-    """Paths of transposed convolutions, whose weights are (C_in, C_out / groups, k, k): by their class if the file has
-    it, else if the bias fits only as theirs."""
-    classes = {record.path: record.class_name.rpartition(".")[2] for record in modules}
-    found = set()
-    for path, roles in groups.items():
-        weight = roles.get("weight")
-        if weight is None or weight.dim() != MAPS:
-            continue
-        by_bias = "bias" in roles and len(roles["bias"]) != len(weight) and _groups_by_bias(roles) is not None
-        if TRANSPOSED in classes[path] if path in classes else by_bias:
-            found.add(path)
-    return frozenset(found)
-
-
-def _groups_by_bias(roles: Mapping[str, Tensor]) -> int | None:
-    """Groups of a transposed convolution: its bias has C_out values, the second side of its weight C_out / groups. None
-    without a bias, or if the sides do not fit."""
-    weight, bias = roles["weight"], roles.get("bias")
-    if bias is None or bias.dim() != 1 or not weight.shape[1]:
-        return None
-    groups, rest = divmod(len(bias), weight.shape[1])
-    return groups if groups and not rest and len(weight) % groups == 0 else None
-
-
-def _outputs_first(
-    groups: Mapping[str, Mapping[str, Tensor]], turned: frozenset[str]
-) -> Mapping[str, Mapping[str, Tensor]]:
-    """The tensors, with the output channels of transposed convolutions first, as in other ones."""
-    return {
-        path: {**roles, "weight": roles["weight"].transpose(0, 1)} if path in turned else roles
-        for path, roles in groups.items()
-    }
+def _outputs_first(groups: Mapping[str, Roles], kind_of: Mapping[str, Kind]) -> Mapping[str, Roles]:
+    """The tensors, with weights of transposed convolutions in the shape of other ones, outputs first."""
+    found = dict(groups)
+    for path, kind in kind_of.items():
+        if kind.name == "transposed":
+            c_in, per_group, *k = groups[path]["weight"].shape
+            turned = torch.empty((per_group * kind.groups, c_in // kind.groups, *k), device="meta")
+            found[path] = {**groups[path], "weight": turned}
+    return found
 
 
 def _first_keys(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -111,15 +108,45 @@ def tensor_outline(
     return Outline(name, rows, digest=digest, notes=(NOTE, *(raw if loose else ()), *_unsure(graph, buffers)))
 
 
+def rank_notes(
+    graph: Graph, modules: Sequence[ModuleRecord] = (), follows: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """What the file does not tell about ranks; arguments as in `tensor_graph`."""
+    folded = [node for node in graph.nodes if node.op == "batchnorm" and node.inputs]
+    notes = [BY_NAME] if folded and follows is None else []
+    own = sorted({record.class_name.rpartition(".")[2] for record in modules if _is_own_conv(record, graph)})
+    if own:
+        notes.append(f"layers of other classes than torch's are ranked by the weights as stored {_few(own)}")
+    return (*notes, *(() if modules else (BY_SHAPE, *_maybe_tables(graph))))
+
+
+def _is_own_conv(record: ModuleRecord, graph: Graph) -> bool:
+    """Whether a ranked layer has a class that is not torch's."""
+    layers = {node.module for node in graph.nodes if node.op in ("conv2d", "conv_transpose2d", "linear")}
+    return record.path in layers and record.class_name.rpartition(".")[2] not in CLASSES
+
+
 def _unsure(graph: Graph, buffers: frozenset[str] | None) -> tuple[str, ...]:
     """Which tensors count as parameters without the file saying that they are."""
     if buffers is not None:
         return ()
-    names = [node.name for node in graph.nodes if node.op == "opaque" and node.args["tensors"][""].kind == "param"]
+    singles = [node for node in graph.nodes if node.op == "opaque" and "" in node.args["tensors"]]
+    names = [node.name for node in singles if node.args["tensors"][""].kind == "param"]
     if not names:
         return ()
-    shown = ", ".join(names[:MOST_SHOWN]) + (", ..." if len(names) > MOST_SHOWN else "")
-    return (f"the file does not tell parameters from buffers: {len(names)} tensors count as parameters ({shown})",)
+    return (f"the file does not tell parameters from buffers: {len(names)} tensors count as parameters {_few(names)}",)
+
+
+def _maybe_tables(graph: Graph) -> tuple[str, ...]:
+    """Which matrices count as linear layers without the file saying that they are."""
+    names = [node.name for node in graph.nodes if node.op == "linear" and not node.args["bias"]]
+    if not names:
+        return ()
+    return (f"the file does not tell linear layers without bias from tables (embeddings): {_few(names)}",)
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"({', '.join(names[:MOST_SHOWN])}{', ...' if len(names) > MOST_SHOWN else ''})"
 
 
 def _by_module(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -151,80 +178,82 @@ class _Layers:
         return ".".join(names[:end])
 
 
-def _nodes(
-    path: str,
-    roles: dict[str, Tensor],
-    scalars: Mapping[str, object],
-    layer: str,
-    conv: str | None,
-    buffers: frozenset[str],
-) -> list[Node]:
-    weight = None if f"{path}.weight" in buffers else roles.get("weight")
-    if "running_mean" in roles and roles["running_mean"].dim() == 1:
-        return [_norm(path, roles, scalars, layer, conv)]
-    if weight is not None and weight.dim() == MAPS and not set(roles) - {"weight", "bias"}:
-        return [_conv(path, roles, scalars, layer)]
-    if weight is not None and weight.dim() == MATRIX and not set(roles) - {"weight", "bias"}:
-        args = {"c_in": weight.shape[1], "c_out": weight.shape[0], "bias": "bias" in roles}
-        return [Node(path, "linear", (), args, layer, _params(path, roles))]
-    keys = {f"{path}.{role}" if path else role: tensor for role, tensor in roles.items()}
-    return [_single(key, tensor, layer, key in buffers) for key, tensor in keys.items()]
+@dataclass(frozen=True)
+class _Module:
+    """A module: its path, its tensors by their names in it, and its layer."""
+
+    path: str
+    roles: Roles
+    layer: str
+
+    def key(self, role: str) -> str:
+        return f"{self.path}.{role}" if self.path else role
+
+    def params(self, roles: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        return tuple((role, self.key(role)) for role in roles)
 
 
-def _groups(path: str, groups: Mapping[str, Mapping[str, Tensor]]) -> int:
-    """Groups of a convolution by its shape: depthwise if a kernel has one input and another one makes so many channels.
-
-    The first convolution of a net for grey images has one input, too, but there is none before it.
-    """
-    weight = groups[path].get("weight")
-    if weight is None or weight.dim() != MAPS or weight.shape[1] != 1:
-        return 1
-    order, c_out = list(groups), weight.shape[0]
-    before = [one for one in order[: order.index(path)] if _output_width(groups[one])]
-    others = [one for one in order if one != path] if before and order == sorted(order) else before
-    makes = any(_output_width(groups[one]) == c_out for one in others)
-    return c_out if c_out > 1 and (makes or c_out == RGB) else 1
-
-
-def _output_width(roles: Mapping[str, Tensor]) -> int | None:
-    """Output width of a convolution; None for anything else."""
-    weight = roles.get("weight")
-    is_conv = weight is not None and "running_mean" not in roles and weight.dim() == MAPS
-    return weight.shape[0] if is_conv and weight is not None else None
+def _nodes(module: _Module, kind: Kind, buffers: frozenset[str], note: str) -> list[Node]:
+    """Nodes of a module that is no norm: its layer, if it is one, and its further tensors."""
+    own = [role for role in module.roles if role in ("weight", "bias")] if kind.name != "single" else []
+    found = [_layer(module, own, kind, note)] if own else []
+    left = [role for role in module.roles if role not in own]
+    for role in [role for role in left if role.endswith(PROJECTION) and module.roles[role].dim() == MATRIX]:
+        bias = f"{role.removesuffix('_weight')}_bias"
+        pair = {"weight": role, **({"bias": bias} if bias in left else {})}
+        found.append(_projection(module, pair))
+        left = [role for role in left if role not in pair.values()]
+    singles = [_single(module.key(role), module.roles[role], module, module.key(role) in buffers) for role in left]
+    return [*found, *singles]
 
 
-def _params(path: str, roles: Mapping[str, Tensor]) -> tuple[tuple[str, str], ...]:
-    return tuple((role, f"{path}.{role}" if path else role) for role in roles)
+def _projection(module: _Module, pair: Mapping[str, str]) -> Node:
+    """A linear layer of `nn.MultiheadAttention`, whose tensors are named `in_proj_weight` and `in_proj_bias`."""
+    c_out, c_in = module.roles[pair["weight"]].shape
+    args = {"c_in": c_in, "c_out": c_out, "bias": "bias" in pair}
+    name = module.key(pair["weight"].removesuffix("_weight"))
+    return Node(name, "linear", (), args, module.layer, tuple((role, module.key(own)) for role, own in pair.items()))
 
 
-def _conv(path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str) -> Node:
-    c_out, per_group, *k = roles["weight"].shape
-    groups = scalars.get("groups")
-    groups = groups if isinstance(groups, int) and not isinstance(groups, bool) and groups > 0 else 1
-    if scalars.get("turned") is True:
-        args = {
-            "c_in": c_out, "c_out": per_group * groups, "k": tuple(k), "s": (1, 1), "p": (0, 0), "op": (0, 0),
-            "d": (1, 1), "groups": groups, "bias": "bias" in roles,
-        }  # fmt: skip
-        return Node(path, "conv_transpose2d", (), args, layer, _params(path, roles))
-    args = {
-        "c_in": per_group * groups, "c_out": c_out, "k": tuple(k), "s": (1, 1), "p": (0, 0), "d": (1, 1),
-        "groups": groups, "bias": "bias" in roles, "init": "default", "bias_init": None,
-    }  # fmt: skip
-    return Node(path, "conv2d", (), args, layer, _params(path, roles))
+def _layer(module: _Module, own: Sequence[str], kind: Kind, note: str) -> Node:
+    """A convolution or linear layer."""
+    weight, has_bias = module.roles["weight"], "bias" in own
+    first, second, *k = weight.shape
+    turned, n = kind.name == "transposed", len(k)
+    c_in, c_out = (first, second * kind.groups) if turned else (second * kind.groups, first)
+    args: dict[str, Any] = {"c_in": c_in, "c_out": c_out, "bias": has_bias}
+    if kind.name == "linear":
+        op = "linear"
+    elif len(weight.shape) == MAPS:
+        op = "conv_transpose2d" if turned else "conv2d"
+        args |= {"k": tuple(k), "s": (1, 1), "p": (0, 0), "d": (1, 1), "groups": kind.groups}
+        args |= {"op": (0, 0)} if turned else {"init": "default", "bias_init": None}
+    else:
+        op, target = "opaque", f"conv_transpose{n}d.input" if turned else f"conv{n}d.default"
+        tensors = {role: ops.TensorSpec(tuple(module.roles[role].shape)) for role in own}
+        args = {"target": target, "operands": (), "keywords": {"groups": kind.groups}, "shape": (), "tensors": tensors}
+    args |= {"no_rank": kind.no_rank} if kind.no_rank else {}
+    args |= {"note": note} if note else {}
+    return Node(module.path, op, (), args, module.layer, module.params(own))
 
 
-def _norm(path: str, roles: dict[str, Tensor], scalars: Mapping[str, object], layer: str, conv: str | None) -> Node:
-    c = len(roles["running_mean"])
-    eps = scalars.get("eps", UNKNOWN_EPS)
-    args = {"c": c, "eps": eps, "momentum": 0.1, "affine": "weight" in roles}
-    kept = {role: tensor for role, tensor in roles.items() if role in NORM_ROLES}
-    return Node(path, "batchnorm", () if conv is None else (conv,), args, layer, _params(path, kept))
+def _norm(module: _Module, scalars: Mapping[str, object], conv: str | None) -> Node:
+    c = len(module.roles["running_mean"])
+    args: dict[str, Any] = {
+        "c": c,
+        "eps": scalars.get("eps", UNKNOWN_EPS),
+        "momentum": 0.1,
+        "affine": "weight" in module.roles,
+    }
+    args |= {} if "eps" in scalars else {"assumed": True}
+    kept = [role for role in module.roles if role in NORM_ROLES]
+    inputs = () if conv is None else (conv,)
+    return Node(module.path, "batchnorm", inputs, args, module.layer, module.params(kept))
 
 
-def _single(key: str, tensor: Tensor, layer: str, is_buffer: bool) -> Node:
+def _single(key: str, tensor: Tensor, module: _Module, is_buffer: bool) -> Node:
     counted = tensor.is_floating_point() or tensor.is_complex()
     held = is_buffer or key.rpartition(".")[2] in NORM_BUFFERS or not counted
     kind = {"": ops.TensorSpec(tuple(tensor.shape), "buffer" if held else "param")}
     args = {"target": "", "operands": (), "keywords": {}, "shape": tuple(tensor.shape), "tensors": kind}
-    return Node(key, "opaque", (), args, layer, (("", key),))
+    return Node(key, "opaque", (), args, module.layer, (("", key),))

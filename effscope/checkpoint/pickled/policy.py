@@ -18,6 +18,7 @@ MAX_GLOBALS = 2_000
 MAX_KEY_WEIGHT = 8
 MAX_INT_KEY_BYTES = 9
 MAX_SHOWN = 80
+MAX_CLASS_NAME = 500
 
 DATA_OPCODES = frozenset(
     """PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE
@@ -40,6 +41,12 @@ ALLOWED_NAMES = frozenset(
     {"_codecs.encode", "types.SimpleNamespace", *(f"torch.jit._pickle.{name}" for name in SCRIPT_LISTS)}
 )
 
+GETATTR = frozenset({"builtins.getattr", "__builtin__.getattr"})
+"""How protocols below 4 write a class inside a class, and some versions of Python a member of an enum."""
+
+CALLED_ONLY = GETATTR | {"functools.partial"}
+"""Names that would be refused, but for one use: the pickle calls them, on inert values. The result is inert too."""
+
 REFUSED_PREFIXES = frozenset(
     """os posix nt sys subprocess importlib imp _imp _frozen_importlib _frozen_importlib_external
     zipimport pkgutil dill cloudpickle joblib types _types marshal runpy code codeop codecs _codecs
@@ -61,10 +68,14 @@ class StackValue(NamedTuple):
     Attributes:
         weight: Cost of its hash: number of values in it, once for each reference, at most 1000.
         text: The value itself, if it is a string.
+        name: The full dotted name, if it is a global or a class inside one.
+        pair: The values themselves, if it is a tuple of two.
     """
 
     weight: int
     text: str | None = None
+    name: str | None = None
+    pair: tuple[StackValue, ...] = ()
 
 
 MARK = StackValue(0)
@@ -91,17 +102,37 @@ def check_global(module: str, name: str) -> str:
         EffscopeError: It makes or runs code.
     """
     full = f"{module}.{name}"
-    if full in ALLOWED_NAMES:
+    if full in ALLOWED_NAMES or full in CALLED_ONLY:
         return full
     if module in ("builtins", "__builtin__") and name in DATA_BUILTINS:
         return full
     parts = full.split(".", 4)
     if any(".".join(parts[:n]) in REFUSED_PREFIXES for n in range(1, len(parts) + 1)):
-        raise EffscopeError(
-            f"its pickle names {shown(full)}, which makes or runs code, so it was not opened: re-save it "
-            "with torch.save(model.state_dict(), 'weights.pt') on a machine you trust"
-        )
+        raise refusal(full)
     return full
+
+
+def refusal(full: str) -> EffscopeError:
+    """The error for a name that makes or runs code."""
+    return EffscopeError(
+        f"its pickle names {shown(full)}, which makes or runs code, so it was not opened: re-save it "
+        "with torch.save(model.state_dict(), 'weights.pt') on a machine you trust"
+    )
+
+
+def nested_class(owner: str, name: str) -> str:
+    """The full dotted name of a class inside a class, or of a member of an enum.
+
+    Args:
+        owner: Full dotted name of the outer class.
+        name: Name inside it.
+
+    Raises:
+        EffscopeError: It is no name of a class or member, or it makes or runs code.
+    """
+    if not name.isidentifier() or name.startswith("__") or len(owner) + len(name) > MAX_CLASS_NAME:
+        raise refusal("builtins.getattr")
+    return check_global(owner, name)
 
 
 def check_pickle(raw: bytes) -> tuple[str, ...]:
@@ -161,6 +192,7 @@ class _Scan:
             self._pop_to_mark()
         else:
             first, items = self._pop(opcode)
+            _check_uses(name, first, items)
             _check_keys(name, first, items)
             if opcode.stack_after:
                 self.stack.append(self._result(name, arg, first, items))
@@ -202,22 +234,41 @@ class _Scan:
         if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"):
             return first[0]
         if name.startswith("TUPLE") or name == "FROZENSET":
-            return StackValue(min(MAX_WEIGHT, 1 + sum(value.weight for value in first + items)))
+            weight = min(MAX_WEIGHT, 1 + sum(value.weight for value in first + items))
+            return StackValue(weight, pair=tuple(first) if name == "TUPLE2" else ())
         if name == "LONG1" and isinstance(arg, int):
             return ONE if arg.bit_length() < 8 * MAX_INT_KEY_BYTES else StackValue(MAX_WEIGHT)
         if name == "GLOBAL":
-            self._name(*str(arg).split(" ", 1))
-        elif name == "STACK_GLOBAL":
+            return self._named(check_global(*str(arg).split(" ", 1)))
+        if name == "STACK_GLOBAL":
             module, attribute = (value.text for value in first)
             if module is None or attribute is None:
                 raise ValueError("the name of a global is not a string")
-            self._name(module, attribute)
+            return self._named(check_global(module, attribute))
+        if name == "REDUCE" and first[0].name in GETATTR:
+            owner, inner = first[1].pair or (ONE, ONE)
+            if owner.name is None or inner.text is None:
+                raise refusal("builtins.getattr")
+            return self._named(nested_class(owner.name, inner.text))
         return StackValue(1, arg) if isinstance(arg, str) else ONE
 
-    def _name(self, module: str, name: str) -> None:
-        self.globals[check_global(module, name)] = None
+    def _named(self, full: str) -> StackValue:
+        self.globals[full] = None
         if len(self.globals) > MAX_GLOBALS:
             raise EffscopeError(f"its pickle names more than {MAX_GLOBALS} classes: re-save only the state dict")
+        return StackValue(1, name=full)
+
+
+def _check_uses(name: str, first: list[StackValue], items: list[StackValue]) -> None:
+    """Refuse names of `CALLED_ONLY` as anything but the function of a call.
+
+    Raises:
+        EffscopeError: One is an argument, an entry, a class or the whole content.
+    """
+    called = name == "REDUCE"
+    for value in (*first[called:], *items):
+        if value.name in CALLED_ONLY:
+            raise refusal(value.name)
 
 
 def _check_keys(name: str, first: list[StackValue], items: list[StackValue]) -> None:
