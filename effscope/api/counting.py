@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from effscope.config import ScaleConfig, check_imgsz
+from effscope.config import ImageSize, ScaleConfig, check_imgsz, image_shape, read_image_size, square_side
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.models.open import USUAL_SIZE, open_model
 from effscope.models.opened import LayoutModel, TracedModel
 from effscope.progress import Progress, silent
 from effscope.results import CostResult
-from effscope.spec.graph import DECODED
+from effscope.spec.graph import DECODED, input_channels
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -28,20 +28,24 @@ HERE = "here"
 
 def cost(
     model: str | Module,
-    imgsz: int | None = None,
+    imgsz: ImageSize | str | None = None,
     dtype: str = "float32",
     device: str | None = None,
     strict: bool = False,
+    inputs: Any = None,
 ) -> CostResult | TensorsResult:
-    """Exact parameters, MACs, FLOPs, bytes and memory of a model on one square image; for weights of an unknown
-    architecture only the parameters. Zoo names and YAML need no torch.
+    """Exact parameters, MACs, FLOPs, bytes and memory of a model on one input; for weights of an unknown architecture
+    only the parameters. Zoo names and YAML need no torch.
 
     Args:
         model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
-        imgsz: side of the image in px; default 640, for torchvision and timm models their native size.
+        imgsz: size of the image: a side in px, (height, width), or a whole shape (batch, channels, height, width);
+            default 640, for torchvision and timm models their native size.
         dtype: dtype of activations and weights: float32, float16, bfloat16 or int8.
         device: predict times for this device: a name in `devices`, or "here" for this machine (measured once).
         strict: raise an error if an operation cannot be counted.
+        inputs: arguments of a torch module instead of one image: a tensor, a tuple of arguments (tensors, numbers), or
+            a dict of arguments by name.
 
     Raises:
         NegativeAnswer: `strict`, and an operation is not counted.
@@ -49,16 +53,16 @@ def cost(
     """
     from effscope.costing.model import cost_graph, cost_of_tensors  # noqa: PLC0415
 
-    opened, outline, side = _opened(model, imgsz)
-    graph = opened.graph
+    found = _opened(model, imgsz, inputs)
+    graph, outline = found.model.graph, found.outline
     if not graph.views:
         if device is not None:
             raise EffscopeError(f"{outline.model}: only its parameters are known, so no time can be predicted")
         result: CostResult | TensorsResult = cost_of_tensors(graph, outline)
     else:
-        result = cost_graph(graph, outline, side, dtype)
+        result = cost_graph(graph, outline, found.size, dtype, found.shape)
         if device is not None:
-            result = _timed(result, graph, outline, device)
+            result = _timed(result, graph, outline, device, found.shape)
     if strict and result.uncounted:
         raise NegativeAnswer(
             f"{result.model}: not counted: {', '.join(result.uncounted)}; without `strict` the result lists it"
@@ -66,29 +70,45 @@ def cost(
     return result
 
 
-def _opened(model: str | Module, imgsz: int | None) -> tuple[Model, Outline, int]:
-    """The opened model, its outline with the model's name, and the image side in px."""
-    check_imgsz(imgsz, detector=False)
-    opened = open_model(model, imgsz)
-    check_imgsz(imgsz, detector=isinstance(opened, LayoutModel))
-    side = imgsz or (opened.imgsz if isinstance(opened, TracedModel) else USUAL_SIZE)
-    return opened, replace(opened.outline, model=opened.name), side
+@dataclass(frozen=True)
+class _Opened:
+    """An opened model, its outline with the model's name, and size and shape of its input."""
+
+    model: Model
+    outline: Outline
+    size: ImageSize
+    shape: tuple[int, ...]
 
 
-def _timed(result: CostResult, graph: Graph, outline: Outline, device: str) -> CostResult:
+def _opened(model: str | Module, imgsz: ImageSize | str | None, inputs: Any = None) -> _Opened:
+    size = None if imgsz is None else read_image_size("imgsz", imgsz)
+    opened = open_model(model, size, inputs)
+    check_imgsz(size, detector=isinstance(opened, LayoutModel))
+    outline = replace(opened.outline, model=opened.name)
+    if isinstance(opened, TracedModel):
+        return _Opened(opened, outline, opened.size, opened.shape)
+    size = size or USUAL_SIZE
+    return _Opened(opened, outline, size, image_shape(size, input_channels(opened.graph)))
+
+
+def _timed(result: CostResult, graph: Graph, outline: Outline, device: str, image: tuple[int, ...]) -> CostResult:
     from effscope.costing.roofline import with_times  # noqa: PLC0415
 
     if device != HERE:
         from effscope.costing.roofline import device as published  # noqa: PLC0415
 
-        return with_times(result, graph, outline, published(device))
+        return with_times(result, graph, outline, published(device), image)
     from effscope.timing.peaks import this_machine  # noqa: PLC0415 - imports torch
 
-    return with_times(result, graph, outline, this_machine(dtype=result.dtype), fused=False)
+    return with_times(result, graph, outline, this_machine(dtype=result.dtype), image, fused=False)
 
 
 def counters(
-    model: str | Module, imgsz: int | None = None, counter: str | None = None, check: bool = False
+    model: str | Module,
+    imgsz: ImageSize | str | None = None,
+    counter: str | None = None,
+    check: bool = False,
+    inputs: Any = None,
 ) -> CountersResult:
     """What other tools count for a model, and the terms that explain the difference: `effscope cost MODEL --as`,
     `--explain`, `--check`.
@@ -98,23 +118,26 @@ def counters(
         imgsz: as in `cost`.
         counter: "paper", "fvcore", "thop", "ultralytics" or "torch"; default: all of them.
         check: also run fvcore, thop and torch's counter on the model and report their numbers (needs torch).
+        inputs: as in `cost`; not with `check`.
 
     Raises:
         EffscopeError: bad input, weights of an unknown architecture, or no tool could run.
     """
     from effscope.other_counters.compare import counters as compared  # noqa: PLC0415
 
-    opened, outline, side = _opened(model, imgsz)
-    graph = opened.graph
+    if check and inputs is not None:
+        raise EffscopeError("`check` runs the other tools on one image: give `imgsz`, a size or a whole shape")
+    found = _opened(model, imgsz, inputs)
+    opened, graph = found.model, found.model.graph
     if not graph.views:
-        raise EffscopeError(f"{outline.model}: only its parameters are known, so no tool could count it")
-    found = compared(graph, outline, side, [counter] if counter else ())
+        raise EffscopeError(f"{found.outline.model}: only its parameters are known, so no tool could count it")
+    result = compared(graph, found.outline, found.size, [counter] if counter else (), found.shape)
     if not check:
-        return found
+        return result
     from effscope.other_counters.run import crosscheck  # noqa: PLC0415 - imports torch
 
     module = opened.module if isinstance(opened, TracedModel) else _inference(opened.network())
-    return crosscheck(found, module)
+    return crosscheck(result, module, found.shape)
 
 
 def _inference(network: Network) -> Network:
@@ -129,7 +152,7 @@ def scaled_cost(
     depth: float = 1.2,
     width: float = 1.1,
     resolution: float = 1.15,
-    imgsz: int | None = None,
+    imgsz: int | str | None = None,
 ) -> ScaleResult:
     """Compound scaling of a model: `effscope cost --scale`.
 
@@ -146,17 +169,18 @@ def scaled_cost(
     """
     from effscope.costing.scaling import scaling  # noqa: PLC0415
 
-    check_imgsz(imgsz)
-    return scaling(open_model(scale).layout, ScaleConfig(scale, phi, depth, width, resolution, imgsz or 640))
+    side = square_side("imgsz", USUAL_SIZE if imgsz is None else read_image_size("imgsz", imgsz))
+    check_imgsz(side)
+    return scaling(open_model(scale).layout, ScaleConfig(scale, phi, depth, width, resolution, side))
 
 
-def diff(a: str | Module, b: str | Module, imgsz: int | None = None) -> DiffResult:
+def diff(a: str | Module, b: str | Module, imgsz: ImageSize | str | None = None) -> DiffResult:
     """Compare the cost of two models stage by stage, at one image size.
 
     Args:
         a: first model, as in `cost`.
         b: second model.
-        imgsz: side of the image in px for both; default 640, or the native size of `a`.
+        imgsz: size of the image for both, as in `cost`; default 640, or the native size of `a`.
 
     Raises:
         EffscopeError: bad input, or weights of an unknown architecture.

@@ -11,6 +11,7 @@ from effscope.config import EvalConfig, at_least, check_imgsz, fraction
 from effscope.config.checks import one_of
 from effscope.errors import EffscopeError
 from effscope.models.open import open_model
+from effscope.models.opened import colour_model
 from effscope.progress import Progress, Say, silent, unsaid
 from effscope.results import CompareResult, EvalResult, origin
 
@@ -140,7 +141,7 @@ def compare(
 
 
 def _with_weights(name: str) -> Model:
-    opened = open_model(name)
+    opened = colour_model(open_model(name))
     if opened.state is None:
         raise EffscopeError(f"{name} has no weights to evaluate: give a weights file or a run folder")
     return opened

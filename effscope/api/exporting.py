@@ -10,6 +10,7 @@ from effscope.config import check_imgsz
 from effscope.config.search import DEFAULT_MOVES
 from effscope.errors import EffscopeError
 from effscope.models.open import open_model
+from effscope.models.opened import colour_model
 from effscope.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def export(
     if library:
         from effscope.searching.pieces import write_library  # noqa: PLC0415 - imports torch
 
-        return write_library(open_model(model), moves or DEFAULT_MOVES["target"], imgsz, Path(out), progress)
+        return write_library(
+            colour_model(open_model(model)), moves or DEFAULT_MOVES["target"], imgsz, Path(out), progress
+        )
     if moves is not None:
         raise EffscopeError("`moves` is used with `library`: give it, or leave out `moves`")
     formats = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)

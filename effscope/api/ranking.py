@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from effscope.config import RankConfig, RankSettings, at_least, check_imgsz
+from effscope.config import (
+    ImageSize,
+    RankConfig,
+    RankSettings,
+    at_least,
+    check_imgsz,
+    read_image_size,
+    square_side,
+)
 from effscope.errors import EffscopeError, unknown
-from effscope.models.open import open_model
-from effscope.models.opened import LayoutModel
+from effscope.models.open import USUAL_SIZE, open_model
+from effscope.models.opened import LayoutModel, colour_model
 from effscope.progress import Parts, Progress, Say, silent, unsaid
 from effscope.thresholds import read_threshold
 
@@ -25,10 +33,11 @@ def rank(
     fold_bn: bool = True,
     activations: str | None = None,
     limit: int = 64,
-    imgsz: int | None = None,
+    imgsz: ImageSize | str | None = None,
     centred: bool = True,
     progress: Progress = silent,
     say: Say = unsaid,
+    inputs: Any = None,
 ) -> RankResult:
     """Numerical rank of each stage of a model, in ascending order.
 
@@ -42,10 +51,12 @@ def rank(
         activations: a data set: rank the outputs for its images instead of the weights, and measure the heads of
             attention layers.
         limit: number of its images, spread evenly over the train split.
-        imgsz: side of these images in px; default: the size in training, else 640.
+        imgsz: side of these images in px; default: the size in training, else 640. For a torch module or hub model
+            also the size at which it is traced: a side, (height, width), or a whole shape.
         centred: subtract the mean from the activations.
         progress: called with the fraction done and a text.
         say: called with the faults of the data.
+        inputs: arguments of a torch module instead of one image, as in `cost`.
 
     Raises:
         EffscopeError: bad input, in one line.
@@ -53,17 +64,18 @@ def rank(
     from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
 
     at_least(1)("limit", limit)
-    check_imgsz(imgsz, detector=False)
+    size = None if imgsz is None else read_image_size("imgsz", imgsz)
     if activations is None and not centred:
         raise EffscopeError("`centred` applies to activations only: give `activations`, a data set")
     config = RankConfig(at, read_threshold(threshold).spelling, fold_bn, centred)
-    opened = open_model(model, imgsz)
-    check_imgsz(imgsz, detector=isinstance(opened, LayoutModel))
+    opened = open_model(model, size, inputs)
+    check_imgsz(size, detector=isinstance(opened, LayoutModel))
     images, of = None, "weights"
     if activations is not None:
         from effscope.detect.images import training_images  # noqa: PLC0415
 
-        side = imgsz or opened.imgsz or 640
+        side = square_side("imgsz", size or opened.imgsz or USUAL_SIZE)
+        colour_model(opened)
         images = training_images(activations, limit, side, progress, say)
         of = f"activations over {len(images)} training images of {activations} at {side} px"
     weights = "random" if opened.state is None else "checkpoint"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from effscope.config import LatencyConfig, LatencySettings, check_imgsz, configured
+from effscope.config import ImageSize, LatencyConfig, LatencySettings, check_imgsz, configured, read_image_size
 from effscope.errors import EffscopeError
 from effscope.models.open import USUAL_SIZE, open_model
-from effscope.models.opened import LayoutModel
+from effscope.models.opened import LayoutModel, TracedModel
 from effscope.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 def latency(
     models: str | Module | Sequence[str | Module],
-    imgsz: int | None = None,
+    imgsz: ImageSize | str | None = None,
     progress: Progress = silent,
+    inputs: Any = None,
     **settings: Unpack[LatencySettings],
 ) -> LatencyResult:
     """Measure the time of models on this machine, one image at a time, all models in each round: the forward pass,
@@ -28,8 +29,9 @@ def latency(
 
     Args:
         models: one or more models, as in `cost`.
-        imgsz: side of the image in px; default: the native or training size of the first model, else 640.
+        imgsz: size of the image, as in `cost`; default: the native or training size of the first model, else 640.
         progress: called with the fraction done and a text.
+        inputs: arguments of the modules instead of one image, as in `cost`.
         settings: fields of `config.LatencyConfig`: device, threads, dtype, runtime, rounds, objects, predict, ...
 
     Raises:
@@ -40,11 +42,11 @@ def latency(
     given = [models] if isinstance(models, str) or not isinstance(models, Sequence) else list(models)
     if not given:
         raise EffscopeError("no model to time: give at least one")
-    check_imgsz(imgsz, detector=False)
-    first = open_model(given[0], imgsz)
-    side = imgsz or first.imgsz or USUAL_SIZE
-    opened = [first, *(open_model(model, side) for model in given[1:])]
-    check_imgsz(side, detector=any(isinstance(model, LayoutModel) for model in opened))
+    asked = None if imgsz is None else read_image_size("imgsz", imgsz)
+    first = open_model(given[0], asked, inputs)
+    side = first.size if isinstance(first, TracedModel) else asked or first.imgsz or USUAL_SIZE
+    opened = [first, *(open_model(model, side or None, inputs) for model in given[1:])]
+    check_imgsz(side or None, detector=any(isinstance(model, LayoutModel) for model in opened))
     return measured(opened, configured(LatencyConfig, {"imgsz": side, **settings}), progress)
 
 

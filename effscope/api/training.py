@@ -15,6 +15,7 @@ from effscope.config import (
 )
 from effscope.errors import EffscopeError
 from effscope.models.open import open_model
+from effscope.models.opened import colour_model
 from effscope.progress import Progress, Say, leads, silent, together, unsaid
 from effscope.results import origin
 
@@ -81,7 +82,7 @@ def _prepared(model: str, weights: str | None, config: TrainConfig, say: Say) ->
     from effscope.training.freezing import check_freeze  # noqa: PLC0415
     from effscope.training.run import Training, Weights, start  # noqa: PLC0415
 
-    opened = open_model(model)
+    opened = colour_model(open_model(model))
     given = open_model(weights) if weights else opened
     if weights and given.state is None:
         raise EffscopeError(f"{weights} holds no weights: give a weights file or a run folder")

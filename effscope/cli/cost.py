@@ -8,14 +8,13 @@ from typing import Annotated, Any, Optional
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Json, Out, Quiet
+from effscope.cli.options import Csv, Json, Out, Quiet, Size
 from effscope.cli.questions import Questions
 from effscope.cli.saving import Delivery, deliver, save, save_csv, show, write_folder
 from effscope.errors import EffscopeError, NegativeAnswer, unknown
 from effscope.results import CostResult, CountersResult, plain
 
 Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="Zoo name, layout YAML, weights or run.")]
-Side = Annotated[Optional[int], typer.Option("--imgsz", help="Side of the image in px; default 640 or native size.")]
 
 
 def of_layer(
@@ -39,7 +38,7 @@ def of_layer(
 def of_scaled_model(
     scale: Annotated[str, typer.Option("--scale", metavar="MODEL", help="Compound scaling of this model.")],
     phi: Annotated[str, typer.Option("--phi", help="Exponents of --scale: 1..3 or 0,2.")] = "0..3",
-    imgsz: Side = None,
+    imgsz: Size = None,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -51,7 +50,7 @@ def of_scaled_model(
 
 def of_model(
     model: Model,
-    imgsz: Side = None,
+    imgsz: Size = None,
     by: Annotated[
         str, typer.Option("--by", help="Rows of the table: layer, stage, op, or form of the model.")
     ] = "layer",
@@ -90,7 +89,7 @@ def of_model(
 
 def of_other_counters(
     model: Model,
-    imgsz: Side = None,
+    imgsz: Size = None,
     counter: Annotated[
         Optional[str],
         typer.Option("--as", metavar="TOOL", help="Count like paper, fvcore, thop, ultralytics or torch."),

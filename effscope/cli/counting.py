@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
+from effscope.cli.options import Csv, Json, Out, Quiet, Size
 from effscope.cli.saving import Delivery, deliver
 from effscope.cli.terminal import display
 
@@ -15,7 +15,7 @@ from effscope.cli.terminal import display
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="Zoo name, layout YAML, weights or run.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Second model.")],
-    imgsz: Imgsz = None,
+    imgsz: Size = None,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,

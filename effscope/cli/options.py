@@ -13,6 +13,15 @@ Out = Annotated[Optional[Path], typer.Option("--out", metavar="DIR", help="Folde
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Data = Annotated[str, typer.Option("--data", help="YOLO data.yaml, COCO folder, VOC folder, or builtin:shapes.")]
 Imgsz = Annotated[Optional[int], typer.Option("--imgsz", help="Side of the image in px.")]
+Size = Annotated[
+    Optional[str],
+    typer.Option(
+        "--imgsz",
+        "--input",
+        metavar="SIZE",
+        help="Image in px: 640, height x width 320x640, or a shape 1x1x256x256. Default: 640 or native size.",
+    ),
+]
 Epochs = Annotated[Optional[int], typer.Option("--epochs", help="Epochs (search: of each short training).")]
 Batch = Annotated[Optional[int], typer.Option("--batch", help="Images per step.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")]

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Imgsz, Json, Out, Quiet
+from effscope.cli.options import Csv, Json, Out, Quiet, Size
 from effscope.cli.saving import Delivery, deliver
 from effscope.cli.terminal import display
 
@@ -30,7 +30,7 @@ def rank(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", help="Number of images for --activations.")] = 64,
     centred: Annotated[bool, typer.Option("--centred/--uncentred", help="Subtract the mean from activations.")] = True,
-    imgsz: Imgsz = None,
+    imgsz: Size = None,
     plots: Annotated[
         str, typer.Option("--plots", "--pictures", help="Plot formats for --out, with commas: png, svg, pdf.")
     ] = "png",

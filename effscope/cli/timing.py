@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Device, Json, Out, Quiet, Seed
+from effscope.cli.options import Csv, Device, Json, Out, Quiet, Seed, Size
 from effscope.cli.saving import Delivery, deliver
 from effscope.cli.terminal import display
 from effscope.errors import EffscopeError
@@ -17,9 +17,7 @@ def latency(
     models: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="Zoo name, layout YAML, weights, run, torchvision:NAME.")
     ],
-    imgsz: Annotated[
-        Optional[int], typer.Option("--imgsz", help="Side of the image in px; default 640 or native size.")
-    ] = None,
+    imgsz: Size = None,
     device: Device = "auto",
     threads: Annotated[Optional[int], typer.Option("--threads", help="CPU threads; default all.")] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32, float16 or bfloat16.")] = "float32",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from effscope.config.checks import *  # noqa: F403
     from effscope.config.counting import *  # noqa: F403
     from effscope.config.detection import *  # noqa: F403
+    from effscope.config.image_size import *  # noqa: F403
     from effscope.config.latency import *  # noqa: F403
     from effscope.config.ranking import *  # noqa: F403
     from effscope.config.search import *  # noqa: F403
@@ -19,7 +20,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "checks": (
-            "IMGSZ_MULTIPLE", "Checked", "at_least", "check_imgsz", "configured", "fraction", "seconds_of", "to_dict",
+            "IMGSZ_MULTIPLE", "Checked", "at_least", "configured", "fraction", "seconds_of", "to_dict",
+        ),
+        "image_size": (
+            "IMAGE_CHANNELS", "ImageSize", "check_imgsz", "image_shape", "image_size", "read_image_size", "size_words",
+            "square_side",
         ),
         "counting": (
             "CostConfig", "CountersConfig", "DiffConfig", "ExportConfig", "LayerCostConfig", "ScaleConfig", "ZooConfig",

@@ -90,12 +90,6 @@ def duration_text(name: str, value: Any) -> None:
     seconds_of(name, value)
 
 
-def check_imgsz(imgsz: int | None, detector: bool = True) -> None:
-    """Check an image side in px; None is fine. A detector also needs a multiple of `IMGSZ_MULTIPLE`."""
-    if imgsz is not None:
-        (image_side if detector else at_least(1))("imgsz", imgsz)
-
-
 class Checked:
     """A frozen config that checks its fields when it is created; None means "not given" and is accepted.
 

@@ -6,34 +6,35 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from effscope.config.checks import Checked, at_least, image_side
+from effscope.config.image_size import ImageSize, image_size
 
 
 @dataclass(frozen=True)
 class CostConfig(Checked):
-    """`effscope cost MODEL`: side of the image in px, dtype of values and weights."""
+    """`effscope cost MODEL`: size of the input, dtype of values and weights."""
 
-    imgsz: int = 640
+    imgsz: ImageSize = 640
     dtype: str = "float32"
 
-    CHECKS: ClassVar = {"imgsz": at_least(1)}
+    CHECKS: ClassVar = {"imgsz": image_size}
 
 
 @dataclass(frozen=True)
 class CountersConfig(Checked):
-    """`effscope cost MODEL --as`: side of the image in px."""
+    """`effscope cost MODEL --as`: size of the input."""
 
-    imgsz: int = 640
+    imgsz: ImageSize = 640
 
-    CHECKS: ClassVar = {"imgsz": at_least(1)}
+    CHECKS: ClassVar = {"imgsz": image_size}
 
 
 @dataclass(frozen=True)
 class DiffConfig(Checked):
-    """`effscope diff A B`: side of the image in px."""
+    """`effscope diff A B`: size of the input."""
 
-    imgsz: int = 640
+    imgsz: ImageSize = 640
 
-    CHECKS: ClassVar = {"imgsz": at_least(1)}
+    CHECKS: ClassVar = {"imgsz": image_size}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
 from effscope.config.checks import Checked, at_least, one_of, seed_number
+from effscope.config.image_size import ImageSize, image_size
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class LatencyConfig(Checked):
     images, 7 per image. `predict` is a device of `costing/devices.csv`; None: this machine, measured.
     """
 
-    imgsz: int = 640
+    imgsz: ImageSize = 640
     device: str = "auto"
     threads: int | None = None  # None: torch's default
     dtype: str = "float32"  # float32 | float16 | bfloat16
@@ -32,7 +33,7 @@ class LatencyConfig(Checked):
     seed: int = 0
 
     CHECKS: ClassVar = {
-        "imgsz": at_least(1), "threads": at_least(1), "runtime": one_of("torch", "onnx"), "rounds": at_least(1),
+        "imgsz": image_size, "threads": at_least(1), "runtime": one_of("torch", "onnx"), "rounds": at_least(1),
         "seed": seed_number,
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
 from effscope.config.checks import Checked, one_of
+from effscope.config.image_size import ImageSize
 
 
 @dataclass(frozen=True)
@@ -32,5 +33,5 @@ class RankSettings(TypedDict, total=False):
     fold_bn: bool
     activations: str | None
     limit: int
-    imgsz: int | None
+    imgsz: ImageSize | None
     centred: bool

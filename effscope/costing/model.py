@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from effscope.config import CostConfig, DiffConfig
+from effscope.config.image_size import ImageSize, image_shape
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, VIEWS_ONLY, elements, is_counted
 from effscope.costing.nodes import STORED, NodeCost, node_costs, operation, parameters, total, weights
 from effscope.errors import unknown
@@ -24,10 +25,11 @@ from effscope.results import (
     UncountedRow,
     origin,
 )
-from effscope.spec.graph import DECODED, INPUT, Graph, image_shape
+from effscope.spec.graph import DECODED, INPUT, Graph, input_channels
 from effscope.spec.layout import Layout
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
+from effscope.spec.shape_rules import Shape
 
 CONVENTION = (
     "params as built; macs, flops, conv_flops of the one-head inference view, batch 1, branches unmerged; "
@@ -39,12 +41,12 @@ FREE = STORED | {"input"}
 """Primitives that are not operations."""
 
 
-def cost(layout: Layout, imgsz: int = 640, dtype: str = "float32") -> CostResult:
-    """Exact cost of a layout on one square image.
+def cost(layout: Layout, imgsz: ImageSize = 640, dtype: str = "float32") -> CostResult:
+    """Exact cost of a layout on one image.
 
     Args:
         layout: the layout to count.
-        imgsz: side of the image in px.
+        imgsz: size of the image.
         dtype: dtype of activations and weights, a key of `ITEM_BYTES`.
 
     Raises:
@@ -58,21 +60,24 @@ def inference_view(graph: Graph) -> Graph:
     return graph.keep(DECODED) if DECODED in graph.views else graph
 
 
-def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32") -> CostResult:
-    """Exact cost of any graph on one square image, with the rows of its outline.
+def cost_graph(
+    graph: Graph, outline: Outline, imgsz: ImageSize, dtype: str = "float32", image: Shape | None = None
+) -> CostResult:
+    """Exact cost of any graph on one input, with the rows of its outline.
 
     Args:
         graph: the graph to count.
         outline: names of its rows.
-        imgsz: side of the image in px.
+        imgsz: size of the image.
         dtype: dtype of activations and weights, a key of `ITEM_BYTES`.
+        image: shape of the input, if the size does not tell it.
 
     Raises:
         EffscopeError: nodes do not fit together at this size, or the dtype is unknown.
     """
     if dtype not in ITEM_BYTES:
         raise unknown("`dtype`", dtype, ITEM_BYTES)
-    image = image_shape(imgsz)
+    image = image or image_shape(imgsz, input_channels(graph))
     known = {row.node.name: row for row in node_costs(graph, image)}
     forms = {name: (form, node_costs(form, image, known)) for name, form in forms_of(graph).items()}
     main = DECODED_FORM if DECODED_FORM in forms else PLAIN_FORM
@@ -93,14 +98,10 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
     return CostResult(
         model=outline.model,
         imgsz=imgsz,
-        convention=CONVENTION,
+        convention=CONVENTION.replace("batch 1", f"batch {image[0]}"),
         params=sum(row.params for row in known.values()) + extra,
         params_one_head=whole.params + extra,
         params_deploy=shown[DEPLOY_FORM].params + extra,
-        macs=whole.macs,
-        flops=whole.flops,
-        conv_flops=whole.conv_flops,
-        bytes=whole.bytes,
         uncounted=tuple(f"{row.name} x {row.calls}" if row.calls > 1 else row.name for row in missing),
         layers=(
             *(_row(*outline.rows[layer], group, size, outline.stages.get(layer)) for layer, group in by_layer.items()),
@@ -111,7 +112,7 @@ def cost_graph(graph: Graph, outline: Outline, imgsz: int, dtype: str = "float32
         origin=origin(CostConfig(imgsz, dtype), outline.digest),
         notes=outline.notes,
         dtype=dtype,
-        **{kind: getattr(whole, kind) for kind in OTHER_KINDS},
+        **{kind: getattr(whole, kind) for kind in ("macs", "flops", "conv_flops", "bytes", *OTHER_KINDS)},
         peak_activation_bytes=size * peaks[main][0],
         peak_at=peaks[main][1],
         forms=tuple(shown.values()),

@@ -19,10 +19,11 @@ from effscope.costing.model import stage_of
 from effscope.costing.nodes import NodeCost, node_costs, operation
 from effscope.errors import unknown
 from effscope.results import CostResult, CostRow, DeviceRow, DevicesResult, origin
-from effscope.spec.graph import Graph, image_shape
+from effscope.spec.graph import Graph
 from effscope.spec.ops import ACTIVATIONS
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
+from effscope.spec.shape_rules import Shape
 
 PUBLISHED = ("float32", "float16", "int8")
 """dtypes with a column in devices.csv."""
@@ -224,7 +225,9 @@ def predicted_s(rows: Sequence[NodeCost], device: Device, dtype: str = "float32"
     return sum(t.seconds for t in predicted(rows, device, dtype, fused=fused).values())
 
 
-def with_times(result: CostResult, graph: Graph, outline: Outline, device: Device, *, fused: bool = True) -> CostResult:
+def with_times(
+    result: CostResult, graph: Graph, outline: Outline, device: Device, image: Shape, *, fused: bool = True
+) -> CostResult:
     """Add the predicted time of the deploy form on a device: `predicted_ms` and `bound` in every row.
 
     Args:
@@ -232,13 +235,14 @@ def with_times(result: CostResult, graph: Graph, outline: Outline, device: Devic
         graph: the counted graph.
         outline: its outline.
         device: the device that runs it, at the dtype of the result.
+        image: shape of the input.
         fused: as in `predicted`.
 
     Raises:
         EffscopeError: the device has no figure for the dtype.
     """
     form, _ = deploy_form(graph)
-    costs = node_costs(form, image_shape(result.imgsz))
+    costs = node_costs(form, image)
     outputs = [name for names in form.views.values() for name in names]
     times = predicted(costs, device, result.dtype, fused=fused, outputs=outputs)
     whole = sum(times.values(), Predicted())

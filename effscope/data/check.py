@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effscope.data.box_faults import Boxes, clean, is_repeat
+from effscope.data.cut_short import FilledWithGrey
 from effscope.data.digest import digest_of
 from effscope.data.read import SIDEWAYS, Header, read_header, read_image
 from effscope.data.record import ACTIONS, Fault, Ledger, Listing, Record, Unit
-from effscope.data.sample import DataSet, Regions, Sample
+from effscope.data.sample import DataSet, Objects, Sample, areas_of
 from effscope.errors import EffscopeError
 from effscope.progress import Say
 
-NEAR_DUPLICATE_IOU = 0.9  # two boxes of one class with a larger IoU are probably one object labelled twice
-MIN_SIDE_PX = 0.01  # a thinner box has no area
-ROUNDING_PX = 0.5  # a box less than this outside the image is a rounding error: clipped but not counted
 
-Boxes = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+@dataclass(frozen=True)
+class Broken:
+    """An image that cannot be decoded: the kind of its fault, and what is wrong, for the user."""
+
+    fault: Fault
+    text: str
+
+    @classmethod
+    def by(cls, error: Exception) -> Broken:
+        """The image whose decoding raised this error."""
+        return cls(Fault.FILLED if isinstance(error, FilledWithGrey) else Fault.UNREADABLE_IMAGE, str(error))
+
+
+ADVICE: dict[Fault, str] = {
+    Fault.OUTSIDE: "check the unit of the boxes (YOLO: fractions 0-1; COCO and VOC: pixels)",
+    Fault.MISSING_IMAGE: "check that the images are where this layout has them",
+    Fault.SHARED_ID: "give each image an id of its own",
+    Fault.DIFFICULT: "at least one object must not be difficult",
+}
+"""What to do if this fault has left no box."""
 
 
 def check_listing(
@@ -74,30 +91,30 @@ def say_faults(dataset: DataSet, say: Say) -> None:
 
 
 def decodable(dataset: DataSet) -> DataSet:
-    """The data without images that cannot be decoded; these are counted as unreadable.
+    """The data without images that cannot be decoded; these are counted as unreadable or as cut short.
 
     Decodes every image once. This finds truncated images; `load` does not, because it reads only headers.
 
     Raises:
         EffscopeError: no box is left.
     """
-    unreadable = {}
+    broken: dict[int, Broken] = {}
     for position, sample in enumerate(dataset.samples):
         try:
             read_image(sample)
         except EffscopeError as error:
-            unreadable[position] = str(error)
-    return check_boxes(without(dataset, unreadable))
+            broken[position] = Broken.by(error)
+    return check_boxes(without(dataset, broken))
 
 
-def without(dataset: DataSet, unreadable: Mapping[int, str]) -> DataSet:
-    """The data without some images, counted as unreadable; `unreadable` is position -> what is wrong."""
-    if not unreadable:
+def without(dataset: DataSet, broken: Mapping[int, Broken]) -> DataSet:
+    """The data without the broken images, which are counted; `broken` is position -> what is wrong."""
+    if not broken:
         return dataset
     ledger = _ledger(dataset)
-    for reason in unreadable.values():
-        ledger.note(Fault.UNREADABLE_IMAGE, reason)
-    kept = tuple(sample for n, sample in enumerate(dataset.samples) if n not in unreadable)
+    for one in broken.values():
+        ledger.note(one.fault, one.text)
+    kept = tuple(sample for n, sample in enumerate(dataset.samples) if n not in broken)
     return replace(
         dataset,
         samples=kept,
@@ -107,9 +124,9 @@ def without(dataset: DataSet, unreadable: Mapping[int, str]) -> DataSet:
     )
 
 
-def none_readable(dataset: DataSet, unreadable: Mapping[int, str]) -> EffscopeError:
-    """The error for a split without a readable image; `unreadable` is position -> what is wrong."""
-    why = f", e.g. {next(iter(unreadable.values()))}" if unreadable else ""
+def none_readable(dataset: DataSet, broken: Mapping[int, Broken]) -> EffscopeError:
+    """The error for a split without a readable image; `broken` is position -> what is wrong."""
+    why = f", e.g. {next(iter(broken.values())).text}" if broken else ""
     return EffscopeError(f"no image of '{dataset.source}' ({dataset.split}) can be read{why}: check the files")
 
 
@@ -130,22 +147,30 @@ def _samples(listing: Listing, ledger: Ledger) -> Iterator[Sample]:
         header = _header(record, ledger)
         if header is None:
             continue
-        boxes, kept = _clean(_upright_px(record, header, ledger), record, header.size, listing.classes, ledger)
-        yield _sample(record, header.size, boxes, kept)
+        upright = _upright_px(record, header, ledger)
+        boxes, kept = clean(upright, record, header.size, listing.classes, ledger)
+        if record.ignored is not None:
+            boxes, kept = boxes[~record.ignored[kept]], kept[~record.ignored[kept]]
+        trained = boxes.astype(np.float32)
+        written = _written(record, upright, header.size, trained)
+        yield Sample(record.image, header.size, trained, record.labels[kept], record.name, written, record.key)
 
 
-def _sample(record: Record, size: tuple[int, int], boxes: Boxes, kept: NDArray[np.int64]) -> Sample:
-    """The sample of a record: its clean boxes (K, 4), and their positions (K,) in the record."""
-    labels, found = record.labels[kept], boxes.astype(np.float32)
-    single = np.ones(len(kept), bool) if record.crowd is None else ~record.crowd[kept]
-    areas = None if record.areas is None else _known_areas(record.areas[kept], boxes)[single]
-    ignored = None if single.all() else Regions(found[~single], labels[~single])
-    return Sample(record.image, size, found[single], labels[single], record.name, areas, ignored, record.key)
-
-
-def _known_areas(areas: NDArray[np.float64], boxes: Boxes) -> NDArray[np.float64]:
-    """The areas; those of the boxes where they are NaN."""
-    return np.where(np.isnan(areas), np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), areas)
+def _written(record: Record, upright: Boxes, size: tuple[int, int], trained: NDArray[np.float32]) -> Objects | None:
+    """The objects of a record as its file has them, without non-finite boxes; None if they are the trained boxes."""
+    scored = np.isfinite(upright).all(axis=1)
+    if not record.repeats:
+        scored &= ~is_repeat(upright, record.labels, size)
+    boxes = upright[scored]
+    areas, ignored = areas_of(boxes), np.zeros(len(boxes), np.bool_)
+    if record.areas is not None:
+        given = record.areas[scored]
+        areas = np.where(np.isnan(given), areas, given)
+    if record.ignored is not None:
+        ignored = record.ignored[scored]
+    if record.areas is None and not ignored.any() and np.array_equal(boxes.astype(np.float32), trained):
+        return None
+    return Objects(boxes, record.labels[scored], areas, ignored)
 
 
 def _header(record: Record, ledger: Ledger) -> Header | None:
@@ -159,7 +184,7 @@ def _header(record: Record, ledger: Ledger) -> Header | None:
         ledger.note(Fault.MISSING_IMAGE, str(record.image))
         return None
     except EffscopeError as error:
-        ledger.note(Fault.UNREADABLE_IMAGE, str(error))
+        ledger.note(Broken.by(error).fault, str(error))
         return None
     if header.orientation != 1:
         ledger.note(Fault.EXIF_TURNED, f"{record.name} (orientation {header.orientation})")
@@ -195,88 +220,12 @@ def _turned(boxes: Boxes, header: Header) -> Boxes:
     return np.stack([new_x[0], new_y[0], new_x[1], new_y[1]], axis=1)
 
 
-def _clean(
-    boxes: Boxes, record: Record, size: tuple[int, int], classes: tuple[str, ...], ledger: Ledger
-) -> tuple[Boxes, NDArray[np.int64]]:
-    """Boxes (K, 4) xyxy px of positive area inside an image of (width, height) px, and their positions (K,)."""
-    kept = np.arange(len(boxes))
-    kinds = record.labels if record.crowd is None else record.labels + len(classes) * record.crowd
-
-    def show(index: int) -> str:
-        return f"{record.name}: {classes[record.labels[kept[index]]]} {_shown(boxes[index])}"
-
-    for fault, test in BOX_TESTS.items():
-        bad = test(boxes, kinds[kept], size)
-        if bad.any():
-            for index in np.flatnonzero(bad):
-                ledger.note(fault, show(int(index)))
-            boxes, kept = boxes[~bad], kept[~bad]
-    inside = _clip(boxes, size)
-    for index in np.flatnonzero((np.abs(inside - boxes) > ROUNDING_PX).any(axis=1)):
-        ledger.note(Fault.CLIPPED, show(int(index)))
-    boxes = inside
-    for first, second in _near_duplicates(boxes, kinds[kept]):
-        ledger.note(Fault.NEAR_DUPLICATE, f"{show(first)} and {_shown(boxes[second])}")
-    return boxes, kept
-
-
-def _shown(box: Boxes) -> str:
-    return f"[{', '.join(f'{value:.6g}' for value in box)}]"
-
-
-def _clip(boxes: Boxes, size: tuple[int, int]) -> Boxes:
-    width, height = size
-    return np.clip(boxes, 0.0, np.array([width, height, width, height], dtype=np.float64))
-
-
-def _is_non_finite(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
-    return ~np.asarray(np.isfinite(boxes).all(axis=1), dtype=np.bool_)
-
-
-def _is_repeat(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
-    """Flags repeats: rows equal to an earlier row in all numbers and the label."""
-    seen: set[tuple[float, ...]] = set()
-    flags = np.zeros(len(boxes), dtype=np.bool_)
-    for index, row in enumerate(zip(labels.tolist(), *boxes.T.tolist(), strict=True)):
-        flags[index] = row in seen
-        seen.add(row)
-    return flags
-
-
-def _is_flat(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
-    return np.asarray((boxes[:, 2:] - boxes[:, :2] < MIN_SIDE_PX).any(axis=1), dtype=np.bool_)
-
-
-def _is_outside(boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]) -> Flags:
-    return _is_flat(_clip(boxes, size), labels, size)
-
-
-BOX_TESTS: dict[Fault, Callable[[Boxes, NDArray[np.int64], tuple[int, int]], Flags]] = {
-    Fault.NON_FINITE: _is_non_finite,
-    Fault.DUPLICATE: _is_repeat,
-    Fault.ZERO_AREA: _is_flat,
-    Fault.OUTSIDE: _is_outside,
-}
-
-
-def _near_duplicates(boxes: Boxes, labels: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of one class with an IoU above `NEAR_DUPLICATE_IOU`."""
-    corner = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    shared = np.prod(np.clip(corner, 0.0, None), axis=2)  # (N, N)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    iou = shared / (area[:, None] + area[None, :] - shared)
-    close = np.triu((iou > NEAR_DUPLICATE_IOU) & (labels[:, None] == labels[None, :]), k=1)
-    return [(int(i), int(j)) for i, j in np.argwhere(close)]
-
-
 def _nothing_left(source: str, split: str, n_images: int, ledger: Ledger, limit: int | None) -> str:
     """The message for data without a usable box: what was found, the most common faults, what to do."""
     faults = ", ".join(f"{count} x {kind}" for kind, count in ledger.counts.most_common(3)) or "no faults"
     advice = "check that the label files are where this layout has them"
     if limit is not None and n_images == limit:
         advice = f"raise the limit of {limit} images"
-    elif ledger.counts[Fault.OUTSIDE.value]:
-        advice = "check the unit of the boxes (YOLO: fractions 0-1; COCO and VOC: pixels)"
-    elif ledger.counts[Fault.MISSING_IMAGE.value]:
-        advice = "check that the images are where this layout has them"
+    else:
+        advice = next((text for fault, text in ADVICE.items() if ledger.counts[fault.value]), advice)
     return f"{source}, split '{split}': no usable box in {n_images} usable images ({faults}): {advice}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
-from effscope.data.sample import DataSet, Regions
+from effscope.data.sample import DataSet, Objects
 from effscope.errors import EffscopeError
 from effscope.progress import Say
 
@@ -51,6 +52,7 @@ def matched(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) ->
     Raises:
         EffscopeError: no class in common.
     """
+    dataset = _as_yaml_reads_them(dataset, classes, owner, say)
     if dataset.classes == classes:
         return dataset
     if not set(classes) & set(dataset.classes):
@@ -66,6 +68,25 @@ def matched(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) ->
     return found
 
 
+def _as_yaml_reads_them(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) -> DataSet:
+    """The data with the owner's names for classes such as `no`: who reads them as YAML does calls this one False."""
+    read = {name: _yaml_text(name) for name in dataset.classes if name not in classes}
+    names = {name: text for name, text in read.items() if text in classes and text not in dataset.classes}
+    if not names:
+        return dataset
+    say(f"{dataset.split}: {', '.join(f'{name!r} is {text!r} of {owner}' for name, text in names.items())}")
+    renamed = tuple(names.get(name, name) for name in dataset.classes)
+    ids = {names.get(name, name): key for name, key in dataset.category_ids.items()}
+    return replace(dataset, classes=renamed, category_ids=ids)
+
+
+def _yaml_text(name: str) -> str:
+    try:
+        return str(yaml.safe_load(name))
+    except yaml.YAMLError:
+        return name
+
+
 def relabelled(dataset: DataSet, classes: tuple[str, ...]) -> DataSet:
     """The data with labels that index `classes`, matched by name; boxes of other classes are left out."""
     index = {name: k for k, name in enumerate(classes)}
@@ -74,13 +95,12 @@ def relabelled(dataset: DataSet, classes: tuple[str, ...]) -> DataSet:
     for sample in dataset.samples:
         labels = table[sample.labels]
         known = labels >= 0
-        areas = None if sample.areas is None else sample.areas[known]
-        regions = None if sample.ignored is None else _relabelled(sample.ignored, table)
-        samples.append(replace(sample, boxes=sample.boxes[known], labels=labels[known], areas=areas, ignored=regions))
+        written = None if sample.written is None else _relabelled(sample.written, table)
+        samples.append(replace(sample, boxes=sample.boxes[known], labels=labels[known], written=written))
     return replace(dataset, classes=classes, samples=tuple(samples))
 
 
-def _relabelled(regions: Regions, table: NDArray[np.int64]) -> Regions:
-    """Regions with labels of another order; `table` is label -> new label, -1 for a class that is not wanted."""
-    labels = table[regions.labels]
-    return Regions(regions.boxes[labels >= 0], labels[labels >= 0])
+def _relabelled(truth: Objects, table: NDArray[np.int64]) -> Objects:
+    """Objects with labels of another order; `table` is label -> new label, -1 for a class that is not wanted."""
+    labels = table[truth.labels]
+    return replace(truth, labels=labels).some(labels >= 0)

@@ -6,8 +6,10 @@ Format source: cocodataset.org, "Data format".
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, nan
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from effscope.data.pictures import spellings
 from effscope.data.record import (
     SPLIT_NAMES,
     Fault,
@@ -23,6 +26,7 @@ from effscope.data.record import (
     Listing,
     Record,
     choose_split,
+    is_set,
     rows_to_arrays,
 )
 from effscope.errors import EffscopeError
@@ -70,10 +74,10 @@ def list_coco(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     content = _read_coco(files[chosen])
     first = {category["id"]: category for category in reversed(_entries(content, "categories", files[chosen]))}
     labels = {key: label for label, key in enumerate(sorted(first, key=_in_order))}
-    names = [str(first[key].get("name", key)) for key in labels]
-    classes = tuple(f"{n} ({key})" if names.count(n) > 1 else n for n, key in zip(names, labels, strict=True))
-    images = _once(_entries(content, "images", files[chosen]), ledger)
-    rows = _rows_by_image(content["annotations"], images, labels, ledger)
+    classes = _class_names({key: str(first[key].get("name", key)) for key in labels}, ledger)
+    every = _entries(content, "images", files[chosen])
+    rows = _rows_by_image(content["annotations"], every, labels, ledger)
+    images = _once(every, ledger)
     folders = _image_folders(root, chosen, files[chosen])
     ids = dict(zip(classes, labels, strict=True))
     return Listing(classes, images, partial(_records, rows, folders), ids)
@@ -125,14 +129,30 @@ def _in_order(key: Any) -> tuple[bool, Any]:
     return isinstance(key, str), key
 
 
+def _class_names(names: Mapping[Any, str], ledger: Ledger) -> tuple[str, ...]:
+    """The names of the categories, id -> name, with the id where several have one name."""
+    shared = Counter(names.values())
+    for name in (name for name, n in shared.items() if n > 1):
+        ids = ", ".join(str(key) for key, other in names.items() if other == name)
+        ledger.note(Fault.SHARED_NAME, f"'{name}' has the ids {ids}")
+    return tuple(f"{name} ({key})" if shared[name] > 1 else name for key, name in names.items())
+
+
 def _once(images: list[Mapping[str, Any]], ledger: Ledger) -> list[Mapping[str, Any]]:
-    """The images, each id once: an id is a key."""
-    first: dict[Any, Mapping[str, Any]] = {}
+    """The images, each id once: an id is a key. An id of several files is left out."""
+    by_id: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for image in images:
-        if image["id"] in first:
-            ledger.note(Fault.LISTED_TWICE, f"{image['file_name']} (id {image['id']})")
-        first.setdefault(image["id"], image)
-    return list(first.values())
+        by_id[image["id"]].append(image)
+    kept = []
+    for key, entries in by_id.items():
+        files = {posixpath.normpath(entry["file_name"].replace("\\", "/")): None for entry in entries}
+        if len(files) > 1:
+            ledger.note(Fault.SHARED_ID, f"id {key}: {', '.join(files)}")
+            continue
+        for entry in entries[1:]:
+            ledger.note(Fault.LISTED_TWICE, f"{entry['file_name']} (id {key})")
+        kept.append(entries[0])
+    return kept
 
 
 def _rows_by_image(
@@ -140,24 +160,37 @@ def _rows_by_image(
 ) -> dict[Any, list[Row]]:
     """Image id -> its rows; annotations without a valid row, and crowds, are noted in the ledger."""
     names = {image["id"]: str(image["file_name"]) for image in images}
+    image_of, category_of = _finder(names), _finder(labels)
     rows: dict[Any, list[Row]] = defaultdict(list)
     for index, annotation in enumerate(annotations):
         box = _box(annotation)
         if box is None:
             ledger.note(Fault.UNREADABLE_ROW, f"annotations[{index}]: {str(annotation)[:60]}")
             continue
-        image_id, category = annotation.get("image_id"), annotation.get("category_id")
+        image_id, category = image_of(annotation.get("image_id")), category_of(annotation.get("category_id"))
         where = f"{names.get(image_id, f'image_id {image_id}')}: category {category} {annotation['bbox']}"
         if image_id not in names:
             ledger.note(Fault.UNLISTED_IMAGE, where)
         elif category not in labels:
             ledger.note(Fault.UNKNOWN_CLASS, where)
         else:
-            crowd = bool(annotation.get("iscrowd"))
+            crowd = is_set(annotation.get("iscrowd"))
             if crowd:
                 ledger.note(Fault.CROWD, where)
             rows[image_id].append(Row(labels[category], box, _area(annotation), crowd))
     return rows
+
+
+def _finder(keys: Collection[Any]) -> Callable[[Any], Any]:
+    """Function from an id of an annotation to the equal one of `keys`, else the only one of the same text: 7, "7"."""
+    times = Counter(map(_text, keys))
+    by_text = {_text(key): key for key in keys if times[_text(key)] == 1}
+    return lambda key: key if key in keys else by_text.get(_text(key), key)
+
+
+def _text(key: Any) -> str:
+    """An id as text, a whole number without its decimals."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(key).strip())
 
 
 def _box(annotation: Any) -> tuple[float, float, float, float] | None:
@@ -171,8 +204,11 @@ def _box(annotation: Any) -> tuple[float, float, float, float] | None:
 
 
 def _area(annotation: Mapping[str, Any]) -> float | None:
-    area = annotation.get("area")
-    return float(area) if isinstance(area, int | float) and isfinite(area) and area >= 0 else None
+    try:
+        area = float(annotation.get("area", nan))
+    except (TypeError, ValueError):
+        return None
+    return area if isfinite(area) and area >= 0 else None
 
 
 def _records(
@@ -180,7 +216,7 @@ def _records(
 ) -> Iterator[Record]:
     for image in images:
         file_name = str(image["file_name"])
-        candidates = [folder / file_name for folder in folders]
+        candidates = [folder / name for name in spellings(file_name) for folder in folders]
         path = next((file for file in candidates if file.is_file()), candidates[0])
         own = rows.get(image["id"], ())
         boxes, labels = rows_to_arrays((row.label, row.box) for row in own)
@@ -188,10 +224,12 @@ def _records(
         crowd = np.array([row.crowd for row in own], dtype=np.bool_)
         yield Record(
             path, path.name, boxes, labels, declared=_declared(image), areas=np.array(areas, dtype=np.float64),
-            crowd=crowd, key=image["id"],
+            ignored=crowd, key=image["id"],
         )  # fmt: skip
 
 
 def _declared(image: Mapping[str, Any]) -> tuple[int, int] | None:
-    width, height = image.get("width"), image.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    try:
+        return int(float(image["width"])), int(float(image["height"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None

@@ -29,11 +29,11 @@ def digest_of(classes: tuple[str, ...], samples: tuple[Sample, ...]) -> str:
 
 
 def _scoring(sample: Sample) -> bytes:
-    """What else decides the scores of a sample, as bytes: areas other than those of the boxes, ignored regions."""
-    areas = b"" if sample.areas is None else sample.areas.astype("<f8").tobytes()
-    if sample.ignored is None:
-        return areas
-    return areas + sample.ignored.boxes.astype("<f4").tobytes() + sample.ignored.labels.astype("<i8").tobytes()
+    """The objects that a sample is scored against, as bytes, if they are not its boxes."""
+    if (truth := sample.written) is None:
+        return b""
+    columns = (truth.boxes.astype("<f8"), truth.labels.astype("<i8"), truth.areas.astype("<f8"), truth.ignored)
+    return b"".join(column.tobytes() for column in columns)
 
 
 def _bytes(file: Path) -> int:

@@ -26,8 +26,8 @@ VAL_EVERY = 5
 IMAGE_FAULTS = frozenset(
     fault.value
     for fault in (
-        Fault.OTHER_SPLIT, Fault.HIDDEN, Fault.UNKNOWN_SUFFIX, Fault.LISTED_TWICE, Fault.MISSING_IMAGE,
-        Fault.UNREADABLE_IMAGE, Fault.EXIF_TURNED,
+        Fault.OTHER_SPLIT, Fault.HIDDEN, Fault.UNKNOWN_SUFFIX, Fault.LISTED_TWICE, Fault.SHARED_ID,
+        Fault.MISSING_IMAGE, Fault.UNREADABLE_IMAGE, Fault.FILLED, Fault.EXIF_TURNED,
     )
 )  # fmt: skip
 """Faults that do not concern labels."""
@@ -74,8 +74,7 @@ def list_folder(data: str, split: str, _: int, ledger: Ledger) -> Listing:
 def without_labels(dataset: DataSet, classes: tuple[str, ...]) -> DataSet:
     """The images of a split, without boxes, with these classes and only the faults of images."""
     samples = tuple(
-        replace(sample, boxes=sample.boxes[:0], labels=sample.labels[:0], areas=None, ignored=None)
-        for sample in dataset.samples
+        replace(sample, boxes=sample.boxes[:0], labels=sample.labels[:0], written=None) for sample in dataset.samples
     )
     kept = {kind for kind in dataset.faults if kind in IMAGE_FAULTS}
     return replace(

@@ -32,6 +32,11 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in image_suffixes() and not path.name.startswith(".")
 
 
+def spellings(path: str) -> tuple[str, ...]:
+    """A path as a label file has it, and the same one with / for \\, as Windows writes it. The file decides."""
+    return (path, path.replace("\\", "/")) if "\\" in path else (path,)
+
+
 def images_under(folder: Path, ledger: Ledger) -> list[Path]:
     """All images in a folder and its subfolders, sorted by relative posix path. Links are followed.
 

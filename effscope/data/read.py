@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from effscope.data.cut_short import FilledWithGrey, is_cut, is_filled, whole_files_only
 from effscope.data.sample import Sample
 from effscope.errors import EffscopeError, first_line
 
@@ -42,13 +43,13 @@ def read_header(path: Path) -> Header:
         EffscopeError: the file is not a readable image.
     """
     try:
-        with Image.open(path) as image:
+        with whole_files_only(), Image.open(path) as image:
             orientation = _orientation(image)
             width, height = image.size
     except FileNotFoundError:
         raise
     except Exception as error:  # decoders of damaged files raise nearly anything
-        raise EffscopeError(_unreadable(path, error)) from None
+        raise _unreadable(path, error) from None
     upright = (height, width) if orientation in SIDEWAYS else (width, height)
     return Header((width, height), upright, orientation)
 
@@ -59,7 +60,8 @@ def read_image(sample: Sample) -> NDArray[np.uint8]:
     Grey, palette, CMYK, 16-bit and float images become 8-bit RGB; an alpha channel is dropped.
 
     Raises:
-        EffscopeError: the file is missing, broken or truncated, or its size has changed since it was listed.
+        FilledWithGrey: a JPEG is cut short, but has an end marker.
+        EffscopeError: the file is missing or broken, or its size has changed since it was listed.
     """
     if not isinstance(sample.image, Path):
         return sample.image
@@ -75,16 +77,19 @@ def decode(path: Path) -> NDArray[np.uint8]:
     """Pixels of an image file, uint8 (H, W, 3) RGB, upright.
 
     Raises:
-        EffscopeError: the file is missing, broken or truncated.
+        FilledWithGrey: a JPEG is cut short, but has an end marker.
+        EffscopeError: the file is missing or broken.
     """
     try:
-        with Image.open(path) as image:
+        with whole_files_only(), Image.open(path) as image:
             turned = _orientation(image) != 1
             image.load()
+            if is_filled(path, image):
+                raise FilledWithGrey
             upright = ImageOps.exif_transpose(image) if turned else image
             return np.array(_to_rgb(upright), dtype=np.uint8)
     except Exception as error:  # decoders of damaged files raise nearly anything
-        raise EffscopeError(_unreadable(path, error)) from None
+        raise _unreadable(path, error) from None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -130,7 +135,12 @@ _DEEP_MODES: dict[str, Any] = {
 }
 
 
-def _unreadable(path: Path, error: Exception) -> str:
-    unread = f"cannot be read as an image ({first_line(error)})"
-    reason = "is missing" if isinstance(error, FileNotFoundError) else unread
-    return f"{path} {reason}: replace the file or take it out of the data set"
+def _unreadable(path: Path, error: Exception) -> EffscopeError:
+    advice = "replace the file or take it out of the data set"
+    if isinstance(error, FileNotFoundError):
+        return EffscopeError(f"{path} is missing: {advice}")
+    if isinstance(error, FilledWithGrey):
+        return FilledWithGrey(f"{path} is cut short and then closed, decoders fill the rest with grey: {advice}")
+    if is_cut(error):
+        return EffscopeError(f"{path} is cut short ({first_line(error)}): {advice}")
+    return EffscopeError(f"{path} cannot be read as an image ({first_line(error)}): {advice}")

@@ -30,11 +30,14 @@ class Fault(StrEnum):
     OTHER_SPLIT = "split taken from another"
     NOT_UTF8 = "file that is not UTF-8"
     NO_NAMES = "classes without names"
+    SHARED_NAME = "class name of several categories"
     HIDDEN = "image in a hidden folder"
     UNKNOWN_SUFFIX = "image of a format that Pillow cannot open here"
     LISTED_TWICE = "image listed twice"
+    SHARED_ID = "image id of several files"
     MISSING_IMAGE = "missing image"
     UNREADABLE_IMAGE = "unreadable image"
+    FILLED = "JPEG cut short and closed"
     MISSING_LABELS = "missing label file"
     UNREADABLE_LABELS = "unreadable label file"
     UNREADABLE_ROW = "unreadable row"
@@ -42,6 +45,7 @@ class Fault(StrEnum):
     NON_FINITE = "non-finite box"
     UNKNOWN_CLASS = "unknown class"
     CROWD = "crowd box"
+    DIFFICULT = "difficult object"
     UNLISTED_IMAGE = "box of an unlisted image"
     DUPLICATE = "duplicate box"
     ZERO_AREA = "zero-area box"
@@ -57,11 +61,14 @@ ACTIONS: dict[Fault, str] = {
     Fault.OTHER_SPLIT: "used",
     Fault.NOT_UTF8: "read without the letters that are not",
     Fault.NO_NAMES: "numbered",
+    Fault.SHARED_NAME: "the ids added to the name",
     Fault.HIDDEN: "left out",
     Fault.UNKNOWN_SUFFIX: "left out",
     Fault.LISTED_TWICE: "read once",
+    Fault.SHARED_ID: "all of them dropped, because their boxes cannot be told apart",
     Fault.MISSING_IMAGE: "dropped",
     Fault.UNREADABLE_IMAGE: "dropped",
+    Fault.FILLED: "dropped, because decoders fill the missing part with grey",
     Fault.MISSING_LABELS: "image kept as background",
     Fault.UNREADABLE_LABELS: "image dropped",
     Fault.UNREADABLE_ROW: "dropped",
@@ -69,11 +76,12 @@ ACTIONS: dict[Fault, str] = {
     Fault.NON_FINITE: "dropped",
     Fault.UNKNOWN_CLASS: "dropped",
     Fault.CROWD: "not trained on, and detections in it are not scored",
+    Fault.DIFFICULT: "not trained on, and detections in it are not scored",
     Fault.UNLISTED_IMAGE: "dropped",
-    Fault.DUPLICATE: "one kept",
-    Fault.ZERO_AREA: "dropped",
-    Fault.OUTSIDE: "dropped",
-    Fault.CLIPPED: "clipped",
+    Fault.DUPLICATE: "one kept for training",
+    Fault.ZERO_AREA: "dropped for training, scored as written",
+    Fault.OUTSIDE: "dropped for training, scored as written",
+    Fault.CLIPPED: "clipped for training, scored as written",
     Fault.NEAR_DUPLICATE: "kept",
     Fault.EXIF_TURNED: "turned upright",
     Fault.UNTURNED_BOXES: "turned with the image",
@@ -120,8 +128,9 @@ class Record:
         unit: unit of `boxes`.
         declared: (width, height) in px that the label file declares; None if it does not.
         areas: float64 (N,), area of each object in square px; NaN, or None for all: the area of the box.
-        crowd: bool (N,), whether a box is around a crowd; None: no box is.
+        ignored: bool (N,), objects that are not trained on and not to be found; None: no object is.
         key: id of the image in the label file; None if it has none.
+        repeats: whether the scorer takes equal rows as several objects (COCO and VOC) or as one (YOLO).
     """
 
     image: Path | NDArray[np.uint8]
@@ -131,8 +140,9 @@ class Record:
     unit: Unit = Unit.PIXEL
     declared: tuple[int, int] | None = None
     areas: NDArray[np.float64] | None = None
-    crowd: NDArray[np.bool_] | None = None
+    ignored: NDArray[np.bool_] | None = None
     key: Key | None = None
+    repeats: bool = True
 
 
 @dataclass(frozen=True)
@@ -175,6 +185,15 @@ def rows_to_arrays(
     listed = list(rows)
     boxes = np.array([box for _, box in listed], dtype=np.float64).reshape(-1, 4)
     return boxes, np.array([label for label, _ in listed], dtype=np.int64)
+
+
+def is_set(flag: Any) -> bool:
+    """Whether a flag of a label file is set: a number other than 0, also as text, or the text "true" or "yes"."""
+    text = str(flag).strip().lower()
+    try:
+        return float(text) != 0
+    except ValueError:
+        return text in {"true", "yes"}
 
 
 def choose_split(split: str, available: Iterable[str], source: str, ledger: Ledger) -> str:

@@ -1,6 +1,7 @@
 """The Pascal VOC format: one XML per image, boxes in px, splits by ImageSets, by folder, or random 80/20.
 
 Format source: the VOC2012 development kit. Coordinates are used as written, without the kit's offset of one.
+Difficult objects are ignored as in the kit; a detection is in one by the share of its own area, as in COCO's crowds.
 """
 
 from __future__ import annotations
@@ -9,14 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
-from xml.etree import ElementTree
-from xml.parsers import expat
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
-from effscope.data.pictures import files_under, images_under
+from effscope.data.pictures import files_under, image_suffixes, images_under, spellings
 from effscope.data.record import (
     SPLIT_NAMES,
     Fault,
@@ -26,6 +25,7 @@ from effscope.data.record import (
     choose_split,
     rows_to_arrays,
 )
+from effscope.data.voc_xml import NO_ANNOTATION, Annotation, read_annotation
 from effscope.errors import EffscopeError
 
 ANNOTATION_FOLDERS = ("Annotations", "annotations", "annotations_voc")
@@ -33,28 +33,8 @@ IMAGE_FOLDERS = ("JPEGImages", "images")
 SETS_FOLDER = Path("ImageSets", "Main")
 CLASSES_FILE = "classes.txt"
 VAL_FRACTION = 0.2
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 T = TypeVar("T")
-Row = tuple[str, tuple[float, float, float, float]]
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One XML file.
-
-    Attributes:
-        rows: (class name, xyxy px) of its boxes.
-        broken: objects without a valid box, for messages.
-        declared: (width, height) of the image in px; None if the file does not have it.
-    """
-
-    rows: tuple[Row, ...]
-    broken: tuple[str, ...]
-    declared: tuple[int, int] | None
-
-
-NO_ANNOTATION = Annotation((), (), None)
 
 
 @dataclass(frozen=True)
@@ -97,52 +77,17 @@ def list_voc(data: str, split: str, seed: int, ledger: Ledger) -> Listing:
     folder = _annotation_folder(path)
     files = {_key(file, folder): file for file in sorted(_annotations(folder))}
     images = _images(root, ledger)
-    splits = _image_sets(root) or _split_folders(images) or _split_folders(files) or _drawn(files, images, seed)
+    splits = (
+        _image_sets(root, _index(images) | _index(files))
+        or _split_folders(images)
+        or _split_folders(files)
+        or _drawn(files, images, seed)
+    )
     chosen = choose_split(split, splits, data, ledger)
     annotations = {key: read_annotation(file) for key, file in files.items()}
     classes = _classes(root, annotations.values())
     indexed = VocFolder(root, _index(images), _index(annotations))
-    return Listing(classes, splits[chosen], partial(_records, indexed, classes, ledger))
-
-
-def read_annotation(path: Path) -> Annotation | str:
-    """The boxes of an XML file, or what is wrong with it. A file that declares entities is refused, not expanded."""
-    try:
-        text = path.read_bytes()
-        _refuse_entities(text)
-        tree = ElementTree.fromstring(text)
-    except (OSError, ValueError, LookupError, ElementTree.ParseError, expat.ExpatError) as error:
-        return str(error) or type(error).__name__
-    rows: list[Row] = []
-    broken: list[str] = []
-    for number, item in enumerate(tree.findall("object"), start=1):
-        name = (item.findtext("name") or "").strip()
-        texts = [item.findtext(f"bndbox/{corner}") or "" for corner in CORNERS]
-        try:
-            x1, y1, x2, y2 = map(float, texts)
-        except ValueError:
-            broken.append(f"object {number} '{name}' {texts}")
-        else:
-            rows.append((name, (x1, y1, x2, y2)))
-    return Annotation(tuple(rows), tuple(broken), _declared(tree))
-
-
-def _refuse_entities(text: bytes) -> None:
-    """Raise ValueError at the first entity declaration, before anything is expanded."""
-
-    def refuse(*_: Any) -> None:
-        raise ValueError("it declares XML entities, which annotations do not need")
-
-    parser = expat.ParserCreate()
-    parser.EntityDeclHandler = refuse
-    parser.Parse(text, True)
-
-
-def _declared(tree: ElementTree.Element) -> tuple[int, int] | None:
-    try:
-        return int(tree.findtext("size/width") or ""), int(tree.findtext("size/height") or "")
-    except ValueError:
-        return None
+    return Listing(classes, _once(splits[chosen], ledger), partial(_records, indexed, classes, ledger))
 
 
 def _annotation_folder(path: Path) -> Path:
@@ -197,14 +142,35 @@ def _images(root: Path, ledger: Ledger) -> dict[str, Path]:
     return {_key(path, folder): path for path in images_under(folder, ledger)}
 
 
-def _image_sets(root: Path) -> dict[str, list[str]]:
-    """Split -> keys, from ImageSets/Main; a second column of a line is ignored."""
+def _image_sets(root: Path, known: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Split -> keys, from ImageSets/Main; `known` are the keys that find a file."""
     files = {name: root / SETS_FOLDER / f"{name}.txt" for name in SPLIT_NAMES}
     return {
-        name: [line.split()[0] for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        name: [_listed(line, known) for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         for name, file in files.items()
         if file.is_file()
     }
+
+
+def _listed(line: str, known: Mapping[str, Path]) -> str:
+    """The key of a line: all of it, or without a second column, each with or without the suffix of a file."""
+    first, whole = line.split(maxsplit=1)[0], line.strip()
+    names = [name for part in (whole, whole.rsplit(maxsplit=1)[0], first) for name in spellings(part)]
+    keys = [key for name in names for key in (name, _without_suffix(name))]
+    return next((key for key in keys if _find(known, key) is not None), _without_suffix(first))
+
+
+def _without_suffix(name: str) -> str:
+    path = PurePosixPath(name)
+    return path.with_suffix("").as_posix() if path.suffix.lower() in {".xml", *image_suffixes()} else name
+
+
+def _once(keys: Iterable[str], ledger: Ledger) -> list[str]:
+    """The keys, each once."""
+    times = Counter(keys)
+    for key in (key for key, n in times.items() if n > 1):
+        ledger.note(Fault.LISTED_TWICE, key)
+    return list(times)
 
 
 def _split_folders(keys: Iterable[str]) -> dict[str, list[str]]:
@@ -233,7 +199,7 @@ def _classes(root: Path, annotations: Iterable[Annotation | str]) -> tuple[str, 
         lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
         return tuple(line for line in lines if line)
     read = [annotation for annotation in annotations if isinstance(annotation, Annotation)]
-    classes = tuple(sorted({name for annotation in read for name, _ in annotation.rows if name}))
+    classes = tuple(sorted({one.name for annotation in read for one in annotation.objects if one.name}))
     if not classes:
         raise EffscopeError(f"{root}: its XML files have no object with a name and a box: check that they are VOC")
     return classes
@@ -254,8 +220,12 @@ def _records(folder: VocFolder, classes: tuple[str, ...], ledger: Ledger, keys: 
                 ledger.note(Fault.MISSING_LABELS, xml_name)
         for row in annotation.broken:
             ledger.note(Fault.UNREADABLE_ROW, f"{xml_name}: {row}")
-        for name, box in annotation.rows:
-            if name not in numbers:
-                ledger.note(Fault.UNKNOWN_CLASS, f"{xml_name}: '{name}' {list(box)}")
-        boxes, labels = rows_to_arrays((numbers[name], box) for name, box in annotation.rows if name in numbers)
-        yield Record(image, image.name, boxes, labels, declared=annotation.declared)
+        for one in annotation.objects:
+            if one.name not in numbers:
+                ledger.note(Fault.UNKNOWN_CLASS, f"{xml_name}: '{one.name}' {list(one.box)}")
+            elif one.difficult:
+                ledger.note(Fault.DIFFICULT, f"{xml_name}: '{one.name}' {list(one.box)}")
+        objects = [one for one in annotation.objects if one.name in numbers]
+        boxes, labels = rows_to_arrays((numbers[one.name], one.box) for one in objects)
+        difficult = np.array([one.difficult for one in objects], dtype=np.bool_)
+        yield Record(image, image.name, boxes, labels, declared=annotation.declared, ignored=difficult)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from effscope.data.pictures import images_under, is_image
+from effscope.data.pictures import images_under, is_image, spellings
 from effscope.data.record import SPLIT_NAMES, Fault, Ledger, Listing, Record, Unit, choose_split, rows_to_arrays
 from effscope.errors import EffscopeError
 
@@ -70,14 +70,28 @@ def label_path(image: Path) -> Path:
 
 def _read_mapping(path: Path, ledger: Ledger) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(_text(path, ledger))
+        text = _text(path, ledger)
+        content = yaml.safe_load(text)
+        names = _written_names(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise EffscopeError(f"{path} cannot be read as YAML ({reason}): correct the file") from None
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise EffscopeError(f"{path} is a {kind}, not a mapping: a data.yaml has the keys path, train, val, names")
-    return content
+    return content if names is None else content | {"names": names}
+
+
+def _written_names(text: str) -> list[str] | dict[str, str] | None:
+    """The class names of a YAML as they are written: YAML itself reads `no` as False and `007` as 7. None: no names."""
+    document = yaml.compose(text, yaml.SafeLoader)
+    pairs = document.value if isinstance(document, yaml.MappingNode) else []
+    node = next((value for key, value in reversed(pairs) if key.value == "names"), None)
+    if isinstance(node, yaml.SequenceNode) and all(isinstance(one, yaml.ScalarNode) for one in node.value):
+        return [one.value for one in node.value]
+    if isinstance(node, yaml.MappingNode) and all(isinstance(one, yaml.ScalarNode) for _, one in node.value):
+        return {key.value: one.value for key, one in node.value}
+    return None
 
 
 def _text(path: Path, ledger: Ledger) -> str:
@@ -114,7 +128,7 @@ def _class_names(mapping: Mapping[str, Any], path: Path, ledger: Ledger) -> tupl
         raise EffscopeError(f"{path} has no 'names': add the class names, e.g. `names: [cat, dog]`")
     if n_classes is not None and n_classes != len(names):
         raise EffscopeError(f"{path}: 'nc' is {n_classes} but 'names' lists {len(names)}: correct one of them")
-    classes = tuple("" if name is None else str(name) for name in names)
+    classes = tuple(map(str, names))
     if ledger.counts[Fault.NOT_UTF8.value] and (not all(classes) or len(set(classes)) < len(classes)):
         raise EffscopeError(f"{path} is not UTF-8, and its class names cannot be read: save it as UTF-8")
     return classes
@@ -152,9 +166,9 @@ def _listed_images(entry: Any, root: Path, path: Path, split: str, ledger: Ledge
 
 def _existing(entry: str, root: Path) -> Path | None:
     """The path of an entry below the root. Some exporters write `../train/images` for `train/images`."""
-    paths = [root / Path(entry).expanduser()]
-    if entry.startswith("../"):
-        paths.append(root / entry.removeprefix("../"))
+    written = spellings(entry)
+    paths = [root / Path(name).expanduser() for name in written]
+    paths += [root / name.removeprefix("../") for name in written if name.startswith("../")]
     return next((path for path in paths if path.exists()), None)
 
 
@@ -167,12 +181,13 @@ def _images_in_list(listing: Path, root: Path, ledger: Ledger) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise EffscopeError(f"{listing} cannot be read as a list of images ({error}): correct the file") from None
     lines = [line.strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
-    beside = listing.parent
-    return [
-        beside / line if (beside / line).exists() or not (root / line).exists() else root / line
-        for line in lines
-        if line
-    ]
+    return [_listed(line, listing.parent, root) for line in lines if line]
+
+
+def _listed(line: str, beside: Path, root: Path) -> Path:
+    """The image of a line: beside the list, else below the root."""
+    paths = [folder / name for name in spellings(line) for folder in (beside, root)]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _records(n_classes: int, has_keypoints: bool, ledger: Ledger, images: Iterable[Path]) -> Iterator[Record]:
@@ -189,7 +204,7 @@ def _records(n_classes: int, has_keypoints: bool, ledger: Ledger, images: Iterab
             continue
         rows = _rows(text, labels_file.name, n_classes, has_keypoints, ledger)
         boxes, labels = rows_to_arrays(rows)
-        yield Record(image, image.name, boxes, labels, Unit.FRACTION)
+        yield Record(image, image.name, boxes, labels, Unit.FRACTION, repeats=False)
 
 
 def _rows(text: str, name: str, n_classes: int, has_keypoints: bool, ledger: Ledger) -> Iterator[Row]:

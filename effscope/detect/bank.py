@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from effscope.data.check import none_readable, without
+from effscope.data.check import Broken, none_readable, without
 from effscope.data.read import read_image
 from effscope.data.record import spread_positions
 from effscope.data.sample import DataSet, Sample
@@ -93,17 +93,17 @@ def load_bank(
     """
     fits = [letterbox(sample.size, imgsz) for sample in dataset.samples]
     arrays = _arrays(fits, most_in_memory)
-    n, unreadable = len(fits), {}
+    n, broken = len(fits), dict[int, Broken]()
     with ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as pool:
         for position, fault in enumerate(pool.map(_read_into, dataset.samples, fits, arrays)):
             if progress:
                 progress(position / n, f"reading images {position}/{n}")
             if fault is not None:
-                unreadable[position] = fault
-    kept = [k for k in range(n) if k not in unreadable]
+                broken[position] = fault
+    kept = [k for k in range(n) if k not in broken]
     if not kept:
-        raise none_readable(dataset, unreadable)
-    readable = without(dataset, unreadable)
+        raise none_readable(dataset, broken)
+    readable = without(dataset, broken)
     return Bank(
         dataset=readable,
         images=tuple(torch.from_numpy(arrays[k]) for k in kept),
@@ -146,13 +146,13 @@ def _mapped(size: int) -> NDArray[np.uint8]:
         return np.memmap(file, np.uint8, "r+", shape=(size,))
 
 
-def _read_into(sample: Sample, fit: Letterbox, target: NDArray[np.uint8]) -> str | None:
-    """Decode and scale one image into `target`; returns the reason if it cannot be decoded."""
+def _read_into(sample: Sample, fit: Letterbox, target: NDArray[np.uint8]) -> Broken | None:
+    """Decode and scale one image into `target`; returns what is wrong if it cannot be decoded."""
     try:
         image = torch.from_numpy(np.ascontiguousarray(read_image(sample)))
         target[...] = resize(image.permute(2, 0, 1), fit.resized).permute(1, 2, 0).numpy()
     except (OSError, ValueError, EffscopeError) as error:
-        return str(error)
+        return Broken.by(error)
     return None
 
 

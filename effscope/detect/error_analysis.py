@@ -17,7 +17,7 @@ from effscope.data.sample import Sample
 from effscope.detect.boxes import iou_matrix
 from effscope.detect.evaluate import score
 from effscope.detect.predict import Detections
-from effscope.detect.resampling import in_regions
+from effscope.detect.resampling import in_ignored
 from effscope.results import ErrorKind
 
 MATCH, BACKGROUND = 0.5, 0.1
@@ -29,7 +29,7 @@ class Judged:
     """Detections and ground-truth boxes of an image, each with its kind.
 
     Attributes:
-        kind: per detection: "" for a hit, "ignored" if it lies in an ignored region, else the kind of its error.
+        kind: per detection: "" for a hit, "ignored" if it lies in an ignored object, else the kind of its error.
         target: per detection, the ground-truth box that it belongs to (of its class; for "classification", of another
             class), or -1.
         hit: per ground-truth box, whether a detection matches it.
@@ -43,13 +43,14 @@ class Judged:
     missed: NDArray[np.bool_]
 
 
-def judge(truth: Sample, found: Detections) -> Judged:
-    """The kind of every detection of an image. Detections take boxes in order of score."""
-    n, m = len(found.scores), len(truth.boxes)
+def judge(sample: Sample, found: Detections) -> Judged:
+    """The kind of every detection of an image. Detections take the objects to be found in order of score."""
+    truth = sample.truth.wanted
+    n, m = len(found.scores), len(truth)
     kind = np.full(n, "background", dtype="<U14")
     target = np.full(n, -1)
     hit, near = np.zeros(m, bool), np.zeros(m, bool)
-    ignored = in_regions(found.boxes, found.labels, truth.ignored)[:, 0]
+    ignored = in_ignored(found.boxes, found.labels, sample.truth)[:, 0]
     if n and m:
         overlap = iou_matrix(*(torch.from_numpy(boxes).double() for boxes in (found.boxes, truth.boxes))).numpy()
         same = found.labels[:, None] == truth.labels[None]
@@ -86,8 +87,8 @@ Correction = Callable[[Sample, Detections, Judged], tuple[Sample, Detections]]
 def _without(kind: str) -> Correction:
     """Remove the detections of this kind."""
 
-    def correct(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
-        return truth, _kept(found, judged.kind != kind)
+    def correct(sample: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
+        return sample, _kept(found, judged.kind != kind)
 
     return correct
 
@@ -102,24 +103,24 @@ def _corrected(kind: str) -> Correction:
     Remove it if this box already has a match, or a better detection of this kind.
     """
 
-    def correct(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
-        boxes, labels = found.boxes.copy(), found.labels.copy()
+    def correct(sample: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
+        truth, boxes, labels = sample.truth.wanted, found.boxes.copy(), found.labels.copy()
         keep, taken = np.ones(len(labels), bool), judged.hit.copy()
         for k in sorted(np.flatnonzero(judged.kind == kind), key=lambda k: -found.scores[k]):
             box = judged.target[k]
             keep[k], taken[box] = not taken[box], True
             boxes[k] = truth.boxes[box] if kind == "localisation" else boxes[k]
             labels[k] = truth.labels[box]
-        return truth, _kept(replace(found, boxes=boxes, labels=labels), keep)
+        return sample, _kept(replace(found, boxes=boxes, labels=labels), keep)
 
     return correct
 
 
-def _without_missed(truth: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
-    """Remove the ground-truth boxes that were missed."""
-    kept = ~judged.missed
-    areas = None if truth.areas is None else truth.areas[kept]
-    return replace(truth, boxes=truth.boxes[kept], labels=truth.labels[kept], areas=areas), found
+def _without_missed(sample: Sample, found: Detections, judged: Judged) -> tuple[Sample, Detections]:
+    """Remove the objects that were missed."""
+    kept = np.ones(len(sample.truth), bool)
+    kept[~sample.truth.ignored] = ~judged.missed
+    return replace(sample, written=sample.truth.some(kept)), found
 
 
 CORRECTIONS: dict[str, Correction] = {
@@ -139,11 +140,11 @@ def error_analysis(
     """Number of errors of each kind, and the AP without them (fractions 0-1).
 
     Args:
-        samples: the ground-truth boxes.
+        samples: the ground truth.
         detections: one entry per sample, in the same order.
         classes: names, position = label.
     """
-    judged = [judge(truth, found) for truth, found in zip(samples, detections, strict=True)]
+    judged = [judge(sample, found) for sample, found in zip(samples, detections, strict=True)]
     base = score(samples, detections, classes)
     kinds = []
     for kind, correct in CORRECTIONS.items():

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effscope.config import EvalConfig
-from effscope.data.check import none_readable, without
+from effscope.data.check import Broken, none_readable, without
 from effscope.data.read import read_image
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.bank import Bank, bank_inputs
+from effscope.detect.image_order import image_ids
 from effscope.detect.predict import CONVENTIONS, Detections, detect, detect_inputs
 from effscope.errors import EffscopeError
 from effscope.nn.build import Network
@@ -82,30 +83,30 @@ def evaluate(
             f"the network has {network.nc} classes, '{dataset.source}' has {len(dataset.classes)}: "
             "evaluate on data with the classes it was trained on"
         )
-    unreadable: dict[int, str] = {}
+    broken: dict[int, Broken] = {}
     if isinstance(data, Bank):
         if data.imgsz != config.imgsz:
             raise ValueError(f"the bank has images of {data.imgsz} px, the evaluation needs {config.imgsz} px")
         inputs = bank_inputs(data, max(network.spec.info["strides"]), CONVENTIONS[config.convention].margin)
         found = dict(detect_inputs(network, _with_progress(inputs, len(dataset.samples), progress), config))
     else:
-        found = dict(detect(network, _readable_images(dataset, unreadable, progress), config))
+        found = dict(detect(network, _readable_images(dataset, broken, progress), config))
     if not found:
-        raise none_readable(dataset, unreadable)
-    kept = without(dataset, unreadable)
+        raise none_readable(dataset, broken)
+    kept = without(dataset, broken)
     scored = score(kept.samples, [found[n] for n in range(len(found))], kept.classes)
     return replace(scored, dataset=kept)
 
 
 def _readable_images(
-    dataset: DataSet, unreadable: dict[int, str], progress: Progress | None
+    dataset: DataSet, broken: dict[int, Broken], progress: Progress | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """Pixels of the readable images; writes position -> reason for the others into `unreadable`."""
+    """Pixels of the readable images; writes position -> what is wrong with the others into `broken`."""
     for position, sample in enumerate(_with_progress(dataset.samples, len(dataset.samples), progress)):
         try:
             pixels = read_image(sample)
         except EffscopeError as error:
-            unreadable[position] = str(error)
+            broken[position] = Broken.by(error)
             continue
         yield pixels
 
@@ -122,11 +123,11 @@ def score(samples: Sequence[Sample], detections: Sequence[Detections], classes: 
     """Score detections against the ground truth.
 
     Args:
-        samples: the ground-truth boxes; areas are of the original image.
+        samples: the ground truth; areas are of the original image.
         detections: one entry per sample, in the same order.
         classes: names, position = label.
     """
-    n_boxes = sum(len(sample.boxes) for sample in samples)
+    n_boxes = sum(len(sample.truth.wanted) for sample in samples)
     stats, per_class = _coco(samples, detections, len(classes))
     by_name = {name: ap for name, ap in zip(classes, per_class, strict=True) if ap is not None}
     ap, ap50, ap75, small, medium, large = stats
@@ -145,7 +146,7 @@ def _coco(
     truth = _truth_table(samples, n_classes)
     if not truth["annotations"]:
         return [None] * len(_STATS), [None] * n_classes
-    rows = _result_rows(detections)
+    rows = _result_rows(samples, detections)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(truth)
         run = COCOeval_faster(coco, coco.loadRes(rows if len(rows) else []), iouType="bbox", print_function=_silent)
@@ -168,41 +169,31 @@ def _mean_known(values: NDArray[np.float64]) -> float | None:
 
 
 def _truth_table(samples: Sequence[Sample], n_classes: int) -> dict[str, Any]:
-    """The ground-truth boxes as a COCO dict; image and category ids are positions plus one."""
-    images = [{"id": n, "width": s.size[0], "height": s.size[1]} for n, s in enumerate(samples, 1)]
+    """The ground truth as a COCO dict; category ids are labels plus one."""
+    ids = image_ids(samples)
+    images = [{"id": n, "width": s.size[0], "height": s.size[1]} for n, s in zip(ids, samples, strict=True)]
     annotations: list[dict[str, Any]] = []
-    for n, sample in enumerate(samples, 1):
-        for crowd, (boxes, labels, areas) in enumerate(_objects(sample)):
-            for (x0, y0, x1, y1), label, area in zip(boxes.tolist(), labels.tolist(), areas.tolist(), strict=True):
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": n,
-                        "category_id": label + 1,
-                        "bbox": [x0, y0, x1 - x0, y1 - y0],
-                        "area": area,
-                        "iscrowd": crowd,
-                    }
-                )
+    for n, truth in zip(ids, (sample.truth for sample in samples), strict=True):
+        columns = (truth.boxes, truth.labels, truth.areas, truth.ignored)
+        for (x0, y0, x1, y1), label, area, ignored in zip(*(column.tolist() for column in columns), strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": n,
+                    "category_id": label + 1,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": area,
+                    "iscrowd": int(ignored),
+                }
+            )
     categories = [{"id": k + 1, "name": str(k)} for k in range(n_classes)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
 
-def _objects(sample: Sample) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]]:
-    """Boxes, labels and areas of the objects, then of the ignored regions."""
-    yield sample.boxes, sample.labels, _areas(sample.boxes) if sample.areas is None else sample.areas
-    if sample.ignored is not None:
-        yield sample.ignored.boxes, sample.ignored.labels, _areas(sample.ignored.boxes)
-
-
-def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(np.prod((boxes[:, 2:] - boxes[:, :2]).astype(np.float64), axis=1))
-
-
-def _result_rows(detections: Sequence[Detections]) -> NDArray[np.float64]:
+def _result_rows(samples: Sequence[Sample], detections: Sequence[Detections]) -> NDArray[np.float64]:
     """(N, 7): image id, x, y, width, height, score, category id."""
     parts = []
-    for n, found in enumerate(detections, 1):
+    for n, found in zip(image_ids(samples), detections, strict=True):
         low, side = found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]
         ids = np.full((len(found.scores), 1), n)
         parts.append(np.hstack((ids, low, side, found.scores[:, None], found.labels[:, None] + 1)))

@@ -40,7 +40,7 @@ def write_examples(
         Detections of classes that the file does not have are left out.
     """
     images = [
-        {"image": sample.name, "boxes": len(sample.boxes), "detections": len(d.scores), "ap": ap}
+        {"image": sample.name, "boxes": len(sample.truth.wanted), "detections": len(d.scores), "ap": ap}
         for sample, d, ap in zip(dataset.samples, found, per_image, strict=True)
     ]
     known = dataset.category_ids

@@ -37,7 +37,7 @@ def pseudo_labelled(bank: Bank, network: Network, device: str, batch: int) -> Ba
     rows = [found[n] for n in range(len(bank.images))]
     wide = [(row.boxes[:, 2:] > row.boxes[:, :2]).all(1) for row in rows]
     samples = tuple(
-        replace(sample, boxes=row.boxes[kept], labels=row.labels[kept], areas=None, ignored=None)
+        replace(sample, boxes=row.boxes[kept], labels=row.labels[kept], written=None)
         for sample, row, kept in zip(bank.dataset.samples, rows, wide, strict=True)
     )
     if not any(len(sample.boxes) for sample in samples):

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from effscope.data.sample import Regions, Sample
+from effscope.data.sample import Objects, Sample
 from effscope.detect.boxes import iou_matrix
+from effscope.detect.image_order import image_ids
 from effscope.detect.jackknife import GROUPS, jackknife_variance
 from effscope.detect.predict import Detections
 
@@ -35,8 +36,9 @@ class Matches:
         label: int64 (D,).
         score: float64 (D,).
         hit: bool (D, 10), whether the detection matches a ground-truth box at each of `IOUS`.
-        ignored: bool (D, 10), whether it matches none but lies in an ignored region, so that it is not scored.
+        ignored: bool (D, 10), whether it matches none but lies in an ignored object, so that it is not scored.
         truths: int64 (images, classes), number of ground-truth boxes.
+        order: int64 (images,), which image comes first at equal scores; None: the first one.
     """
 
     image: NDArray[np.int64]
@@ -45,6 +47,7 @@ class Matches:
     hit: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     truths: NDArray[np.int64]
+    order: NDArray[np.int64] | None = None
 
     def ap(self, weights: Weights | None = None) -> float:
         """AP (fraction 0-1) if image n counts `weights[n]` times; 0 if no image with ground-truth boxes counts."""
@@ -90,7 +93,8 @@ class Matches:
         own = np.flatnonzero((self.label == label) & (weights[self.image] > 0))
         if not len(own):
             return 0.0
-        own = own[np.argsort(-self.score[own], kind="stable")]
+        first = self.image[own] if self.order is None else self.order[self.image[own]]
+        own = own[np.lexsort((first, -self.score[own]))]
         weight = weights[self.image[own]][:, None]
         right = np.cumsum(self.hit[own] * weight, 0)
         recall = right / wanted  # (D, 10)
@@ -105,41 +109,43 @@ def match(samples: Sequence[Sample], detections: Sequence[Detections], n_classes
     """Match detections with ground-truth boxes.
 
     Args:
-        samples: the ground-truth boxes.
+        samples: the ground truth.
         detections: one entry per sample, in the same order.
         n_classes: number of classes; labels are below it.
     """
     parts = []
-    truths = np.zeros((len(samples), n_classes), np.int64)
+    truths, order = np.zeros((len(samples), n_classes), np.int64), np.array(image_ids(samples), np.int64)
     for n, (sample, found) in enumerate(zip(samples, detections, strict=True)):
-        np.add.at(truths[n], sample.labels, 1)
+        truth = sample.truth
+        wanted = truth.wanted
+        np.add.at(truths[n], wanted.labels, 1)
         for label in np.unique(found.labels):
             best = np.flatnonzero(found.labels == label)
             best = best[np.argsort(-found.scores[best], kind="stable")][:MOST_DETECTIONS]
-            true = sample.boxes[sample.labels == label]
-            hit = _hits(found.boxes[best], true)
-            ignored = ~hit & in_regions(found.boxes[best], found.labels[best], sample.ignored)
+            hit = _hits(found.boxes[best], wanted.boxes[wanted.labels == label])
+            ignored = ~hit & in_ignored(found.boxes[best], found.labels[best], truth)
             scores = found.scores[best].astype(np.float64)
             parts.append((np.full(len(best), n), found.labels[best], scores, hit, ignored))
     if not parts:
         empty, none = np.zeros(0, np.int64), np.zeros((0, len(IOUS)), bool)
-        return Matches(empty, empty, np.zeros(0), none, none, truths)
+        return Matches(empty, empty, np.zeros(0), none, none, truths, order)
     image, labels, scores, hits, ignored = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Matches(image, labels, scores, hits, ignored, truths)
+    return Matches(image, labels, scores, hits, ignored, truths, order)
 
 
-def in_regions(boxes: NDArray[np.float32], labels: NDArray[np.int64], regions: Regions | None) -> NDArray[np.bool_]:
-    """Bool (D, 10): whether the share of a detection's area in a region of its class reaches each of `IOUS`."""
-    if regions is None:
+def in_ignored(boxes: NDArray[np.float32], labels: NDArray[np.int64], truth: Objects) -> NDArray[np.bool_]:
+    """Bool (D, 10): whether the share of a detection in an ignored object of its class reaches each of `IOUS`."""
+    if not truth.ignored.any():
         return np.zeros((len(boxes), len(IOUS)), bool)
-    own, other = boxes.astype(np.float64)[:, None], regions.boxes.astype(np.float64)[None]
+    regions = truth.some(truth.ignored)
+    own, other = boxes.astype(np.float64)[:, None], regions.boxes[None]
     sides = np.minimum(own[..., 2:], other[..., 2:]) - np.maximum(own[..., :2], other[..., :2])
     shared = np.prod(np.clip(sides, 0.0, None), axis=2) * (labels[:, None] == regions.labels[None])
     share = shared / np.maximum(np.prod(own[..., 2:] - own[..., :2], axis=2), _EPS)
     return np.asarray(share.max(1, initial=0.0)[:, None] >= IOUS - 1e-10)
 
 
-def _hits(found: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _hits(found: NDArray[np.float32], true: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Bool (D, 10): in order of score, a detection takes the free box of largest IoU, if the IoU is large enough."""
     hit = np.zeros((len(found), len(IOUS)), bool)
     if not len(true):

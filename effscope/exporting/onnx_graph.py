@@ -19,11 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from effscope.config.image_size import ImageSize, image_shape
 from effscope.errors import EffscopeError, first_line
 from effscope.files import write_bytes
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.results import version
+from effscope.spec.graph import input_channels
 
 MOST_DETECTIONS = 300
 """Detections of a one-to-one head, highest scores first. It needs no NMS."""
@@ -78,13 +80,13 @@ def write_onnx(path: Path, network: Network, classes: tuple[str, ...], imgsz: in
     return agreement
 
 
-def checked_graph(network: Network, classes: tuple[str, ...], imgsz: int) -> tuple[bytes, Agreement]:
-    """The deploy form of a network as an ONNX file: input `images` (1, 3, S, S) float32 0-1, output `detections`.
+def checked_graph(network: Network, classes: tuple[str, ...], imgsz: ImageSize) -> tuple[bytes, Agreement]:
+    """The deploy form of a network as an ONNX file: input `images` (1, C, H, W) float32 0-1, output `detections`.
 
     Args:
         network: a network with the view `decoded`.
         classes: class names, for the metadata.
-        imgsz: side S in px.
+        imgsz: size of the image.
 
     Returns:
         The content of the file, and how far onnxruntime's outputs are from torch's.
@@ -95,7 +97,8 @@ def checked_graph(network: Network, classes: tuple[str, ...], imgsz: int) -> tup
     import onnx  # noqa: PLC0415 - slow import
 
     model = DecodedOutput(deploy(network).cpu()).eval()
-    image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
+    shape = image_shape(imgsz, input_channels(network.spec))
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     graph = onnx.load_from_string(_exported(model, (image,), [INPUT], [OUTPUT]))
     for key, value in _facts(network, classes, imgsz).items():
         entry = graph.metadata_props.add()
@@ -136,12 +139,12 @@ def image_feed(opened: Any, image: NDArray[np.float32]) -> dict[str, NDArray[Any
     return {read.name: image.astype(FLOATS.get(read.type, np.float32), copy=False)}
 
 
-def _facts(network: Network, classes: tuple[str, ...], imgsz: int) -> dict[str, str]:
+def _facts(network: Network, classes: tuple[str, ...], imgsz: ImageSize) -> dict[str, str]:
     info = network.spec.info
     return {
         "names": json.dumps(dict(enumerate(classes))),
         "stride": str(max(info["strides"])),
-        "imgsz": json.dumps([imgsz, imgsz]),
+        "imgsz": json.dumps(image_shape(imgsz)[-2:]),
         "task": "detect",
         "box_format": info["box_format"],
         "nms": "none needed" if info["box_format"] == "xyxy" else "to be done",

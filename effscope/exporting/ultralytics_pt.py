@@ -23,7 +23,6 @@ from effscope.models.file_metadata import metadata
 from effscope.spec.layout import Layout
 
 PROTOCOL = 4
-IMAGE_CHANNELS = 3
 
 
 class GlobalName:
@@ -83,12 +82,12 @@ def write_ultralytics(
         EffscopeError: YAML cannot express the layout, or the file cannot be written.
     """
     description = {
-        **yaml.safe_load(to_yaml(layout)), "nc": layout.nc, "ch": IMAGE_CHANNELS, "scale": layout.scale.name or "n",
+        **yaml.safe_load(to_yaml(layout)), "nc": layout.nc, "ch": layout.ch, "scale": layout.scale.name or "n",
         "yaml_file": f"{path.stem}.yaml",
     }  # fmt: skip
     names = dict(enumerate(classes))
     tensors = {key: value.detach().cpu().clone() for key, value in state.items()}
-    model = PickledCall(MODEL, (description, IMAGE_CHANNELS, layout.nc, False), {"names": names})
+    model = PickledCall(MODEL, (description, layout.ch, layout.nc, False), {"names": names})
     checkpoint = {
         "epoch": -1, "best_fitness": None, "ema": None, "updates": None, "optimizer": None,
         "model": model,

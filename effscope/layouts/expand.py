@@ -14,7 +14,7 @@ from effscope.layouts.blocks.heads import CLASS_TOWERS, PAIRINGS
 from effscope.layouts.blocks.table import BLOCKS, Block
 from effscope.layouts.blocks.yolox import FORMS
 from effscope.spec.emit import Emitter, Value
-from effscope.spec.graph import IMAGE_CHANNELS, INPUT, Graph, Node
+from effscope.spec.graph import INPUT, Graph, Node
 from effscope.spec.layout import IMAGE, Layer, Layout
 from effscope.spec.ops import ACTIVATIONS
 from effscope.spec.outline import Outline
@@ -195,10 +195,10 @@ def expand(layout: Layout) -> Graph:
     Raises:
         LayerError: an unknown block, wrong arguments, or maps that do not fit together; the message names the layer.
     """
-    nodes = [Node(INPUT, "input", args={"c": IMAGE_CHANNELS}, layer=INPUT)]
+    nodes = [Node(INPUT, "input", args={"c": layout.ch}, layer=INPUT)]
     views: dict[str, tuple[str, ...]] = {}
     info: dict[str, Any] = {}
-    values: dict[str, Maps] = {IMAGE: Value(INPUT, IMAGE_CHANNELS)}
+    values: dict[str, Maps] = {IMAGE: Value(INPUT, layout.ch)}
     for n, layer in enumerate(layout.layers):
         emitter = Emitter(f"model.{n}", layer.id, nodes, views, info, layout.activation)
         try:

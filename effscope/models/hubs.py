@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import torch
 from torch import nn
 
+from effscope.config.image_size import ImageSize
 from effscope.errors import EffscopeError
-from effscope.spec.graph import image_shape
 from effscope.tracing.importer import Imported, import_module
+from effscope.tracing.inputs import Asked, Inputs, asked_inputs
 
 CLASSIFIER_SIZE = 224
 """Side in px of the images of most classifiers."""
@@ -79,22 +81,27 @@ class HubModel:
     Attributes:
         module: the traced module: the whole model, or only its backbone if the whole cannot be traced.
         imported: its trace.
-        imgsz: side of the image in px for the trace.
+        imgsz: size of the input of the trace.
+        shape: its shape.
         note: note for the reader, or "".
+        inputs: the arguments of the trace, if the user gave them; else None.
     """
 
     module: nn.Module
     imported: Imported
-    imgsz: int
+    imgsz: ImageSize
+    shape: tuple[int, ...]
     note: str = ""
+    inputs: Inputs | None = None
 
 
-def open_hub(model: str, imgsz: int | None = None, seed: int = 0) -> HubModel:
+def open_hub(model: str, imgsz: ImageSize | None = None, inputs: Any = None, seed: int = 0) -> HubModel:
     """Make and trace a model.
 
     Args:
         model: `torchvision:resnet50`, `timm:ghostnet_100`.
-        imgsz: side of the image in px; default: the native size of the model.
+        imgsz: size of the image; default: the native size of the model.
+        inputs: arguments instead of one image, as in `open_model`.
         seed: seed of the weights. The global random state does not change.
 
     Raises:
@@ -110,17 +117,18 @@ def open_hub(model: str, imgsz: int | None = None, seed: int = 0) -> HubModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = hub.make(name).eval()
-    side = imgsz or hub.size(name, module)
-    return _traced(module, model, side)
+    asked = asked_inputs(module, imgsz or hub.size(name, module), inputs)
+    return _traced(module, model, asked)
 
 
-def _traced(module: nn.Module, name: str, side: int) -> HubModel:
-    shape = image_shape(side)
+def _traced(module: nn.Module, name: str, asked: Asked) -> HubModel:
     try:
-        return HubModel(module, import_module(module, shape, name), side)
+        imported = import_module(module, asked.shape, name, asked.inputs)
+        return HubModel(module, imported, asked.size, asked.shape, inputs=asked.given)
     except EffscopeError:
         backbone = getattr(module, "backbone", None)
         if not isinstance(backbone, nn.Module):
             raise
-    imported = import_module(backbone, shape, name)
-    return HubModel(backbone, imported, side, "only its backbone: the whole detector cannot be traced")
+    imported = import_module(backbone, asked.shape, name, asked.inputs)
+    note = "only its backbone: the whole detector cannot be traced"
+    return HubModel(backbone, imported, asked.size, asked.shape, note, asked.given)

@@ -6,45 +6,70 @@ from dataclasses import replace
 from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from effscope.config.image_size import ImageSize, size_words
 from effscope.errors import EffscopeError
 from effscope.layouts.zoo.catalog import ALIASES, ZOO, layout
 from effscope.models.file_metadata import read_metadata
 from effscope.models.opened import LayoutModel, Model, TensorFile, TracedModel
-from effscope.spec.graph import image_shape
 from effscope.workspace import RUN_WEIGHTS
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+IMAGE_DIMS, RECTANGLE = 4, 2
 HUB_NAMES = ("torchvision", "timm")
 OF_GRAPH = "an ONNX graph may hold norms folded and equal tensors merged: then it counts less than the model it is from"
 USUAL_SIZE = 640
 """Default side of the image in px."""
 
 
-def open_model(model: str | PathLike[str] | Module, imgsz: int | None = None) -> Model:
+def open_model(model: str | PathLike[str] | Module, imgsz: ImageSize | None = None, inputs: Any = None) -> Model:
     """Open a model, with its weights if it has any. Reading a weights file runs no code in it.
 
     Args:
         model: zoo name, path of a layout YAML, weights file or run folder, `torchvision:NAME`, `timm:NAME`, or a torch
             module. Zoo names and layout YAML import no torch.
-        imgsz: side of the image in px, to trace a hub's model or a module; default: native size, 640 for a module.
+        imgsz: size of the image, to trace a hub's model or a module; default: native size, 640 for a module. A whole
+            shape also gives a built-in model or YAML its channels.
+        inputs: arguments of a module or a hub's model, instead of one image: a tensor, a tuple of arguments, or a dict
+            of arguments by name.
 
     Returns:
         A `LayoutModel`; a `TracedModel` for hubs and modules; a `TensorFile` for weights of an unknown architecture.
 
     Raises:
-        EffscopeError: no such model, a file without a model, or a module that cannot be traced.
+        EffscopeError: no such model, a file without a model, a module that cannot be traced, or channels that the
+            model does not take.
     """
+    opened = _opened(model, imgsz, inputs)
+    if isinstance(opened, TracedModel):
+        return opened
+    if inputs is not None:
+        raise EffscopeError(f"{opened.name}: `inputs` are for torch modules and hub models; give `imgsz` here")
+    return _with_channels(opened, imgsz) if isinstance(opened, LayoutModel) else opened
+
+
+def _with_channels(model: LayoutModel, imgsz: ImageSize | None) -> LayoutModel:
+    """The model for images of that many channels, if the size is a whole shape."""
+    if imgsz is None or isinstance(imgsz, int) or len(imgsz) == RECTANGLE:
+        return model
+    if len(imgsz) != IMAGE_DIMS:
+        raise EffscopeError(f"{model.name} takes images, (batch, channels, height, width): not {size_words(imgsz)}")
+    if imgsz[1] != model.layout.ch and model.state is not None:
+        raise EffscopeError(f"{model.name} has weights for images of {model.layout.ch} channels, not {imgsz[1]}")
+    return replace(model, layout=replace(model.layout, ch=imgsz[1]))
+
+
+def _opened(model: str | PathLike[str] | Module, imgsz: ImageSize | None, inputs: Any) -> Model:
     if isinstance(model, PathLike):
         model = fspath(model)
     if not isinstance(model, str):
-        return _of_module(model, imgsz or USUAL_SIZE)
+        return _of_module(model, imgsz or USUAL_SIZE, inputs)
     if model.partition(":")[0] in HUB_NAMES:
-        return _of_hub(model, imgsz)
+        return _of_hub(model, imgsz, inputs)
     if model in ZOO or model in ALIASES:
         return LayoutModel(model, layout(model), source="built in, untrained weights")
     path = Path(model)
@@ -75,28 +100,36 @@ def _of_yaml(path: Path) -> LayoutModel:
     return LayoutModel(read.layout.name, read.layout, source=f"layout {path.name} ({read.note}), untrained weights")
 
 
-def _of_hub(model: str, imgsz: int | None) -> TracedModel:
+def _of_hub(model: str, imgsz: ImageSize | None, inputs: Any) -> TracedModel:
     from effscope.models.hubs import open_hub  # noqa: PLC0415 - imports torch
 
-    opened = open_hub(model, imgsz)
+    opened = open_hub(model, imgsz, inputs)
     notes = (opened.note,) if opened.note else ()
     rows = opened.imported.outline
     imported = replace(opened.imported, outline=replace(rows, notes=(*rows.notes, *notes)))
-    source = ", ".join((f"{model}, untrained weights, traced at {opened.imgsz} px", *notes))
-    return TracedModel(model.partition(":")[2], opened.module, imported, opened.imgsz, source=source)
+    source = ", ".join((f"{model}, untrained weights, traced at {size_words(opened.imgsz)}", *notes))
+    name = model.partition(":")[2]
+    return TracedModel(name, opened.module, imported, opened.imgsz, opened.shape, source=source, inputs=opened.inputs)
 
 
-def _of_module(module: Module, imgsz: int) -> TracedModel:
+def _of_module(module: Module, imgsz: ImageSize, inputs: Any) -> TracedModel:
     from torch import nn  # noqa: PLC0415
 
     from effscope.tracing.importer import import_module  # noqa: PLC0415
+    from effscope.tracing.inputs import asked_inputs, is_lazy_module, materialised  # noqa: PLC0415
 
     if not isinstance(module, nn.Module):
         raise EffscopeError(f"a model is a name, a file or a torch module, not {module!r}")
     name = type(module).__name__
-    imported = import_module(module, image_shape(imgsz), name)
-    source = f"the module {name}, traced at {imgsz} px"
-    return TracedModel(name, module, imported, imgsz, module.state_dict(), source)
+    asked = asked_inputs(module, imgsz, inputs)
+    if is_lazy_module(module):
+        module = materialised(module, asked.inputs, name)
+        state, weights = None, ", its lazy layers with random weights"
+    else:
+        state, weights = module.state_dict(), ""
+    imported = import_module(module, asked.shape, name, asked.inputs)
+    source = f"the module {name}{weights}, traced at {size_words(asked.size)}"
+    return TracedModel(name, module, imported, asked.size, asked.shape, state, source, inputs=asked.given)
 
 
 def _of_weights(path: Path, name: str) -> LayoutModel | TensorFile:

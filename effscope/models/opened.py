@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from effscope.config.image_size import IMAGE_CHANNELS, ImageSize
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand, outline
 from effscope.spec.graph import Graph
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from effscope.nn.build import Network
     from effscope.tracing.importer import Imported
+    from effscope.tracing.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -95,21 +97,30 @@ class TracedModel(_WithoutLayout):
         name: name in tables.
         module: the torch module.
         imported: its trace: graph, outline, and the tensors that are not in its state dict.
-        imgsz: side of the image in px for the trace.
+        size: size of the input of the trace.
+        shape: its shape.
         state: state dict of the module, or None if its weights are untrained.
         source: one line: what was traced.
         classes: None, because a module has no class names.
         why: why there is no layout.
+        inputs: the arguments of the trace, if the user gave them; else None.
     """
 
     name: str
     module: Module = field(repr=False)
     imported: Imported = field(repr=False)
-    imgsz: int
+    size: ImageSize
+    shape: tuple[int, ...]
     state: Mapping[str, Any] | None = field(default=None, repr=False)
     source: str = ""
     classes: tuple[str, ...] | None = None
     why: str = "it is traced, not built from blocks"
+    inputs: Inputs | None = field(default=None, repr=False)
+
+    @property
+    def imgsz(self) -> int | None:
+        """Side of the image in px; None if the input is no square image."""
+        return self.size if isinstance(self.size, int) else None
 
     @property
     def graph(self) -> Graph:
@@ -147,6 +158,20 @@ class TensorFile(_WithoutLayout):
     source: str = ""
     imgsz: int | None = None
     rank_notes: tuple[str, ...] = ()
+
+
+def colour_model(model: Model) -> Model:
+    """The model itself, if it takes colour images, as training and evaluation do.
+
+    Raises:
+        EffscopeError: it takes images with other channels.
+    """
+    if isinstance(model, LayoutModel) and model.layout.ch != IMAGE_CHANNELS:
+        raise EffscopeError(
+            f"{model.name} takes images of {model.layout.ch} channels: it can be counted, ranked, timed and exported; "
+            "data sets are read as colour images"
+        )
+    return model
 
 
 Model = LayoutModel | TracedModel | TensorFile

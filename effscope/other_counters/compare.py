@@ -5,31 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from effscope.config import CountersConfig
+from effscope.config.image_size import ImageSize, image_shape
 from effscope.costing.model import inference_view, uncounted
 from effscope.costing.nodes import NodeCost, node_costs, operation
 from effscope.other_counters.tools import COUNTERS, counter
 from effscope.results import CounterRow, CountersResult, CounterTerm, origin
-from effscope.spec.graph import Graph, image_shape
+from effscope.spec.graph import Graph, input_channels
 from effscope.spec.outline import Outline
+from effscope.spec.shape_rules import Shape
 
 NOT_RUN, ALSO_RUN = "merged or folded away", "of another head, which runs too"
 """Why a node is only in one of the two forms."""
 
 
-def counters(graph: Graph, outline: Outline, imgsz: int, names: Sequence[str] = ()) -> CountersResult:
+def counters(
+    graph: Graph, outline: Outline, imgsz: ImageSize, names: Sequence[str] = (), image: Shape | None = None
+) -> CountersResult:
     """The count of each counter for a model, and the terms of the difference to effscope's multiply-adds.
 
     Args:
         graph: the graph to count.
         outline: names of its rows.
-        imgsz: side of the image in px.
+        imgsz: size of the image.
         names: keys of `COUNTERS`; empty means all.
+        image: shape of the input, if the size does not tell it.
 
     Raises:
         EffscopeError: an unknown counter.
     """
     tools = {name: counter(name, detector=bool(outline.heads)) for name in names or COUNTERS}
-    image = image_shape(imgsz)
+    image = image or image_shape(imgsz, input_channels(graph))
     known = {row.node.name: row for row in node_costs(graph, image)}
     ours = node_costs(inference_view(graph), image, known)
     macs = sum(row.counts.macs for row in ours)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from effscope.config import RankConfig
 from effscope.errors import EffscopeError, first_line
-from effscope.models.open import USUAL_SIZE
 from effscope.models.opened import LayoutModel, Model, TensorFile, TracedModel
 from effscope.ranking.analyze import ModelFacts, rank_collected
 from effscope.ranking.assumed_eps import with_assumed_eps
@@ -21,7 +20,7 @@ from effscope.ranking.heads import HeadStatistics, attention_nodes
 from effscope.ranking.kernels import unfolded
 from effscope.ranking.own_weights import with_own_weights
 from effscope.results import RankResult
-from effscope.spec.graph import Graph, image_shape
+from effscope.spec.graph import Graph
 from effscope.spec.resolution import resolutions
 from effscope.thresholds import read_threshold
 from effscope.tracing.rebuild import rebuild, rebuilt_paths
@@ -49,7 +48,7 @@ def rank_model(
     state: Mapping[str, Tensor] = model.state if network is None else network.state_dict()  # type: ignore[assignment]
     graph = model.graph
     if isinstance(model, TracedModel):
-        graph, state = with_own_weights(model.imported, state, image_shape(model.imgsz))
+        graph, state = with_own_weights(model.imported, state, model.shape)
     convs, at = ranked_convs(model, graph, config.at)
     raw = unfolded(graph) if isinstance(model, TracedModel) else frozenset()
     convs = tuple(replace(conv, note=RAW) if conv.node.name in raw else conv for conv in convs)
@@ -124,8 +123,8 @@ def ranked_convs(model: Model, graph: Graph, at: str) -> tuple[tuple[RankedConv,
     """
     if isinstance(model, LayoutModel):
         return layout_convs(graph, model.layout, at), at
-    if at == "stage" and graph.views:
-        stages = resolutions(graph, image_shape(model.imgsz or USUAL_SIZE))
+    if at == "stage" and isinstance(model, TracedModel):
+        stages = resolutions(graph, model.shape)
         if stages:
             parts = {part: [n for n in graph.nodes if n.layer == part] for stage in stages for part in stage.layers}
             return tuple(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from effscope.config import DiffConfig, LayerCostConfig, ScaleConfig, ZooConfig
+from effscope.config.image_size import ImageSize
 from effscope.results.base import Origin, Result
 
 
@@ -99,7 +100,7 @@ class DiffResult(Result):
 
     a: str
     b: str
-    imgsz: int
+    imgsz: ImageSize
     rows: tuple[DiffRow, ...]
     total: dict[str, dict[str, float]]
     origin: Origin[DiffConfig]

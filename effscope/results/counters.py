@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from effscope.config import CountersConfig
+from effscope.config.image_size import ImageSize
 from effscope.results.base import Origin, Result
 from effscope.results.counting import UncountedRow
 
@@ -59,7 +60,7 @@ class CountersResult(Result):
     """
 
     model: str
-    imgsz: int
+    imgsz: ImageSize
     macs: int
     rows: tuple[CounterRow, ...]
     terms: tuple[CounterTerm, ...]

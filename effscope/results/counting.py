@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from effscope.config import CostConfig
+from effscope.config.image_size import ImageSize
 from effscope.results.base import Origin, Result
 
 
@@ -92,7 +93,7 @@ class CostResult(Result):
     """
 
     model: str
-    imgsz: int
+    imgsz: ImageSize
     convention: str
     params: int
     params_one_head: int

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from effscope.config import LatencyConfig
+from effscope.config.image_size import ImageSize
 from effscope.results.base import Origin, Result
 
 
@@ -84,7 +85,7 @@ class LatencyResult(Result):
         parts_over_whole: model -> sum of its parts / its forward pass, medians.
     """
 
-    imgsz: int
+    imgsz: ImageSize
     device: str
     threads: int | None
     dtype: str

@@ -18,7 +18,7 @@ from effscope.detect.splits import Splits, decode, load_splits
 from effscope.errors import EffscopeError
 from effscope.layouts.moves import move
 from effscope.models.open import open_model
-from effscope.models.opened import Model
+from effscope.models.opened import Model, colour_model
 from effscope.nn.build import digest
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
@@ -124,7 +124,7 @@ class Context:
         """
         if self.config.against is None:
             return None
-        found = open_model(self.config.against)
+        found = colour_model(open_model(self.config.against))
         if found.state is None:
             raise EffscopeError(f"`against` {found.name} has no weights: give a weights file or a run folder")
         if found.layout.nc != len(self.classes) or found.classes not in (None, self.classes):
@@ -220,7 +220,7 @@ def given_base(config: SearchConfig) -> Model:
     Raises:
         EffscopeError: no such model, or weights of another model.
     """
-    given = open_model(config.base)
+    given = colour_model(open_model(config.base))
     if config.weights is None:
         return given
     weights = open_model(config.weights)

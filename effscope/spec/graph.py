@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from effscope.config.image_size import IMAGE_CHANNELS
 from effscope.errors import unknown
 
 INPUT = "image"
-IMAGE_CHANNELS = 3
 DECODED = "decoded"
 """Name of the view with the boxes and scores of a detector's inference head."""
 
 
-def image_shape(side: int) -> tuple[int, int, int, int]:
-    """One square image: (batch, channels, height, width)."""
-    return (1, IMAGE_CHANNELS, side, side)
+def input_channels(graph: Graph) -> int:
+    """Channels of the image that a graph reads."""
+    return next((int(node.args["c"]) for node in graph.nodes if node.op == "input"), IMAGE_CHANNELS)
 
 
 @dataclass(frozen=True)

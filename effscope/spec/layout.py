@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from effscope.config.image_size import IMAGE_CHANNELS
 from effscope.errors import EffscopeError, unknown
 from effscope.results.frozen import frozen
 
@@ -69,6 +70,7 @@ class Layout:
         nc: number of classes.
         n_backbone: number of backbone layers; they come first (YAML has two lists).
         activation: activation of the conv units: one of ACTIVATIONS in `spec.ops`.
+        ch: channels of the image.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Layout:
     nc: int
     n_backbone: int
     activation: str = "silu"
+    ch: int = IMAGE_CHANNELS
 
     def __post_init__(self) -> None:
         seen = {IMAGE}
@@ -136,6 +139,7 @@ class Layout:
             raise EffscopeError(f"this is not a layout of effscope: {e}") from None
 
     def digest(self) -> str:
-        """Hash (16 hex digits) of all fields except the name."""
-        text = json.dumps({**vars(self), "name": ""}, sort_keys=True, default=vars)
+        """Hash (16 hex digits) of all fields except the name. Colour images are left out: they are usual."""
+        fields = {key: value for key, value in vars(self).items() if (key, value) != ("ch", IMAGE_CHANNELS)}
+        text = json.dumps({**fields, "name": ""}, sort_keys=True, default=vars)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from effscope.config.image_size import image_shape
 from effscope.errors import EffscopeError
 from effscope.exporting.onnx_graph import checked_graph, image_feed, session
 from effscope.nn.build import Network
@@ -15,7 +16,6 @@ from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
 from effscope.progress import Say, unsaid
 from effscope.results import Latency, version
-from effscope.spec.graph import image_shape
 from effscope.timing.clock import Spread, by_turns, call_ms, threads
 
 ROUNDS = 40

@@ -9,13 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from effscope.config.image_size import image_shape
 from effscope.errors import EffscopeError
 from effscope.exporting.onnx_graph import piece_graph, session
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
 from effscope.progress import Progress, Say, silent, unsaid
-from effscope.spec.graph import image_shape
 from effscope.timing.in_turn import Pass, Timed, measured, named
 
 ROUNDS = 30

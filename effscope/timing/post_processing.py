@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from effscope.config import EvalConfig, LatencyConfig
+from effscope.config.image_size import image_shape
 from effscope.detect.predict import CENTRED, select
 from effscope.timing.dummy_outputs import decoded
 from effscope.timing.runnable import Runnable
@@ -42,7 +43,8 @@ class PostProcessing:
     def prepared(self, model: Runnable, config: LatencyConfig, device: torch.device) -> Callable[[], object]:
         """A call that post-processes a dummy output of the model's head."""
         values, boxes = model.decoded_shape
-        output = decoded(self.objects, boxes, values - 4, config.imgsz, self.box_format, config.seed).to(device)
+        sides = image_shape(config.imgsz)[-2:]
+        output = decoded(self.objects, boxes, values - 4, max(sides), self.box_format, config.seed).to(device)
         return partial(select, output, self.box_format, EvalConfig(conf=self.conf), multi_label=self.multi_label)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from effscope.config import LatencyConfig
+from effscope.config.image_size import image_shape, size_words
 from effscope.costing.model import stage_of
 from effscope.costing.nodes import NodeCost, node_costs
 from effscope.detect.predict import CENTRED
@@ -21,7 +22,7 @@ from effscope.models.opened import LayoutModel, Model, TensorFile, TracedModel
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.preserved import preserved, temporary_hooks
-from effscope.spec.graph import DECODED, Graph, image_shape
+from effscope.spec.graph import DECODED, Graph, input_channels
 from effscope.spec.outline import Outline
 from effscope.spec.rewrite import deploy_form
 from effscope.timing.clock import Laps
@@ -90,14 +91,14 @@ def parts(outline: Outline, graph: Graph) -> dict[str, str]:
     return {layer: stage_of(outline, layer) for layer in graph.layers}
 
 
-def _image(config: LatencyConfig, device: torch.device) -> Tensor:
+def _image(graph: Graph, config: LatencyConfig, device: torch.device) -> Tensor:
     random = torch.Generator().manual_seed(config.seed)
-    image = torch.rand(image_shape(config.imgsz), generator=random)
+    image = torch.rand(image_shape(config.imgsz, input_channels(graph)), generator=random)
     return image.to(device, torch_dtype(config.dtype))
 
 
 def _costs(graph: Graph, config: LatencyConfig) -> list[NodeCost]:
-    return node_costs(graph, image_shape(config.imgsz))
+    return node_costs(graph, image_shape(config.imgsz, input_channels(graph)))
 
 
 def _heads(graph: Graph) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ def _built(model: Model, config: LatencyConfig, device: torch.device) -> Runnabl
     for node in network.spec.nodes:
         if node.op == "conv2d" and node.args["init"] == "arange":  # boxes are always decoded in float32
             network.get_submodule(node.module).float()
-    image, part_of = _image(config, device), parts(model.outline, network.spec)
+    image, part_of = _image(network.spec, config, device), parts(model.outline, network.spec)
     parts_ms = partial(_parts_ms, network, image, part_of, device)
     costs, heads = _costs(network.spec, config), _heads(model.graph)
     return Runnable(model.name, network.spec, costs, partial(network, image), parts_ms, part_of, heads)
@@ -137,13 +138,16 @@ def _parts_ms(network: Network, image: Tensor, part_of: Mapping[str, str], devic
 def _traced(model: TracedModel | TensorFile, config: LatencyConfig, device: torch.device) -> Iterator[Runnable]:
     if not isinstance(model, TracedModel):
         raise EffscopeError(f"{model.name}: only its tensors are known, so it cannot run: {model.why}")
-    if model.imgsz != config.imgsz:
-        raise EffscopeError(f"{model.name} was traced at {model.imgsz} px: open it at {config.imgsz} px")
+    if model.size != config.imgsz:
+        sizes = size_words(model.size), size_words(config.imgsz)
+        raise EffscopeError(f"{model.name} was traced at {sizes[0]}: open it at {sizes[1]}")
     module: nn.Module = model.module
     if device.type != "cpu" or config.dtype != "float32":
         module = copy.deepcopy(module).to(device, torch_dtype(config.dtype))
     with preserved(module, {}):
-        costs, run = _costs(model.graph, config), partial(module, _image(config, device))
+        costs, run = node_costs(model.graph, model.shape), partial(module, _image(model.graph, config, device))
+        if model.inputs is not None:
+            run = partial(module, *model.inputs.args, **model.inputs.kwargs)
         yield Runnable(model.name, model.graph, costs, run, notes=model.outline.notes)
 
 
@@ -155,7 +159,7 @@ def _onnx(model: Model, config: LatencyConfig, device: torch.device) -> Runnable
     if DECODED not in network.spec.views:
         raise EffscopeError(f"{model.name} has no head that effscope can decode, so it cannot be exported to ONNX")
     run = session(checked_graph(network, (), config.imgsz)[0], torch.get_num_threads()).run
-    image = _image(config, device).numpy()
+    image = _image(network.spec, config, device).numpy()
     has_top_k = network.spec.info["box_format"] != CENTRED
     heads = () if has_top_k else _heads(model.graph)
     notes = (f"{model.name}: its ONNX graph ends in top-k, so forward includes top-k",) if has_top_k else ()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
+from effscope.config.image_size import ImageSize, image_shape
 from effscope.errors import EffscopeError, first_line
 from effscope.nn.preserved import eval_mode
 
@@ -66,6 +67,37 @@ def given_inputs(inputs: Any) -> Inputs:
         found = Inputs(tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
     _ = found.image
     return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a module is traced with.
+
+    Attributes:
+        inputs: its arguments.
+        size: size of the input for titles: () if the arguments are no single image.
+        shape: shape of the image.
+        given: the arguments, if the user gave them; else None.
+    """
+
+    inputs: Inputs
+    size: ImageSize
+    shape: tuple[int, ...]
+    given: Inputs | None = None
+
+
+def asked_inputs(module: nn.Module, size: ImageSize, inputs: Any = None) -> Asked:
+    """The arguments for a module: the user's `inputs`, or one image of zeros of a size.
+
+    Raises:
+        EffscopeError: the user's inputs hold no tensor.
+    """
+    if inputs is not None:
+        given = given_inputs(inputs)
+        is_image = len(given.leaves) == 1 and len(given.shape) == IMAGE_DIMS
+        return Asked(given, given.shape if is_image else (), given.shape, given)
+    shape = image_shape(size)
+    return Asked(image_inputs(module, shape), size, shape)
 
 
 def image_inputs(module: nn.Module, shape: tuple[int, ...], *, random: bool = False) -> Inputs:

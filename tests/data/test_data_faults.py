@@ -194,7 +194,7 @@ def test_truncated_image_is_found_when_decoded(tmp_path: Path) -> None:
     (tmp_path / "labels/train/b.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     dataset = load(source, "train")
     assert (len(dataset.samples), dataset.faults) == (2, {})
-    with pytest.raises(EffscopeError, match=r"b\.jpg cannot be read as an image \(.*truncated"):
+    with pytest.raises(EffscopeError, match=r"b\.jpg is cut short \(.*truncated"):
         read_image(dataset.samples[1])
     left = decodable(dataset)
     assert (len(left.samples), left.faults) == (1, {Fault.UNREADABLE_IMAGE.value: 1})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from effscope.config import BUILTIN_SHAPES
 from effscope.data.load import load
@@ -99,6 +100,8 @@ YOLO_YAMLS = {
     "list of folders": "{train: [images/train, images/val], names: [a]}",
     "text file": "{train: list.txt, names: [a]}",
     "roboflow": "{train: ../images/train, names: [a], nc: 1}",
+    "backslashes": "{train: images\\train, names: [a]}",
+    "text file with backslashes": "{train: windows.txt, names: [a]}",
 }
 
 
@@ -111,7 +114,47 @@ def test_yolo_files_are_found(text: str, drawn: list[DataSet], tmp_path: Path) -
     whole = load(str(source), "train")
     source.write_text(text.replace("ROOT", str(source.parent)))
     (source.parent / "list.txt").write_text("".join(f"./images/train/{s.name}\n" for s in whole.samples))
+    (source.parent / "windows.txt").write_text("".join(f"images\\train\\{s.name}\n" for s in whole.samples))
     dataset = load(str(source.parent), "train")
     assert not dataset.faults
     assert dataset.samples[0].name == whole.samples[0].name
     assert len(dataset.samples) == N_IMAGES * (2 if "val" in text else 1)
+
+
+@pytest.mark.skipif("\\" in str(Path("a/b")), reason="a backslash separates folders here")
+def test_a_backslash_in_a_name_is_kept_where_the_file_has_it(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("a\\b.png", "c.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / name)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        (tmp_path / "labels" / name).with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "list.txt").write_text("images/a\\b.png\nimages\\c.png\n")
+    (tmp_path / "data.yaml").write_text("{train: list.txt, names: [a]}")
+    assert [sample.name for sample in load(str(tmp_path), "train").samples] == ["a\\b.png", "c.png"]
+
+
+WRITTEN = {
+    "[yes, no]": ("yes", "no"),
+    "{0: On, 1: 'off', 2: \"~\"}": ("On", "off", "~"),
+    "[007, 1e3, 1_000, 2026-01-02, 0x1F, null, 12:30:00]": (
+        "007",
+        "1e3",
+        "1_000",
+        "2026-01-02",
+        "0x1F",
+        "null",
+        "12:30:00",
+    ),
+    "\n- yes  # a class\n- &a no\n- 'it''s'\n": ("yes", "no", "it's"),
+    "\n  1: no\n  0: y\n": ("y", "no"),
+}
+
+
+@pytest.mark.parametrize(("names", "classes"), WRITTEN.items())
+def test_class_names_are_the_texts_that_the_user_wrote(names: str, classes: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text(f"train: images\nnames: {names}\n")
+    assert load(str(tmp_path), "train").classes == classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from effscope.data.sample import Sample
+from effscope.data.sample import Objects, Sample
 from effscope.detect.error_analysis import CORRECTIONS, error_analysis, judge
 from effscope.detect.evaluate import score
 from effscope.detect.predict import Detections
@@ -107,3 +108,20 @@ def test_every_detection_has_one_kind(truth_rows: list[Row], rows: list[Row]) ->
         assert (most < 0.1) == (kind == "background"), (kind, row)
         if kind in ("", "classification", "duplicate"):
             assert most >= 0.5
+
+
+def test_ignored_objects_are_no_errors_and_others_count_as_written() -> None:
+    """A crowd with two detections, an object that reaches beyond the image, one without area."""
+    boxes = np.array([(0, 0, 100, 100), (350, 350, 450, 450), (200, 10, 200, 60)], np.float64)
+    areas = np.array([1e4, 1e4, 0])
+    written = Objects(boxes, np.array([0, 0, 1]), areas, np.array([True, False, False]))
+    clipped = sample((350, 350, 400, 400, 0))
+    truth = replace(clipped, written=written)
+    guesses = found((10, 10, 50, 50, 0.9, 0), (0, 0, 100, 90, 0.8, 0), (350, 350, 400, 400, 0.7, 0))
+    judged = judge(truth, guesses)
+    assert judged.kind.tolist() == ["ignored", "ignored", "localisation"]  # IoU .25 with the whole object
+    assert judged.missed.tolist() == [False, True]
+    errors = {error.kind: error for error in error_analysis([truth], [guesses], NAMES)}
+    assert {kind: error.count for kind, error in errors.items() if error.count} == {"localisation": 1, "missed": 1}
+    assert errors["localisation"].ap50 == pytest.approx(0.5)  # of two classes, one is found
+    assert judge(clipped, guesses).kind.tolist()[2] == ""

@@ -128,7 +128,7 @@ def test_equals_pycocotools(tmp_path: Path) -> None:
         truth.append(sample(*[(*box, label) for box, label in zip(boxes, random.integers(0, 3, 6), strict=True)]))
     guesses = noisy_guesses(random, truth)
     file = tmp_path / "case.json"
-    file.write_text(json.dumps({"truth": _truth_table(truth, 3), "rows": _result_rows(guesses).tolist()}))
+    file.write_text(json.dumps({"truth": _truth_table(truth, 3), "rows": _result_rows(truth, guesses).tolist()}))
     theirs = json.loads(ask(PYCOCOTOOLS, file, needs="pycocotools"))
     ours = score(truth, guesses, NAMES)
     assert (ours.ap, ours.ap50, ours.ap75, ours.ap_s, ours.ap_m, ours.ap_l) == pytest.approx(theirs, abs=1e-9)

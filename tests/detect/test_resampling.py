@@ -114,3 +114,18 @@ def test_no_detections_and_no_true_boxes() -> None:
     assert alone.ap() == 0
     assert alone.per_image() == [None]
     assert alone.standard_error() is None
+
+
+def test_equal_scores_count_in_the_order_of_the_keys() -> None:
+    """As cocoeval: it sorts its images by their ids, whatever the order of the file is."""
+    box, other = np.array([[10, 10, 50, 50]], np.float32), np.array([[200, 200, 260, 260]], np.float32)
+    right, wrong = (Detections(b, np.array([0.5], np.float32), np.array([0])) for b in (box, other))
+    for keys, expected in (((2, 10), 1.0), ((10, 2), 0.5), (("2", "10"), 0.5), ((None, None), 1.0)):
+        samples = [
+            Sample(Path("a.jpg"), (640, 480), box[:n], np.zeros(n, np.int64), key=key)
+            for n, key in zip((1, 0), keys, strict=True)
+        ]
+        found = match(samples, [right, wrong], 1)
+        assert found.ap() == pytest.approx(score(samples, [right, wrong], NAMES).ap, abs=1e-9)
+        assert found.ap() == pytest.approx(expected)
+        assert found.per_image() == [pytest.approx(1), None]

@@ -66,7 +66,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     "layer after the head": ("[[-1, 9], 1, Concat, [1]]", DETECT),
     "end2end a word": ("nc: 80", "end2end: perhaps\nnc: 80"),
     "bins a fraction": ("nc: 80", "reg_max: 1.5\nnc: 80"),
-    "grey images": ("nc: 80", "ch: 1\nnc: 80"),
+    "no channels in the image": ("nc: 80", "ch: 0\nnc: 80"),
     "a key not known": ("nc: 80", "magic: 3\nnc: 80"),
     "anchors": ("nc: 80", "anchors: [[10, 13, 16, 30]]\nnc: 80"),
     "a key twice": ("scales:", "nc: 3\nscales:"),

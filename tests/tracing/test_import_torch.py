@@ -171,7 +171,7 @@ def test_the_api_takes_modules() -> None:
     assert sorted(row.layer for row in ranked.stages) == [f"layer{k}.1.conv2" for k in range(1, 5)]
     assert ranked.definition.weights == "checkpoint"
     ones = api.rank(module, at="all")
-    assert len(ones.stages) == sum(isinstance(m, nn.Conv2d) for m in module.modules())
+    assert len(ones.stages) == sum(isinstance(m, nn.Conv2d | nn.Linear) for m in module.modules())
 
 
 def test_stages_end_where_maps_change_their_size() -> None:

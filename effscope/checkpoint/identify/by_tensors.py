@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from effscope.checkpoint.contents import Checkpoint
-from effscope.checkpoint.identify.by_tree import layout_of, without_constants
+from effscope.checkpoint.identify.by_tree import image_channels, layout_of, without_constants
 from effscope.checkpoint.identify.yolox_keys import from_yolox_keys
 from effscope.errors import EffscopeError
 from effscope.layouts.blocks.heads import REG_MAX
@@ -155,7 +155,7 @@ def recognise(state: State) -> Layout | None:
         nc = _classes(base, state)
         if nc is None:
             continue
-        layout = _moved(replace(base, nc=nc), state)
+        layout = _moved(replace(base, nc=nc, ch=image_channels(state)), state)
         if _fits(layout, state):
             return layout
     return None

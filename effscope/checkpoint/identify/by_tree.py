@@ -10,6 +10,7 @@ from torch import Tensor
 from effscope.checkpoint.contents import Checkpoint
 from effscope.checkpoint.identify.classes import CLASS_READERS, Read
 from effscope.checkpoint.identify.module_view import ModuleView, chain_links, common_activation
+from effscope.config.image_size import IMAGE_CHANNELS
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
 from effscope.spec.layout import IMAGE, Layer, Layout, Scale
@@ -18,6 +19,7 @@ from effscope.spec.ops import owned
 REAL = Scale(multiple=1)
 """Channels and repeats in a module tree are already scaled."""
 
+MAPS = 4
 ANCHORS = "anchors"
 """Buffer in the head of the YOLOv5 repository. It is an argument of the block, not a tensor of the layout."""
 
@@ -38,9 +40,16 @@ def layout_of(checkpoint: Checkpoint) -> Layout:
     nc = modules[-1].scalar("nc")
     if not isinstance(nc, int):
         raise EffscopeError(f"its last layer {modules[-1].kind()} is not a detection head")
-    layout = Layout(checkpoint.path.stem, tuple(layers), REAL, nc, _backbone(layers), activation)
+    ch = image_channels(checkpoint.state)
+    layout = Layout(checkpoint.path.stem, tuple(layers), REAL, nc, _backbone(layers), activation, ch)
     check_fit(layout, checkpoint.state)
     return layout
+
+
+def image_channels(state: Mapping[str, Tensor]) -> int:
+    """Channels of the image, from the first convolution if layer 0 is one; else those of colour images."""
+    stem = state.get("model.0.conv.weight")
+    return IMAGE_CHANNELS if stem is None or stem.dim() != MAPS else int(stem.shape[1])
 
 
 def without_constants(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

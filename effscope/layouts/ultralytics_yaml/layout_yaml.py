@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from effscope.config.image_size import IMAGE_CHANNELS, image_shape
 from effscope.errors import EffscopeError, LayerError
 from effscope.layouts.blocks.heads import without_defaults
 from effscope.layouts.blocks.table import BLOCKS
@@ -30,8 +31,8 @@ from effscope.spec.graph import Graph
 from effscope.spec.layout import CHANNEL_MULTIPLE, IMAGE, Layer, Layout, Scale
 from effscope.spec.ops import shapes
 
-SMALL_IMAGE = (1, 3, 256, 256)
-"""Image shape to check a layout; Ultralytics uses the same shape to find the strides."""
+SMALL_SIZE = 256
+"""Side of the image in px to check a layout; Ultralytics uses the same to find the strides."""
 
 FIRST_LETTER = "n"
 """Letter of a scale without a letter, if the file needs one. No `ScaleRule` applies to it."""
@@ -82,7 +83,7 @@ def _read(text: str, name: str, where: str) -> YamlLayout:
         raise top.in_layer(
             len(layers) - 1, f"the last layer is a {last}, which is not a detection head: give one of {heads}"
         )
-    layout = _with_own(Layout(name, layers, top.scale, top.nc, top.n_backbone, top.activation), top)
+    layout = _with_own(Layout(name, layers, top.scale, top.nc, top.n_backbone, top.activation, top.ch), top)
     _check(layout, top)
     return YamlLayout(layout, top.note)
 
@@ -135,7 +136,7 @@ def _check(layout: Layout, top: TopLevel) -> None:
     """Raises EffscopeError, with the line, for layers that do not fit together or repeats that change the channels."""
     try:
         graph = expand(layout)
-        shapes(graph, SMALL_IMAGE)
+        shapes(graph, image_shape(SMALL_SIZE, layout.ch))
     except LayerError as e:
         raise top.in_layer(layout.index(e.layer), e.reason) from None
     for n, layer in enumerate(layout.layers):
@@ -177,6 +178,7 @@ def to_yaml(layout: Layout) -> str:
     lines = [
         f"# {re.sub('[^ -~]', '?', layout.name)}, written by effscope",
         f"nc: {layout.nc}",
+        *([] if layout.ch == IMAGE_CHANNELS else [f"ch: {layout.ch}"]),
         *([] if layout.activation == "silu" else [f"activation: {activation_call(layout.activation)}"]),
         *(f"{key}: {value}" for key, value in keys.items()),
         *_scale_lines(layout.scale, letter),

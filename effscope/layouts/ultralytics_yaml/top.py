@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from effscope.config.image_size import IMAGE_CHANNELS
 from effscope.errors import EffscopeError
 from effscope.layouts.blocks.heads import REG_MAX
 from effscope.layouts.ultralytics_yaml.tables import activation_named, letter_of
@@ -52,6 +53,7 @@ class TopLevel:
         end2end: whether a Detect head gets a one-to-one copy.
         reg_max: bins of a Detect head.
         n_backbone: number of rows of the backbone.
+        ch: channels of the image.
         rows: backbone and head.
         own: value of the key `effscope`, or None.
     """
@@ -65,6 +67,7 @@ class TopLevel:
     end2end: bool
     reg_max: int
     n_backbone: int
+    ch: int
     rows: tuple[YamlValue, ...]
     own: YamlValue | None
 
@@ -89,6 +92,7 @@ def top_level(root: YamlValue, name: str, where: str) -> TopLevel:
         end2end=_flag(fields.get("end2end", NOTHING), "end2end", where),
         reg_max=_whole(fields, "reg_max", where, REG_MAX),
         n_backbone=len(backbone),
+        ch=_whole(fields, "channels" if "channels" in fields else "ch", where, IMAGE_CHANNELS),
         rows=(*backbone, *head),
         own=fields.get(OWN_KEY),
     )  # fmt: skip
@@ -121,11 +125,6 @@ def _fields(top: YamlValue, where: str) -> dict[str, YamlValue]:
             raise EffscopeError(
                 f"{where}, line {field.line}: effscope does not know what '{key}' changes in the model; "
                 f"it reads {', '.join(MODEL_KEYS)}"
-            )
-    for key in ("ch", "channels"):
-        if key in fields and fields[key].value != 3:  # noqa: PLR2004
-            raise EffscopeError(
-                f"{where}, line {fields[key].line}: '{key}' must be 3, effscope's detectors read colour images"
             )
     return fields
 

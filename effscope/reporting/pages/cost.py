@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from effscope.config import size_words
 from effscope.reporting.page import Page, Rows, Section, Table, share, short, warning
 from effscope.results import DECODED_FORM, OTHER_KINDS, CostResult, CostRow, FormRow, UncountedRow, plain
 
@@ -43,7 +44,7 @@ def cost_table(result: CostResult, by: str = "layer") -> Table:
         total = (*total, f"{result.predicted_ms:.3f}", result.bound)
     columns = (by, "block", "params", "%", "MACs", "FLOPs", "% ", "MB moved", "FLOP/B")
     return Table(
-        f"{result.model} at {result.imgsz} px",
+        f"{result.model} at {size_words(result.imgsz)}",
         (*columns, *(("ms", "bound") if timed else ())),
         (*rows, total),
         frozenset({by, "block", "bound"}),
@@ -122,7 +123,9 @@ def forms_table(result: CostResult) -> Table:
         *result.notes,
     )
     columns = ("form", "params", "MACs", "FLOPs", "conv FLOPs", "MB moved", "MB live at once")
-    return Table(f"{result.model} at {result.imgsz} px", columns, rows, frozenset({"form"}), notes, ("MB moved",))
+    return Table(
+        f"{result.model} at {size_words(result.imgsz)}", columns, rows, frozenset({"form"}), notes, ("MB moved",)
+    )
 
 
 def _form_row(row: FormRow) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effscope.config import size_words
 from effscope.reporting.page import Page, Rows, Table, single, warning
 from effscope.reporting.pages.cost import uncounted_lines
 from effscope.results import CounterRow, CountersResult
@@ -30,7 +31,7 @@ def counters_table(result: CountersResult) -> Table:
     notes = [f"ours: {result.macs:,} multiply-adds at inference"]
     notes += [f"{row.counter}: {row.about}" for row in result.rows]
     return Table(
-        f"{result.model} at {result.imgsz} px",
+        f"{result.model} at {size_words(result.imgsz)}",
         ("as", "count", "unit", "% to ours", *(("tool - rule", "version") if ran else ())),
         rows,
         frozenset({"as", "unit", "version"}),
@@ -60,7 +61,7 @@ def terms_table(result: CountersResult, counter: str) -> Table:
         (f"as {counter} counts", "", "", f"{row.count:,}"),
     )
     return Table(
-        f"{result.model} at {result.imgsz} px as {counter} counts it, {row.unit}",
+        f"{result.model} at {size_words(result.imgsz)} as {counter} counts it, {row.unit}",
         ("operation", "calls", "why", row.unit),
         lines,
         frozenset({"operation", "why"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effscope.config import size_words
 from effscope.reporting.page import Page, Rows, Table, short, single
 from effscope.results import DiffResult
 
@@ -19,7 +20,7 @@ def diff_table(result: DiffResult) -> Table:
     totals = result.total
     whole = ("total", *(cell for name in ("params", "flops") for cell in _pair(*(int(totals[name][k]) for k in "ab"))))
     columns = ("part", "params A", "params B", "change", "FLOPs A", "FLOPs B", "change ")
-    title = f"A = {result.a}, B = {result.b}, at {result.imgsz} px"
+    title = f"A = {result.a}, B = {result.b}, at {size_words(result.imgsz)}"
     notes = ("params with one head; FLOPs as in `effscope cost`; change: from A to B",)
     return Table(title, columns, (*rows, whole), frozenset({"part"}), notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effscope.config import size_words
 from effscope.reporting.page import Page, Rows, Table, single, warning
 from effscope.reporting.pages.cost import FUSED
 from effscope.reporting.plots.latency import latency_plot, measured_on
@@ -20,7 +21,8 @@ def latency_table(result: LatencyResult) -> Table:
     """Measured and predicted times by model and part."""
     same_device = result.predicted_for.startswith(result.device)
     rows = tuple(_row(row, same_device) for row in result.rows)
-    title = f"one image of {result.imgsz} px on {measured_on(result)}: median of {result.rounds} rounds, models in turn"
+    image, rounds = size_words(result.imgsz), f"median of {result.rounds} rounds, models in turn"
+    title = f"one image of {image} on {measured_on(result)}: {rounds}"
     notes = (
         f"predicted: roofline of {result.predicted_for}, {result.predicted_dtype}: {result.peak / 1e9:,.0f} GFLOP/s, "
         f"{result.bandwidth / 1e9:,.1f} GB/s, ridge at {result.ridge:.1f} FLOPs/byte ({result.source})",

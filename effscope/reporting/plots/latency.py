@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from effscope.config import size_words
 from effscope.reporting.page import Plot
 from effscope.reporting.plots.style import BLUE, GREY, INK, ORANGE, RED, figure
 from effscope.results import LatencyResult, LatencyRow
@@ -58,7 +59,7 @@ def latency_plot(result: LatencyResult) -> Plot:
                 left += width
     return Plot(
         "latency",
-        f"one image of {result.imgsz} px on {measured_on(result)}",
+        f"one image of {size_words(result.imgsz)} on {measured_on(result)}",
         tuple(rows),
         draw_latency,
         f"ms; roofline of {result.predicted_for}, {result.predicted_dtype}",
