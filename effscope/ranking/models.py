@@ -26,6 +26,7 @@ from effscope.thresholds import read_threshold
 from effscope.tracing.rebuild import rebuild, rebuilt_paths
 
 RAW = "raw: its batch norm also follows another layer, or its output is used elsewhere too"
+NO_FLOAT = "{} weight: its values as floats are not in this tensor alone"
 NOT_NORMALISED = "images are RGB 0-1, not normalised by the mean and standard deviation that a classifier may expect"
 
 
@@ -50,6 +51,7 @@ def rank_model(
     if isinstance(model, TracedModel):
         graph, state = with_own_weights(model.imported, state, model.shape)
     convs, at = ranked_convs(model, graph, config.at)
+    convs = tuple(replace(conv, no_rank=conv.no_rank or _no_float(conv, state)) for conv in convs)
     raw = unfolded(graph) if isinstance(model, TracedModel) else frozenset()
     convs = tuple(replace(conv, note=RAW) if conv.node.name in raw else conv for conv in convs)
     if not config.fold_bn:  # then every rank is raw, and the notes on norms say nothing
@@ -71,6 +73,12 @@ def rank_model(
         notes = _measure_traced_heads(model, state, heads, images)
     rows = tuple(head for layer in heads.values() for head in layer.rows_of_heads())
     return replace(result, attention=rows, notes=(*result.notes, *notes))
+
+
+def _no_float(conv: RankedConv, state: Mapping[str, Tensor]) -> str:
+    """Why a weight that is no float has no rank; "" for floats."""
+    weight = state.get(dict(conv.node.params).get("weight", ""))
+    return "" if weight is None or weight.is_floating_point() else NO_FLOAT.format(str(weight.dtype).partition(".")[2])
 
 
 def _runnable(model: Model) -> nn.Module:

@@ -31,9 +31,9 @@ ON_VALUES = "a branch of its forward depends on values: counted as it runs for o
 """Note on a trace that followed the values of one image."""
 
 REASONS = {
-    "missing \\d+ required positional": "its forward takes more arguments: give them as `inputs`",
+    "missing (a required|\\d+ required)": "its forward takes more arguments: give them as `inputs`",
     "data-dependent|Data dependent|unhinted": "its forward depends on values of the image in a way that has no trace",
-    "FakeTensor|fake tensor|pytree|dynamo|SymInt|SymBool|Proxy|HigherOrder|torch\\.export|aten\\.": (
+    r"numpy|tensor subclass|[Ff]ake ?[Tt]ensor|pytree|dynamo|SymInt|SymBool|Proxy|HigherOrder|torch\.export|aten\.": (
         "its forward does something that has no trace (it reads values, or leaves torch)"
     ),
 }

@@ -70,7 +70,8 @@ class GraphBuilder:
             name = self._fresh(node.name)
             args = {"shape": _shape(value), "dtype": str(value.dtype).removeprefix("torch.")}
             self.constants[name] = value
-            self._append(node, Node(name, "constant", (), args, INPUT, (("", name),)))
+            row = self.rows.of(module_of(next(iter(node.users), node)))
+            self._append(node, Node(name, "constant", (), args, row, (("", name),)))
 
     def _append(self, origin: fx.Node, node: Node) -> None:
         self._nodes.append(node)

@@ -77,6 +77,17 @@ def checkpoints(folder: Path) -> None:
         torch.save({"epoch": -1, "model": model, "ema": None}, folder / f"{Path(name).stem}.pt")
 
 
+def channels(folder: Path) -> None:
+    """Of models for images of some channels: parameters, a checkpoint, and what `info()` says of rectangles."""
+    answers = {}
+    for name, ch, sides in json.loads((folder / "question.json").read_text()):
+        model = DetectionModel(f"{name}.yaml", ch=ch, verbose=False)
+        told = round(get_flops(model, sides) * 1e9)
+        answers[f"{name}-{ch}"] = {"params": sum(p.numel() for p in model.parameters()), "flops": told}
+        torch.save({"epoch": -1, "model": model.half(), "ema": None}, folder / f"{name}-{ch}.pt")
+    (folder / "answer.json").write_text(json.dumps(answers))
+
+
 def _enlivened(model: torch.nn.Module, images: torch.Tensor) -> None:
     """Random gains, shifts and real statistics in every batch norm, so that signal reaches the heads."""
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]

@@ -133,10 +133,10 @@ def state_dict(module: nn.Module, x: Tensor, file: Path) -> None:
 def sorted_safetensors(module: nn.Module, x: Tensor, file: Path) -> None:
     held: dict[int, str] = {}
     state = {}
-    for key, value in sorted(module.state_dict().items()):
+    for key, value in module.state_dict().items():
         if held.setdefault(value.data_ptr(), key) == key or not value.numel():
             state[key] = value.contiguous()
-    save_file(state, file)
+    save_file(dict(sorted(state.items())), file)
 
 
 def whole_pickle(module: nn.Module, x: Tensor, file: Path) -> None:

@@ -92,6 +92,9 @@ def graph_weights(
             used.update(node.input)
         elif node.op_type == "Identity" and node.input[0] in floats:
             floats[node.output[0]] = floats[node.input[0]]
+        if "Conv" in CLASSES.get(node.op_type, "") and not _weights_of(node) & floats.keys():
+            source, out = node.input[0], node.output[0]
+            calls.append(LayerCall(_path(node.name), CLASSES[node.op_type], source, out, computed=True))
         for name, role in zip(node.input, OWNERS.get(node.op_type, ()), strict=False):
             if role and name in floats:
                 key = _key(name, node, role)
@@ -106,6 +109,12 @@ def graph_weights(
     notes += [f"{left} constants left out"] if left else []
     readers = Counter([*(name for node in nodes for name in node.input), *outputs])
     return GraphWeights(state, tuple(calls), readers, others, ", ".join(notes))
+
+
+def _weights_of(node: Any) -> set[str]:
+    """Name of the weight of a convolution."""
+    roles = OWNERS.get(node.op_type, ())
+    return {name for name, role in zip(node.input, roles, strict=False) if role == "weight"}
 
 
 def _tensor(value: Any, arrays: Mapping[str, Any], node: Any, role: str) -> Tensor:

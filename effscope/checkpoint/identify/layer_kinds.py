@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from effscope.checkpoint.layer_calls import COMPUTED
@@ -90,13 +91,22 @@ def _name(path: str, roles: Roles, record: ModuleRecord | None, buffers: frozens
         return "norm"
     if weight is None or f"{path}.weight" in buffers or (bias is not None and bias.dim() != 1):
         return "single"
+    if not is_counted(weight):
+        return "single"
     class_name = record.class_name if record else ""
     own = class_name.rpartition(".")[2]
     if own in CLASSES or class_name.startswith(TORCH):
-        return CLASSES.get(own, "single")
+        kind = CLASSES.get(own, "single")
+        return kind if weight.dim() in ((MATRIX,) if kind == "linear" else CONV_DIMS) else "single"
     if weight.dim() in CONV_DIMS:
         return "transposed" if _is_transposed(roles) else "conv"
     return "linear" if weight.dim() == MATRIX and (bias is None or len(bias) == len(weight)) else "single"
+
+
+def is_counted(tensor: Tensor) -> bool:
+    """Whether a tensor counts as a parameter: floats, complex numbers, and quantised weights of one byte each. Other
+    integers are tables, masks, or several weights packed in a number."""
+    return tensor.is_floating_point() or tensor.is_complex() or (tensor.dtype == torch.int8 and tensor.dim() > 1)
 
 
 def _is_transposed(roles: Roles) -> bool:

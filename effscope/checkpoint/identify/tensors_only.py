@@ -10,8 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effscope.checkpoint.identify.layer_kinds import CLASSES, CONVS, MATRIX, NORM_BUFFERS, Kind, Roles, kinds
+from effscope.checkpoint.identify.layer_kinds import (
+    CLASSES,
+    CONVS,
+    MATRIX,
+    NORM_BUFFERS,
+    Kind,
+    Roles,
+    is_counted,
+    kinds,
+)
 from effscope.checkpoint.identify.norm_order import followed
+from effscope.checkpoint.layer_calls import COMPUTED
 from effscope.checkpoint.pickled.module_tree import ModuleRecord
 from effscope.spec import ops
 from effscope.spec.graph import Graph, Node
@@ -20,6 +30,9 @@ from effscope.spec.outline import Outline
 NORM_ROLES = ("weight", "bias", *NORM_BUFFERS)
 UNKNOWN_EPS = 1e-5
 MOST_SHOWN = 4
+PACKED = (torch.uint8, torch.int16, torch.int32)
+"""Dtypes that tools use for several small weights in one number (4-bit formats, GPTQ)."""
+
 MAPS = 4
 PROJECTION = "proj_weight"
 """End of the names of the weights of `nn.MultiheadAttention`: `in_proj_weight`."""
@@ -114,6 +127,10 @@ def rank_notes(
     """What the file does not tell about ranks; arguments as in `tensor_graph`."""
     folded = [node for node in graph.nodes if node.op == "batchnorm" and node.inputs]
     notes = [BY_NAME] if folded and follows is None else []
+    layers = {node.module for node in graph.nodes}
+    computed = [record.path for record in modules if record.scalars.get(COMPUTED) and record.path not in layers]
+    if computed:
+        notes.append(f"left out, because the model computes their weights as it runs: {_few(computed)}")
     own = sorted({record.class_name.rpartition(".")[2] for record in modules if _is_own_conv(record, graph)})
     if own:
         notes.append(f"layers of other classes than torch's are ranked by the weights as stored {_few(own)}")
@@ -127,14 +144,17 @@ def _is_own_conv(record: ModuleRecord, graph: Graph) -> bool:
 
 
 def _unsure(graph: Graph, buffers: frozenset[str] | None) -> tuple[str, ...]:
-    """Which tensors count as parameters without the file saying that they are."""
-    if buffers is not None:
-        return ()
+    """Which tensors count, or do not, without the file saying what they are."""
     singles = [node for node in graph.nodes if node.op == "opaque" and "" in node.args["tensors"]]
-    names = [node.name for node in singles if node.args["tensors"][""].kind == "param"]
-    if not names:
-        return ()
-    return (f"the file does not tell parameters from buffers: {len(names)} tensors count as parameters {_few(names)}",)
+    packed = [node.name for node in singles if node.args["keywords"].get("packed")]
+    names = [node.name for node in singles if node.args["tensors"][""].kind == "param"] if buffers is None else []
+    said = []
+    if names:
+        few = _few(names)
+        said.append(f"the file does not tell parameters from buffers: {len(names)} tensors count as parameters {few}")
+    if packed:
+        said.append(f"{len(packed)} integer tensors are not counted: they may hold packed weights {_few(packed)}")
+    return tuple(said)
 
 
 def _maybe_tables(graph: Graph) -> tuple[str, ...]:
@@ -252,8 +272,9 @@ def _norm(module: _Module, scalars: Mapping[str, object], conv: str | None) -> N
 
 
 def _single(key: str, tensor: Tensor, module: _Module, is_buffer: bool) -> Node:
-    counted = tensor.is_floating_point() or tensor.is_complex()
-    held = is_buffer or key.rpartition(".")[2] in NORM_BUFFERS or not counted
+    held = is_buffer or key.rpartition(".")[2] in NORM_BUFFERS or not is_counted(tensor)
     kind = {"": ops.TensorSpec(tuple(tensor.shape), "buffer" if held else "param")}
-    args = {"target": "", "operands": (), "keywords": {}, "shape": tuple(tensor.shape), "tensors": kind}
+    is_packed = tensor.dtype in PACKED and tensor.dim() > 1 and not is_buffer
+    keywords = {"packed": True} if is_packed else {}
+    args = {"target": "", "operands": (), "keywords": keywords, "shape": tuple(tensor.shape), "tensors": kind}
     return Node(key, "opaque", (), args, module.layer, (("", key),))
