@@ -86,8 +86,8 @@ TOOLS = (
 )
 
 
-def put_together(tensors: Tensors) -> tuple[dict[str, Tensor], str]:
-    """The tensors with whole weights in place of their parts, and a note for the user.
+def put_together(tensors: Tensors) -> tuple[dict[str, Tensor], frozenset[str], str]:
+    """The tensors with whole weights in place of their parts, the keys of these weights, and a note for the user.
 
     A weight has the place of its trained part. Further parameters (the `g` of weight norm) stay, so that the number of
     parameters is that of the model; parts that are buffers go.
@@ -96,7 +96,7 @@ def put_together(tensors: Tensors) -> tuple[dict[str, Tensor], str]:
         tensors: by state-dict key.
     """
     whole: dict[str, Tensor] = {}
-    gone: set[str] = set()
+    gone, made = set[str](), set[str]()
     found: list[Parts] = []
     shared: dict[tuple[int, ...], Tensor] = {}
     for key, tensor in tensors.items():
@@ -108,10 +108,11 @@ def put_together(tensors: Tensors) -> tuple[dict[str, Tensor], str]:
         addresses = tuple(part.data_ptr() for part in (tensor, *others))
         whole[place.target] = shared.setdefault(addresses, _computed(place.tool.formula, tensor, others))
         gone.update(place.gone)
+        made.add(place.target)
         found.append(place.tool)
     counts = Counter(tool.name for tool in found)
     note = "".join(f", {n} weights put together ({name})" for name, n in counts.items())
-    return {key: tensor for key, tensor in whole.items() if key not in gone}, note
+    return {key: tensor for key, tensor in whole.items() if key not in gone}, frozenset(made), note
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from effscope.checkpoint.file_kind import file_kind
 from effscope.checkpoint.formats.onnx import read_onnx
 from effscope.checkpoint.formats.pt2 import ExportArchive, is_export
 from effscope.checkpoint.formats.torch_zip import read_torch_zip
-from effscope.checkpoint.layer_calls import records
+from effscope.checkpoint.layer_calls import COMPUTED, records
 from effscope.checkpoint.parametrised import put_together
 from effscope.checkpoint.tidy import tidy
 from effscope.errors import EffscopeError, first_line
@@ -48,11 +48,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _whole(found: Checkpoint) -> Checkpoint:
     """The checkpoint with whole weights in place of their parts (see `parametrised`)."""
-    state, note = put_together(found.state)
+    state, made, note = put_together(found.state)
     if not note:
         return found
     buffers = None if found.buffers is None else found.buffers & state.keys()
-    return replace(found, state=state, source=f"{found.source}{note}", buffers=buffers)
+    modules = tuple(module.without(COMPUTED) if f"{module.path}.weight" in made else module for module in found.modules)
+    return replace(found, state=state, modules=modules, source=f"{found.source}{note}", buffers=buffers)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import torch
@@ -38,6 +38,10 @@ class ModuleRecord:
     path: str
     class_name: str
     scalars: dict[str, Plain]
+
+    def without(self, name: str) -> ModuleRecord:
+        """The module without an attribute."""
+        return replace(self, scalars={key: value for key, value in self.scalars.items() if key != name})
 
 
 class NotPlain(Exception):

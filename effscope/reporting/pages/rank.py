@@ -14,7 +14,7 @@ from effscope.thresholds import read_threshold
 WHERE = {
     "stage": "closing conv of each stage",
     "block": "last conv of each stage's last block",
-    "all": "every convolution and linear layer, in forward order",
+    "all": "every convolution and linear layer, in order",
 }
 """`at` of a definition in words."""
 
