@@ -6,8 +6,11 @@ from itertools import islice, product
 
 from effscope.checkpoint.entries import Entry, Shapes, words
 
-AVERAGING = frozenset({"ema", "averaged", "average", "avg", "swa", "shadow", "polyak"})
-"""Words in the names of averaged weights."""
+AVERAGED_ONLY = frozenset({"ema", "averaged", "swa", "polyak"})
+"""Words that name nothing but averaged weights."""
+
+AVERAGING = AVERAGED_ONLY | {"average", "avg", "shadow"}
+"""Words in the names of averaged weights. Those that are no `AVERAGED_ONLY` also name parts of models (avg_fc)."""
 
 TEACHER = "teacher"
 """Name of an averaged copy beside its student (DINO, mean teacher)."""
@@ -33,6 +36,12 @@ def is_averaged(entry: Entry) -> bool:
 def are_related(averaged: frozenset[str], plain: frozenset[str]) -> bool:
     """Whether the names of two copies, as words, differ only in what tells them apart: g_ema and g."""
     return averaged - AVERAGING - {TEACHER} == plain - {"online", "student"}
+
+
+def may_be_copy(averaged: Entry, plain: Entry) -> bool:
+    """Whether the names allow that one is the average of the other."""
+    is_sure = bool(averaged.words & AVERAGED_ONLY) or TEACHER in averaged.words
+    return is_sure or are_related(averaged.words, plain.words)
 
 
 def pairs(averaged: Shapes, plain: Shapes) -> dict[str, str]:
@@ -90,7 +99,8 @@ def flat_copy(shapes: Shapes) -> tuple[str, str, dict[str, str]] | None:
                 continue
             named = owner != parent and are_related(words(prefix), words(owner))
             found = pairs(copied, own)
-            if found and 2 * len(found) > len(own if named else kept):
+            is_sure = bool(words(prefix) & AVERAGED_ONLY)
+            if found and (named or is_sure) and 2 * len(found) > len(own if named else kept):
                 return prefix, owner, {f"{owner}{key}": f"{prefix}{name}" for key, name in found.items()}
     return None
 

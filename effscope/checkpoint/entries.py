@@ -151,7 +151,13 @@ def pickled_modules(root: object) -> list[tuple[Keys, Record]]:
 
 def _is_optimizer(path: Keys, value: object) -> bool:
     held = value.keys() if isinstance(value, dict) else ()
-    return not OPTIMIZER.isdisjoint(words(" ".join(path))) or not OPTIMIZER_TENSORS.isdisjoint((*path, *held))
+    return any(map(_names_optimizer, path)) or not OPTIMIZER_TENSORS.isdisjoint((*path, *held))
+
+
+def _names_optimizer(key: str) -> bool:
+    """Whether a key names an optimizer and nothing else: `g_optim`, `optimizer_states`, but not `opt_head`."""
+    found = words(key)
+    return bool(found & OPTIMIZER) and all(len(word) == 1 for word in found - OPTIMIZER - {"state", "states", "dict"})
 
 
 def _walk(root: object) -> Iterator[tuple[Keys, object]]:

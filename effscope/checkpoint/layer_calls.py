@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-from effscope.checkpoint.pickled.module_tree import ModuleRecord
+from effscope.checkpoint.pickled.module_tree import ModuleRecord, Plain
 
 NORM = "BatchNorm"
 OTHER = "torch.nn.Module"
@@ -25,8 +25,8 @@ class LayerCall:
         class_name: a class of torch: `Conv2d`, `ConvTranspose2d`, `Linear`; `NORM` for batch norms.
         source: the value that it reads; any name that is unique in the graph.
         out: its output value.
-        groups: groups of a convolution.
-        eps: epsilon of a norm.
+        groups: groups of a convolution; None if the call computes them.
+        eps: epsilon of a norm; None if the call computes it.
         computed: whether its weight is computed from tensors of the file.
     """
 
@@ -34,19 +34,19 @@ class LayerCall:
     class_name: str
     source: Hashable
     out: Hashable
-    groups: int = 1
-    eps: float = 0.0
+    groups: int | None = 1
+    eps: float | None = None
     computed: bool = False
 
     def record(self) -> ModuleRecord:
         """The layer as a module."""
-        scalars = {"eps": self.eps} if self.class_name == NORM else {"groups": self.groups}
-        return ModuleRecord(self.path, self.class_name, {**scalars, **({COMPUTED: True} if self.computed else {})})
+        name, value = ("eps", self.eps) if self.class_name == NORM else ("groups", self.groups)
+        found: dict[str, Plain] = {} if value is None else {name: value}
+        return ModuleRecord(self.path, self.class_name, {**found, **({COMPUTED: True} if self.computed else {})})
 
 
 def following(calls: Iterable[LayerCall], readers: Mapping[Hashable, int]) -> dict[str, str]:
-    """Path of a norm -> path of the convolution whose output it reads, if nothing else reads it and both are called
-    once.
+    """Path of a norm -> path of the layer whose output it reads, if nothing else reads it and both are called once.
 
     Args:
         calls: all calls of layers.
@@ -54,7 +54,7 @@ def following(calls: Iterable[LayerCall], readers: Mapping[Hashable, int]) -> di
     """
     calls = list(calls)
     times = Counter(call.path for call in calls)
-    made = {call.out: call for call in calls if "Conv" in call.class_name}
+    made = {call.out: call for call in calls if call.class_name != NORM}
     return {
         call.path: made[call.source].path
         for call in calls

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from effscope.checkpoint.averaged import MAX_COPIES, are_related, is_averaged, pairs
+from effscope.checkpoint.averaged import MAX_COPIES, are_related, is_averaged, may_be_copy, pairs
 from effscope.checkpoint.entries import NO_NETWORK, Entry, Keys, Weights, entries, entry_at, nameless
 from effscope.checkpoint.pickled.policy import shown
 from effscope.errors import EffscopeError
@@ -115,7 +115,7 @@ def find_state(root: object) -> State | None:
 def with_average(own: Entry, everything: Iterable[Entry]) -> Network:
     """The network with the first averaged copy that has its tensors."""
     averaged = [entry for entry in everything if entry.path != own.path and is_averaged(entry)]
-    for entry in averaged[:MAX_COPIES]:
+    for entry in [entry for entry in averaged if may_be_copy(entry, own)][:MAX_COPIES]:
         if found := pairs(entry.shapes, own.shapes):
             return Network(own, entry, found)
     return Network(own)
@@ -173,7 +173,8 @@ def paired(candidates: Sequence[Entry]) -> tuple[list[Network], list[Entry]]:
     for entry in candidates:
         if not is_averaged(entry):
             continue
-        fits = [Network(own, entry, found) for own in plain if (found := pairs(entry.shapes, own.shapes))]
+        named = [own for own in plain if may_be_copy(entry, own)]
+        fits = [Network(own, entry, found) for own in named if (found := pairs(entry.shapes, own.shapes))]
         related = [network for network in fits if are_related(entry.words, network.own.words)]
         if not fits:
             averaged[entry.path] = Network(entry)

@@ -14,6 +14,7 @@ from effscope.checkpoint.formats.pt2 import ExportArchive, is_export
 from effscope.checkpoint.formats.torch_zip import read_torch_zip
 from effscope.checkpoint.layer_calls import COMPUTED, records
 from effscope.checkpoint.parametrised import put_together
+from effscope.checkpoint.pickled.policy import shown
 from effscope.checkpoint.tidy import tidy
 from effscope.errors import EffscopeError, first_line
 
@@ -62,7 +63,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             metadata = dict(stream.metadata() or {})
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
     except Exception as error:  # SafetensorError, and torch's errors for unknown dtypes
-        reason = first_line(error)[:REASON_LENGTH]
+        reason = shown(first_line(error)[:REASON_LENGTH])[1:-1]
         raise EffscopeError(f"it is a damaged or cut safetensors file ({reason}): download or save it again") from error
     if not tensors:
         raise EffscopeError("it is a safetensors file without tensors: save it again")

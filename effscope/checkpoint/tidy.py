@@ -79,7 +79,7 @@ def _without_marks(tensors: dict[str, Tensor], prefixes: Collection[str]) -> tup
 def _unwrapped(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """The tensors without the prefixes that all keys share, and without wrappers inside their paths."""
     removed = ""
-    while True:
+    while tensors:
         prefix = next((text for text in WRAPPERS if all(key.startswith(text) for key in tensors)), "")
         if not prefix and all(key.startswith("model.model.") for key in tensors):
             prefix = "model."

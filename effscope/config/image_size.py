@@ -25,7 +25,7 @@ def read_image_size(name: str, value: Any) -> ImageSize:
     """
     parts = re.split(r"\s*[x,]\s*", value.strip().lower()) if isinstance(value, str) else value
     numbers = list(parts) if isinstance(parts, list | tuple) else [parts]
-    numbers = [int(part) if isinstance(part, str) and part.isdigit() else part for part in numbers]
+    numbers = [int(part) if isinstance(part, str) and re.fullmatch("[0-9]{1,9}", part) else part for part in numbers]
     if not numbers or not all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
         raise EffscopeError(
             f"`{name}` must be a side in px (640), height x width (320x640) or a shape (1x3x320x640); got {value!r}"

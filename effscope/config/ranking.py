@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from effscope.config.checks import Checked, one_of
 from effscope.config.image_size import ImageSize
@@ -33,5 +33,6 @@ class RankSettings(TypedDict, total=False):
     fold_bn: bool
     activations: str | None
     limit: int
-    imgsz: ImageSize | None
+    imgsz: ImageSize | str | None
     centred: bool
+    inputs: Any

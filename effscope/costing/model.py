@@ -77,7 +77,7 @@ def cost_graph(
     """
     if dtype not in ITEM_BYTES:
         raise unknown("`dtype`", dtype, ITEM_BYTES)
-    image = image or image_shape(imgsz, input_channels(graph))
+    image = image_shape(imgsz, input_channels(graph)) if image is None else image
     known = {row.node.name: row for row in node_costs(graph, image)}
     forms = {name: (form, node_costs(form, image, known)) for name, form in forms_of(graph).items()}
     main = DECODED_FORM if DECODED_FORM in forms else PLAIN_FORM

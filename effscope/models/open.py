@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effscope.config.image_size import ImageSize, size_words
+from effscope.config.image_size import IMAGE_CHANNELS, ImageSize, size_words
 from effscope.errors import EffscopeError
 from effscope.layouts.zoo.catalog import ALIASES, ZOO, layout
 from effscope.models.file_metadata import read_metadata
@@ -58,8 +58,9 @@ def _with_channels(model: LayoutModel, imgsz: ImageSize | None) -> LayoutModel:
         return model
     if len(imgsz) != IMAGE_DIMS:
         raise EffscopeError(f"{model.name} takes images, (batch, channels, height, width): not {size_words(imgsz)}")
-    if imgsz[1] != model.layout.ch and model.state is not None:
-        raise EffscopeError(f"{model.name} has weights for images of {model.layout.ch} channels, not {imgsz[1]}")
+    own = model.layout.ch
+    if imgsz[1] != own and (model.state is not None or own != IMAGE_CHANNELS):
+        raise EffscopeError(f"{model.name} is for images with {own} channels, not {imgsz[1]}: give 1x{own}xHxW")
     return replace(model, layout=replace(model.layout, ch=imgsz[1]))
 
 

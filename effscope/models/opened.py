@@ -168,7 +168,7 @@ def colour_model(model: Model) -> Model:
     """
     if isinstance(model, LayoutModel) and model.layout.ch != IMAGE_CHANNELS:
         raise EffscopeError(
-            f"{model.name} takes images of {model.layout.ch} channels: it can be counted, ranked, timed and exported; "
+            f"{model.name} takes images with {model.layout.ch} channels: it can be counted, ranked and timed; "
             "data sets are read as colour images"
         )
     return model

@@ -34,7 +34,7 @@ def counters(
         EffscopeError: an unknown counter.
     """
     tools = {name: counter(name, detector=bool(outline.heads)) for name in names or COUNTERS}
-    image = image or image_shape(imgsz, input_channels(graph))
+    image = image_shape(imgsz, input_channels(graph)) if image is None else image
     known = {row.node.name: row for row in node_costs(graph, image)}
     ours = node_costs(inference_view(graph), image, known)
     macs = sum(row.counts.macs for row in ours)

@@ -15,7 +15,7 @@ from effscope.spec.graph import Graph, Node
 from effscope.thresholds import Threshold
 
 OTHER_EPS = 1e-3
-"""The other common epsilon: that of models that come from TensorFlow."""
+"""The other common epsilon: that of Ultralytics, and of models that come from TensorFlow."""
 
 NOTE = "depends on the epsilon of its batch norm: the file does not tell it, {:g} is assumed, {:g} gives rank {}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -66,13 +67,13 @@ def unfolded(graph: Graph) -> frozenset[str]:
 
 
 def _before(norm: Node, by_name: Mapping[str, Node], readers: Mapping[str, list[str]]) -> Node | None:
-    """The convolution that a batch norm follows, if nothing but views that keep the channels lies between them and
-    nothing else reads it: 1-d and 3-d maps are views of 2-d maps around a norm."""
-    name, reader = norm.inputs[0], norm.name
+    """The layer that a batch norm follows, if nothing but views that keep the channels lies between them and nothing
+    else reads it: around a norm, vectors and 1-d and 3-d maps are views of 2-d maps."""
+    name, reader, shape = norm.inputs[0], norm.name, ()
     while readers[name] == [reader]:
         node = by_name[name]
         if is_ranked(node):
-            return None if node.op == "linear" else node
+            return node if node.op != "linear" or not shape or math.prod(shape[2:]) == 1 else None
         shape = node.args.get("shape", ())
         if node.op != "view" or len(shape) < MAP - 1 or shape[1] != norm.args["c"]:
             return None

@@ -26,7 +26,7 @@ from effscope.thresholds import read_threshold
 from effscope.tracing.rebuild import rebuild, rebuilt_paths
 
 RAW = "raw: its batch norm also follows another layer, or its output is used elsewhere too"
-NO_FLOAT = "{} weight: its values as floats are not in this tensor alone"
+NO_FLOAT = "{} weight: only weights of real floats are ranked"
 NOT_NORMALISED = "images are RGB 0-1, not normalised by the mean and standard deviation that a classifier may expect"
 
 

@@ -8,7 +8,7 @@ the image have no value here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,12 +25,9 @@ from effscope.tracing.graph_builder import OUTPUTS
 from effscope.tracing.importer import Imported
 from effscope.tracing.rebuild import rebuild
 
-OF_IMAGE = "weight made from the image: there is no fixed weight to rank"
+OF_IMAGE = "weight made from the inputs: there is no fixed weight to rank"
 BUFFER = "fixed weight: it is a buffer, which training does not change"
 FAILED = "weight not computed: {}"
-FROZEN_EPS = 1e-5
-"""Epsilon of FrozenBatchNorm2d in torchvision and detectron2. Its module does not keep it as a tensor."""
-
 GROUPS = 6
 """Position of the groups in the arguments of torch's convolutions, transposed ones too."""
 
@@ -58,11 +55,12 @@ def with_own_weights(
         state: its state dict.
         image: shape of the image of the trace.
     """
-    graph = _with_frozen_norms(imported.graph, state)
-    found = [given for node in graph.nodes if (given := _given(node, graph)) is not None]
+    graph = _with_frozen_norms(imported, state)
+    by_name = graph.by_name()
+    found = [given for node in graph.nodes if (given := _given(node, by_name)) is not None]
     if not found:
         return graph, state
-    sizes, reasons = shapes(graph, image), _without_value(graph)
+    sizes, reasons = shapes(graph, image), _without_value(graph, imported.inputs)
     values, failed = _values(imported, state, [given.weight for given in found if given.weight not in reasons])
     made: dict[str, Node] = {}
     known: dict[str, Tensor] = dict(state)
@@ -80,10 +78,11 @@ def with_own_weights(
     return replace(graph, nodes=tuple(nodes), views=views), known
 
 
-def _with_frozen_norms(graph: Graph, state: Mapping[str, Tensor]) -> Graph:
+def _with_frozen_norms(imported: Imported, state: Mapping[str, Tensor]) -> Graph:
     """The graph with a batch norm in place of the product by which a module applies frozen statistics (torchvision's
     FrozenBatchNorm2d). Only the scale matters for ranks."""
-    reasons, by_name = _without_value(graph), graph.by_name()
+    graph = imported.graph
+    reasons, by_name = _without_value(graph, imported.inputs), graph.by_name()
     nodes = []
     for node in graph.nodes:
         path = node.module.rpartition(".")[0]
@@ -94,13 +93,28 @@ def _with_frozen_norms(graph: Graph, state: Mapping[str, Tensor]) -> Graph:
         of_image = [name for name in node.inputs if reasons.get(name) == OF_IMAGE]
         params = tuple((role, key) for role, key in keys.items() if key in state)
         affine = "weight" in dict(params) and "bias" in dict(params)
-        args = {"c": len(state[keys["running_var"]]), "eps": FROZEN_EPS, "momentum": 0.0, "affine": affine}
+        eps = _added_to(keys["running_var"], graph)
+        args = {"c": len(state[keys["running_var"]]), "eps": eps, "momentum": 0.0, "affine": affine}
         is_scaled = len(of_image) == 1
         nodes.append(Node(node.name, "batchnorm", tuple(of_image), args, node.layer, params) if is_scaled else node)
     return replace(graph, nodes=tuple(nodes))
 
 
-def _given(node: Node, graph: Graph) -> _Given | None:
+def _added_to(key: str, graph: Graph) -> float:
+    """The number that a trace adds to a tensor of this key, directly or behind views; 0 if there is none."""
+    same = {key}
+    for node in graph.nodes:
+        if not same.intersection(node.inputs):
+            continue
+        operands = node.args.get("operands", ())
+        if node.op in ("view", "copy"):
+            same.add(node.name)
+        elif str(node.args.get("target", "")).startswith("add") and len(operands) > 1:
+            return float(operands[1]) if isinstance(operands[1], int | float) else 0.0
+    return 0.0
+
+
+def _given(node: Node, by_name: Mapping[str, Node]) -> _Given | None:
     """The node as a layer with a computed weight; None for any other node."""
     if node.op == "conv2d_given":
         return _Given(node, node.inputs[1], node.args["groups"], "")
@@ -110,16 +124,16 @@ def _given(node: Node, graph: Graph) -> _Given | None:
         groups = operands[GROUPS] if len(operands) > GROUPS else node.args["keywords"].get("groups", 1)
         return _Given(node, node.inputs[operands[1].n], int(groups), function_of(target))
     if node.op == "matmul" and node.source is not None and function_of(node.source.target) == "linear":
-        turned = graph.by_name()[node.inputs[1]]
+        turned = by_name[node.inputs[1]]
         return _Given(node, turned.inputs[0], 1, "linear") if turned.op == "transpose" else None
     return None
 
 
-def _without_value(graph: Graph) -> dict[str, str]:
+def _without_value(graph: Graph, given: Collection[str]) -> dict[str, str]:
     """Names of the nodes whose values are no weights, and why: they depend on the image, or they are buffers."""
     found: dict[str, str] = {}
     for node in graph.nodes:
-        if node.op == "input" or any(found.get(name) == OF_IMAGE for name in node.inputs):
+        if node.op == "input" or node.name in given or any(found.get(name) == OF_IMAGE for name in node.inputs):
             found[node.name] = OF_IMAGE
         elif node.op == "constant":
             found[node.name] = BUFFER

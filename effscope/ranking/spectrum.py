@@ -72,9 +72,10 @@ class Kernel:
         Raises:
             EffscopeError: NaN or infinite entries.
         """
-        flat = self.weight.reshape(len(self.weight), self.shape.columns).astype(np.float64)
-        if self.scale is not None:
-            flat *= self.scale[:, None]
+        with np.errstate(all="ignore"):  # values that are not finite are refused below
+            flat = self.weight.reshape(len(self.weight), self.shape.columns).astype(np.float64)
+            if self.scale is not None:
+                flat *= self.scale[:, None]
         if not np.isfinite(flat).all():
             finite_norm = self.scale is None or np.isfinite(self.scale).all()
             owner = "the weight" if finite_norm else "its batch norm"

@@ -80,7 +80,8 @@ def _program(module: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
 
 def _followed(module: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
     """The program along the branches that are taken for random values."""
-    is_image = len(inputs.args) == 1 and not inputs.kwargs and bool((inputs.args[0] == 0).all())
+    first = inputs.args[0] if len(inputs.args) == 1 and not inputs.kwargs else None
+    is_image = isinstance(first, Tensor) and bool((first == 0).all())
     given = image_inputs(module, inputs.shape, random=True) if is_image else inputs
     return torch.export.draft_export(module, given.args, dict(given.kwargs), strict=False)
 

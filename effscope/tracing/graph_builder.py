@@ -31,11 +31,13 @@ class GraphBuilder:
     Attributes:
         rows: the rows of the graph's nodes.
         constants: tensors of the program that are not in the state dict, by their key in the graph.
+        inputs: names of the nodes of further inputs that the user gave; `constants` has their values.
     """
 
     def __init__(self, module: nn.Module, program: torch.export.ExportedProgram, inputs: Inputs) -> None:
         self.rows = Rows(module)
         self.constants: dict[str, Tensor] = {}
+        self.inputs: list[str] = []
         self._module, self._program, self._inputs = module, program, inputs
         self._keys = StateKeys(module, program)
         self._sources = Sources(module, program)
@@ -70,6 +72,7 @@ class GraphBuilder:
             name = self._fresh(node.name)
             args = {"shape": _shape(value), "dtype": str(value.dtype).removeprefix("torch.")}
             self.constants[name] = value
+            self.inputs.append(name)
             row = self.rows.of(module_of(next(iter(node.users), node)))
             self._append(node, Node(name, "constant", (), args, row, (("", name),)))
 

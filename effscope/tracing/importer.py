@@ -27,12 +27,14 @@ class Imported:
         graph: its primitives, with the view "outputs". If a `view` node has sizes, it is valid only at the traced size.
         outline: one row for each child module; the parameters that the trace does not use.
         constants: tensors of the program that are not in the state dict (constants, buffers that are not saved), by
-            their key in the graph.
+            their key in the graph; also the further inputs that the user gave.
+        inputs: names of the nodes of these inputs.
     """
 
     graph: Graph
     outline: Outline
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    inputs: frozenset[str] = frozenset()
 
 
 def import_module(module: nn.Module, shape: tuple[int, ...], name: str, inputs: Inputs | None = None) -> Imported:
@@ -73,7 +75,7 @@ def import_module(module: nn.Module, shape: tuple[int, ...], name: str, inputs: 
             *_uncounted_share(graph, sum(p.numel() for p in module.parameters())),
         ),
     )
-    return Imported(graph, outline, builder.constants)
+    return Imported(graph, outline, builder.constants, frozenset(builder.inputs))
 
 
 CARRIES = frozenset({"view", "copy", "item", "elementwise", "transpose"})

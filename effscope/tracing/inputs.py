@@ -43,10 +43,12 @@ class Inputs:
         Raises:
             EffscopeError: there is no tensor.
         """
-        tensors = [n for n, leaf in enumerate(self.leaves) if isinstance(leaf, Tensor)]
+        tensors = [n for n, leaf in enumerate(self.leaves) if isinstance(leaf, Tensor) and leaf.dim()]
         images = [n for n in tensors if self.leaves[n].is_floating_point() and self.leaves[n].dim() == IMAGE_DIMS]
         if not tensors:
-            raise EffscopeError("`inputs` hold no tensor: give a tensor, several in a tuple, or a dict by name")
+            raise EffscopeError(
+                "`inputs` hold no tensor with a shape: give a tensor, several in a tuple, or a dict by name"
+            )
         return (images or tensors)[0]
 
     @property
@@ -105,7 +107,10 @@ def image_inputs(module: nn.Module, shape: tuple[int, ...], *, random: bool = Fa
     parameters = (p for p in module.parameters() if not is_lazy(p))
     first = next(parameters, torch.zeros(()))
     dtype = first.dtype if first.is_floating_point() else torch.float32
-    values = torch.rand(shape, generator=torch.Generator().manual_seed(0)) if random else torch.zeros(shape)
+    try:
+        values = torch.rand(shape, generator=torch.Generator().manual_seed(0)) if random else torch.zeros(shape)
+    except (RuntimeError, TypeError) as e:  # more values than torch can number, or than memory holds
+        raise EffscopeError(f"an input of {'x'.join(map(str, shape))} is too large: give a smaller `imgsz`") from e
     return Inputs((values.to(first.device, dtype),))
 
 

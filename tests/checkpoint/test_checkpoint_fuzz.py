@@ -1,75 +1,120 @@
-"""Weights files with random damage are read, or refused in one line, and quickly."""
+"""Weights files with random damage are read, or refused in one line, quickly, and nothing in them runs."""
 
 from __future__ import annotations
 
-import io
-import random
-import time
-import zipfile
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save
-from support.checkpoints import TorchZip, detector, saved
+from support.damaged_code import CANARY, MARK
+from support.fuzzing import CALLS, PROGRESS, SEED, SOUND, Score, damaged_file, faults, fuzz
+from support.heavy_files import HEAVY
+from support.sound_files import FORMATS, SLOW_FORMATS, Sound, sound_files
 
-from effscope.checkpoint.read import read_checkpoint
-from effscope.errors import EffscopeError
-
-MAX_SECONDS = 10
-N_TRIES = 400
-
-
-def read_or_refused(path: Path) -> str:
-    """Whether the file is read or refused. Any other exception fails the test."""
-    start = time.process_time()
-    try:
-        read_checkpoint(path)
-        end = "read"
-    except EffscopeError as error:
-        assert "\n" not in str(error)
-        end = "refused"
-    assert time.process_time() - start < MAX_SECONDS
-    return end
+N_FILES, N_FEW = 10_000, 300
+N_PROCESSES = 2
+TESTS = Path(__file__).resolve().parents[1]
 
 
-def small_checkpoints() -> list[bytes]:
-    """A pickled detector and a state dict, as torch.save writes them."""
-    model, classes = detector()
-    stream = io.BytesIO()
-    torch.save({"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2).half()}, stream)
-    return [saved({"version": "8.4.0", "model": model}, classes), stream.getvalue()]
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> list[Sound]:
+    return sound_files(tmp_path_factory.mktemp("sound"), slow=False)
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The data with one to four bytes changed, the end removed, or 40 bytes repeated."""
-    out, at = bytearray(data), rng.randrange(len(data))
-    kind = rng.choice(["cut", "double", "flip", "flip", "flip", "flip"])
-    if kind == "cut":
-        return data[:at]
-    if kind == "double":
-        return data[:at] + data[max(0, at - 40) :]
-    for _ in range(rng.randint(1, 4)):
-        out[rng.randrange(len(out))] = rng.randrange(256)
-    return bytes(out)
+def check(score: Score) -> None:
+    """Print the score; fail with the numbers of the files that did what they should not."""
+    print(f"\n{score}\n{len(score.failures)} faults")
+    assert not score.failures, "\n".join([f"{len(score.failures)} faults (seed {SEED}):", *score.failures])
+    assert set(score.read) == set(score.refused)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pickletools, on text opcodes
-def test_damaged_pickles_in_intact_archives(torch_zip: TorchZip) -> None:
-    rng, ends = random.Random(7), set()
-    for data in small_checkpoints():
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            raw = archive.read("archive/data.pkl")
-            storages = {n.split("/")[-1]: archive.read(n) for n in archive.namelist() if "/data/" in n}
-        ends |= {read_or_refused(torch_zip(mutated(raw, rng), storages)) for _ in range(N_TRIES)}
-    assert ends == {"read", "refused"}
+def test_damaged_files(sounds: list[Sound], tmp_path: Path) -> None:
+    score = Score()
+    fuzz(sounds, range(N_FEW), tmp_path, score)
+    check(score)
+    assert score.n_files == N_FEW and set(score.read) == set(FORMATS)
 
 
-def test_damaged_files(tmp_path: Path) -> None:
-    rng, ends, path = random.Random(8), set(), tmp_path / "damaged.pt"
-    intact = [*small_checkpoints(), save({"a": torch.ones(3), "b": torch.ones(2, 2).half()}, {"x": "y"})]
-    for data in intact:
-        for _ in range(N_TRIES):
-            path.write_bytes(mutated(data, rng))
-            ends.add(read_or_refused(path))
-    assert ends == {"read", "refused"}
+def test_the_same_number_makes_the_same_file(sounds: list[Sound], tmp_path: Path) -> None:
+    for number in range(2 * len(sounds)):
+        first = (*damaged_file(sounds, number, tmp_path), contents(tmp_path))
+        assert (*damaged_file(sounds, number, tmp_path), contents(tmp_path)) == first
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_watch_sees_code_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sees an import by name, a file that is made, a module that stays, another process, and text."""
+    code = f"import {CANARY}, subprocess; print('hello'); subprocess.run(['true'])"
+    (tmp_path / f"{CANARY}.py").write_text(f"open({MARK!r}, 'w').write('imported')")
+    (tmp_path / "damaged.pt").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(CALLS, "read", lambda path: exec(code, {}))
+    for call in ("cost", "rank"):
+        monkeypatch.setitem(CALLS, call, lambda path: None)
+    seen = "\n".join(faults(tmp_path / "damaged.pt")[2])
+    del sys.modules[CANARY]
+    for said in ("import", "exec", "open 'mark' w", "subprocess.Popen", "print 'hello"):
+        assert f"read: did {said}" in seen, seen
+    assert "made 'mark'" in seen and f"imported {CANARY}" in seen
+
+
+def process(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A Python process that finds the modules of the tests."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{TESTS}:{folder}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def work(first: int, end: int, folder: Path, sounds: Sequence[Sound]) -> Score:
+    """The score of these files, read in processes of their own. A new one goes on behind a file that ends one."""
+    folder.mkdir()
+    (folder / SOUND).write_bytes(pickle.dumps(sounds))
+    total = Score()
+    while first < end:
+        (folder / PROGRESS).write_text(json.dumps([first, {}, {}, {}, []]))
+        done = process(["-m", "support.fuzzing", str(first), str(end), str(folder)], folder)
+        number, *score = json.loads((folder / PROGRESS).read_text())
+        total.add(*score)
+        if number < end:
+            said = f"the process ended ({done.returncode}): {done.stderr[-800:]}"
+            total.failures.append(f"number {number}, {sounds[number % len(sounds)].name}: {said}")
+        first = number + 1
+    return total
+
+
+@pytest.mark.slow
+def test_many_damaged_files(tmp_path: Path) -> None:
+    made = tmp_path / "sound"
+    made.mkdir()
+    sounds = sound_files(made, slow=True)
+    parts = [range(N_FILES)[n * N_FILES // N_PROCESSES : (n + 1) * N_FILES // N_PROCESSES] for n in range(N_PROCESSES)]
+    score = Score()
+    with ThreadPoolExecutor(N_PROCESSES) as pool:
+        jobs = [pool.submit(work, part.start, part.stop, tmp_path / str(part.start), sounds) for part in parts]
+        for job in jobs:
+            found = job.result()
+            score.add(found.read, found.refused, found.unranked, found.failures)
+    check(score)
+    assert score.n_files > N_FILES - 20 and set(score.read) == {*FORMATS, *SLOW_FORMATS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEAVY)
+def test_small_files_that_ask_for_much(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    done = process(["-m", "support.heavy_files", name, str(tmp_path)], tmp_path)
+    assert done.returncode == 0, done.stderr[-800:]

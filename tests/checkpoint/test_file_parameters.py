@@ -226,7 +226,7 @@ def test_other_places_and_missing_numbers_are_refused_in_one_line(tmp_path: Path
     with pytest.raises(EffscopeError, match=r"which have \d+ bytes, not \d+: export it again"):
         api.cost(str(path))
     numbers.unlink()
-    with pytest.raises(EffscopeError, match=r"in other files \(two.data\): put them beside it"):
+    with pytest.raises(EffscopeError, match=r"in other files \('two.data'\): put them beside it"):
         api.cost(str(path))
     for place in ("../two.data", "/etc/passwd"):
         model = onnx.load(path, load_external_data=False)

@@ -34,7 +34,7 @@ tiny_vit_5m_224 fastvit_t8 seresnext26d_32x4d skresnet18 regnetx_002 dla46_c sta
 """.split()  # noqa: SIM905
 WALK = (*(f"torchvision:{name}" for name in TORCHVISION), *(f"timm:{name}" for name in TIMM), "normed", "tied")
 
-UNKNOWN = ("raw", "groups unknown", "depthwise", "further tensors", "computed weight", "one ")
+UNKNOWN = ("raw", "groups unknown", "kind unknown", "depthwise", "further tensors", "computed weight", "one ")
 """Beginnings of notes that say why a row has no rank, or not that of the model."""
 
 

@@ -80,7 +80,7 @@ FILES: dict[str, tuple[Any, dict[str, State], str]] = {
         {"gen": OTHER, "disc": D, "ema": G}, {"gen.": G, "disc.": D}, "2 networks: gen (averaged, under 'ema'), disc",
     ),
     "an average that fits two": (
-        {"a": G, "b": OTHER, "shadow": dict(G)}, {"a.": G, "b.": OTHER}, "2 networks: a, b, not read: 'shadow'",
+        {"a": G, "b": OTHER, "ema": dict(G)}, {"a.": G, "b.": OTHER}, "2 networks: a, b, not read: 'ema'",
     ),
     "losses and counts": (
         {"unet": G, "loss": {"weight": torch.ones(3, 3)}, "metrics": {"confusion": torch.ones(8, 8)},

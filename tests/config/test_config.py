@@ -43,7 +43,7 @@ WHOLE = {
 def test_whole_numbers_are_checked_wherever_they_stand(kind: type[Any]) -> None:
     kind()
     for field in fields(kind):
-        if field.name not in WHOLE:
+        if field.name not in WHOLE or "ImageSize" in str(field.type):  # sizes: test_image_size
             continue
         least = WHOLE[field.name]
         for wrong, said in (

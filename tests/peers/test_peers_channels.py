@@ -43,9 +43,9 @@ def test_counts_are_those_of_ultralytics(
 
 def test_what_needs_colour_images_says_so(told: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     grey = str(told[0] / "yolov8n-1.pt")
-    with pytest.raises(EffscopeError, match="takes images of 1 channels: it can be counted, ranked, timed"):
+    with pytest.raises(EffscopeError, match="takes images with 1 channels: it can be counted, ranked and timed"):
         api.eval(grey, "builtin:shapes")
-    with pytest.raises(EffscopeError, match="has weights for images of 1 channels, not 4"):
+    with pytest.raises(EffscopeError, match="is for images with 1 channels, not 4"):
         api.cost(grey, imgsz=(1, 4, 64, 64))
     assert api.latency(grey, imgsz=(64, 96), rounds=1).rows
     api.export(grey, "yaml,onnx,pt", tmp_path, imgsz=64)

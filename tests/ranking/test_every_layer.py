@@ -173,7 +173,7 @@ class Dynamic(nn.Module):
 
 def test_weights_without_a_rank_are_named() -> None:
     found = {row.note.partition(":")[0] for row in rows(Dynamic(), imgsz=8).values()}
-    assert found == {"", "weight made from the image", "fixed weight"}
+    assert found == {"", "weight made from the inputs", "fixed weight"}
 
 
 def test_a_frozen_norm_is_folded_and_a_shared_one_is_said() -> None:

@@ -54,9 +54,10 @@ LINES = (
 """Lines that are put into the code."""
 
 WORDS = (
-    "None", "True", "self", "...", "-1", "0", "1e999", "1j", "''", "'x'", "b'x'", "9" * 5000, "0x", "x", "forward", "nan",
-    "f'{x}'", "(yield)", "await x", "*x", "**x", "x:=1", "[]", "{}", "lambda: 0", "torch", "CONSTANTS.c0", "weight",
-    "__torch__", "training", "running_mean", "batch_norm", "_convolution", "class", "return", "=", ")", "(", "\n", "\\",
+    "None", "True", "self", "...", "-1", "0", "1e999", "1j", "''", "'x'", "b'x'", "9" * 5000, "0x", "x", "forward",
+    "nan", "f'{x}'", "(yield)", "await x", "*x", "**x", "x:=1", "[]", "{}", "lambda: 0", "torch", "CONSTANTS.c0",
+    "weight", "__torch__", "training", "running_mean", "batch_norm", "_convolution", "class", "return", "=",
+    ")", "(", "\n", "\\",
 )  # fmt: skip
 """Words that replace those of the code."""
 

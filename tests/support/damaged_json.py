@@ -9,12 +9,29 @@ from typing import Any
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 3, 4, 7, 12, 36, 2**31, 2**32, 2**53, 2**63, 2**64, 10**30, 1.5, -0.0, 1e308,
     float("inf"), float("-inf"), float("nan"), "", "x", "F32", "U8", "BF16", "F8_E4M3", "weight_0", "a\nb", "../x",
-    "/etc/passwd", "\x1b[31m", "\ud800", "ö" * 300, "torch.ops.aten.conv2d.default", [], {}, [[]], [0], [2, 3], [1] * 70,
-    {"name": "x"}, {"as_int": 2}, {"as_tensor": {"name": "x"}}, {"as_tensor": 1},
+    "/etc/passwd", "\x1b[31m", "\ud800", "ö" * 300, "torch.ops.aten.conv2d.default", [], {}, [[]], [0], [2, 3],
+    [1] * 70, {"name": "x"}, {"as_int": 2}, {"as_tensor": {"name": "x"}}, {"as_tensor": 1},
 )  # fmt: skip
 """Values that replace those of the table."""
 
-TEXTS = ("{", "}", "[", "]", '"', ",", ":", "\\", "\\u0000", "null", "NaN", "-", "1e999", "9" * 5000, "[" * 3000, "\x00")
+TEXTS = (
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    ",",
+    ":",
+    "\\",
+    "\\u0000",
+    "null",
+    "NaN",
+    "-",
+    "1e999",
+    "9" * 5000,
+    "[" * 3000,
+    "\x00",
+)
 """Texts that are put in at random places."""
 
 

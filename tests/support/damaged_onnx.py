@@ -10,8 +10,8 @@ import onnx
 TEXTS = (
     "", "x", "a", "b", "body.0.weight", "w", "whole", "scale", "Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv",
     "ConvInteger", "BatchNormalization", "DequantizeLinear", "Identity", "Constant", "LSTM", "Resize", "If", "Activate",
-    "own", "a\nb", "../x", "/etc/passwd", "beside.data", "location", "offset", "length", "-1", "1e3", "9" * 30, "ö" * 300,
-    ".", "/", "a/../b", "\x1b[31m", "axis", "group", "transB", "epsilon", "value", "9" * 5000,
+    "own", "a\nb", "../x", "/etc/passwd", "beside.data", "location", "offset", "length", "-1", "1e3", "9" * 30,
+    "ö" * 300, ".", "/", "a/../b", "\x1b[31m", "axis", "group", "transB", "epsilon", "value", "9" * 5000,
 )  # fmt: skip
 NUMBERS = (0, 1, 2, 3, 5, 7, 9, 11, 16, 17, 22, 23, -1, 100, 2**20, 2**31 - 1, -(2**31), 2**40, 2**63 - 1, -(2**63))
 FLOATS = (0.0, -1.0, 1e30, float("inf"), float("nan"))
@@ -98,7 +98,9 @@ def _another(value: Any, field: Any, rng: random.Random) -> Any:
     if field.type == field.TYPE_STRING:
         return rng.choice(TEXTS)
     if field.type == field.TYPE_BYTES:
-        return value[: rng.randrange(len(value) + 1)] if rng.random() < 0.5 else value + rng.randbytes(rng.choice((1, 4)))
+        return (
+            value[: rng.randrange(len(value) + 1)] if rng.random() < 0.5 else value + rng.randbytes(rng.choice((1, 4)))
+        )
     if field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE):
         return rng.choice(FLOATS)
     if field.type == field.TYPE_ENUM:

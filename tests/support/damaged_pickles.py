@@ -20,7 +20,7 @@ NAMES = (
 """Globals that replace those of the pickle."""
 
 TEXTS = ("", "x", "0", "1", "weight", "_modules", "_parameters", "__class__", "__dict__", "a\nb", "../0", "0/../../x",
-         "F4", "<f4", "|O", "é" * 200, ".", "model.0.weight", "state_dict", "ema", "module.", "cuda:0", "big")  # fmt: skip
+         "F4", "<f4", "|O", "é" * 200, ".", "model.0.weight", "state_dict", "ema", "module.", "cuda:0")  # fmt: skip
 """Strings that replace those of the pickle."""
 
 INTS = (0, 1, 2, 3, 7, 255, 2**15, 2**31 - 1, -1, -(2**31))

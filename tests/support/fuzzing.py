@@ -1,47 +1,49 @@
 """Damaged weights files by number: each one is read or refused in one line, and nothing in it runs.
 
-`python -m support.fuzzing FIRST END FOLDER` in tests reads them in a process of its own, with limits of time and memory.
+`python -m support.fuzzing FIRST END FOLDER`, in the folder of the tests, reads them in a process of its own, with
+limits of time and memory. FOLDER has the intact files, pickled, under the name `sound`.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import faulthandler
-import io
 import json
-import os
+import pickle
 import random
 import resource
-import shutil
 import signal
 import sys
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import effscope
 from effscope.checkpoint.read import read_checkpoint
 from effscope.errors import EffscopeError
 from support.damage import damages
 from support.damaged_code import CANARY, MARK
-from support.sound_files import BESIDE, Sound, sound_files
+from support.sound_files import BESIDE, Sound
+from support.watching import watched
 
 SEED = 11
 MOST_SECONDS = 10
 MOST_BYTES = 2**30
-CANARY_CODE = f"open({MARK!r}, 'w').write('imported')\n"
-FORBIDDEN = (
-    "os.", "shutil.", "subprocess.", "socket.", "ctypes.", "exec", "import", "pickle.find_class", "code.__new__",
-    "marshal.", "webbrowser.", "urllib.", "signal.", "mmap.", "sqlite3.", "pty.", "sys.settrace", "sys.setprofile",
-)  # fmt: skip
-"""Beginnings of the names of audit events that reading a file never raises, once all of effscope is imported."""
+SOUND, PROGRESS = "sound", "progress"
+CODECS = ("utf-8-sig", "cp437", *(f"utf-{n}{order}" for n in (16, 32) for order in ("", "-le", "-be")))
+"""Codecs of texts in zip files and JSON. Python imports them at their first use."""
 
-HARMLESS = ("os.listdir", "os.scandir", "mmap.__new__")
+CALLS: dict[str, Callable[[Path], object]] = {
+    "read": read_checkpoint,
+    "cost": lambda path: effscope.cost(str(path)),
+    "rank": lambda path: effscope.rank(str(path), at="all"),
+}
+"""The way of a file, as a user goes it."""
 
 
 @dataclass
@@ -53,11 +55,10 @@ class Score:
     unranked: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
-    def add(self, other: Score) -> None:
-        self.read += other.read
-        self.refused += other.refused
-        self.unranked += other.unranked
-        self.failures += other.failures
+    def add(self, read: dict[str, int], refused: dict[str, int], unranked: dict[str, int], failures: list[str]) -> None:
+        for own, other in ((self.read, read), (self.refused, refused), (self.unranked, unranked)):
+            own.update(other)
+        self.failures += failures
 
     @property
     def n_files(self) -> int:
@@ -69,40 +70,6 @@ class Score:
         each = [(name, self.read[name], self.refused[name], self.unranked[name]) for name in self.read | self.refused]
         rows += [f"{n:28} {a + b:6} {a:6} {b:8} {c:6}" for n, a, b, c in [*sorted(each), total]]
         return "\n".join(rows)
-
-
-# -- watching ----------------------------------------------------------------------------------------------------------
-
-_watched: list[tuple[Path, list[str]]] = []
-"""The folder of the files, and the events seen, while a file is read."""
-
-
-def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if not _watched:
-        return
-    folder, seen = _watched[-1]
-    if event == "open":
-        path, mode = str(args[0]), args[1]
-        wrote = isinstance(mode, str) and any(letter in mode for letter in "wax+")
-        ours = path.startswith((str(folder), sys.prefix, sys.base_prefix, "/proc/", "/sys/")) or path.isdigit()
-        if wrote or not (ours or path == "<unknown>"):  # Python looks there for the text of a syntax error
-            seen.append(f"open {args[:2]}")
-    elif event.startswith(FORBIDDEN) and event not in HARMLESS:
-        seen.append(f"{event} {args[:1]!r:.80}")
-
-
-@contextlib.contextmanager
-def watched(folder: Path) -> Iterator[list[str]]:
-    """The events of running code, importing and writing while a file is read. A hook of Python cannot be removed."""
-    if not getattr(sys, "_effscope_watch", False):
-        sys.addaudithook(_hook)
-        sys._effscope_watch = True  # type: ignore[attr-defined]
-    seen: list[str] = []
-    _watched.append((folder, seen))
-    try:
-        yield seen
-    finally:
-        _watched.pop()
 
 
 # -- one file ----------------------------------------------------------------------------------------------------------
@@ -124,116 +91,111 @@ def damaged_file(sounds: Sequence[Sound], number: int, folder: Path) -> tuple[So
     return sound, damage.__name__, path
 
 
-def refusal(function: Any, *args: Any, **options: Any) -> str | None:
-    """The error of one line of a call, or None. Other exceptions go on."""
-    try:
-        function(*args, **options)
-    except EffscopeError as error:
-        return str(error)
-    return None
+def place_of(error: Exception) -> str:
+    """The last line of effscope that an error passed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((frame for frame in reversed(frames) if "/effscope/" in frame.filename), frames[-1])
+    return f"{Path(frame.filename).name}:{frame.name}"
 
 
-def faults(path: Path, folder: Path) -> tuple[str | None, bool, list[str]]:
-    """Whether the file is refused, whether rank or cost refuses it later, and what should not have happened."""
-    modules, place, found = set(sys.modules), Path.cwd(), []
-    messages: list[str | None] = []
-    for name, call in (
-        ("read", lambda: refusal(read_checkpoint, path)),
-        ("cost", lambda: refusal(effscope.cost, str(path))),
-        ("rank", lambda: refusal(effscope.rank, str(path), at="all")),
-    ):
-        signal.setitimer(signal.ITIMER_PROF, 2 * MOST_SECONDS)
-        start, said = time.process_time(), io.StringIO()
+def followed(call: str, path: Path) -> tuple[str | None, list[str]]:
+    """The refusal of a call, or None; and what should not have happened."""
+    refusal, fault = None, None
+    signal.setitimer(signal.ITIMER_PROF, 2 * MOST_SECONDS)
+    start = time.process_time()
+    with watched(path.parent) as seen:
         try:
-            with watched(folder) as seen, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                messages.append(call())
+            CALLS[call](path)
+        except EffscopeError as error:
+            refusal = str(error)
         except Exception as error:  # the fault that is looked for
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            place_of_error = next(
-                (f for f in reversed(traceback.extract_tb(error.__traceback__)) if "effscope/" in f.filename), where
-            )
-            found.append(
-                f"{name}: {type(error).__name__}: {error!s:.150} at {Path(place_of_error.filename).name}:{place_of_error.lineno}"
-            )
-            messages.append("")
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-        message, seconds = messages[-1], time.process_time() - start
-        if seconds > MOST_SECONDS:
-            found.append(f"{name}: took {seconds:.1f} s")
-        found += [f"{name}: did {event}" for event in seen]
-        found += [f"{name}: said {said.getvalue()!r:.200}"] if said.getvalue() else []
-        found += [f"{name}: error of many lines {message!r:.200}"] if message and not message.isprintable() else []
-        found += [f"{name}: {message:.200}"] if message and "does not fit in memory" in message else []
-        if messages[0] is not None:
-            break
-    left = [str(p) for p in folder.iterdir() if p.name not in (path.name, BESIDE, f"{CANARY}.py", "progress")]
-    found += [f"made {name}" for name in left]
+            refusal, fault = "", error
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    seconds = time.process_time() - start
+    found = [f"{type(fault).__name__} in {place_of(fault)}: {fault!s:.100}"] if fault else []
+    found += [f"took {seconds:.1f} s"] if seconds > MOST_SECONDS else []
+    found += [f"did {event}" for event in seen]
+    if refusal and not refusal.isprintable():
+        found.append(f"an error of many lines: {refusal!r:.200}")
+    if refusal and "does not fit in memory" in refusal:
+        found.append("asked for too much memory")
+    return refusal, [f"{call}: {what}" for what in found]
+
+
+def faults(path: Path) -> tuple[bool, bool, list[str]]:
+    """Whether the file is refused, whether rank or cost refuses it later, and what should not have happened."""
+    folder, modules, place = path.parent, set(sys.modules), Path.cwd()
+    kept = {path.name, BESIDE, PROGRESS, SOUND, f"{CANARY}.py"}
+    refusal, found = followed("read", path)
+    later = [] if refusal is not None else [followed(call, path) for call in ("cost", "rank")]
+    found += [what for _, each in later for what in each]
+    found += [f"made {each.name!r}" for each in folder.iterdir() if each.name not in kept]
     found += [f"imported {name}" for name in sorted(set(sys.modules) - modules)]
-    found += ["changed the folder"] if Path.cwd() != place else []
-    return messages[0], any(message is not None for message in messages[1:]), found
+    found += ["changed the working directory"] if Path.cwd() != place else []
+    return refusal is not None, any(message is not None for message, _ in later), found
 
 
 def warm_up(sounds: Sequence[Sound], folder: Path) -> None:
     """Read the intact files, which imports all of effscope that a damaged one may need."""
     for sound in sounds:
-        path = folder / f"sound{sound.suffix}"
+        path = folder / f"intact{sound.suffix}"
         for name, data in {path.name: sound.data, **sound.beside}.items():
             (folder / name).write_bytes(data)
-        effscope.cost(str(path))
-        effscope.rank(str(path), at="all")
+        for call in CALLS.values():
+            call(path)
         path.unlink()
-    (folder / "sound.txt").write_text("no weights")  # its refusal imports a codec
-    refusal(read_checkpoint, folder / "sound.txt")
-    (folder / "sound.txt").unlink()
+    for codec in CODECS:
+        codecs.lookup(codec)
 
 
-def fuzz(sounds: Sequence[Sound], numbers: Iterator[int] | range, folder: Path) -> Score:
-    """Read the damaged files of these numbers, with `folder` as the working directory and on the path of modules."""
-    score = Score()
-    (folder / f"{CANARY}.py").write_text(CANARY_CODE)
-    with contextlib.chdir(folder):
-        sys.path.insert(0, str(folder))
-        try:
+def fuzz(sounds: Sequence[Sound], numbers: Iterable[int], folder: Path, score: Score) -> None:
+    """Read the damaged files of these numbers, with the folder as working directory and on the path of modules."""
+    (folder / f"{CANARY}.py").write_text(f"open({MARK!r}, 'w').write('imported')\n")
+    sys.path.insert(0, str(folder))
+    try:
+        with contextlib.chdir(folder):
             warm_up(sounds, folder)
             for number in numbers:
                 sound, kind, path = damaged_file(sounds, number, folder)
-                refused, unranked, found = faults(path, folder)
+                refused, unranked, found = faults(path)
                 path.unlink()
-                (score.read if refused is None else score.refused)[sound.name] += 1
+                (score.refused if refused else score.read)[sound.name] += 1
                 score.unranked[sound.name] += unranked
-                score.failures += [f"number {number}, {sound.name}, damage {kind}: {what}" for what in found]
-        finally:
-            sys.path.remove(str(folder))
-    return score
+                score.failures += [f"number {number}, {sound.name}, {kind}: {what}" for what in found]
+    finally:
+        sys.path.remove(str(folder))
 
 
 # -- a process of its own ----------------------------------------------------------------------------------------------
 
 
-def announced(numbers: range, folder: Path) -> Iterator[int]:
-    """The numbers, each one written down before its file is read; the end, if memory passes the limit."""
-    for number in numbers:
+def announced(numbers: range, folder: Path, score: Score) -> Iterator[int]:
+    """The numbers, each one written down with the score so far before its file is read.
+
+    The process ends if its memory passes the limit.
+    """
+    for number in (*numbers, numbers.stop):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if peak > MOST_BYTES:
-            sys.exit(f"the memory reached {peak / 2**20:.0f} MiB")
-        (folder / "progress").write_text(str(number))
-        yield number
+            sys.exit(f"the memory of the process reached {peak / 2**20:.0f} MiB")
+        progress = json.dumps([number, score.read, score.refused, score.unranked, score.failures])
+        (folder / PROGRESS).write_text(progress)
+        if number in numbers:
+            yield number
 
 
 def main(first: int, end: int, folder: Path) -> None:
+    """Read the files. One that takes too long ends the process, with a traceback."""
     faulthandler.enable()
-    faulthandler.register(signal.SIGPROF, chain=True)  # the end of a file that takes too long, with its traceback
-    sounds = sound_files(folder, slow=True)
+    faulthandler.register(signal.SIGPROF, chain=True)
+    sounds = pickle.loads((folder / SOUND).read_bytes())
     warm_up(sounds, folder)
-    used = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmSize" in line).split()[1])
-    resource.setrlimit(resource.RLIMIT_AS, (used * 1024 + MOST_BYTES, resource.RLIM_INFINITY))
-    score = fuzz(sounds, announced(range(first, end), folder), folder)
-    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-    print(json.dumps([score.read, score.refused, score.unranked, score.failures]))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    used = next(int(line.split()[1]) for line in lines if line.startswith("VmSize")) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES, resource.RLIM_INFINITY))
+    score = Score()
+    fuzz(sounds, announced(range(first, end), folder, score), folder, score)
 
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
-    sys.stdout.flush()
-    os._exit(0)

@@ -15,8 +15,9 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
-from support.checkpoints import detector, saved
 from torch import Tensor, nn
+
+from support.checkpoints import detector, saved
 
 BESIDE = "beside.data"
 """Name of the file beside an ONNX graph."""
@@ -64,7 +65,6 @@ def net(seed: int = 0) -> nn.Module:
 IMAGE = (1, 3, 12, 12)
 
 
-
 def traced(path: Path) -> None:
     torch.jit.trace(net(), torch.zeros(IMAGE), check_trace=False).save(path)
 
@@ -96,9 +96,7 @@ def program() -> dict[str, Any]:
     """A convolution and its norm, as torch.export describes them."""
     names = ("body.0.weight", "body.1.weight", "body.1.bias", "body.1.running_mean", "body.1.running_var")
     kinds = ("parameter", "parameter", "parameter", "buffer", "buffer")
-    specs = [
-        {kind: {"arg": {"name": name}, f"{kind}_name": name}} for name, kind in zip(names, kinds, strict=True)
-    ]
+    specs = [{kind: {"arg": {"name": name}, f"{kind}_name": name}} for name, kind in zip(names, kinds, strict=True)]
     given = [named("input", "a"), *(named(name.split(".")[2], name) for name in names[1:])]
     norm_inputs = [*given, {"name": "eps", "arg": {"as_float": 1e-5}}]
     nodes = [

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from effscope.checkpoint.formats.onnx_weights import GraphWeights, graph_weights
+from effscope.checkpoint.pickled.policy import shown
 from effscope.errors import EffscopeError
 
 MOST_PER_BYTE = 2
 """Maximum number of values in one byte: int4 is the smallest type."""
 
-MOST_NESTED = 50
+MOST_NESTED, MOST_NODES = 50, 1_000_000
 
 
 def read_onnx(path: Path) -> GraphWeights:
@@ -35,18 +37,24 @@ def read_onnx(path: Path) -> GraphWeights:
         raise EffscopeError("it is not an ONNX model, or a damaged one: export it again") from error
     if not model.graph.node:
         raise EffscopeError("it is not an ONNX model, or an empty one: export it again")
-    n_bytes = len(data) + _load_external(model, path)
+    with warnings.catch_warnings():  # onnx warns of keys that it does not know
+        warnings.simplefilter("ignore")
+        n_bytes = len(data) + _load_external(model, path)
     graphs = list(_graphs(_inlined(model).graph, 0))
     protos = [proto for graph in graphs for proto in graph.initializer]
     arrays = {proto.name: _array(proto, n_bytes) for proto in protos}
     nodes = [node for graph in graphs for node in graph.node]
     for node in nodes:  # a Constant node is another form of an initialiser
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" and node.output:
             for attribute in node.attribute:
                 if attribute.name == "value" and attribute.HasField("t"):
                     arrays[node.output[0]] = _array(attribute.t, n_bytes)
     outputs = [value.name for graph in graphs for value in graph.output]
-    return graph_weights(nodes, arrays, frozenset(proto.name for proto in protos), outputs)
+    try:
+        with np.errstate(all="ignore"):
+            return graph_weights(nodes, arrays, frozenset(proto.name for proto in protos), outputs)
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        raise EffscopeError("one of its nodes lacks inputs or has wrong ones: export it again") from error
 
 
 def _array(proto: Any, n_bytes: int) -> Any:
@@ -54,11 +62,11 @@ def _array(proto: Any, n_bytes: int) -> Any:
 
     n_values = int(np.prod(proto.dims, dtype=object)) if proto.dims else 1
     if n_values > n_bytes * MOST_PER_BYTE:
-        raise EffscopeError(f"the initialiser '{proto.name[:60]}' claims more numbers than the file has")
+        raise EffscopeError(f"the initialiser {shown(proto.name)} claims more numbers than the file has")
     try:
         return np.array(numpy_helper.to_array(proto))
     except Exception as error:  # wrong sizes and unknown types raise ValueError, KeyError, TypeError, ...
-        raise EffscopeError(f"the initialiser '{proto.name[:60]}' is damaged: export it again") from error
+        raise EffscopeError(f"the initialiser {shown(proto.name)} is damaged: export it again") from error
 
 
 def _inlined(model: Any) -> Any:
@@ -67,10 +75,30 @@ def _inlined(model: Any) -> Any:
 
     if not model.functions:
         return model
+    bodies = {(function.domain, function.name): function for function in model.functions}
+    if _expanded(model.graph.node, bodies, {}, 0) > MOST_NODES:
+        raise EffscopeError(f"its local functions make more than {MOST_NODES} nodes: do not use it")
     try:
         return inliner.inline_local_functions(model)
     except Exception as error:  # the inliner's own errors for functions that do not fit
         raise EffscopeError("its local functions are damaged or call themselves: export it again") from error
+
+
+def _expanded(nodes: Any, bodies: Mapping[Any, Any], known: dict[Any, int], depth: int) -> int:
+    """Number of nodes after every call of a local function is replaced by its body."""
+    if depth > MOST_NESTED:
+        return MOST_NODES + 1
+    total = 0
+    for node in nodes:
+        key = (node.domain, node.op_type)
+        if key not in bodies:
+            total += 1
+            continue
+        if key not in known:
+            known[key] = MOST_NODES + 1  # a function that calls itself
+            known[key] = _expanded(bodies[key].node, bodies, known, depth + 1)
+        total += known[key]
+    return min(total, MOST_NODES + 1)
 
 
 def _graphs(graph: Any, depth: int) -> Iterator[Any]:
@@ -99,9 +127,12 @@ def _load_external(model: Any, path: Path) -> int:
     external = [t for t in initializers if t.data_location == onnx.TensorProto.EXTERNAL]
     if not external:
         return 0
-    found = [ExternalDataInfo(tensor) for tensor in external]
+    try:
+        found = [ExternalDataInfo(tensor) for tensor in external]
+    except (ValueError, TypeError) as error:
+        raise EffscopeError("it does not say rightly where its numbers are: export it again") from error
     names = sorted({one.location for one in found})
-    said = f"the numbers of {len(external)} tensors are in other files ({', '.join(names)[:80]})"
+    said = f"the numbers of {len(external)} tensors are in other files ({shown(', '.join(names))})"
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
         raise EffscopeError(f"{said} outside its folder: do not use it, or save the model as one file")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,34 +81,103 @@ def graph_weights(
         initialisers: names of the initialisers.
         outputs: names of its outputs.
     """
-    floats, n_quantised = dict(arrays), 0
-    state: dict[str, Tensor] = {}
-    used: set[str] = set()
-    calls: list[LayerCall] = []
+    found = _Found(arrays)
+    n_quantised = 0
     for node in nodes:
         if node.op_type == "DequantizeLinear" and node.input[0] in arrays and node.input[1] in arrays:
-            floats[node.output[0]] = _dequantised(arrays, node)
+            found.dequantise(node)
             n_quantised += 1
-            used.update(node.input)
-        elif node.op_type == "Identity" and node.input[0] in floats:
-            floats[node.output[0]] = floats[node.input[0]]
-        if "Conv" in CLASSES.get(node.op_type, "") and not _weights_of(node) & floats.keys():
-            source, out = node.input[0], node.output[0]
-            calls.append(LayerCall(_path(node.name), CLASSES[node.op_type], source, out, computed=True))
-        for name, role in zip(node.input, OWNERS.get(node.op_type, ()), strict=False):
-            if role and name in floats:
-                key = _key(name, node, role)
-                if key not in state:
-                    state[key] = _tensor(floats[name], arrays, node, role)
-                if role in ("weight", "running_mean") and node.op_type in CLASSES:
-                    calls.extend(_call(node, key, role))
-                used.add(name)
-    others = _others(nodes, arrays, initialisers - used)
-    left = sum(name not in used and name not in others for name in arrays)
+            found.used.update(node.input)
+        elif node.op_type in MOVES and node.input and node.input[0] in found.floats:
+            found.move(node)
+        found.read(node)
+    others = _others(nodes, arrays, initialisers - found.used)
+    left = sum(name not in found.used and name not in others for name in arrays)
     notes = [f"{n_quantised} quantised tensors converted to float32"] if n_quantised else []
     notes += [f"{left} constants left out"] if left else []
     readers = Counter([*(name for node in nodes for name in node.input), *outputs])
-    return GraphWeights(state, tuple(calls), readers, others, ", ".join(notes))
+    return GraphWeights(found.state, tuple(found.calls), readers, others, ", ".join(notes))
+
+
+class _Found:
+    """Weights and calls, node by node.
+
+    Attributes:
+        floats: constant values by name, also those that views of constants make.
+        used: names of the initialisers in `state`.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        self.arrays, self.floats = arrays, dict(arrays)
+        self.state: dict[str, Tensor] = {}
+        self.calls: list[LayerCall] = []
+        self.used: set[str] = set()
+        self._origin: dict[str, str] = {}
+        self._owner: dict[str, str] = {}
+        self._dequantised: dict[tuple[Any, ...], Any] = {}
+        self._tensors: dict[tuple[Any, ...], Tensor] = {}
+
+    def dequantise(self, node: Any) -> None:
+        """The value of a DequantizeLinear node; equal ones share it."""
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+        key = (*node.input, axis)
+        if key not in self._dequantised:
+            self._dequantised[key] = _dequantised(self.arrays, node)
+        self.floats[node.output[0]] = self._dequantised[key]
+
+    def move(self, node: Any) -> None:
+        """The value of a node that only moves the values of a constant; nothing if it cannot be computed here."""
+        given = {attribute.name: attribute for attribute in node.attribute}
+        value, shape = self.floats[node.input[0]], self.arrays.get(node.input[1]) if len(node.input) > 1 else None
+        try:
+            self.floats[node.output[0]] = MOVES[node.op_type](value, given, shape)
+        except (ValueError, TypeError, AttributeError):  # axes or shapes that do not fit
+            return
+        self._origin[node.output[0]] = self._origin.get(node.input[0], node.input[0])
+
+    def read(self, node: Any) -> None:
+        """The weights that a node owns."""
+        if "Conv" in CLASSES.get(node.op_type, "") and not _weights_of(node) & self.floats.keys():
+            source, out = node.input[0], node.output[0]
+            self.calls.append(LayerCall(_path(node.name), CLASSES[node.op_type], source, out, computed=True))
+        for name, role in zip(node.input, OWNERS.get(node.op_type, ()), strict=False):
+            if not role or name not in self.floats:
+                continue
+            key = self._free(_key(name, node, role), self._origin.get(name, name), node, role)
+            if key not in self.state:
+                same = (name, role, node.op_type, str(node.attribute) if role == "weight" else "")
+                if same not in self._tensors:
+                    self._tensors[same] = _tensor(self.floats[name], self.arrays, node, role)
+                self.state[key] = self._tensors[same]
+            if role in ("weight", "running_mean") and node.op_type in CLASSES:
+                self.calls.extend(_call(node, key, role))
+            self.used.add(self._origin.get(name, name))
+
+    def _free(self, key: str, origin: str, node: Any, role: str) -> str:
+        """The key, or one with the name of the node if another initialiser has it: a module may own several."""
+        own = f"{'.'.join(filter(None, node.name.split('/'))) or node.output[0]}.{role}"
+        for one in (key, own, f"{origin}.{role}"):
+            if self._owner.setdefault(one, origin) == origin:
+                return one
+        return f"{node.output[0]}.{role}"
+
+
+def _transposed(value: Any, given: Mapping[str, Any], _: Any) -> Any:
+    return np.transpose(value, list(given["perm"].ints) if "perm" in given else None)
+
+
+def _reshaped(value: Any, _: Mapping[str, Any], shape: Any) -> Any:
+    sides = [value.shape[n] if side == 0 else int(side) for n, side in enumerate(np.ravel(shape))]
+    return np.reshape(value, sides)
+
+
+MOVES: dict[str, Callable[[Any, Mapping[str, Any], Any], Any]] = {
+    "Identity": lambda value, given, _: value,
+    "Cast": lambda value, given, _: value,
+    "Transpose": _transposed,
+    "Reshape": _reshaped,
+}
+"""Operation that moves values -> its result for a constant, from (value, attributes, second input)."""
 
 
 def _weights_of(node: Any) -> set[str]:

@@ -20,7 +20,7 @@ from effscope.errors import EffscopeError
 
 TABLE = "data/weights/model_weights_config.json"
 PROGRAM = "models/model.json"
-MAX_TABLE_BYTES = 64 * 2**20
+MAX_TABLE_BYTES = 16 * 2**20
 
 DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
@@ -54,7 +54,7 @@ class ExportArchive(CheckedZip):
             rows = json.loads(self._read(info))["config"]
             tensors = {str(key): self._tensor(str(key), row) for key, row in rows.items()}
             return tensors, frozenset(str(key) for key, row in rows.items() if row.get("is_param") is False)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise EffscopeError(f"its table of weights is damaged: {AGAIN}") from error
 
     def calls(self) -> tuple[list[LayerCall], Counter[str]]:
@@ -66,7 +66,7 @@ class ExportArchive(CheckedZip):
         try:
             program = json.loads(self._read(info))["graph_module"]
             return _layer_calls(program)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return [], Counter()
 
     def _tensor(self, key: str, row: dict[str, Any]) -> Tensor:
@@ -121,7 +121,7 @@ def _layer_calls(program: dict[str, Any]) -> tuple[list[LayerCall], Counter[str]
 
 def _layer_call(found: re.Match[str], node: dict[str, Any], keys: Mapping[str, str]) -> LayerCall | None:
     given = {each["name"]: each["arg"] for each in node["inputs"]}
-    source, out = (next(_names(arg)) for arg in (given["input"], node["outputs"][0]))
+    source, out = (next(_names(arg), "") for arg in (given["input"], node["outputs"][0]))
     if found[1] == "batch_norm":
         key = keys.get(next(_names(given["running_mean"]), ""), "")
         path = key.rpartition(".")[0]

@@ -1,9 +1,10 @@
-"""Tensors of a TorchScript archive, from the module tree in its pickle. Its code is not read."""
+"""Tensors of a TorchScript archive, from the module tree in its pickle. Its code is read, never run."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -17,7 +18,7 @@ from effscope.checkpoint.pickled.records import Record, TensorRecord
 from effscope.errors import EffscopeError
 
 CLASS = re.compile(
-    r"^class (?P<name>\w+)\(Module\):\n  __parameters__ = \[[^\]]*\]\n  __buffers__ = \[(?P<buffers>[^\]]*)\]",
+    r"^class (?P<name>\w+)\(Module\):\n  __parameters__ = \[[^\]\n]*\]\n  __buffers__ = \[(?P<buffers>[^\]\n]*)\]",
     re.MULTILINE,
 )
 """The head of a class in the source that TorchScript stores."""
@@ -41,7 +42,7 @@ def read_script(path: Path, archive: TorchArchive, root: Record) -> Checkpoint:
     if found.state.keys() != state.keys():
         return found
     calls, readers = script_calls(root, archive.text)
-    return with_calls(found, with_layers(modules, calls), calls, readers)
+    return with_calls(found, with_layers(root, modules, calls), calls, readers)
 
 
 def script_state(root: Record, build: BuildTensor) -> tuple[dict[str, Tensor], tuple[ModuleRecord, ...]]:
@@ -64,10 +65,16 @@ def script_state(root: Record, build: BuildTensor) -> tuple[dict[str, Tensor], t
     return state, tuple(modules)
 
 
-def with_layers(modules: tuple[ModuleRecord, ...], calls: Iterable[LayerCall]) -> tuple[ModuleRecord, ...]:
-    """The modules, with groups and epsilons of those that are called as layers."""
-    found = {call.path: call.record() for call in calls}
-    return tuple(found.get(module.path, module) for module in modules)
+def with_layers(
+    root: Record, modules: tuple[ModuleRecord, ...], calls: Iterable[LayerCall]
+) -> tuple[ModuleRecord, ...]:
+    """The modules, with groups and epsilons of those that are called as layers, under each of their paths."""
+    same = {path: id(module) for path, module in _walk(root)}
+    found = {same[call.path]: call.record() for call in calls if call.path in same}
+    told = [found.get(same[module.path]) for module in modules]
+    return tuple(
+        replace(layer, path=module.path) if layer else module for module, layer in zip(modules, told, strict=True)
+    )
 
 
 def script_buffers(root: Record, text: Callable[[str], str]) -> frozenset[str] | None:

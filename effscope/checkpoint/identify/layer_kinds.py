@@ -33,9 +33,13 @@ CLASSES = {
 }
 """Class of torch -> kind of layer. Its other classes own no weight that is ranked."""
 
-UNKNOWN_GROUPS = "groups unknown: the file does not tell them, and {} inputs per filter fit no other layer"
+UNKNOWN_GROUPS = "groups unknown: each filter reads {} channels, and the file tells no layer that makes so many"
+UNKNOWN_KIND = "kind unknown: it may be a transposed convolution, the file does not tell"
+WRONG_GROUPS = "wrong groups: the file tells {}, which do not divide its channels"
 FURTHER = "further tensors ({}): how they change the weight is unknown"
 MADE = "computed weight: the model makes it from its tensors as it runs"
+TRANSPOSED_NAMES = r"deconv|convt|transp|(^|[._\d])up(\W|_|\d|conv|sampl|$)"
+MAX_DIGITS = 6
 HARMLESS = frozenset({"weight", "bias", "weight_g"})
 """Tensors of a layer that leave its weight as it is; `weight_g` is already in it."""
 
@@ -71,27 +75,29 @@ def kinds(
     by_shape = _GroupsByShape(groups, names, is_sorted=is_sorted)
     found = {}
     for path, roles in groups.items():
-        if names[path] not in CONVS:
-            found[path] = Kind(
-                names[path], no_rank=_no_rank(roles, records.get(path)) if names[path] == "linear" else ""
-            )
-            continue
-        told = records[path].scalars.get("groups") if path in records else None
-        if isinstance(told, int) and not isinstance(told, bool) and told > 0:
-            found[path] = Kind(names[path], told, _no_rank(roles, records.get(path)))
+        name, record = names[path], records.get(path)
+        why = _no_rank(roles, record) if name in (*CONVS, "linear") else ""
+        told = record.scalars.get("groups") if record else None
+        if name not in CONVS:
+            found[path] = Kind(name, no_rank=why)
+        elif isinstance(told, int) and not isinstance(told, bool) and told > 0:
+            fits = len(roles["weight"]) % told == 0
+            found[path] = Kind(name, told if fits else 1, why if fits else WRONG_GROUPS.format(told))
+        elif record is None and name == "conv" and _may_be_transposed(path, groups):
+            found[path] = Kind(name, 1, why or UNKNOWN_KIND)
         else:
-            n, why = by_shape.of(path)
-            found[path] = Kind(names[path], n, _no_rank(roles, records.get(path)) or why)
+            n, unknown = by_shape.of(path)
+            found[path] = Kind(name, n, why or unknown)
     return found
 
 
 def _name(path: str, roles: Roles, record: ModuleRecord | None, buffers: frozenset[str]) -> str:
     weight, bias = roles.get("weight"), roles.get("bias")
-    if "running_mean" in roles and roles["running_mean"].dim() == 1:
+    if _is_norm(roles):
         return "norm"
     if weight is None or f"{path}.weight" in buffers or (bias is not None and bias.dim() != 1):
         return "single"
-    if not is_counted(weight):
+    if not is_counted(weight, is_weight=True):
         return "single"
     class_name = record.class_name if record else ""
     own = class_name.rpartition(".")[2]
@@ -103,16 +109,37 @@ def _name(path: str, roles: Roles, record: ModuleRecord | None, buffers: frozens
     return "linear" if weight.dim() == MATRIX and (bias is None or len(bias) == len(weight)) else "single"
 
 
-def is_counted(tensor: Tensor) -> bool:
+def is_counted(tensor: Tensor, *, is_weight: bool = False) -> bool:
     """Whether a tensor counts as a parameter: floats, complex numbers, and quantised weights of one byte each. Other
     integers are tables, masks, or several weights packed in a number."""
-    return tensor.is_floating_point() or tensor.is_complex() or (tensor.dtype == torch.int8 and tensor.dim() > 1)
+    return tensor.is_floating_point() or tensor.is_complex() or (tensor.dtype == torch.int8 and is_weight)
+
+
+def _is_norm(roles: Roles) -> bool:
+    """Whether a module has the statistics of a batch norm, and shifts and scales of their width."""
+    mean = roles.get("running_mean")
+    if mean is None or mean.dim() != 1 or "running_var" not in roles:
+        return False
+    return all(roles[role].shape == mean.shape for role in ("running_var", "weight", "bias") if role in roles)
 
 
 def _is_transposed(roles: Roles) -> bool:
     """Whether the bias fits only a transposed convolution."""
     bias = roles.get("bias")
     return bias is not None and len(bias) != len(roles["weight"]) and groups_by_bias(roles) is not None
+
+
+def _may_be_transposed(path: str, groups: Mapping[str, Roles]) -> bool:
+    """Whether a convolution without bias may be a transposed one: by its name and an even kernel, or because the norm
+    after it in an `nn.Sequential` has the width of the second side of its weight."""
+    weight = groups[path]["weight"]
+    if "bias" in groups[path]:
+        return False
+    parent, dot, number = path.rpartition(".")
+    after = groups.get(f"{parent}{dot}{int(number) + 1}", {}) if number.isdigit() and len(number) < MAX_DIGITS else {}
+    if _is_norm(after) and weight.shape[0] != weight.shape[1]:
+        return len(after["running_mean"]) == weight.shape[1]
+    return weight.shape[-1] > 1 and weight.shape[-1] % 2 == 0 and re.search(TRANSPOSED_NAMES, path.lower()) is not None
 
 
 def groups_by_bias(roles: Roles) -> int | None:

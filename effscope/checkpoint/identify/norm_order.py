@@ -46,7 +46,7 @@ def followed(groups: Mapping[str, Mapping[str, Tensor]], *, is_sorted: bool) -> 
     convs, norms = defaultdict(list), defaultdict(list)
     for path, roles in groups.items():
         weight = roles.get("weight")
-        if "running_mean" in roles and roles["running_mean"].dim() == 1:
+        if {"running_mean", "running_var"} <= roles.keys() and roles["running_mean"].dim() == 1:
             norms[_parent(path)].append((path, len(roles["running_mean"])))
         elif weight is not None and weight.dim() in CONV_DIMS:
             c_out, per_group = weight.shape[:2]

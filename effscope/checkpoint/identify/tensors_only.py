@@ -37,7 +37,7 @@ MAPS = 4
 PROJECTION = "proj_weight"
 """End of the names of the weights of `nn.MultiheadAttention`: `in_proj_weight`."""
 
-BY_NAME = "norms are folded by names and order (bn1 into conv1): this file has no calls, TorchScript and ONNX have"
+BY_NAME = "norms are folded by names and order (bn1 into conv1): this file does not say which layer follows which"
 BY_SHAPE = "groups and transposed convolutions are found by names and shapes: the file has tensors only"
 RAW = "raw: the file does not tell whether a batch norm follows"
 NOTE = "unknown architecture: only parameters and ranks of single layers, by the weights as stored"
@@ -68,7 +68,7 @@ def tensor_graph(
     kind_of = kinds(groups, modules, buffers or frozenset(), is_sorted=is_sorted)
     turned = _outputs_first(groups, kind_of)
     layer_of, pairs = _Layers(list(state)), followed(turned, is_sorted=is_sorted) if follows is None else follows
-    conv_of = {norm: conv for norm, conv in pairs.items() if conv in kind_of and kind_of[conv].name in CONVS}
+    conv_of = {norm: conv for norm, conv in pairs.items() if _fit(norm, conv, turned, kind_of)}
     norm_of = {conv: norm for norm, conv in conv_of.items()}
     in_order = [one for path in groups if path not in conv_of for one in (path, norm_of.get(path)) if one is not None]
     norms = {path: len(groups[path]["running_mean"]) for path, kind in kind_of.items() if kind.name == "norm"}
@@ -77,13 +77,21 @@ def tensor_graph(
     for path in in_order:
         module, kind = _Module(path, groups[path], layer_of(path)), kind_of[path]
         if path in norms:
-            nodes.append(_norm(module, known.get(path, {}), conv_of.get(path)))
+            nodes.extend(_norm(module, known.get(path, {}), conv_of.get(path), buffers or frozenset()))
             continue
-        is_raw = kind.name in CONVS and path not in norm_of and len(turned[path]["weight"]) in loose and follows is None
+        is_layer = kind.name in (*CONVS, "linear") and path not in norm_of
+        is_raw = is_layer and len(turned[path]["weight"]) in loose and follows is None
         nodes.extend(_nodes(module, kind, buffers or frozenset(), RAW if is_raw else ""))
     first = _first_keys(state)
     nodes = [replace(node, params=tuple((role, first[key]) for role, key in node.params)) for node in nodes]
     return Graph(tuple(nodes), {}, tuple(dict.fromkeys(node.layer for node in nodes)))
+
+
+def _fit(norm: str, layer: str, turned: Mapping[str, Roles], kind_of: Mapping[str, Kind]) -> bool:
+    """Whether a norm has the output width of a layer that can be ranked."""
+    if layer not in kind_of or norm not in kind_of or kind_of[layer].name not in (*CONVS, "linear"):
+        return False
+    return len(turned[layer]["weight"]) == len(turned[norm]["running_mean"])
 
 
 def _outputs_first(groups: Mapping[str, Roles], kind_of: Mapping[str, Kind]) -> Mapping[str, Roles]:
@@ -131,16 +139,12 @@ def rank_notes(
     computed = [record.path for record in modules if record.scalars.get(COMPUTED) and record.path not in layers]
     if computed:
         notes.append(f"left out, because the model computes their weights as it runs: {_few(computed)}")
-    own = sorted({record.class_name.rpartition(".")[2] for record in modules if _is_own_conv(record, graph)})
+    ranked = {node.module for node in graph.nodes if node.op in ("conv2d", "conv_transpose2d", "linear")}
+    classes = {record.class_name.rpartition(".")[2] for record in modules if record.path in ranked}
+    own = sorted(classes - CLASSES.keys())
     if own:
         notes.append(f"layers of other classes than torch's are ranked by the weights as stored {_few(own)}")
     return (*notes, *(() if modules else (BY_SHAPE, *_maybe_tables(graph))))
-
-
-def _is_own_conv(record: ModuleRecord, graph: Graph) -> bool:
-    """Whether a ranked layer has a class that is not torch's."""
-    layers = {node.module for node in graph.nodes if node.op in ("conv2d", "conv_transpose2d", "linear")}
-    return record.path in layers and record.class_name.rpartition(".")[2] not in CLASSES
 
 
 def _unsure(graph: Graph, buffers: frozenset[str] | None) -> tuple[str, ...]:
@@ -172,8 +176,8 @@ def _few(names: Sequence[str]) -> str:
 def _by_module(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
-        path, _, role = key.rpartition(".")
-        groups.setdefault(path, {})[role] = tensor
+        path, dot, role = key.rpartition(".")
+        groups.setdefault(path or dot, {})[role] = tensor
     return groups
 
 
@@ -207,7 +211,7 @@ class _Module:
     layer: str
 
     def key(self, role: str) -> str:
-        return f"{self.path}.{role}" if self.path else role
+        return f"{self.path}.{role}" if self.path.strip(".") else f"{self.path}{role}"
 
     def params(self, roles: Iterable[str]) -> tuple[tuple[str, str], ...]:
         return tuple((role, self.key(role)) for role in roles)
@@ -257,24 +261,26 @@ def _layer(module: _Module, own: Sequence[str], kind: Kind, note: str) -> Node:
     return Node(module.path, op, (), args, module.layer, module.params(own))
 
 
-def _norm(module: _Module, scalars: Mapping[str, object], conv: str | None) -> Node:
-    c = len(module.roles["running_mean"])
-    args: dict[str, Any] = {
-        "c": c,
-        "eps": scalars.get("eps", UNKNOWN_EPS),
-        "momentum": 0.1,
-        "affine": "weight" in module.roles,
-    }
-    args |= {} if "eps" in scalars else {"assumed": True}
-    kept = [role for role in module.roles if role in NORM_ROLES]
+def _norm(module: _Module, scalars: Mapping[str, object], conv: str | None, buffers: frozenset[str]) -> list[Node]:
+    """A batch norm, and its further tensors."""
+    affine = "weight" in module.roles and "bias" in module.roles
+    args = {"c": len(module.roles["running_mean"]), "eps": scalars.get("eps", UNKNOWN_EPS), "momentum": 0.1}
+    args |= {"affine": affine} | ({} if "eps" in scalars else {"assumed": True})
+    kept = [role for role in module.roles if role in (NORM_ROLES if affine else NORM_BUFFERS)]
     inputs = () if conv is None else (conv,)
-    return Node(module.path, "batchnorm", inputs, args, module.layer, module.params(kept))
+    norm = Node(module.path, "batchnorm", inputs, args, module.layer, module.params(kept))
+    left = [role for role in module.roles if role not in kept]
+    return [
+        norm,
+        *(_single(module.key(role), module.roles[role], module, module.key(role) in buffers) for role in left),
+    ]
 
 
 def _single(key: str, tensor: Tensor, module: _Module, is_buffer: bool) -> Node:
-    held = is_buffer or key.rpartition(".")[2] in NORM_BUFFERS or not is_counted(tensor)
+    role = key.rpartition(".")[2]
+    held = is_buffer or role in NORM_BUFFERS or not is_counted(tensor, is_weight=role == "weight")
     kind = {"": ops.TensorSpec(tuple(tensor.shape), "buffer" if held else "param")}
-    is_packed = tensor.dtype in PACKED and tensor.dim() > 1 and not is_buffer
+    is_packed = tensor.dtype in PACKED and tensor.dim() > 1 and not is_buffer and "weight" in role
     keywords = {"packed": True} if is_packed else {}
     args = {"target": "", "operands": (), "keywords": keywords, "shape": tuple(tensor.shape), "tensors": kind}
     return Node(key, "opaque", (), args, module.layer, (("", key),))

@@ -113,7 +113,7 @@ class TorchArchive(CheckedZip):
 
     @property
     def is_script(self) -> bool:
-        """Whether it is by torch.jit.save. Its code is not read."""
+        """Whether it is by torch.jit.save. Its code is read as text."""
         return f"{self._folder}/constants.pkl" in self._entries
 
     def pickle_bytes(self) -> bytes:
