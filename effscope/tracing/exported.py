@@ -32,6 +32,10 @@ ON_VALUES = "a branch of its forward depends on values: counted as it runs for o
 
 REASONS = {
     "missing (a required|\\d+ required)": "its forward takes more arguments: give them as `inputs`",
+    "ScriptModule|TS2EP": "it is a TorchScript module: save it with torch.jit.save and give the file",
+    r"quantized|torch\.classes": "it is quantised: give the module as it was before",
+    "indices.* scalar types": "it takes whole numbers, not an image: give them as `inputs`",
+    "meta tensor": "its parameters are on the meta device and its forward reads values: give it with weights",
     "data-dependent|Data dependent|unhinted": "its forward depends on values of the image in a way that has no trace",
     r"numpy|tensor subclass|[Ff]ake ?[Tt]ensor|pytree|dynamo|SymInt|SymBool|Proxy|HigherOrder|torch\.export|aten\.": (
         "its forward does something that has no trace (it reads values, or leaves torch)"

@@ -20,7 +20,7 @@ from torch.nn.utils import weight_norm
 from effscope import api
 from effscope.results import StageRank
 
-QUICK = ("timm:test_resnet", "normed", "tied")
+QUICK = ("normed", "tied")
 TORCHVISION = """
 resnet18 resnext50_32x4d densenet121 googlenet inception_v3 mobilenet_v2 mobilenet_v3_small shufflenet_v2_x0_5
 mnasnet0_5 squeezenet1_1 efficientnet_b0 regnet_y_400mf swin_t lraspp_mobilenet_v3_large

@@ -77,6 +77,7 @@ def pairs() -> list[tuple[Matches, Matches]]:
     return [drawn(random, IMAGES) for _ in range(DRAWS)]
 
 
+@pytest.mark.slow
 def test_the_interval_over_images_holds_the_true_difference(
     pairs: list[tuple[Matches, Matches]], true_difference: float
 ) -> None:

@@ -74,7 +74,7 @@ def test_images_that_cannot_be_decoded_are_left_out_and_reported(data: str, tmp_
     found = training_images(data, 4, 64, silent, said.append)
     assert [sample.name for sample in found.dataset.samples] == ["train0.png", "train2.png", "train7.png"]
     (line,) = said
-    assert line.startswith("train: image file that is cut short: 1, dropped, because a part of the picture is missing")
+    assert line.startswith("train: unreadable image: 1, dropped")
     assert "train5.png is cut short" in line
 
 

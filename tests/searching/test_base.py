@@ -46,6 +46,7 @@ def weights(folder: Path, made: Layout, classes: tuple[str, ...] = CLASSES) -> P
     return file
 
 
+@pytest.mark.slow
 def test_both_heads_of_a_dual_base_are_fitted(tmp_path: Path) -> None:
     """The one-to-one head is the one that is used."""
     place = tiny_place(tmp_path)

@@ -86,6 +86,7 @@ def test_a_library_alone_is_an_answer(place: Path, trained: Path) -> None:
     assert SearchResult.load(place / "library" / "search.json") == result
 
 
+@pytest.mark.slow
 def test_the_true_ap_stands_beside_agreement(place: Path, trained: Path, unlabelled: SearchResult) -> None:
     """What `eval` gives on the labels that the search left aside."""
     data, rows = str(place / "data" / "data.yaml"), by_name(unlabelled)
@@ -100,6 +101,7 @@ def test_the_true_ap_stands_beside_agreement(place: Path, trained: Path, unlabel
     assert "by the labels that the validation images have after all: AP" in text and kept in text
 
 
+@pytest.mark.slow
 def test_the_finished_model_is_what_is_written(place: Path, trained: Path, unlabelled: SearchResult) -> None:
     end, rows = unlabelled.finish, by_name(unlabelled)
     assert end is not None and unlabelled.given is not None
@@ -116,6 +118,7 @@ def test_the_finished_model_is_what_is_written(place: Path, trained: Path, unlab
     assert f"after 2 more epochs: AP {100 * end.ap:.1f} ({said})" in (folder / "summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_another_model_is_measured_beside(trained: Path, unlabelled: SearchResult) -> None:
     rows = by_name(unlabelled)
     rival = rows[trained.name]
@@ -127,6 +130,7 @@ def test_another_model_is_measured_beside(trained: Path, unlabelled: SearchResul
     assert rows["the base in int8"].torch is None
 
 
+@pytest.mark.slow
 def test_the_front_has_what_was_not_judged(unlabelled: SearchResult) -> None:
     """Savings and damages of predicted choices are the sums of the library's."""
     library = {(row.stage, row.move): row for row in unlabelled.library}
@@ -140,6 +144,7 @@ def test_the_front_has_what_was_not_judged(unlabelled: SearchResult) -> None:
     assert not {point.changes for point in unmade} & {trial.changes for trial in unlabelled.trials}
 
 
+@pytest.mark.slow
 def test_the_page_says_how_to_go_on(place: Path, unlabelled: SearchResult) -> None:
     folder = place / "unlabelled"
     said = (
@@ -154,6 +159,7 @@ def test_the_page_says_how_to_go_on(place: Path, unlabelled: SearchResult) -> No
     assert (folder / "export" / "unlabelled.pt").is_file()
 
 
+@pytest.mark.slow
 def test_distillation_is_named_where_it_can_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unlabelled: SearchResult
 ) -> None:

@@ -34,7 +34,7 @@ from effscope.checkpoint.pickled.module_tree import (
     without_wrapper,
 )
 from effscope.checkpoint.pickled.policy import shown
-from effscope.checkpoint.pickled.records import Record
+from effscope.checkpoint.pickled.records import Record, TensorRecord
 from effscope.checkpoint.tidy import tidy
 from effscope.errors import EffscopeError
 
@@ -227,5 +227,7 @@ def _contents(root: object) -> str:
     if isinstance(root, dict):
         keys = ", ".join(shown(str(key)) for key in list(root)[:8] if isinstance(key, str | int))
         return f"a dictionary with the keys {keys or '(none)'}"
+    if isinstance(root, TensorRecord):
+        return "one tensor without a name"
     name = root.class_name if isinstance(root, Record) else type(root).__name__
     return f"a value of type {shown(name)}"

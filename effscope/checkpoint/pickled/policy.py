@@ -38,8 +38,11 @@ SCRIPT_LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_
 """Functions for typed lists in TorchScript's pickles. They become inert records, like all names."""
 
 ALLOWED_NAMES = frozenset(
-    {"_codecs.encode", "types.SimpleNamespace", *(f"torch.jit._pickle.{name}" for name in SCRIPT_LISTS)}
-)
+    {
+        "_codecs.encode", "types.SimpleNamespace", "torch.serialization._get_layout",
+        *(f"torch.jit._pickle.{name}" for name in SCRIPT_LISTS),
+    }
+)  # fmt: skip
 
 GETATTR = frozenset({"builtins.getattr", "__builtin__.getattr"})
 """How protocols below 4 write a class inside a class, and some versions of Python a member of an enum."""
