@@ -17,7 +17,7 @@ from support.fuzzing import CALLS, PROGRESS, SEED, SOUND, Score, damaged_file, f
 from support.heavy_files import HEAVY
 from support.sound_files import FORMATS, SLOW_FORMATS, Sound, sound_files
 
-N_FILES, N_FEW = 10_000, 120
+N_FILES, N_FEW = 10_000, 300
 N_PROCESSES = 2
 TESTS = Path(__file__).resolve().parents[1]
 

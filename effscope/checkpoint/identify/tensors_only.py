@@ -177,7 +177,7 @@ def _by_module(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
         path, dot, role = key.rpartition(".")
-        groups.setdefault(path or dot, {})[role] = tensor
+        groups.setdefault(path if path.strip(".") else f"{path}{dot}", {})[role] = tensor
     return groups
 
 
