@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from effscope.checkpoint.pickled.policy import GETATTR, check_pickle, nested_class, refusal
-from effscope.checkpoint.pickled.reader import RecordUnpickler
+from effscope.checkpoint.pickled import reader
+from effscope.checkpoint.pickled.policy import GETATTR, nested_class, refusal
 from effscope.checkpoint.pickled.records import Record, SafeFunction
-from effscope.errors import EffscopeError
 
 
 def load_records(raw: bytes) -> object:
@@ -14,18 +13,10 @@ def load_records(raw: bytes) -> object:
     Raises:
         EffscopeError: The pickle is damaged, or refused by `policy`.
     """
-    try:
-        check_pickle(raw)
-        return NestedUnpickler(raw).load()
-    except (EffscopeError, MemoryError):
-        raise
-    except RecursionError as error:
-        raise EffscopeError("its pickle is nested too deeply for a checkpoint: re-save only the state dict") from error
-    except Exception as error:  # a damaged pickle may raise any error (Python's documentation)
-        raise EffscopeError(f"its pickle is damaged ({type(error).__name__}): download or save it again") from error
+    return reader.load_records(raw, NestedUnpickler)
 
 
-class NestedUnpickler(RecordUnpickler):
+class NestedUnpickler(reader.RecordUnpickler):
     """The unpickler without access to anything, with names inside classes. They are joined, nothing is looked up."""
 
     def find_class(self, module: str, name: str, /) -> object:

@@ -2,7 +2,7 @@
 the weight it computes. Norms that a module computes from frozen statistics: each as a batch norm.
 
 Weights that depend on parameters only are computed once, by the traced operations themselves. Weights that depend on
-the image have no value here.
+the inputs have no value here.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _given(node: Node, by_name: Mapping[str, Node]) -> _Given | None:
 
 
 def _without_value(graph: Graph, given: Collection[str]) -> dict[str, str]:
-    """Names of the nodes whose values are no weights, and why: they depend on the image, or they are buffers."""
+    """Names of the nodes whose values are no weights, and why: they depend on the inputs, or they are buffers."""
     found: dict[str, str] = {}
     for node in graph.nodes:
         if node.op == "input" or node.name in given or any(found.get(name) == OF_IMAGE for name in node.inputs):

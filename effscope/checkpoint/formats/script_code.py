@@ -117,7 +117,6 @@ class _Code:
     def _layer(self, module: _Module, given: list[Any]) -> LayerCall | None:
         """The call of a layer of torch; None for other modules. A layer under several paths has the first one."""
         name = class_name_of(module.record)
-        own = name.rpartition(".")[2]
         if not given or not name.startswith((CONVOLUTION, NORMS, *LINEARS)):
             return None
         out, path = self.reading.fresh(), self._paths.setdefault(id(module.record), module.path)
@@ -125,7 +124,7 @@ class _Code:
         if name.startswith(NORMS):
             return LayerCall(path, NORM, given[0], out, eps=eps_of(told))
         groups = groups_of(told) if name.startswith(CONVOLUTION) else 1
-        return LayerCall(path, own, given[0], out, groups)
+        return LayerCall(path, name.rpartition(".")[2], given[0], out, groups)
 
     def _constant(self, record: Record) -> Any:
         """The groups or the epsilon in the code of a layer of torch: the value in the call of its function, 1 if it is
@@ -146,10 +145,8 @@ class _Code:
 
     def _method(self, record: Record, name: str) -> ast.FunctionDef | None:
         tree = self._class(record)
-        found = [
-            node for node in (tree.body if tree else ()) if isinstance(node, ast.FunctionDef) and node.name == name
-        ]
-        return found[0] if found else None
+        methods = (node for node in (tree.body if tree else ()) if isinstance(node, ast.FunctionDef))
+        return next((method for method in methods if method.name == name), None)
 
     def _class(self, record: Record) -> ast.ClassDef | None:
         place, _, name = record.class_name.rpartition(".")

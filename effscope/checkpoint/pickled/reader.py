@@ -80,11 +80,12 @@ NUMPY_FORMATS = {
 }
 
 
-def load_records(raw: bytes) -> object:
+def load_records(raw: bytes, unpickler: type[RecordUnpickler] | None = None) -> object:
     """Read a pickle into plain data, `Record`s and `TensorRecord`s. No function that it names is run.
 
     Args:
         raw: The bytes of `data.pkl` in a torch archive.
+        unpickler: The class that reads it; None means `RecordUnpickler`.
 
     Returns:
         The root value: in checkpoints a dict or a Record.
@@ -94,7 +95,7 @@ def load_records(raw: bytes) -> object:
     """
     try:
         check_pickle(raw)
-        return RecordUnpickler(raw).load()
+        return (unpickler or RecordUnpickler)(raw).load()
     except (EffscopeError, MemoryError):
         raise
     except RecursionError as error:
