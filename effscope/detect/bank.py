@@ -97,7 +97,7 @@ def load_bank(
     with ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as pool:
         for position, fault in enumerate(pool.map(_read_into, dataset.samples, fits, arrays)):
             if progress:
-                progress(position / n, f"reading images {position}/{n}")
+                progress((position + 1) / n, f"reading images {position + 1}/{n}")
             if fault is not None:
                 broken[position] = fault
     kept = [k for k in range(n) if k not in broken]

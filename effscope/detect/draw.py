@@ -21,6 +21,16 @@ COLOURS: tuple[Colour, ...] = (
 """Colour of class k is number k modulo the length; all are dark enough for white text."""
 
 TRUTH: Colour = (255, 255, 255)
+INK: Colour = (0, 0, 0)
+LEGEND: Colour = (60, 60, 60)
+"""Ground of the legend, on which dashes in white show."""
+
+LEGEND_TEXTS = (
+    (True, "true box; its class, if it is not found"),
+    (False, "detection with class and score, from {:.2f}; colour: class"),
+)
+"""Whether a box of the legend is dashed, and its text; in braces the smallest drawn score."""
+
 LEAST_SIDE = 640
 """Minimum long side of a drawn image in px: smaller images are enlarged, so that names are readable."""
 
@@ -50,6 +60,7 @@ def draw(
     classes: Sequence[str],
     truth: Sample | None = None,
     least_score: float = 0.25,
+    missed: NDArray[np.bool_] | None = None,
 ) -> Image.Image:
     """Draw detections in solid colour with name and score, ground-truth boxes dashed in white.
 
@@ -59,6 +70,7 @@ def draw(
         classes: names, position = label.
         truth: ground-truth boxes, drawn under the detections.
         least_score: smallest score of a drawn detection, 0-1.
+        missed: bool (ground-truth boxes,), which of them get their name: those that no detection matches.
 
     Returns:
         RGB, with the size of the image, or a whole multiple of it for a small image.
@@ -71,13 +83,16 @@ def draw(
         for box in truth.boxes:
             _dashed(pen, [float(v) * style.gain for v in box], style)
     font = ImageFont.load_default(style.text)
+    if truth is not None and missed is not None:
+        for (left, _, _, bottom), label in zip(truth.boxes[missed] * style.gain, truth.labels[missed], strict=True):
+            _name(pen, (left, bottom), classes[label], TRUTH, font, INK)
     shown = [k for k in range(len(found.scores)) if found.scores[k] >= least_score]
     labels = [int(found.labels[k]) for k in reversed(shown)]  # best last, so it is on top; names above all boxes
     boxes = [[float(v) * style.gain for v in found.boxes[k]] for k in reversed(shown)]
     for box, label in zip(boxes, labels, strict=True):
         pen.rectangle(box, outline=COLOURS[label % len(COLOURS)], width=style.line)
     for k, box, label in zip(reversed(shown), boxes, labels, strict=True):
-        _name(pen, box, f"{classes[label]} {found.scores[k]:.2f}", COLOURS[label % len(COLOURS)], font)
+        _name(pen, box[:2], f"{classes[label]} {found.scores[k]:.2f}", COLOURS[label % len(COLOURS)], font)
     return drawing
 
 
@@ -103,15 +118,58 @@ def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], style: Style) -> Non
 
 def _name(
     pen: ImageDraw.ImageDraw,
-    box: Sequence[float],
+    corner: Sequence[float],
     text: str,
     colour: Colour,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    ink: Colour = (255, 255, 255),
 ) -> None:
-    """Write white text on the class colour above the box, or inside it at the upper edge of the image."""
+    """Write text on a colour above this left corner of a box, or below it at the upper edge of the image."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     wide, high = right - left + 4, bottom - top + 4
-    x = min(max(box[0], 0), max(pen.im.size[0] - wide, 0))
-    y = box[1] - high if box[1] >= high else max(box[1], 0)
+    x = min(max(corner[0], 0), max(pen.im.size[0] - wide, 0))
+    y = corner[1] - high if corner[1] >= high else max(corner[1], 0)
     pen.rectangle((x, y, x + wide, y + high), fill=colour)
-    pen.text((x + 2 - left, y + 2 - top), text, fill=(255, 255, 255), font=font)
+    pen.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
+
+
+def with_legend(drawing: Image.Image, least_score: float) -> Image.Image:
+    """The drawing with a strip below that says what the boxes are.
+
+    Args:
+        drawing: made by `draw` with names at the missed objects.
+        least_score: smallest score of the drawn detections, 0-1.
+    """
+    width, height = drawing.size
+    style = _style(width, height)
+    font, pad, high = ImageFont.load_default(style.text), style.text, round(1.6 * style.text)
+    left = 5 * style.text
+    lines = [
+        (n == 0, dashed, line)
+        for dashed, text in LEGEND_TEXTS
+        for n, line in enumerate(_wrapped(text.format(least_score), width - left - pad, font))
+    ]
+    made = Image.new("RGB", (width, height + len(lines) * high + pad), LEGEND)
+    made.paste(drawing, (0, 0))
+    pen = ImageDraw.Draw(made)
+    for n, (outline, dashed, line) in enumerate(lines):
+        top = height + pad // 2 + n * high
+        box = (pad, top + high // 5, left - pad, top + high - high // 5)
+        if outline and dashed:
+            _dashed(pen, box, style)
+        elif outline:
+            pen.rectangle(box, outline=COLOURS[0], width=style.line)
+        pen.text((left, top + high // 2), line, fill=TRUTH, font=font, anchor="lm")
+    return made
+
+
+def _wrapped(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> list[str]:
+    """The text in lines of at most so many px, broken between words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

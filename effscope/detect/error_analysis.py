@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from effscope.data.sample import Sample
 from effscope.detect.boxes import iou_matrix
-from effscope.detect.evaluate import score
+from effscope.detect.evaluate import Evaluation, score
 from effscope.detect.predict import Detections
 from effscope.detect.resampling import in_ignored
 from effscope.results import ErrorKind
 
 MATCH, BACKGROUND = 0.5, 0.1
 """Minimum IoU of a match; below the second value a detection is background."""
+
+LEAST_MATCH = MATCH - 1e-10
+"""cocoeval's bound for a match at IoU .5."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ def judge(sample: Sample, found: Detections) -> Judged:
         right, other = np.where(same, overlap, -1.0), np.where(same, -1.0, overlap)
         for k in np.argsort(-found.scores, kind="stable"):
             open_now = np.where(hit, -1.0, right[k])
-            best = int(open_now.argmax())
-            if open_now[best] >= MATCH:
+            best = m - 1 - int(open_now[::-1].argmax())  # the last of equal ones, as in cocoeval
+            if open_now[best] >= LEAST_MATCH:
                 kind[k], target[k], hit[best] = "", best, True
         for k in np.flatnonzero((kind == "background") & ~ignored):
             kind[k], target[k] = _wrong(right[k], other[k])
@@ -135,7 +138,11 @@ CORRECTIONS: dict[str, Correction] = {
 
 
 def error_analysis(
-    samples: Sequence[Sample], detections: Sequence[Detections], classes: Sequence[str]
+    samples: Sequence[Sample],
+    detections: Sequence[Detections],
+    classes: Sequence[str],
+    base: Evaluation | None = None,
+    at_cut: Sequence[Judged] | None = None,
 ) -> tuple[ErrorKind, ...]:
     """Number of errors of each kind, and the AP without them (fractions 0-1).
 
@@ -143,14 +150,20 @@ def error_analysis(
         samples: the ground truth.
         detections: one entry per sample, in the same order.
         classes: names, position = label.
+        base: the scores of these detections; default: they are computed.
+        at_cut: `judge` of the detections above a score cut, one entry per sample, for `ErrorKind.at_cut`.
     """
     judged = [judge(sample, found) for sample, found in zip(samples, detections, strict=True)]
-    base = score(samples, detections, classes)
+    base = base or score(samples, detections, classes)
     kinds = []
     for kind, correct in CORRECTIONS.items():
         pairs = [correct(t, d, j) for t, d, j in zip(samples, detections, judged, strict=True)]
         corrected = score([t for t, _ in pairs], [d for _, d in pairs], classes)
-        counts = [j.missed.sum() if kind == "missed" else (j.kind == kind).sum() for j in judged]
         gains = (corrected.ap50 - base.ap50, corrected.ap - base.ap)
-        kinds.append(ErrorKind(kind, int(sum(counts)), corrected.ap50, corrected.ap, *gains))
+        shown = None if at_cut is None else _count(kind, at_cut)
+        kinds.append(ErrorKind(kind, _count(kind, judged), corrected.ap50, corrected.ap, *gains, shown))
     return tuple(kinds)
+
+
+def _count(kind: str, judged: Sequence[Judged]) -> int:
+    return sum(int(one.missed.sum() if kind == "missed" else (one.kind == kind).sum()) for one in judged)

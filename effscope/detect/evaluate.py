@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from effscope.data.sample import DataSet, Sample
 from effscope.detect.bank import Bank, bank_inputs
 from effscope.detect.image_order import image_ids
 from effscope.detect.predict import CONVENTIONS, Detections, detect, detect_inputs
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, counted
 from effscope.nn.build import Network
 from effscope.progress import Progress
 
@@ -43,6 +43,8 @@ class Evaluation:
         boxes: ground-truth boxes in them.
         detections: one entry per scored image.
         dataset: the scored images; its faults count the unreadable images.
+        precision50: class name -> float64 (101,), largest precision at IoU .50 with at least recall 0, .01, ... 1; its
+            mean is the class's AP at IoU .50.
     """
 
     ap: float
@@ -56,6 +58,7 @@ class Evaluation:
     boxes: int
     detections: tuple[Detections, ...] = ()
     dataset: DataSet | None = None
+    precision50: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The scores and counts, ready for JSON."""
@@ -80,8 +83,8 @@ def evaluate(
     dataset = data.dataset if isinstance(data, Bank) else data
     if network.nc < len(dataset.classes):
         raise EffscopeError(
-            f"the network has {network.nc} classes, '{dataset.source}' has {len(dataset.classes)}: "
-            "evaluate on data with the classes it was trained on"
+            f"the network has {counted(network.nc, 'class', 'classes')}, '{dataset.source}' has {len(dataset.classes)}"
+            ": evaluate on data with the classes it was trained on"
         )
     broken: dict[int, Broken] = {}
     if isinstance(data, Bank):
@@ -128,24 +131,27 @@ def score(samples: Sequence[Sample], detections: Sequence[Detections], classes: 
         classes: names, position = label.
     """
     n_boxes = sum(len(sample.truth.wanted) for sample in samples)
-    stats, per_class = _coco(samples, detections, len(classes))
-    by_name = {name: ap for name, ap in zip(classes, per_class, strict=True) if ap is not None}
+    stats, precision = _coco(samples, detections, len(classes))
+    of_class = dict(zip(classes, precision, strict=True))
+    per_class = {name: ap for name, values in of_class.items() if (ap := _mean_known(values)) is not None}
     ap, ap50, ap75, small, medium, large = stats
     return Evaluation(
         ap or 0.0, ap50 or 0.0, ap75 or 0.0, small, medium, large,
-        by_name, len(samples), n_boxes, tuple(detections),
+        per_class, len(samples), n_boxes, tuple(detections),
+        precision50={name: of_class[name][0] for name in per_class},
     )  # fmt: skip
 
 
 def _coco(
     samples: Sequence[Sample], detections: Sequence[Detections], n_classes: int
-) -> tuple[list[float | None], list[float | None]]:
-    """COCO's first six statistics and the AP of each class; None without boxes to score."""
+) -> tuple[list[float | None], NDArray[np.float64]]:
+    """COCO's first six statistics, None without boxes to score; and precision (classes, 10 IoUs, 101 recalls), -1
+    without boxes of the class."""
     from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415  (slow import)
 
     truth = _truth_table(samples, n_classes)
     if not truth["annotations"]:
-        return [None] * len(_STATS), [None] * n_classes
+        return [None] * len(_STATS), np.full((n_classes, 10, 101), -1.0)
     rows = _result_rows(samples, detections)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(truth)
@@ -154,8 +160,7 @@ def _coco(
         run.accumulate()
         run.summarize()
     precision = run.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class): all areas, most detections
-    per_class = [_mean_known(precision[:, :, k]) for k in range(n_classes)]
-    return [_mean_known(np.array([value])) for value in run.stats[: len(_STATS)]], per_class
+    return [_mean_known(np.array([value])) for value in run.stats[: len(_STATS)]], np.moveaxis(precision, 2, 0)
 
 
 def _silent(*_: object) -> None:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from effscope.data.read import read_image
-from effscope.data.sample import DataSet
-from effscope.detect.draw import draw
+from effscope.data.sample import DataSet, Sample
+from effscope.detect.draw import draw, with_legend
+from effscope.detect.error_analysis import judge
 from effscope.detect.predict import Detections
 from effscope.files import csv_text, write_bytes, write_text
 
 N_DRAWN = 8
+
+USUAL_CUT = 0.25
+"""Smallest score that is drawn if no cut is known."""
+
+LEAST_CUT = 0.05
+"""Smallest score that is ever drawn: below it an untrained detector covers the image."""
 
 
 def write_examples(
@@ -24,6 +32,7 @@ def write_examples(
     found: Sequence[Detections],
     per_image: Sequence[float | None],
     classes: Sequence[str],
+    cut: float | None = None,
 ) -> dict[str, str]:
     """Write images.csv (AP of every image), detections.json, and the first images with boxes drawn.
 
@@ -33,6 +42,7 @@ def write_examples(
         found: the detections, one entry per image.
         per_image: AP of each image, a fraction; None without a ground-truth box.
         classes: names, position = label.
+        cut: smallest score of a drawn detection, 0-1, but not below `LEAST_CUT`; None: `USUAL_CUT`.
 
     Returns:
         Content of each file -> its path. detections.json is in COCO's results form, with the ids of the data's
@@ -63,9 +73,19 @@ def write_examples(
     files = {"images": folder / "images.csv", "detections": folder / "detections.json"}
     write_text(files["images"], csv_text(images))
     write_text(files["detections"], json.dumps(detections) + "\n")
+    shown = USUAL_CUT if cut is None else max(cut, LEAST_CUT)
     for n, (sample, d) in enumerate(zip(dataset.samples[:N_DRAWN], found, strict=False)):
-        drawn = io.BytesIO()
-        draw(read_image(sample), d, classes, truth=sample).save(drawn, "PNG")
         files[f"picture_{n:02d}"] = folder / f"picture_{n:02d}.png"
-        write_bytes(files[f"picture_{n:02d}"], drawn.getvalue())
+        write_bytes(files[f"picture_{n:02d}"], _drawn(sample, d, classes, shown))
     return {what: str(path) for what, path in files.items()}
+
+
+def _drawn(sample: Sample, found: Detections, classes: Sequence[str], cut: float) -> bytes:
+    """A PNG of the image with its boxes and a legend."""
+    kept = found.scores.astype(np.float64) >= cut
+    shown = Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
+    missed = ~judge(replace(sample, written=None), shown).hit
+    drawing = draw(read_image(sample), shown, classes, truth=sample, least_score=0.0, missed=missed)
+    data = io.BytesIO()
+    with_legend(drawing, cut).save(data, "PNG")
+    return data.getvalue()

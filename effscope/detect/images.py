@@ -52,7 +52,6 @@ def training_images(data: str, limit: int, imgsz: int, progress: Progress, say: 
     Raises:
         EffscopeError: no such data, or no box left in these images.
     """
-    progress(0.0, "listing the images")
-    dataset = decodable(load(data, "train", limit))
+    dataset = decodable(load(data, "train", limit, progress=lambda _, text: progress(0.0, text)))
     say_faults(dataset, say)
     return Images(dataset, imgsz, progress)

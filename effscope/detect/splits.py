@@ -7,19 +7,25 @@ from effscope.data.classes import matched
 from effscope.data.load import load
 from effscope.data.sample import DataSet
 from effscope.detect.bank import Banks, load_bank
-from effscope.progress import Progress, Say
+from effscope.progress import Progress, Say, silent
 
 Splits = tuple[DataSet, DataSet]
 """Train and validation split."""
 
 
-def load_splits(data: str, limit_train: int | None, limit_val: int | None, say: Say) -> Splits:
+def load_splits(
+    data: str, limit_train: int | None, limit_val: int | None, say: Say, progress: Progress = silent
+) -> Splits:
     """List both splits; reads image headers, not pixels. Validation labels index the train classes.
 
     Raises:
         EffscopeError: no data, or no common class.
     """
-    train, val = load(data, "train", limit_train), load(data, "val", limit_val)
+
+    def tell(_: float, text: str) -> None:
+        progress(0.0, text)
+
+    train, val = load(data, "train", limit_train, progress=tell), load(data, "val", limit_val, progress=tell)
     return train, matched(val, train.classes, "the training split", say)
 
 

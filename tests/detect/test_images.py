@@ -81,4 +81,6 @@ def test_images_that_cannot_be_decoded_are_left_out_and_reported(data: str, tmp_
 def test_progress_is_told_image_by_image(data: str) -> None:
     told: list[tuple[float, str]] = []
     list(training_images(data, 2, 64, lambda fraction, text: told.append((fraction, text)), unsaid))
-    assert told == [(0.0, "listing the images"), (0.0, "image 1/2"), (0.5, "image 2/2")]
+    assert told == [
+        (0.0, "listing images 1/2"), (0.0, "listing images 2/2"), (0.0, "image 1/2"), (0.5, "image 2/2"),
+    ]  # fmt: skip

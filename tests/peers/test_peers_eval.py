@@ -29,7 +29,8 @@ from ultralytics import YOLO
 metrics = YOLO(sys.argv[1]).val(
     data=sys.argv[2], imgsz=int(sys.argv[3]), batch=8, conf=0.001, iou=0.7, max_det=300, device="cpu", plots=False,
     verbose=False, project=sys.argv[4])
-print(json.dumps([float(metrics.box.map), float(metrics.box.map50)]))
+box = metrics.box
+print(json.dumps([float(x) for x in (box.map, box.map50, box.mp, box.mr, box.f1.mean())]))
 """
 
 
@@ -61,9 +62,12 @@ def test_the_ap_that_val_prints(tmp_path: Path) -> None:
     yaml = write_yolo(splits, tmp_path / "data")
     yaml.write_text(f"path: {yaml.parent}\n{yaml.read_text()}")
     pt = export(str(weights), "pt", out=tmp_path / "export").files["pt"]
-    theirs, theirs50 = json.loads(ask(THEIRS, pt, yaml, IMGSZ, tmp_path / "val").strip().splitlines()[-1])
+    answer = ask(THEIRS, pt, yaml, IMGSZ, tmp_path / "val").strip().splitlines()[-1]
+    theirs, theirs50, precision, recall, f1 = json.loads(answer)
     like, coco = (evaluate(str(weights), str(yaml), convention=word) for word in ("ultralytics", "coco"))
     assert theirs > 0.2
     assert like.ap == pytest.approx(theirs, abs=0.005)
     assert like.ap50 == pytest.approx(theirs50, abs=0.01)
+    assert like.f1 == pytest.approx(f1, abs=0.01)
+    assert (like.precision, like.recall) == pytest.approx((precision, recall), abs=0.04)  # F1 is flat around the cut
     assert abs(coco.ap - theirs) > abs(like.ap - theirs)
