@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from effscope.config import BUILTIN_SHAPES, to_dict
+from effscope.config import BUILTIN_SHAPES, deciding
 from effscope.differences import differences
 from effscope.errors import EffscopeError
 from effscope.files import make_folder, sweep, write_text
@@ -40,7 +41,7 @@ def run_folder(kind: str, model: str, data: str, config: Any, out: str | Path | 
     """
     if out is not None:
         return Path(out)
-    settings = json.dumps(to_dict(config), sort_keys=True)
+    settings = json.dumps(deciding(config), sort_keys=True)
     path = Path(data)
     subject = "shapes" if data == BUILTIN_SHAPES else path.resolve().parent.name if path.suffix else path.name
     tag = hashlib.sha256(f"{model} {settings}".encode()).hexdigest()[:6]
@@ -90,6 +91,18 @@ class Workspace:
         """A file that the job with this id writes, e.g. its weights. The folder exists."""
         make_folder(self.folder / WORK)
         return self.folder / WORK / f"{job}{suffix}"
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there are files of jobs."""
+        return (self.folder / WORK).is_dir()
+
+    def clear(self) -> int:
+        """Delete the files of all jobs. Returns how many bytes they had. A file in use by another program stays."""
+        place = self.folder / WORK
+        size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+        shutil.rmtree(place, ignore_errors=True)
+        return size
 
     def keep(self, job: str, facts: Mapping[str, Any], files: tuple[Path, ...] = ()) -> None:
         """Record that a job is finished.

@@ -79,7 +79,8 @@ class Context:
         the same ones. Without labels the classes are those of the weights."""
         if self.config.labels == NO_LABELS:
             return self._images
-        train, val = load_splits(self.config.data, self.config.limit_train, self.config.limit_val, self.say)
+        config = self.config
+        train, val = load_splits(config.data, config.limit_train, config.limit_val, self.say, self.progress)
         known = self.given.classes
         if self.given.state is None or known in (None, train.classes) or sorted(known) != sorted(train.classes):
             return train, val
@@ -91,9 +92,13 @@ class Context:
         config, known = self.config, self.given.classes
         if self.given.state is None or known is None:
             raise EffscopeError("`labels` none needs a trained model with class names as `base`: it labels the images")
+
+        def tell(_: float, text: str) -> None:
+            self.progress(0.0, text)
+
         return (
-            load_images(config.data, "train", known, config.limit_train),
-            load_images(config.data, "val", known, config.limit_val),
+            load_images(config.data, "train", known, config.limit_train, progress=tell),
+            load_images(config.data, "val", known, config.limit_val, progress=tell),
         )
 
     @cached_property
@@ -184,8 +189,10 @@ class Context:
 
     @property
     def base_epochs(self) -> int:
-        """Epochs of the base if it is trained: fewer if it starts from weights."""
+        """Epochs of the base: none if its weights know the data's classes, fewer if it starts from others."""
         epochs = self.config.base_epochs
+        if self.fits:
+            return 0
         return epochs if self.given.state is None else max(round(TUNE_SHARE * epochs), 1)
 
     @cached_property

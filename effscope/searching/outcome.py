@@ -22,36 +22,50 @@ from effscope.workspace import RUN_WEIGHTS, Workspace
 
 LAYOUT = "model.yaml"
 
+BASE_WEIGHTS = "base.safetensors"
+"""Weights of a base that the search trained."""
+
 
 def hand_over(
-    state: State, now: Standing, base: Layout, workspace: Workspace, weights: str
+    state: State, now: Standing, base: Layout, workspace: Workspace, weights: str, base_epochs: int
 ) -> tuple[dict[str, str], list[str]]:
-    """Write weights and YAML of the chosen model into the run's folder.
+    """Write weights and YAML of the chosen model into the run's folder, and the weights of a base that was trained.
 
     Args:
         state, now: the end of a search.
         base: layout of the base.
         workspace: folder of the run.
         weights: suffix of weight files among the artefacts.
+        base_epochs: epochs that the search trained the base; 0 if it did not.
 
     Returns:
         Name of the content -> path of the file; and notes.
     """
+    names, notes = {"journal": JOURNAL}, list[str]()
+    if base_epochs:
+        write_bytes(workspace.path(BASE_WEIGHTS), workspace.artefact(state.book.base().id, weights).read_bytes())
+        names["base"] = BASE_WEIGHTS
+    if now.times is not None:
+        made, found = _chosen(state, now, base, workspace, weights)
+        names, notes = made | names, found
+    return {what: str(workspace.path(name)) for what, name in names.items()}, notes
+
+
+def _chosen(
+    state: State, now: Standing, base: Layout, workspace: Workspace, weights: str
+) -> tuple[dict[str, str], list[str]]:
+    """Write the chosen model. Returns names of contents -> names of files, and notes."""
     changes = now.accepted
-    if now.times is None:
-        return {"journal": str(workspace.path(JOURNAL))}, []
     made = state.book.finish(changes) if better_finished(state, now) else state.book.run(changes)
     write_bytes(workspace.path(RUN_WEIGHTS), workspace.artefact(made.id, weights).read_bytes())
-    names, notes = {"weights": RUN_WEIGHTS, "journal": JOURNAL}, []
     if not changes:
-        notes.append("nothing was accepted: keep your model; model.safetensors is the base after the short training")
-        return {what: str(workspace.path(name)) for what, name in names.items()}, notes
+        note = "nothing was accepted: keep your model; model.safetensors is the base after the short training"
+        return {"weights": RUN_WEIGHTS}, [note]
     try:
         write_text(workspace.path(LAYOUT), to_yaml(layout_of(base, changes)))
-        names["yaml"] = LAYOUT
     except EffscopeError as error:
-        notes.append(f"no model.yaml: {error}")
-    return {what: str(workspace.path(name)) for what, name in names.items()}, notes
+        return {"weights": RUN_WEIGHTS}, [f"no model.yaml: {error}"]
+    return {"weights": RUN_WEIGHTS, "yaml": LAYOUT}, []
 
 
 def result_of(
@@ -64,24 +78,23 @@ def result_of(
     digests: Mapping[str, str],
     files: Mapping[str, str],
     notes: list[str],
+    base_epochs: int,
 ) -> SearchResult:
     """The result of a finished search.
 
     Args:
-        state, now: the end of the search.
-        config: settings of the search.
-        name: name of the base, for tables.
-        layout: layout of the base.
+        state, now, config: the end of the search, and its settings.
+        name, layout: name of the base, for tables, and its layout.
         ranks: ranks of the base's stages.
         digests: hashes of the "train" and "val" splits and of the starting "weights".
-        files: files from `hand_over`.
-        notes: notes from `hand_over`.
+        files, notes: from `hand_over`.
+        base_epochs: epochs that the base was trained.
     """
     assert now.base is not None and now.base.ap is not None
     runtime, threads = _timed_by(state, now)
-    split_digests = {split: digests[split] for split in ("train", "val")}
+    data = {split: digests[split] for split in ("train", "val")}
     chosen = layout_of(layout, now.accepted).digest()
-    made = origin(config, chosen, split_digests, (config.seed,), weights=digests["weights"])
+    made = origin(config, chosen, data, (config.seed,), weights=digests["weights"])
     return SearchResult(
         base=name,
         base_ap=now.base_ap,
@@ -113,6 +126,7 @@ def result_of(
         finish=finish(state, now, config.finish_epochs),
         front=front(state, now),
         baselines=() if now.baselines is None else now.baselines.baselines,
+        base_epochs=base_epochs,
     )
 
 

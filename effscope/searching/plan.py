@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from effscope.config import data_words
+from effscope.errors import counted
 from effscope.progress import duration
 from effscope.searching.context import Context
 from effscope.searching.policies.target import LEVELS
@@ -18,6 +20,9 @@ OVERHEAD = 1.3
 
 SHORT = 1.0
 """Weight of a job that takes seconds."""
+
+NAMED = 3
+"""Most classes that a line names."""
 
 BASELINES = 8
 """Most forms that the last job scores: your model, base, chosen model, another, two sizes, two models in int8."""
@@ -86,7 +91,7 @@ class Plan:
         train, val = context.splits
         distil = context.config.distil
         return cls(
-            len(train.samples), len(val.samples), 0 if context.fits else context.base_epochs, context.config.epochs,
+            len(train.samples), len(val.samples), context.base_epochs, context.config.epochs,
             context.config.finish_epochs,
             FIT_WEIGHT * distil.steps * distil.batch + CLOSED_WEIGHT * min(distil.images, len(train.samples)),
             Scope.of(context),
@@ -110,14 +115,23 @@ class Plan:
     @property
     def whole(self) -> float:
         """Weight of a search in which every candidate is tried with all runs."""
-        weights, scope = self._weights(), self.scope
+        weights = self._weights()
+        return sum(weights[kind] * n for kind, n in self._numbers().items())
+
+    @property
+    def jobs(self) -> int:
+        """Number of jobs of such a search."""
+        return sum(self._numbers().values())
+
+    def _numbers(self) -> Mapping[str, int]:
+        """Kind of job -> the most jobs of it."""
+        scope = self.scope
         trained = self.runs * (scope.candidates + scope.judges)
-        known = {
+        return {
             "base": 1, "rank": 1, "fit": scope.fits, "start": scope.singles + scope.candidates, "run": trained,
             "time": scope.judges, "finish": self.finish_epochs > 0, "pieces": scope.pieces > 0,
             "pace": scope.candidates, "baselines": scope.judges,
         }  # fmt: skip
-        return sum(weights[kind] * n for kind, n in known.items())
 
     def _weights(self) -> Mapping[str, float]:
         return {
@@ -146,19 +160,36 @@ def plan_line(context: Context, plan: Plan, images_per_s: float, folder: object)
     c, scope = context.config, plan.scope
     trainings = plan.runs * (scope.candidates + scope.judges) + bool(plan.base_epochs) + bool(plan.finish_epochs)
     looks, seconds = RULES[c.rule].looks_within(c.runs), longest(plan, images_per_s)
-    candidates = f"trained {c.epochs} epochs{_times(looks)}"
+    candidates = f"trained {counted(c.epochs, 'epoch')}{_times(looks)}"
     if c.policy == "greedy":
-        work = f"up to {scope.candidates} candidates, each fitted without labels and {candidates}"
+        work = f"up to {counted(scope.candidates, 'candidate')}, each fitted without labels and {candidates}"
     else:
         alone = "scored and timed alone" if scope.pieces else "scored alone"
-        work = f"{scope.fits} changes, each fitted without labels, then {alone}"
-        work += f", then up to {scope.candidates} candidates, each {candidates}" if scope.candidates else ""
-    work += f", then {plan.finish_epochs} epochs of the chosen one" if plan.finish_epochs else ""
+        work = f"{counted(scope.fits, 'change')}, each fitted without labels, then {alone}"
+        work += f", then up to {counted(scope.candidates, 'candidate')}, each {candidates}" if scope.candidates else ""
+    work += f", then {counted(plan.finish_epochs, 'epoch')} of the chosen one" if plan.finish_epochs else ""
     return (
-        f"plan: base {context.given.name} ({base_words(context, plan)}), {work}, on {plan.n_train} images at "
-        f"{c.imgsz} px, batch {c.batch}, seed {c.seed}: at most {trainings} trainings, {duration(seconds)} on this "
-        f"machine; folder {folder}"
+        f"plan: base {context.given.name} ({base_words(context, plan)}), {work}, on "
+        f"{data_words(c.data, plan.n_train)} at {c.imgsz} px, batch {c.batch}, seed {c.seed}: at most "
+        f"{counted(trainings, 'training')}, {duration(seconds)} on this machine; folder {folder}"
     )
+
+
+def other_classes(context: Context) -> str:
+    """A line for the user, if the weights of the base know other classes than the data; else empty."""
+    given = context.given
+    if given.state is None or context.fits:
+        return ""
+    theirs, yours = _classes(given.layout.nc, given.classes), _classes(len(context.classes), context.classes)
+    return (
+        f"the weights of {given.name} know {theirs}, the data has {yours}: the base gets new class towers and first "
+        f"trains {counted(context.base_epochs, 'epoch')}"
+    )
+
+
+def _classes(n: int, names: tuple[str, ...] | None) -> str:
+    shown = f" ({', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)})" if names else ""
+    return counted(n, "class", "classes") + shown
 
 
 def _times(looks: tuple[int, ...]) -> str:
@@ -174,7 +205,8 @@ def base_words(context: Context, plan: Plan) -> str:
     if context.fits:
         return "its weights know these classes" + (", its light head is fitted to its own" if plan.fits_head else "")
     if context.given.state is None:
-        return f"no weights, trained {plan.base_epochs} epochs"
+        return f"no weights, trained {counted(plan.base_epochs, 'epoch')}"
     return (
-        f"its weights know {context.given.layout.nc} other classes: new class towers, trained {plan.base_epochs} epochs"
+        f"its weights know {counted(context.given.layout.nc, 'other class', 'other classes')}: new class towers, "
+        f"trained {counted(plan.base_epochs, 'epoch')}"
     )

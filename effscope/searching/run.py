@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from effscope.config import SearchConfig, seconds_of, targets_of, to_dict
-from effscope.errors import EffscopeError, NegativeAnswer
+from effscope.config import SearchConfig, deciding, seconds_of, targets_of
+from effscope.errors import EffscopeError, NegativeAnswer, counted
+from effscope.files import write_bytes
 from effscope.layouts.expand import expand
 from effscope.nn.build import build
 from effscope.nn.precision import pick_device
@@ -22,11 +23,11 @@ from effscope.searching.context import Context
 from effscope.searching.drive import Policy, drive, replay
 from effscope.searching.engines.local import LocalEngine
 from effscope.searching.execute import execute
-from effscope.searching.jobs import Job, Measurement, job_book
+from effscope.searching.jobs import Job, JobBook, Measurement, job_book
 from effscope.searching.journal import JOURNAL, Journal
 from effscope.searching.latency_table import read_table
-from effscope.searching.outcome import hand_over, result_of
-from effscope.searching.plan import Plan, longest, plan_line
+from effscope.searching.outcome import BASE_WEIGHTS, hand_over, result_of
+from effscope.searching.plan import Plan, longest, other_classes, plan_line
 from effscope.searching.policies.greedy import greedy
 from effscope.searching.policies.library import library
 from effscope.searching.policies.state import Stand, Standing, State, folded, remarks
@@ -34,12 +35,22 @@ from effscope.searching.policies.target import LEVELS, target
 from effscope.searching.rules import Terms
 from effscope.searching.work import RANKS, TRAINING, WEIGHTS
 from effscope.training.processes import processes
+from effscope.training.run import MEASURING
 from effscope.training.speed import training_images_per_s
 from effscope.training.threads import limited, pick_threads
-from effscope.workspace import WORK, Identity, Workspace, open_workspace
+from effscope.workspace import RUN_WEIGHTS, WORK, Identity, Workspace, open_workspace
 
 POLICIES: dict[str, Stand] = {"greedy": greedy, "target": target, "library": library}
 """`SearchConfig.policy` -> what decides what a search does next."""
+
+DOING = {
+    "base": "starting", "rank": "ranking the stages", "fit": "fitting", "start": "AP at once", "run": "short training",
+    "time": "measuring latency", "pieces": "measuring parts", "pace": "measuring latency", "finish": "training",
+    "baselines": "smaller images and int8",
+}  # fmt: skip
+"""Kind of job -> what it does, for the progress."""
+
+SEARCH_RESULT = "search.json"
 
 Publish = Callable[[SearchResult, Path], SearchResult]
 """(result, folder) -> the result with the files that were written for it."""
@@ -82,15 +93,43 @@ def search(
     inputs |= {f"the {split} images": digests[split] for split in ("train", "val")}
     inputs |= {"the model to compare with": context.rival_digest} if config.against else {}
     inputs |= {} if table is None else {"the table of latencies": plain(table)}
-    identity = Identity("search", {**to_dict(config), "device": device}, inputs)
+    identity = Identity("search", {**deciding(config), "device": device}, inputs)
     with open_workspace(folder, identity, say) as workspace:
+        result = finished(workspace)
+        if result is not None:
+            say(f"{folder} holds this search and it is finished")
+        elif not workspace.path(JOURNAL).exists() and (line := other_classes(context)):
+            say(line)
         context = context.on(workspace.settled("threads", lambda: _threads(context)))
         context = context.within(**workspace.settled("budget", lambda: _budget(context)))
-        return publish(_Search(context, workspace, table).result(), folder)
+        running = _Search(context, workspace, table)
+        if result is None:
+            result = publish(running.result(), folder)
+        running.tidy()
+        return result
+
+
+def finished(workspace: Workspace) -> SearchResult | None:
+    """The result of the search in this folder; None if it is not finished, or if its jobs' files can make it again.
+
+    Raises:
+        EffscopeError: a result that cannot be read, without the files of its jobs.
+    """
+    file = workspace.path(SEARCH_RESULT)
+    if not file.exists():
+        return None
+    try:
+        found = SearchResult.load(file)
+    except EffscopeError as error:
+        if workspace.has_work:
+            return None
+        raise EffscopeError(f"{error}: delete {workspace.folder} to search again") from None
+    return None if "weights" in found.files and not workspace.path(RUN_WEIGHTS).exists() else found
 
 
 def _threads(context: Context) -> int:
     config, group = context.config, processes(context.device)
+    context.progress(0.0, MEASURING)
     return pick_threads(build(expand(context.layout)), config.imgsz, config.batch, group, context.say)
 
 
@@ -112,6 +151,7 @@ def _budget(context: Context) -> dict[str, int]:
 
 def _images_per_s(context: Context) -> float:
     config, group = context.config, processes(context.device)
+    context.progress(0.0, MEASURING)
     with limited(context.threads):
         return training_images_per_s(build(expand(context.layout)), config.imgsz, config.batch, group)
 
@@ -141,15 +181,31 @@ class _Search:
         done = journal.read()
         state = self._replayed(journal, done)
         if self.stand(state).jobs:
-            self.context.say(self._plan_line())
+            self._announce(len(done))
         state = drive(self.policy, state, LocalEngine(self._worker(done)), journal, self._kept, self.context.say)
         now = self.stand(state)
         if not now.learned:
             raise self._not_learned(state, now)
         ranks = RankResult.load(self.workspace.artefact(state.book.rank().id, RANKS))
-        files, notes = hand_over(state, now, context.layout, self.workspace, WEIGHTS)
+        files, notes = hand_over(state, now, context.layout, self.workspace, WEIGHTS, context.base_epochs)
         return result_of(
-            state, now, context.config, context.given.name, context.layout, ranks, context.digests, files, notes
+            state, now, context.config, context.given.name, context.layout, ranks, context.digests, files, notes,
+            context.base_epochs,
+        )  # fmt: skip
+
+    def tidy(self) -> None:
+        """Delete the files of the jobs when the result is written, unless the user keeps them. A stop in between loses
+        nothing, and the next run deletes the rest."""
+        space, config = self.workspace, self.context.config
+        if config.keep_work or not space.has_work or not space.path(SEARCH_RESULT).exists():
+            return
+        trained = space.artefact(self._book.base().id, WEIGHTS)
+        if self.context.base_epochs and trained.exists() and not space.path(BASE_WEIGHTS).exists():
+            write_bytes(space.path(BASE_WEIGHTS), trained.read_bytes())  # a folder of an older version has none
+        freed = space.clear()
+        self.context.say(
+            f"removed {space.folder / WORK} ({freed / 1e6:.0f} MB: weights and detections of every job); `keep_work` "
+            "keeps it"
         )
 
     def _replayed(self, journal: Journal, done: Sequence[Measurement]) -> State:
@@ -175,6 +231,7 @@ class _Search:
 
         def work(job: Job) -> Measurement:
             progress = parts.part(plan.weight(job.kind), "")
+            progress(0.0, f"{job.title}: {DOING[job.kind]}")
             return execute(job, self.context, self.workspace, progress, self.context.say)
 
         return work
@@ -185,15 +242,21 @@ class _Search:
         changes = self.context.changes
         costs = count_all(self.context.yours, self.context.layout, changes, c.imgsz)
         terms = Terms(c.margin, c.runs, len(LEVELS) if c.policy == "target" else 1)
-        book = job_book(c, self.context.inputs, self.context.rival_digest)
         return State(
-            book, costs, changes, c.rule, terms, c.learned_ap, c.order, targets_of(c.target), c.finish_epochs > 0,
+            self._book, costs, changes, c.rule, terms, c.learned_ap, c.order, targets_of(c.target), c.finish_epochs > 0,
             self.table,
         )  # fmt: skip
 
-    def _plan_line(self) -> str:
-        speed = _images_per_s(self.context)
-        return plan_line(self.context, Plan.of(self.context), speed, self.workspace.folder)
+    @property
+    def _book(self) -> JobBook:
+        return job_book(self.context.config, self.context.inputs, self.context.rival_digest)
+
+    def _announce(self, done: int) -> None:
+        """Say how far the search is, and the plan."""
+        plan, say = Plan.of(self.context), self.context.say
+        if done:
+            say(f"continuing: {done} of at most {counted(plan.jobs, 'job')} are done")
+        say(plan_line(self.context, plan, _images_per_s(self.context), self.workspace.folder))
 
     def _kept(self, job: Job) -> Measurement | None:
         facts = self.workspace.kept(job.id)
@@ -211,10 +274,11 @@ class _Search:
         ap = base.ap if base is not None and base.ap is not None else 0.0
         if base is not None and base.fitted_ap is not None:
             return NegativeAnswer(
-                f"your model has AP {base.given_ap:.3f} on {source}, with the light class head {ap:.3f}; at least "
-                f"{state.learned_ap:.2f} is needed to judge a change: set `head` to keep, or train your model longer"
+                f"your model has AP {100 * (base.given_ap or 0.0):.1f} on {source}, with the light class head "
+                f"{100 * ap:.1f}; at least {100 * state.learned_ap:g} is needed to judge a change (`learned_ap`): set "
+                "`head` to keep, or train your model longer"
             )
         return NegativeAnswer(
-            f"the base has not learned: AP {ap:.3f} on {source}, at least {state.learned_ap:.2f} is needed to judge a "
-            "change; train it longer (`base_epochs`)"
+            f"the base has not learned: AP {100 * ap:.1f} on {source}, at least {100 * state.learned_ap:g} is needed "
+            "to judge a change (`learned_ap`); train it longer (`base_epochs`)"
         )

@@ -11,7 +11,7 @@ from effscope.data.record import Fault
 from effscope.data.sample import DataSet, Sample
 from effscope.detect.evaluate import score
 from effscope.detect.predict import Detections
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, counted
 from effscope.models.opened import Model
 from effscope.progress import unsaid
 
@@ -65,7 +65,7 @@ def _note(found: int, every: int, labelled: DataSet, known: DataSet) -> str:
     """What the true AP leaves out, or takes for granted."""
     missing = labelled.faults[Fault.MISSING_LABELS]
     lost = sum(len(a.labels) - len(b.labels) for a, b in zip(labelled.samples, known.samples, strict=True))
-    parts = [f"it is of {found} of {every} images"] if found < every else []
-    parts += [f"{missing} images have no label file and count as images without objects"] if missing else []
-    parts += [f"{lost} boxes of classes that your model does not know are left out"] if lost else []
+    parts = [f"it is of {found} of {counted(every, 'image')}"] if found < every else []
+    parts += [f"{counted(missing, 'image')} without a label file: counted as without objects"] if missing else []
+    parts += [f"{counted(lost, 'box', 'boxes')} of classes that your model does not know: left out"] if lost else []
     return f"true AP: {'; '.join(parts)}" if parts else ""

@@ -27,6 +27,7 @@ from effscope.searching.jobs import Job, Measurement
 from effscope.searching.plan import Plan
 from effscope.spec.layout import Layout
 from effscope.training.norms import recalibrate_on
+from effscope.training.running import continued
 from effscope.training.train import train
 from effscope.workspace import Workspace
 
@@ -83,6 +84,9 @@ class Work:
         )  # fmt: skip
         progress = self.parts.part(self.plan.training(epochs), title)
         state_file = self.workspace.artefact(self.job.id, TRAINING)
+        line = continued(state_file, epochs)
+        if line:
+            self.say(f"{title}: {line}")
         done = train(
             network, self.context.banks.train, config, teacher=teacher, progress=progress, say=self.say,
             state_file=state_file,

@@ -16,6 +16,7 @@ from effscope.recipes import Recipe
 from effscope.training.assign import Truth
 from effscope.training.augment import (
     Draws,
+    Plan,
     arrange,
     colour,
     colour_matrices,
@@ -76,15 +77,33 @@ def training_batch(bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Dr
 
     Random numbers are drawn for the whole batch, so all shares together equal the batch of a single process.
     """
-    n = len(indices)
-    plan = arrange(indices, bank.sizes, bank.imgsz, recipe, draws)[share]
-    mirrored = [torch.rand(n, generator=draws.generator)[share] < chance for chance in (recipe.flip_lr, recipe.flip_ud)]
-    matrices = colour_matrices(n, recipe, draws)[share]
-    images, plan = paint(plan, bank.images, bank.imgsz)
+    return painted(bank, indices, recipe, drawn(bank, indices, recipe, draws), share)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The random choices of a batch: mosaics, scales and shifts; which images are mirrored; colour changes."""
+
+    plan: Plan
+    mirrored: tuple[Tensor, Tensor]
+    matrices: Tensor
+
+
+def drawn(bank: Bank, indices: Sequence[int], recipe: Recipe, draws: Draws) -> Drawn:
+    """Draw the random choices of a batch of the images `indices`."""
+    n, generator = len(indices), draws.generator
+    plan = arrange(indices, bank.sizes, bank.imgsz, recipe, draws)
+    sideways, upside_down = (torch.rand(n, generator=generator) < p for p in (recipe.flip_lr, recipe.flip_ud))
+    return Drawn(plan, (sideways, upside_down), colour_matrices(n, recipe, draws))
+
+
+def painted(bank: Bank, indices: Sequence[int], recipe: Recipe, choices: Drawn, share: slice = ALL) -> Batch:
+    """This process's share of the batch with these choices."""
+    images, plan = paint(choices.plan[share], bank.images, bank.imgsz)
     boxes, labels, owner = move_boxes(plan, bank.boxes, bank.labels, bank.imgsz, recipe)
-    for axis, chosen in enumerate(mirrored):
-        images, boxes = flip(images, boxes, owner, chosen, axis)
-    return Batch(images, matrices, padded(boxes, labels, owner, len(plan)), tuple(indices))
+    for axis, chosen in enumerate(choices.mirrored):
+        images, boxes = flip(images, boxes, owner, chosen[share], axis)
+    return Batch(images, choices.matrices[share], padded(boxes, labels, owner, len(plan)), tuple(indices))
 
 
 def plain_batch(bank: Bank, indices: Sequence[int]) -> Batch:
@@ -100,6 +119,7 @@ def batches(
     recipe: Recipe,
     generator: torch.Generator,
     share: Callable[[int], slice] = lambda _: ALL,
+    skip: int = 0,
 ) -> Iterator[Batch]:
     """One epoch of augmented batches. The generator decides order and augmentation.
 
@@ -109,9 +129,12 @@ def batches(
         recipe: augmentation.
         generator: on the CPU.
         share: number of images in a batch -> the slice that this process makes.
+        skip: batches that are left out at the beginning; the others are as without it.
     """
-    for indices in epoch_order(len(bank.images), batch, generator):
-        yield training_batch(bank, indices, recipe, Draws(generator), share(len(indices)))
+    for n, indices in enumerate(epoch_order(len(bank.images), batch, generator)):
+        choices = drawn(bank, indices, recipe, Draws(generator))
+        if n >= skip:
+            yield painted(bank, indices, recipe, choices, share(len(indices)))
 
 
 def prefetched(source: Iterator[T], most: int = 2) -> Iterator[T]:

@@ -76,7 +76,7 @@ def processes(device: str) -> Processes:
     try:
         from accelerate import PartialState  # noqa: PLC0415
     except ImportError:
-        raise EffscopeError("several processes need Accelerate: pip install 'effscope[distributed]'") from None
+        raise EffscopeError('several processes need Accelerate: pip install "effscope[distributed]"') from None
     if device not in ("auto", "cpu", "cuda"):
         raise EffscopeError(f"`device` {device} with several processes: give auto, cpu or cuda; each gets its own")
     try:

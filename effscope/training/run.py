@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from effscope.checkpoint.write import write_safetensors
-from effscope.config import EvalConfig, TrainConfig, to_dict
+from effscope.config import EvalConfig, TrainConfig, data_words, to_dict
+from effscope.detect.by_class import class_fields
 from effscope.detect.evaluate import evaluate
 from effscope.detect.resampling import match
 from effscope.detect.splits import Splits, decode
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, counted
 from effscope.layouts.expand import expand
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
@@ -23,6 +24,7 @@ from effscope.results import TRAIN_RESULT, LayerTransfer, Origin, TrainResult
 from effscope.spec.layout import Layout
 from effscope.training.norms import recalibrate_on
 from effscope.training.processes import Processes
+from effscope.training.running import continued, epochs_done
 from effscope.training.speed import training_images_per_s
 from effscope.training.state_file import FREE
 from effscope.training.threads import limited, pick_threads
@@ -31,6 +33,9 @@ from effscope.workspace import RUN_WEIGHTS, Identity, Workspace
 
 TRAIN_STATE = "training.state"
 """State of an unfinished training in its folder."""
+
+MEASURING = "measuring the speed of this machine"
+"""What the progress says meanwhile."""
 
 NAMED = 5
 """Maximum number of layers in a line; `transfer.csv` has all layers."""
@@ -97,7 +102,7 @@ def transfer_lines(name: str, layers: Sequence[LayerTransfer]) -> list[str]:
 
 def _transferred(row: LayerTransfer) -> str:
     reshaped = f", {row.reshaped} of another shape" if row.reshaped else ""
-    return f"{row.layer} {row.block} ({row.exact_tensors} of {row.tensors} tensors{reshaped})"
+    return f"{row.layer} {row.block} ({row.exact_tensors} of {counted(row.tensors, 'tensor')}{reshaped})"
 
 
 @dataclass(frozen=True)
@@ -156,10 +161,10 @@ def run(
 
     Args:
         training: the training.
-        workspace: its folder; stores the state after every epoch. A stored state is resumed.
+        workspace: its folder; stores the state. A stored state is resumed.
         group: the processes that train together.
         progress: called with the fraction done and a text.
-        say: called with the plan, faults of the images, and events of the training.
+        say: called with where a stopped training goes on, the plan, faults of the images, and events of the training.
         on_epoch: called with the row of every epoch.
 
     Returns:
@@ -173,6 +178,10 @@ def run(
     def pick() -> int:
         return pick_threads(network, config.imgsz, config.batch, group, say)
 
+    line = continued(workspace.path(TRAIN_STATE), config.epochs)
+    if line:
+        say(line)
+    progress(0.0, MEASURING)
     alone = group.count == 1
     with limited(workspace.settled("threads", pick)) if alone else nullcontext():
         return _run(training, workspace, group, progress, say, on_epoch)
@@ -189,6 +198,7 @@ def _run(
     config, network = training.config, training.start.network
     banks = decode(training.splits, config.imgsz, progress, say)
     n_train, n_val = len(banks.train.images), len(banks.val.images)
+    progress(0.0, MEASURING)
     say(_plan(training, n_train, group, workspace))
     parts = Parts(progress, config.epochs * n_train + n_val)
     if training.start.transfer:
@@ -205,12 +215,14 @@ def _run(
     step = parts.part(n_val, "scoring")
     found = done.evaluation or evaluate(deploy(network), banks.val, scoring, step)
     write_safetensors(workspace.path(RUN_WEIGHTS), done.state, training.facts)
-    samples, n_classes = banks.val.dataset.samples, len(banks.val.dataset.classes)
+    samples, classes = banks.val.dataset.samples, banks.val.dataset.classes
+    matches = match(samples, found.detections, len(classes))
     return TrainResult(
         model=training.name,
         **found.to_dict(),
         origin=training.origin,
-        ap_se=match(samples, found.detections, n_classes).standard_error(),
+        ap_se=matches.standard_error(),
+        **class_fields(found, matches, classes),
         images_per_s=done.images_per_s,
         epochs=config.epochs,
         peak_memory_mb=done.peak_memory_mb,
@@ -225,10 +237,11 @@ def _run(
 
 def _plan(training: Training, n_images: int, group: Processes, workspace: Workspace) -> str:
     """The plan as one line, with its duration from the training speed of this machine."""
-    config = training.config
+    config, left = training.config, training.config.epochs - epochs_done(workspace.path(TRAIN_STATE))
     speed = training_images_per_s(training.start.network, config.imgsz, config.batch, group)
+    rest = "" if left == config.epochs else f" for the remaining {counted(left, 'epoch')}"
     return (
-        f"plan: {training.name} for {config.epochs} epochs on {n_images} images at {config.imgsz} px, batch "
-        f"{config.batch}, seed {config.seed}: about {duration(config.epochs * n_images / speed)} on this machine; "
-        f"folder {workspace.folder}"
+        f"plan: {training.name} for {counted(config.epochs, 'epoch')} on {data_words(config.data, n_images)} at "
+        f"{config.imgsz} px, batch {config.batch}, seed {config.seed}: about {duration(left * n_images / speed)}{rest} "
+        f"on this machine; folder {workspace.folder}"
     )

@@ -12,7 +12,10 @@ from effscope.differences import differences
 from effscope.errors import EffscopeError
 from effscope.files import whole
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+"""1: only states after whole epochs. 2: also within an epoch."""
+
 FREE = ("device", "eval_every")
 """Settings that may change when a training is resumed."""
 
@@ -21,7 +24,7 @@ SavedState = dict[str, Any]
 
 
 def save_state(path: Path, state: SavedState, config: TrainConfig, digest: str) -> None:
-    """Write the state. An interruption leaves the file of the previous epoch.
+    """Write the state. An interruption leaves the file as it was before.
 
     Raises:
         EffscopeError: the file cannot be written.
@@ -47,7 +50,7 @@ def load_state(path: Path, config: TrainConfig, digest: str) -> SavedState:
         version, kept, data = saved["format"], saved["config"], saved["digest"]
     except Exception as error:  # a damaged file raises errors of many types
         raise no_state(path, type(error).__name__) from None
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
         raise EffscopeError(f"{path} has format {version}, not {FORMAT_VERSION}: delete it to start again")
     differing = differences(kept, identity(config))
     if data != digest:
@@ -56,6 +59,16 @@ def load_state(path: Path, config: TrainConfig, digest: str) -> SavedState:
         named = ", ".join(differing)
         raise EffscopeError(f"{path} belongs to another training ({named} differ): delete it to start again")
     return saved
+
+
+def peek(path: Path) -> tuple[int, int] | None:
+    """Whole epochs in a state file, and batches of the next one; None if there is no readable state."""
+    try:
+        saved: SavedState = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        within = saved.get("within")
+        return saved["moved"]["epoch"], 0 if within is None else within["batches"]
+    except Exception:  # a damaged file raises errors of many types; `load_state` says so
+        return None
 
 
 def no_state(path: Path, reason: str) -> EffscopeError:

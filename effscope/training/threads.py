@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from effscope.errors import counted
 from effscope.nn.build import Network
 from effscope.progress import Say
 from effscope.training.processes import Processes
@@ -61,7 +62,8 @@ def pick_threads(network: Network, imgsz: int, batch: int, group: Processes, say
         best = max(numbers, key=lambda n: speeds[n])
         if best < threads:
             gain = speeds[best] / speeds[threads]
-            say(f"{busy}; this run uses {best} of {threads} threads, now {gain:.1f} times as fast as all of them")
+            of_all = counted(threads, "thread")
+            say(f"{busy}; this run uses {best} of {of_all}, now {gain:.1f} times as fast as all of them")
             return best
     say(f"{busy}; this takes longer than on a quiet machine")
     return threads

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,22 +16,18 @@ from effscope.data.sample import DataSet
 from effscope.detect.bank import Bank, limited, limited_bank, load_bank
 from effscope.detect.boxes import BINS
 from effscope.detect.evaluate import Evaluation, evaluate
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, counted
 from effscope.nn.build import Network, digest
 from effscope.nn.fuse import deploy
 from effscope.nn.random_state import own_random_state
 from effscope.progress import Progress, Say, unsaid
 from effscope.training.batches import Batch, batches, prefetched
 from effscope.training.freezing import check_freeze, freeze, frozen_layers, trainable_names
-from effscope.training.learner import Learner, make_learner
+from effscope.training.learner import make_learner
 from effscope.training.optimise import StateDict, rates
 from effscope.training.peak_memory import peak_memory_mb
 from effscope.training.processes import Processes, processes
-from effscope.training.state_file import SavedState, load_state, no_state, save_state
-
-Row = dict[str, float]
-
-_COUNTERS = ("epoch", "step", "images", "train_seconds", "seconds", "history")
+from effscope.training.running import Done, Row, Run, Saver, restore_random
 
 
 @dataclass(frozen=True)
@@ -59,27 +55,6 @@ class Trained:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class _Run:
-    """State of a running training."""
-
-    learner: Learner
-    config: TrainConfig
-    trainable: frozenset[str]
-    epoch: int = 0
-    step: int = 0
-    images: int = 0
-    train_seconds: float = 0.0
-    seconds: float = 0.0
-    history: list[Row] = field(default_factory=list)
-    evaluation: Evaluation | None = None
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process scores and writes."""
-        return self.learner.group.rank == 0
-
-
 def train(
     model: Network,
     train_set: DataSet | Bank,
@@ -105,7 +80,8 @@ def train(
         val_set: scored with the averaged weights after the last epoch and every `eval_every` epochs.
         progress: called with the fraction done and e.g. "epoch 3/60  box 1.23 cls 0.98 dfl 1.10".
         say: called with messages for the user.
-        state_file: stores the full state after every epoch. If it exists, the training resumes from it.
+        state_file: stores the full state after every epoch, and about every minute within a long one. If it exists,
+            the training resumes from it.
         on_epoch: called with the row of every epoch.
 
     Raises:
@@ -126,15 +102,13 @@ def train(
     reading = (lambda _, text: progress(0.0, text)) if progress else None
     bank = _bank(train_set, config.limit_train, config.imgsz, reading)
     val_bank = None if val_set is None else _bank(val_set, config.limit_val, config.imgsz, None)
-    if state_file is not None and state_file.exists():
-        _resume(run, state_file, identity)
+    saver = Saver(state_file, identity)
+    saver.resume(run)
     while run.epoch < config.epochs:
-        row = _epoch(run, model, bank, val_bank, progress, say)
+        row = _epoch(run, model, bank, val_bank, progress, say, saver)
         if on_epoch:
             on_epoch(row)
-        if state_file is not None and run.leads:
-            counters = {name: getattr(run, name) for name in _COUNTERS}
-            save_state(state_file, {**run.learner.snapshot(), "moved": counters}, config, identity)
+        saver.after_epoch(run)
     group.wait()
     return _finish(run)
 
@@ -160,33 +134,27 @@ def _check_fit(model: Network, data: DataSet, config: TrainConfig) -> None:
         raise EffscopeError(f"`imgsz` {config.imgsz} is not a multiple of {coarsest}, the network's largest stride")
     if classes < len(data.classes):
         raise EffscopeError(
-            f"the network has {classes} classes, '{data.source}' has {len(data.classes)}: "
+            f"the network has {counted(classes, 'class', 'classes')}, '{data.source}' has {len(data.classes)}: "
             f"build it with nc={len(data.classes)}"
         )
 
 
-def _start(model: Network, config: TrainConfig, group: Processes, teacher: Network | None) -> _Run:
+def _start(model: Network, config: TrainConfig, group: Processes, teacher: Network | None) -> Run:
     learner = make_learner(model, config, group, teacher)
     if group.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(group.device)
-    return _Run(learner, config, trainable_names(learner.network))
+    return Run(learner, config, trainable_names(learner.network))
 
 
-def _resume(run: _Run, state_file: Path, identity: str) -> None:
-    """Continue from a state file."""
-    saved = load_state(state_file, run.config, identity)
-    try:
-        _restore(run, saved)
-    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise no_state(state_file, type(error).__name__) from None
-
-
-def _epoch(run: _Run, model: Network, bank: Bank, val_bank: Bank | None, progress: Progress | None, say: Say) -> Row:
+def _epoch(
+    run: Run, model: Network, bank: Bank, val_bank: Bank | None, progress: Progress | None, say: Say, saver: Saver
+) -> Row:
     """One epoch: training, then an evaluation if it is due. Returns its row, which is also in the history."""
-    began = time.perf_counter()
+    began = time.perf_counter() - run.done.seconds
     with own_random_state(_epoch_seed(run.config.seed, run.epoch), run.learner.group.device):
-        row = _train_epoch(run, bank, progress, say)
-    run.epoch += 1
+        restore_random(run)
+        row = _train_epoch(run, bank, progress, say, saver)
+    run.epoch, run.done = run.epoch + 1, Done()
     if not run.learner.is_finite():
         smaller = f"try a smaller learning rate than {run.config.recipe.lr}"
         raise EffscopeError(f"the weights are not finite after epoch {run.epoch}: {smaller}")
@@ -198,65 +166,68 @@ def _epoch(run: _Run, model: Network, bank: Bank, val_bank: Bank | None, progres
     return row
 
 
-def _train_epoch(run: _Run, bank: Bank, progress: Progress | None, say: Say) -> Row:
-    """One pass over the training images; returns its row without scores."""
-    config, recipe, learner = run.config, run.config.recipe, run.learner
+def _train_epoch(run: Run, bank: Bank, progress: Progress | None, say: Say, saver: Saver) -> Row:
+    """One pass over the training images, or the rest of it; returns its row without scores."""
+    config, recipe, learner, done = run.config, run.config.recipe, run.learner, run.done
     per_epoch = -(-len(bank.images) // config.batch)
     frozen = frozen_layers(run.epoch, config)
     freeze(learner.network, frozen, run.trainable, recipe.norms == "fixed")
-    learner.start_epoch()
+    if not done.batches:
+        learner.start_epoch()
     every = max(round(recipe.nominal_batch / config.batch), 1)
-    sums, lr, noted, began = torch.zeros(3), 0.0, len(learner.notes), time.perf_counter()
-    for n, batch in enumerate(_batches(run, bank)):
+    noted, began = len(learner.notes), time.perf_counter() - done.seconds
+    for n, batch in enumerate(_batches(run, bank), done.batches + 1):
         now = rates(run.step, per_epoch * config.epochs, recipe.warmup_epochs * per_epoch, recipe)
-        terms, lr = learner.learn(batch), now.lr
+        terms = learner.learn(batch)
         for note in learner.notes[noted:]:
             say(note)
         noted = len(learner.notes)
         if not bool(terms.isfinite().all()):
             raise EffscopeError(_not_finite(run, n, batch, bank, terms.tolist(), "loss is"))
-        if ((n + 1) % every == 0 or n + 1 == per_epoch) and not learner.step(now):
+        steps = n % every == 0 or n == per_epoch
+        if steps and not learner.step(now):
             raise EffscopeError(_not_finite(run, n, batch, bank, terms.tolist(), "gradients are"))
-        sums += terms
         run.step += 1
         run.images += len(batch.indices)
+        run.done = done = Done(n, done.sums + terms, now.lr, time.perf_counter() - began)
+        if steps and n < per_epoch:
+            saver.after_step(run)
         if progress:
-            box, cls, dfl = (sums / (n + 1)).tolist()
+            box, cls, dfl = (done.sums / n).tolist()
             text = f"epoch {run.epoch + 1}/{config.epochs}  box {box:.2f} cls {cls:.2f} dfl {dfl:.2f}"
-            progress((run.epoch + (n + 1) / per_epoch) / config.epochs, text)
-    seconds = time.perf_counter() - began
-    run.train_seconds += seconds
-    box, cls, dfl = (sums / per_epoch).tolist()
-    row = {"epoch": run.epoch + 1.0, "box": box, "cls": cls, "dfl": dfl, "lr": lr, "seconds": seconds}
+            progress((run.epoch + n / per_epoch) / config.epochs, text)
+    run.train_seconds += done.seconds
+    box, cls, dfl = (done.sums / per_epoch).tolist()
+    row = {"epoch": run.epoch + 1.0, "box": box, "cls": cls, "dfl": dfl, "lr": done.lr, "seconds": done.seconds}
     return row | learner.epoch_matches() | ({"frozen": float(frozen)} if config.freeze else {})
 
 
-def _batches(run: _Run, bank: Bank) -> Iterator[Batch]:
-    """The batches of an epoch. A thread prepares them while a GPU trains."""
+def _batches(run: Run, bank: Bank) -> Iterator[Batch]:
+    """The batches of an epoch that are left. A thread prepares them while a GPU trains."""
     config, group = run.config, run.learner.group
     recipe = config.recipe
     if run.epoch >= config.epochs - recipe.close_mosaic_epochs:
         recipe = replace(recipe, mosaic=0.0)
     generator = torch.Generator().manual_seed(_epoch_seed(config.seed, run.epoch))
-    made = batches(bank, config.batch, recipe, generator, group.share)
+    made = batches(bank, config.batch, recipe, generator, group.share, run.done.batches)
     return made if group.device.type == "cpu" else prefetched(made)
 
 
-def _not_finite(run: _Run, n: int, batch: Batch, bank: Bank, terms: list[float], what: str) -> str:
+def _not_finite(run: Run, n: int, batch: Batch, bank: Bank, terms: list[float], what: str) -> str:
     box, cls, dfl = terms
     names = ", ".join(bank.dataset.samples[k].name for k in batch.indices)
     return (
-        f"the {what} not finite in epoch {run.epoch + 1}, batch {n + 1} (images {names}; mosaics add others): "
+        f"the {what} not finite in epoch {run.epoch + 1}, batch {n} (images {names}; mosaics add others): "
         f"box {box}, cls {cls}, dfl {dfl}; try a smaller learning rate than {run.config.recipe.lr}"
     )
 
 
-def _is_due(run: _Run) -> bool:
+def _is_due(run: Run) -> bool:
     every = run.config.eval_every
     return run.epoch == run.config.epochs or (every > 0 and run.epoch % every == 0)
 
 
-def _scored(run: _Run, model: Network, val_bank: Bank) -> Evaluation:
+def _scored(run: Run, model: Network, val_bank: Bank) -> Evaluation:
     """Score of the averaged weights, with branches and norms merged."""
     averaged = copy.deepcopy(model).to(run.learner.group.device)
     averaged.load_state_dict(run.learner.average.state)
@@ -269,13 +240,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
 
 
-def _restore(run: _Run, saved: SavedState) -> None:
-    run.learner.restore(saved)
-    for name in _COUNTERS:
-        setattr(run, name, saved["moved"][name])
-
-
-def _finish(run: _Run) -> Trained:
+def _finish(run: Run) -> Trained:
     state = {
         key: value.detach().cpu().float().contiguous() if value.is_floating_point() else value.cpu()
         for key, value in run.learner.average.state.items()

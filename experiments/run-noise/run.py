@@ -1,7 +1,8 @@
 """What makes the difference between a candidate and its base less noisy: two models, trained in several ways.
 
-`python experiments/run-noise/run.py measure FOLDER [WAY...]` takes a finished search and repeats, with `SEEDS` seeds,
-the short trainings of its base, of its first and of its last candidate in each way; it can be stopped at any time.
+`python experiments/run-noise/run.py measure FOLDER [WAY...]` takes a finished search with --keep-work and
+repeats, with `SEEDS` seeds, the short trainings of its base, of its first and of its last candidate in each way; it can
+be stopped at any time.
 `python experiments/run-noise/run.py page FOLDER...` prints a table for each folder from what is there.
 """
 
@@ -184,4 +185,6 @@ def main(command: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) <= 2 or sys.argv[1] not in ("measure", "page"):
+        sys.exit("usage: python experiments/run-noise/run.py measure FOLDER [WAY...], or page FOLDER...")
     main(*sys.argv[1:])

@@ -1,6 +1,7 @@
 """Do the verdicts of finished searches hold: base and accepted model again, with seeds that the rule never saw.
 
-`python experiments/verdicts/confirm.py [--seeds 3] FOLDER...` runs what is missing and prints a page; it can stop.
+`python experiments/verdicts/confirm.py [--seeds 3] FOLDER...` runs what is missing and prints a page; it can stop. The
+folders are of searches with --keep-work: the runs start from their weights.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from effscope.errors import EffscopeError
 from effscope.models.file_metadata import metadata
 from effscope.models.open import open_model
 from effscope.results import ACCEPTED, REJECTED
-from effscope.searching.compare import named, told_apart
+from effscope.searching.sides import named, told_apart
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_detectors_of_other_classes_cannot_be_compared(place: Path) -> None:
 
 def test_what_cannot_be_scored_is_refused(place: Path) -> None:
     data = str(place / "data" / "data.yaml")
-    with pytest.raises(EffscopeError, match="has no weights to evaluate"):
+    with pytest.raises(EffscopeError, match="has no weights"):
         api.compare(str(place / "tiny.yaml"), str(place / "trained"), data)
     with pytest.raises(EffscopeError, match="`margin` must be a fraction"):
         api.compare(str(place / "trained"), str(place / "trained"), data, margin=2.0)

@@ -24,11 +24,13 @@ OTHERS: dict[str, Any] = {
     "margin": 0.5, "runs": 3, "budget": "2h", "runtime": "torch", "at": "block", "threshold": 0.4, "imgsz": 320,
     "base_epochs": 3, "epochs": 2, "batch": 4, "seed": 9, "device": "cuda", "limit_train": 3, "limit_val": 3,
     "learned_ap": 0.1, "distil": DistilConfig(steps=2),
-    "recipe": RECIPES["paper"], "proxy_recipe": RECIPES["paper"],
+    "recipe": RECIPES["paper"], "proxy_recipe": RECIPES["paper"], "keep_work": True,
 }  # fmt: skip
 THROUGH_INPUTS = {"data", "limit_train", "limit_val", "device"}
 """Settings whose effect is in the digests of the data and in the device of `inputs`."""
-UNDECIDING = {"moves", "order", "target", "library_only", "latency_table", "rule", "runs", "budget", "learned_ap"}
+UNDECIDING = {
+    "moves", "order", "target", "library_only", "latency_table", "rule", "runs", "budget", "learned_ap", "keep_work",
+}  # fmt: skip
 """Settings that choose among jobs, or judge them, and change no outcome."""
 
 WITHOUT_WEIGHTS = {"pieces", "pace"}

@@ -204,7 +204,7 @@ def test_damaged_pictures_and_missing_labels_do_not_shift_the_true_ap(place: Pat
     expected = api.eval(str(trained), str(folder / "data" / "data.yaml"), device="cpu")
     assert expected.images == len(pictures) - 1
     assert by_name(result)["your model"].true_ap == pytest.approx(expected.ap, abs=2e-3)
-    assert any("true AP: 1 images have no label file" in note for note in result.notes)
+    assert any("true AP: 1 image without a label file" in note for note in result.notes)
 
 
 def test_without_labels_more_agreement_may_be_lost(place: Path, trained: Path) -> None:

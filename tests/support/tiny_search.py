@@ -53,6 +53,6 @@ def train_tiny(place: Path, **settings: Any) -> Path:
 
 
 def search_tiny(place: Path, out: str, **settings: Any) -> SearchResult:
-    """A search of the tiny layout, in `place / out`."""
-    chosen = {"data": str(place / "data" / "data.yaml"), **SETTINGS, **settings}
+    """A search of the tiny layout, in `place / out`; it keeps the files of its jobs."""
+    chosen = {"data": str(place / "data" / "data.yaml"), "keep_work": True, **SETTINGS, **settings}
     return api.search(str(place / "tiny.yaml"), out=place / out, **chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, counted
 from effscope.results import ACCEPTED, Change, Latency, Trial, place_name, spelled
 from effscope.searching.changes import Changes, Costs, canonical
 from effscope.searching.evidence import Arm, Evidence, Run, mean_ap
@@ -226,7 +226,7 @@ def _resolution(state: State, base: Arm, others: tuple[Arm, ...]) -> str:
         line = f"after the first candidate: a loss of about {100 * told:.1f} points can be told from none"
     else:
         size = f"{100 * told:.1f} points, perhaps a smaller one,"
-        line = f"after {len(base)} runs of the base: a loss of {size} can be told from none"
+        line = f"after {counted(len(base), 'run')} of the base: a loss of {size} can be told from none"
     if told <= terms.margin:
         return line
     return (
