@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Literal
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done, 0-1, and a short text."""
@@ -11,6 +12,9 @@ Progress = Callable[[float, str], None]
 
 Say = Callable[[str], None]
 """Called with a line for the user: the plan, faults of the data."""
+
+Auto = Literal["auto"]
+"""The default of the Python functions: a bar, with lines above it, on a terminal and in a notebook, else nothing."""
 
 
 def leads() -> bool:
@@ -52,12 +56,13 @@ class Parts:
         self.report, self.total, self.done = report, max(total, 1e-9), 0.0
 
     def part(self, weight: float, title: str) -> Progress:
-        """The callback of the next part. From now on the part before it counts as finished."""
+        """The callback of the next part. From now on the part before it is finished. A title is reported at once."""
         start, self.done = self.done, self.done + weight
 
         def tell(fraction: float, text: str) -> None:
             line = ": ".join(part for part in (title, text) if part)
             self.report(min((start + weight * fraction) / self.total, 1.0), line)
 
-        tell(0.0, "")
+        if title:
+            tell(0.0, "")
         return tell

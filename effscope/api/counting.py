@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from effscope.config import ImageSize, ScaleConfig, check_imgsz, image_shape, read_image_size, square_side
+from effscope.api.progress_line import shown
+from effscope.config import ImageSize, ScaleConfig, check_imgsz, check_stride, image_shape, read_image_size, square_side
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.models.open import USUAL_SIZE, open_model
 from effscope.models.opened import LayoutModel, TracedModel
-from effscope.progress import Progress, silent
+from effscope.progress import Auto, Progress
 from effscope.results import CostResult
 from effscope.spec.graph import DECODED, input_channels
 
@@ -87,8 +88,11 @@ def _opened(model: str | Module, imgsz: ImageSize | str | None, inputs: Any = No
     outline = replace(opened.outline, model=opened.name)
     if isinstance(opened, TracedModel):
         return _Opened(opened, outline, opened.size, opened.shape)
+    graph = opened.graph
+    if size is not None and graph.views:
+        check_stride(size, graph.info.get("strides", ()))
     size = size or USUAL_SIZE
-    return _Opened(opened, outline, size, image_shape(size, input_channels(opened.graph)))
+    return _Opened(opened, outline, size, image_shape(size, input_channels(graph)))
 
 
 def _timed(result: CostResult, graph: Graph, outline: Outline, device: str, image: tuple[int, ...]) -> CostResult:
@@ -117,16 +121,21 @@ def counters(
         model: as in `cost`.
         imgsz: as in `cost`.
         counter: "paper", "fvcore", "thop", "ultralytics" or "torch"; default: all of them.
-        check: also run fvcore, thop and torch's counter on the model and report their numbers (needs torch).
+        check: also run fvcore, thop and torch's counter on the model and report their numbers. Needs the extra
+            `crosscheck`, with a `counter` only this tool.
         inputs: as in `cost`; not with `check`.
 
     Raises:
-        EffscopeError: bad input, weights of an unknown architecture, or no tool could run.
+        EffscopeError: bad input, weights of an unknown architecture, or a tool that is not installed.
     """
     from effscope.other_counters.compare import counters as compared  # noqa: PLC0415
 
     if check and inputs is not None:
         raise EffscopeError("`check` runs the other tools on one image: give `imgsz`, a size or a whole shape")
+    if check:
+        from effscope.other_counters.tools import check_installed  # noqa: PLC0415
+
+        check_installed([counter] if counter else ())
     found = _opened(model, imgsz, inputs)
     opened, graph = found.model, found.model.graph
     if not graph.views:
@@ -194,17 +203,18 @@ def diff(a: str | Module, b: str | Module, imgsz: ImageSize | str | None = None)
     return difference(first, second)
 
 
-def zoo(pattern: str = "", backbones: bool = False, progress: Progress = silent) -> ZooResult:
+def zoo(pattern: str = "", backbones: bool = False, progress: Progress | Auto | None = "auto") -> ZooResult:
     """The built-in models and their published figures.
 
     Args:
         pattern: only names that contain this text.
         backbones: classification backbones from torchvision and timm instead.
-        progress: called with the fraction done and a text.
+        progress: "auto" (a bar on a terminal and in a notebook), None, or called with the fraction done and a text.
 
     Raises:
         EffscopeError: no name contains the pattern.
     """
     from effscope.models.listing import list_backbones, list_zoo  # noqa: PLC0415
 
-    return list_backbones(progress) if backbones else list_zoo(pattern, progress)
+    with shown(progress, None) as (report, _):
+        return list_backbones(report) if backbones else list_zoo(pattern, report)

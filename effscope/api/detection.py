@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effscope.api.progress_line import shown
 from effscope.config import EvalConfig, at_least, check_imgsz, fraction
 from effscope.config.checks import one_of
+from effscope.data.naming import look_up_data
 from effscope.errors import EffscopeError
+from effscope.models.naming import look_up, no_weights
 from effscope.models.open import open_model
 from effscope.models.opened import colour_model
-from effscope.progress import Progress, Say, silent, unsaid
+from effscope.progress import Auto, Progress, Say
 from effscope.results import CompareResult, EvalResult, origin
 
 if TYPE_CHECKING:
@@ -29,13 +32,16 @@ def eval(
     split: str = "val",
     limit_val: int | None = None,
     out: str | Path | None = None,
-    progress: Progress = silent,
-    say: Say = unsaid,
+    progress: Progress | Auto | None = "auto",
+    say: Say | Auto | None = "auto",
     errors: bool = False,
     convention: str = "coco",
     runtime: str | None = None,
 ) -> EvalResult:
-    """COCO AP of a detector on a data set.
+    """COCO AP of a detector on a data set; precision, recall, F1 and the confusion matrix at its best score cut.
+
+    Precision, recall and F1 are at IoU .5 and the score with the largest mean F1 over the classes, smoothed over a
+    tenth of all scores: the definition of Ultralytics' `val`. The result says the score.
 
     Args:
         model: weights file or run folder.
@@ -45,9 +51,10 @@ def eval(
         device: auto, cpu, cuda or cuda:N.
         split: "train", "val" or "test".
         limit_val: maximum number of images, spread evenly over the split.
-        out: a folder for the result, AP by image, the detections and drawn examples; `files` of the result lists them.
-        progress: called with the fraction done and a text.
-        say: called with faults of the data.
+        out: a folder for the result, tables and plots, AP by image, the detections and drawn examples; `files` of the
+            result lists them.
+        progress: "auto" (a bar on a terminal and in a notebook), None, or called with the fraction done and a text.
+        say: "auto" (lines above the bar, if there is one), None, or called with each fault of the data.
         errors: count the errors by kind, and compute the AP without each kind.
         convention: "coco", or "ultralytics" for the AP that its `val` prints: half a stride more padding, and
             boxes are not clipped to the image.
@@ -60,17 +67,21 @@ def eval(
     """
     if limit_val is not None:
         at_least(1)("limit_val", limit_val)
+    check_imgsz(imgsz)
+    look_up(model, trained=True)
+    look_up_data(data)
     detector = _deployed(model, imgsz, device, runtime)
     runs = "torch" if detector.graph is None else "onnx"
     if runs == "onnx" and convention == "ultralytics":
-        raise EffscopeError("an ONNX graph reads squares of one size, `convention` ultralytics pads more: leave it out")
-    if detector.selects:
-        say(f"{detector.name} selects its detections itself: AP counts only those")
+        raise EffscopeError("an ONNX graph reads squares of one size; `convention` ultralytics pads more: leave it out")
     config = EvalConfig(
         imgsz=detector.imgsz, batch=batch, device=device if runs == "torch" else "cpu", convention=convention,
         runtime=runs,
     )  # fmt: skip
-    return _scored(detector, data, split, limit_val, config, out, errors, progress, say)
+    with shown(progress, say) as (report, tell):
+        if detector.selects:
+            tell(f"{detector.name} selects its detections itself: AP counts only those")
+        return _scored(detector, data, split, limit_val, config, out, errors, report, tell)
 
 
 def _deployed(model: str, imgsz: int | None, device: str, runtime: str | None) -> Deployed:
@@ -79,7 +90,6 @@ def _deployed(model: str, imgsz: int | None, device: str, runtime: str | None) -
 
     if runtime is not None:
         one_of("torch", "onnx")("runtime", runtime)
-    check_imgsz(imgsz)
     is_graph = Path(model).suffix.lower() == ".onnx" and Path(model).is_file()
     if is_graph and runtime != "torch":
         return graph_file(Path(model), imgsz, device)
@@ -100,8 +110,8 @@ def compare(
     limit_val: int | None = None,
     margin: float = 0.01,
     out: str | Path | None = None,
-    progress: Progress = silent,
-    say: Say = unsaid,
+    progress: Progress | Auto | None = "auto",
+    say: Say | Auto | None = "auto",
 ) -> CompareResult:
     """Judge whether detector B is as good as detector A on a data set, with an interval of the difference in AP.
 
@@ -118,8 +128,8 @@ def compare(
         limit_val: maximum number of images, spread evenly over the split.
         margin: allowed loss of AP, a fraction.
         out: a folder for the result.
-        progress: called with the fraction done and a text.
-        say: called with faults of the data.
+        progress: "auto" (a bar on a terminal and in a notebook), None, or called with the fraction done and a text.
+        say: "auto" (lines above the bar, if there is one), None, or called with each fault of the data.
 
     Raises:
         EffscopeError: bad input, no weights, or files that know different classes of the data.
@@ -127,23 +137,27 @@ def compare(
     fraction("margin", margin)
     if limit_val is not None:
         at_least(1)("limit_val", limit_val)
-    from effscope.reporting.write import publish  # noqa: PLC0415 - imports torch
-    from effscope.searching.compare import compare as compared  # noqa: PLC0415
-    from effscope.searching.compare import named, told_apart  # noqa: PLC0415
+    from effscope.searching.sides import named, told_apart  # noqa: PLC0415
 
     files = [named(side) for side in (a, b)]
+    look_up(*files[0], *files[1], trained=True)
+    look_up_data(data)
+    from effscope.reporting.write import publish  # noqa: PLC0415 - imports torch
+    from effscope.searching.compare import compare as compared  # noqa: PLC0415
+
     short = dict(zip((*files[0], *files[1]), told_apart((*files[0], *files[1])), strict=True))
     sides = [[replace(_with_weights(name), name=short[name]) for name in side] for side in files]
     first = sides[0][0]
     config = EvalConfig(imgsz=imgsz or first.imgsz or 640, batch=batch, device=device)
-    result = compared((sides[0], sides[1]), data, split, limit_val, config, margin, progress, say)
+    with shown(progress, say) as (report, tell):
+        result = compared((sides[0], sides[1]), data, split, limit_val, config, margin, report, tell)
     return result if out is None else publish(result, Path(out))
 
 
 def _with_weights(name: str) -> Model:
     opened = colour_model(open_model(name))
     if opened.state is None:
-        raise EffscopeError(f"{name} has no weights to evaluate: give a weights file or a run folder")
+        raise no_weights(name)
     return opened
 
 
@@ -161,6 +175,8 @@ def _scored(
     from effscope.data.check import check_boxes, say_faults  # noqa: PLC0415 - the rest imports torch
     from effscope.data.classes import in_model_classes  # noqa: PLC0415
     from effscope.data.load import load  # noqa: PLC0415
+    from effscope.detect.by_class import class_fields, curves  # noqa: PLC0415
+    from effscope.detect.confusion import confusion  # noqa: PLC0415
     from effscope.detect.error_analysis import error_analysis  # noqa: PLC0415
     from effscope.detect.evaluate import evaluate  # noqa: PLC0415
     from effscope.detect.resampling import match  # noqa: PLC0415
@@ -171,11 +187,16 @@ def _scored(
     dataset = found.dataset or given
     say_faults(dataset, say)
     made = origin(config, detector.digest, {split: dataset.digest})
-    kinds = error_analysis(dataset.samples, found.detections, dataset.classes) if errors else ()
+    judged = (dataset.samples, found.detections, dataset.classes)
     matches = match(dataset.samples, found.detections, len(dataset.classes))
+    by_class = class_fields(found, matches, dataset.classes)
+    cut = by_class.get("score_cut")
+    matrix, at_cut = (None, None) if cut is None else confusion(*judged, cut, labelled.classes)
+    kinds = error_analysis(*judged, found, at_cut) if errors else ()
     timed = detector.timed()
     result = EvalResult(
-        model=detector.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error(),
+        model=detector.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error(), **by_class,
+        data=data, split=split, curves=curves(found, matches, dataset.classes), confusion=matrix,
         latency=timed.latency[detector.name] if timed else None, runtime=timed.runtime if timed else "",
         threads=timed.threads if timed else 1,
     )  # fmt: skip
@@ -184,6 +205,6 @@ def _scored(
         from effscope.reporting.write import publish  # noqa: PLC0415
 
         names = detector.classes or dataset.classes
-        files = write_examples(Path(out), dataset, found.detections, matches.per_image(), names)
+        files = write_examples(Path(out), dataset, found.detections, matches.per_image(), names, cut)
         result = publish(replace(result, files=files), Path(out))
     return result

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effscope.config import check_imgsz
+from effscope.api.progress_line import shown
+from effscope.config import ExportConfig, check_imgsz
 from effscope.config.search import DEFAULT_MOVES
+from effscope.data.naming import look_up_data
 from effscope.errors import EffscopeError
+from effscope.models.naming import look_up
 from effscope.models.open import open_model
 from effscope.models.opened import colour_model
-from effscope.progress import Progress, silent
+from effscope.progress import Auto, Progress
 
 if TYPE_CHECKING:
     from effscope.results import ExportResult
@@ -25,7 +28,7 @@ def export(
     library: bool = False,
     moves: str | Sequence[str] | None = None,
     data: str | None = None,
-    progress: Progress = silent,
+    progress: Progress | Auto | None = "auto",
 ) -> ExportResult:
     """Write a model in formats of other tools, or the pieces of a search's library.
 
@@ -40,23 +43,29 @@ def export(
             for their times on your device: `search(latency_table=...)` reads it.
         moves: moves of the library, as in `search`; default: all.
         data: data set or folder of images; its training images give the ranges of int8.
-        progress: called with the fraction of the library that is done, and a text.
+        progress: of `library`, as in `rank`.
 
     Raises:
         EffscopeError: bad input, in one line.
     """
-    from effscope.exporting.formats import export as write  # noqa: PLC0415 - imports torch
-
     check_imgsz(imgsz)
+    look_up(model)
     if library:
         from effscope.searching.pieces import write_library  # noqa: PLC0415 - imports torch
 
-        return write_library(
-            colour_model(open_model(model)), moves or DEFAULT_MOVES["target"], imgsz, Path(out), progress
-        )
+        with shown(progress, None) as (report, _):
+            return write_library(
+                colour_model(open_model(model)), moves or DEFAULT_MOVES["target"], imgsz, Path(out), report
+            )
     if moves is not None:
         raise EffscopeError("`moves` is used with `library`: give it, or leave out `moves`")
-    formats = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
+    named = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
+    formats = list(dict.fromkeys(part for part in named if part))
     if data is not None and "int8" not in formats:
-        raise EffscopeError("`data` is used for int8 alone: name it in `to`, or leave out `data`")
+        raise EffscopeError("`data` is used only for int8: name it in `to`, or leave out `data`")
+    ExportConfig(tuple(formats))
+    if data is not None:
+        look_up_data(data, labelled=False)
+    from effscope.exporting.formats import export as write  # noqa: PLC0415 - imports torch
+
     return write(open_model(model), formats, Path(out), imgsz, data)

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from effscope.config import ImageSize, LatencyConfig, LatencySettings, check_imgsz, configured, read_image_size
+from effscope.api.keywords import with_settings
+from effscope.api.progress_line import shown
+from effscope.config import (
+    ImageSize,
+    LatencyConfig,
+    LatencySettings,
+    check_imgsz,
+    check_names,
+    check_stride,
+    configured,
+    read_image_size,
+)
 from effscope.errors import EffscopeError
+from effscope.models.naming import look_up
 from effscope.models.open import USUAL_SIZE, open_model
 from effscope.models.opened import LayoutModel, TracedModel
-from effscope.progress import Progress, silent
+from effscope.progress import Auto, Progress
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -17,10 +29,11 @@ if TYPE_CHECKING:
     from effscope.results import DevicesResult, LatencyResult
 
 
+@with_settings(LatencyConfig, LatencySettings)
 def latency(
     models: str | Module | Sequence[str | Module],
     imgsz: ImageSize | str | None = None,
-    progress: Progress = silent,
+    progress: Progress | Auto | None = "auto",
     inputs: Any = None,
     **settings: Unpack[LatencySettings],
 ) -> LatencyResult:
@@ -30,24 +43,30 @@ def latency(
     Args:
         models: one or more models, as in `cost`.
         imgsz: size of the image, as in `cost`; default: the native or training size of the first model, else 640.
-        progress: called with the fraction done and a text.
+        progress: "auto" (a bar on a terminal and in a notebook), None, or called with the fraction done and a text.
         inputs: arguments of the modules instead of one image, as in `cost`.
-        settings: fields of `config.LatencyConfig`: device, threads, dtype, runtime, rounds, objects, predict, ...
+        settings: fields of `config.LatencyConfig`; `help` lists them.
 
     Raises:
         EffscopeError: bad input, or a model that cannot run.
     """
-    from effscope.timing.measure import latency as measured  # noqa: PLC0415 - imports torch
-
     given = [models] if isinstance(models, str) or not isinstance(models, Sequence) else list(models)
     if not given:
         raise EffscopeError("no model to time: give at least one")
+    check_names(settings, LatencySettings.__annotations__)
     asked = None if imgsz is None else read_image_size("imgsz", imgsz)
+    look_up(*given, weights_matter=False)
+    from effscope.timing.measure import latency as measured  # noqa: PLC0415 - imports torch
+
     first = open_model(given[0], asked, inputs)
     side = first.size if isinstance(first, TracedModel) else asked or first.imgsz or USUAL_SIZE
     opened = [first, *(open_model(model, side or None, inputs) for model in given[1:])]
     check_imgsz(side or None, detector=any(isinstance(model, LayoutModel) for model in opened))
-    return measured(opened, configured(LatencyConfig, {"imgsz": side, **settings}), progress)
+    for graph in (model.graph for model in opened if isinstance(model, LayoutModel)):
+        check_stride(side, graph.info.get("strides", ()))
+    config = configured(LatencyConfig, {"imgsz": side, **settings})
+    with shown(progress, None) as (report, _):
+        return measured(opened, config, report)
 
 
 def devices() -> DevicesResult:

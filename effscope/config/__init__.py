@@ -20,11 +20,12 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "checks": (
-            "IMGSZ_MULTIPLE", "Checked", "at_least", "configured", "fraction", "seconds_of", "to_dict",
+            "IMGSZ_MULTIPLE", "Checked", "at_least", "check_names", "configured", "deciding", "fraction", "seconds_of",
+            "to_dict",
         ),
         "image_size": (
-            "IMAGE_CHANNELS", "ImageSize", "check_imgsz", "image_shape", "image_size", "read_image_size", "size_words",
-            "square_side",
+            "IMAGE_CHANNELS", "ImageSize", "check_imgsz", "check_stride", "image_shape", "image_size",
+            "read_image_size", "size_words", "square_side",
         ),
         "counting": (
             "CostConfig", "CountersConfig", "DiffConfig", "ExportConfig", "LayerCostConfig", "ScaleConfig", "ZooConfig",
@@ -37,7 +38,8 @@ __getattr__, __dir__, __all__ = attach(
             "targets_of",
         ),
         "training": (
-            "BUILTIN_SHAPES", "PROXIES", "Proxy", "TrainConfig", "TrainSettings", "proxy", "training_config",
+            "BUILTIN_SHAPES", "PROXIES", "Proxy", "TrainConfig", "TrainSettings", "data_words", "proxy",
+            "training_config",
         ),
     },
 )  # fmt: skip

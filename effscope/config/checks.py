@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
+from difflib import get_close_matches
 from math import inf
 from typing import Any, ClassVar, TypeVar
 
@@ -93,11 +94,16 @@ def duration_text(name: str, value: Any) -> None:
 class Checked:
     """A frozen config that checks its fields when it is created; None means "not given" and is accepted.
 
+    `CHECKS`: field -> check of its value. `ABOUT`: field -> a line for the help of the Python functions; where their
+    default is None, it says what that means. `FREE`: fields that decide no outcome.
+
     Raises:
         EffscopeError: a field has an invalid value.
     """
 
     CHECKS: ClassVar[Mapping[str, Check]] = {}
+    ABOUT: ClassVar[Mapping[str, str]] = {}
+    FREE: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for name, check in self.CHECKS.items():
@@ -116,12 +122,30 @@ def configured(kind: type[T], settings: Mapping[str, Any]) -> T:
         EffscopeError: an unknown setting, or an invalid value.
     """
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    for name in settings:
-        if name not in names:
-            raise unknown("setting", name, names)
+    check_names(settings, names)
     return kind(**{name: value for name, value in settings.items() if value is not None})
+
+
+def check_names(settings: Iterable[str], names: Iterable[str]) -> None:
+    """Check names of settings.
+
+    Raises:
+        EffscopeError: an unknown name; it names the nearest known one, else all.
+    """
+    known = list(names)
+    for name in settings:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            if near:
+                raise EffscopeError(f"unknown setting '{name}': did you mean `{near[0]}`?")
+            raise unknown("setting", name, known)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain nested dict of a config, ready for JSON."""
     return asdict(config)
+
+
+def deciding(config: Checked) -> dict[str, Any]:
+    """`to_dict` without the fields in `FREE`: two runs with the same values have the same outcome."""
+    return {name: value for name, value in to_dict(config).items() if name not in config.FREE}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from effscope.config.checks import Checked, at_least, image_side
 from effscope.config.image_size import ImageSize, image_size
+from effscope.errors import EffscopeError, unknown
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,18 @@ class ZooConfig:
     backbones: bool = False
 
 
+EXPORT_FORMATS = ("yaml", "pt", "safetensors", "onnx", "int8")
+"""What `effscope export` writes."""
+
+
+def _formats(name: str, value: Any) -> None:
+    if not value:
+        raise EffscopeError(f"`{name}` names no format: choose from {', '.join(EXPORT_FORMATS)}")
+    for word in value:
+        if word not in EXPORT_FORMATS:
+            raise unknown("format", word, EXPORT_FORMATS)
+
+
 @dataclass(frozen=True)
 class ExportConfig(Checked):
     """`effscope export`: formats, and the side of the image in px that the exported model takes."""
@@ -52,7 +65,7 @@ class ExportConfig(Checked):
     to: tuple[str, ...] = ("safetensors",)
     imgsz: int = 640
 
-    CHECKS: ClassVar = {"imgsz": image_side}
+    CHECKS: ClassVar = {"imgsz": image_side, "to": _formats}
 
 
 @dataclass(frozen=True)

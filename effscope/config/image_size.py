@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from effscope.config.checks import at_least, image_side
@@ -48,6 +49,14 @@ def check_imgsz(imgsz: ImageSize | None, detector: bool = True) -> None:
         return
     for side in (imgsz,) if isinstance(imgsz, int) else imgsz[-RECTANGLE:]:
         (image_side if detector else at_least(1))("imgsz", side)
+
+
+def check_stride(imgsz: ImageSize, strides: Iterable[int]) -> None:
+    """Check that the sides of a size are multiples of the largest stride of a head, so that its maps fit together."""
+    largest = max(strides, default=1)
+    for side in (imgsz,) if isinstance(imgsz, int) else imgsz[-RECTANGLE:]:
+        if side % largest:
+            raise EffscopeError(f"`imgsz` must be a multiple of {largest} for this model, got {side}")
 
 
 def image_shape(size: ImageSize, channels: int = IMAGE_CHANNELS) -> tuple[int, ...]:

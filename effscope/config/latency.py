@@ -19,23 +19,40 @@ class LatencyConfig(Checked):
 
     imgsz: ImageSize = 640
     device: str = "auto"
-    threads: int | None = None  # None: torch's default
-    dtype: str = "float32"  # float32 | float16 | bfloat16
+    threads: int | None = None
+    dtype: str = "float32"
     runtime: str = "torch"
     rounds: int = 15
     objects: tuple[int, ...] = (0, 10, 100, 300)
     typical: int = 10
-    conf: float = 0.25  # lowest score in use: only the best class of a box
-    scoring_conf: float = 0.001  # lowest score for AP: every class of a box
+    conf: float = 0.25
+    scoring_conf: float = 0.001
     predict: str | None = None
-    predict_dtype: str | None = None  # None: same as `dtype`
-    fresh: bool = False  # measure the peak and the bandwidth of this machine again
+    predict_dtype: str | None = None
+    fresh: bool = False
     seed: int = 0
 
     CHECKS: ClassVar = {
         "imgsz": image_size, "threads": at_least(1), "runtime": one_of("torch", "onnx"), "rounds": at_least(1),
         "seed": seed_number,
     }  # fmt: skip
+
+    ABOUT: ClassVar = {
+        "imgsz": "size of the image in px",
+        "device": "auto, cpu, cuda or cuda:N",
+        "threads": "number of CPU threads; default: torch's own number",
+        "dtype": "float32, float16 or bfloat16",
+        "runtime": "torch, or onnx: onnxruntime on the CPU",
+        "rounds": "number of rounds; in each every model runs once",
+        "objects": "numbers of objects in an image for which post-processing is timed",
+        "typical": "number of objects in an image for the totals",
+        "conf": "lowest score of a box in use, 0-1: only the best class of a box counts",
+        "scoring_conf": "lowest score of a box for AP, 0-1: every class of a box counts",
+        "predict": "device of the prediction, a name in `devices()`; default: this machine, measured",
+        "predict_dtype": "dtype of the prediction; default: that of `dtype`",
+        "fresh": "measure peak and bandwidth of this machine again",
+        "seed": "seed of the random images and boxes",
+    }
 
 
 class LatencySettings(TypedDict, total=False):

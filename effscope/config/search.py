@@ -17,7 +17,7 @@ from effscope.config.checks import (
     positive,
     seed_number,
 )
-from effscope.config.training import BUILTIN_SHAPES, SharedSettings, proxy, sized
+from effscope.config.training import ABOUT_SHARED, BUILTIN_SHAPES, SharedSettings, by_data, proxy, sized
 from effscope.errors import EffscopeError, unknown
 from effscope.recipes import Recipe
 
@@ -129,18 +129,18 @@ class SearchConfig(Checked):
     data: str = BUILTIN_SHAPES
     moves: tuple[str, ...] = ("cib",)
     order: str = "rank"
-    target: tuple[str, ...] = ()  # like params=-30%
+    target: tuple[str, ...] = ()
     library_only: bool = False
-    latency_table: str | None = None  # csv file with times of the user's device
-    against: str | None = None  # another model for the table of what can be had without changes
-    finish_epochs: int = 0  # of the chosen model at the end, taught by the given model, or by the base in new classes
-    labels: str = "given"  # or none: the detections of the base are the labels, AP is agreement with it
+    latency_table: str | None = None
+    against: str | None = None
+    finish_epochs: int = 0
+    labels: str = "given"
     head: str = "light"
     rule: str = "noninferior"
     margin: float = 0.01
     runs: int = 5
-    budget: str | None = None  # longest duration, like 2h
-    runtime: str | None = None  # of latencies: onnx | torch; None: onnx on a CPU, torch on a GPU
+    budget: str | None = None
+    runtime: str | None = None
     at: str = "stage"
     threshold: float | str = 0.5
     imgsz: int = 256
@@ -154,7 +154,8 @@ class SearchConfig(Checked):
     learned_ap: float = 0.20
     distil: DistilConfig = field(default_factory=DistilConfig)
     recipe: Recipe = field(default_factory=Recipe)
-    proxy_recipe: Recipe | None = None  # None: `gentle,distil_gain=1` if the weights know the classes, else `quick`
+    proxy_recipe: Recipe | None = None
+    keep_work: bool = False
 
     CHECKS: ClassVar = {
         "moves": _moves, "order": one_of("rank", "separability", "damage", "damage-per-saving"), "target": _targets,
@@ -167,6 +168,39 @@ class SearchConfig(Checked):
         "batch": at_least(1), "seed": seed_number,
         "limit_train": at_least(1), "limit_val": at_least(1), "learned_ap": fraction,
     }  # fmt: skip
+
+    ABOUT: ClassVar = {
+        **ABOUT_SHARED,
+        "weights": "weights file to start from, matched by name and shape; default: those of `base`",
+        "moves": f"parts to try, as a list or with commas: {', '.join((*MOVE_NAMES, *FAMILIES))}; default: cib, with "
+        "`target` or `library_only` all",
+        "order": "which stages come first: rank, separability, damage or damage-per-saving",
+        "target": "what to save, as a list or with commas: params=-30%, flops=-30% or latency=-20%; default: nothing "
+        "named",
+        "library_only": "fit, score and time every change alone, and choose no model",
+        "latency_table": "csv file with times of your device in ms (stage, move, ms); default: measured here",
+        "against": "another trained model of the same classes, measured beside the chosen one; default: none",
+        "finish_epochs": "epochs of the chosen model at the end, taught by your model if it knows the classes, else by "
+        "the base; 0: none",
+        "labels": "given; or none: the detections of your model are the labels, AP is agreement with it",
+        "head": "light: the base gets the light class head first; or keep; default: light for the move cib without "
+        "`target`",
+        "rule": "when a change is kept: noninferior (95 % sure to lose less than `margin`), margin or paper",
+        "margin": f"allowed loss of AP, a fraction; default: 0.01, with `labels` none {AGREEMENT_MARGIN}",
+        "runs": "most short trainings of the base and of each candidate: 2, 3 or 5",
+        "budget": "longest duration, like 2h or 90m; default: no limit",
+        "runtime": "what measures latency: onnx or torch; default: onnx on a CPU, torch on a GPU",
+        "at": "what is ranked, as in `rank`: stage, block or all",
+        "threshold": "which singular values count, as in `rank`",
+        "base_epochs": f"epochs of the base, half of them from weights of other classes; {by_data('base_epochs')}",
+        "epochs": f"epochs of a short training; {by_data('epochs')}",
+        "learned_ap": "least AP of the base, a fraction: below it the search ends without a candidate",
+        "distil": "how a changed part is fitted, a `config.DistilConfig`; default: its own defaults",
+        "proxy_recipe": "recipe of the short trainings; default: gentle,distil_gain=1 if the weights know the classes, "
+        "else quick",
+        "keep_work": "keep the folder work/ at the end: weights and detections of every job",
+    }
+    FREE: ClassVar = ("keep_work",)
 
     @property
     def policy(self) -> str:
@@ -196,8 +230,9 @@ class SearchSettings(SharedSettings, total=False):
     threshold: float | str
     base_epochs: int | None
     learned_ap: float
-    distil: DistilConfig
+    distil: DistilConfig | None
     proxy_recipe: str | Recipe | Mapping[str, Any] | None
+    keep_work: bool
 
 
 def search_config(settings: Mapping[str, Any]) -> SearchConfig:

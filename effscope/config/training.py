@@ -7,9 +7,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypedDict, TypeVar
 
 from effscope.config.checks import Checked, at_least, configured, image_side, seed_number
+from effscope.errors import counted
 from effscope.recipes import RECIPES, Recipe, read_recipe
 
 BUILTIN_SHAPES = "builtin:shapes"
+
+
+def data_words(data: str, n_images: int) -> str:
+    """The data of a plan in words: "480 images of data.yaml"."""
+    drawn = " (drawn by effscope: no data of yours)" if data == BUILTIN_SHAPES else ""
+    return f"{counted(n_images, 'image')} of {data}{drawn}"
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,30 @@ def proxy(data: str) -> Proxy:
     return PROXIES["builtin" if data == BUILTIN_SHAPES else "data"]
 
 
+def by_data(name: str) -> str:
+    """A default of the training sizes in words."""
+    own, shapes = (_words(getattr(PROXIES[key], name)) for key in ("data", "builtin"))
+    return f"default: {own}" if own == shapes else f"default: {own}, with {BUILTIN_SHAPES} {shapes}"
+
+
+def _words(value: object) -> str:
+    return next((name for name, recipe in RECIPES.items() if recipe == value), str(value))
+
+
+ABOUT_SHARED = {
+    "data": f"data set: a YOLO data.yaml, a COCO or VOC folder, or {BUILTIN_SHAPES}, images that effscope draws",
+    "imgsz": f"side of the image in px; {by_data('imgsz')}",
+    "batch": f"images in a step; {by_data('batch')}",
+    "seed": "seed of all random numbers",
+    "device": "auto, cpu, cuda or cuda:N",
+    "limit_train": "most training images, spread evenly over the split; default: all",
+    "limit_val": "most validation images, spread evenly over the split; default: all",
+    "recipe": f'name of a recipe ({", ".join(RECIPES)}), also with changes ("quick,lr=0.0005"), a dict of changes to '
+    f"standard, or a `Recipe`; {by_data('recipe')}",
+}
+"""Settings that trainings and searches have in common -> a line for the help."""
+
+
 @dataclass(frozen=True)
 class TrainConfig(Checked):
     """One training: data, size, length, seed, device, recipe. The commands' defaults are in `PROXIES`."""
@@ -44,12 +75,12 @@ class TrainConfig(Checked):
     epochs: int = 60
     batch: int = 16
     seed: int = 0
-    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    device: str = "auto"
     limit_train: int | None = None
     limit_val: int | None = None
-    eval_every: int = 0  # epochs between evaluations; 0: only after the last
-    freeze: int = 0  # number of layers, from the input, with fixed weights
-    unfreeze_epochs: int = 0  # unfreeze them over this many epochs, the deepest first; 0: never
+    eval_every: int = 0
+    freeze: int = 0
+    unfreeze_epochs: int = 0
     recipe: Recipe = field(default_factory=Recipe)
 
     CHECKS: ClassVar = {
@@ -57,6 +88,14 @@ class TrainConfig(Checked):
         "limit_train": at_least(1), "limit_val": at_least(1), "eval_every": at_least(0), "freeze": at_least(0),
         "unfreeze_epochs": at_least(0),
     }  # fmt: skip
+
+    ABOUT: ClassVar = {
+        **ABOUT_SHARED,
+        "epochs": f"epochs; {by_data('base_epochs')}",
+        "eval_every": "epochs between two evaluations, 0: only after the last; default: a tenth of `epochs`",
+        "freeze": "number of layers, from the input, whose weights stay as they are",
+        "unfreeze_epochs": "epochs over which frozen layers are freed again, the deepest first; 0: they stay frozen",
+    }
 
 
 class SharedSettings(TypedDict, total=False):

@@ -27,7 +27,10 @@ __getattr__, __dir__, __all__ = attach(
         "base": ("PACKAGES", "TRAIN_RESULT", "Origin", "Result", "json_text", "origin", "save_results", "version"),
         "codec": ("FORMAT_VERSION", "plain"),
         "loading": ("KINDS", "load_result"),
-        "ranking": ("HeadUse", "OrderVariant", "RankDefinition", "RankResult", "Spectrum", "StageRank"),
+        "ranking": (
+            "OTHER_MODEL", "OTHER_THRESHOLD", "RELATIVE", "SHAPES", "HeadUse", "OrderVariant", "RankDefinition",
+            "RankResult", "Spectrum", "StageRank",
+        ),
         "counting": (
             "DECODED_FORM", "DEPLOY_FORM", "OTHER_KINDS", "PLAIN_FORM", "CostResult", "CostRow", "FormRow", "TensorRow",
             "TensorsResult", "UncountedRow",
@@ -38,7 +41,10 @@ __getattr__, __dir__, __all__ = attach(
             "Alternative", "DiffResult", "DiffRow", "LayerCostResult", "ScaleResult", "ScaleRow", "ZooResult", "ZooRow",
         ),
         "comparison": ("CompareResult", "ScoredRun"),
-        "detection": ("ErrorKind", "EvalResult", "LayerTransfer", "Scores", "TrainResult"),
+        "detection": (
+            "CURVE_RECALLS", "CURVE_SCORES", "ClassScore", "Confusion", "Curve", "ErrorKind", "EvalResult",
+            "LayerTransfer", "Scores", "TrainResult",
+        ),
         "search": (
             "ACCEPTED", "INCONCLUSIVE", "REJECTED", "Baseline", "Change", "Finish", "FrontPoint", "GivenModel",
             "LibraryRow", "SearchResult", "Trial", "spelled",

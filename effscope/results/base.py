@@ -15,9 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, counted
 from effscope.files import write_text
 from effscope.results.codec import NONE_AS, check_kind, plain, read
+from effscope.results.showing import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,12 +78,31 @@ def origin(
     return Origin(shlex.join(words), config, layout, weights, data or {}, seeds, versions, machine)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
-    """Base of all results. `KIND`: the `result` key of its JSON; `TABLE`: the field that holds the main table."""
+    """Base of all results. `KIND`: the `result` key of its JSON; `TABLE`: the field that holds the main table; `SHOWN`:
+    the columns of it that a notebook shows."""
 
     KIND: ClassVar[str] = ""
     TABLE: ClassVar[str] = ""
+    SHOWN: ClassVar[tuple[str, ...]] = ()
+
+    def lines(self) -> tuple[str, ...]:
+        """One to three short lines: what it is a result of, and the numbers that decide, with units."""
+        return (self.KIND,)
+
+    def __repr__(self) -> str:
+        first, *others = self.lines()
+        rows = counted(len(self.to_rows()), "row")
+        return "\n".join(
+            [f"{type(self).__name__}: {first}", *(f"  {line}" for line in (*others, f"{rows}: .to_frame()"))]
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        (first, *others), rows = self.lines(), self.to_rows()
+        columns = [name for name in self.SHOWN if not rows or name in rows[0]]  # results of older versions have fewer
+        return html_table((f"{type(self).__name__}: {first}", *others), columns, rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: `result`, `format_version`, then the fields. Raises EffscopeError for NaN and infinity."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from effscope.config import DiffConfig, LayerCostConfig, ScaleConfig, ZooConfig
-from effscope.config.image_size import ImageSize
+from effscope.config.image_size import ImageSize, size_words
+from effscope.errors import counted
 from effscope.results.base import Origin, Result
+from effscope.results.showing import number, percent, with_prefix
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class ZooRow:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ZooResult(Result):
     """Models and their published figures.
 
@@ -49,6 +51,14 @@ class ZooResult(Result):
 
     KIND: ClassVar[str] = "zoo"
     TABLE: ClassVar[str] = "models"
+    SHOWN: ClassVar = ("model", "params", "macs", "conv_flops", "published_params_m", "published_flops_g", "ap", "note")
+
+    def lines(self) -> tuple[str, ...]:
+        """How many models, and the source of the published figures."""
+        return (
+            f"{counted(len(self.models), 'model')}: {self.title}",
+            f"{self.size}; published: {self.source}",
+        )
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class ScaleRow:
     law: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScaleResult(Result):
     """Compound scaling of a model from images of `imgsz` px; `law` = depth * width^2 * resolution^2 of one step."""
 
@@ -79,6 +89,16 @@ class ScaleResult(Result):
 
     KIND: ClassVar[str] = "scale"
     TABLE: ClassVar[str] = "rows"
+    SHOWN: ClassVar = ("phi", "depth", "width", "imgsz", "params", "macs", "flops", "ratio", "law")
+
+    def lines(self) -> tuple[str, ...]:
+        """The model, and what one step multiplies."""
+        last = self.rows[-1]
+        return (
+            f"{self.model} scaled from images of {self.imgsz} px; law: FLOPs x {number(self.law)} a step",
+            f"phi {last.phi}: {last.params:,} parameters, {with_prefix(last.flops)} FLOPs, "
+            f"{number(last.ratio)} x the base, {number(last.law)} by the law",
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +114,7 @@ class DiffRow:
     flops_b: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DiffResult(Result):
     """Costs of two models per stage; `total` holds params (one head), macs and flops of both, and b / a - 1."""
 
@@ -107,6 +127,16 @@ class DiffResult(Result):
 
     KIND: ClassVar[str] = "diff"
     TABLE: ClassVar[str] = "rows"
+    SHOWN: ClassVar = ("part", "params_a", "params_b", "macs_a", "macs_b", "flops_a", "flops_b")
+
+    def lines(self) -> tuple[str, ...]:
+        """Both totals, and their difference in percent."""
+        words = {"params": "parameters", "macs": "MACs", "flops": "FLOPs"}
+        totals = []
+        for name, total in self.total.items():
+            both = f"{with_prefix(total['a'])} -> {with_prefix(total['b'])}"
+            totals.append(f"{words.get(name, name)} {both} ({percent(total['change'])})")
+        return f"a {self.a}, b {self.b}, at {size_words(self.imgsz)}", ", ".join(totals)
 
 
 @dataclass(frozen=True)
@@ -138,7 +168,7 @@ class Alternative:
 FORMULAS = ("formula_params", "formula_macs")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerCostResult(Result):
     """A layer and the forms that can replace it; `scope` says what the numbers include."""
 
@@ -153,6 +183,16 @@ class LayerCostResult(Result):
 
     KIND: ClassVar[str] = "layer_cost"
     TABLE: ClassVar[str] = "alternatives"
+    SHOWN: ClassVar = ("name", "params", "macs", "flops", "ratio", "bytes", "intensity")
+
+    def lines(self) -> tuple[str, ...]:
+        """The layer, its cost, and the cheapest form."""
+        first, least = self.alternatives[0], min(self.alternatives, key=lambda form: form.macs)
+        return (
+            f"{self.layer} stride {self.stride}, {self.c_in} -> {self.c_out} channels, input {self.size} x {self.size}",
+            f"{first.name}: {first.params:,} parameters, {with_prefix(first.macs)} MACs; "
+            f"fewest MACs: {least.name}, {number(least.ratio)} x fewer",
+        )
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One row per form, without empty formulas."""

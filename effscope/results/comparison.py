@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from effscope.config import EvalConfig
+from effscope.errors import counted
 from effscope.results.base import Origin, Result
 
 
@@ -18,7 +19,7 @@ class ScoredRun:
     ap: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompareResult(Result):
     """Whether detector B is as good as detector A. AP, delta, ci, margin and deviations are fractions.
 
@@ -55,3 +56,13 @@ class CompareResult(Result):
 
     KIND: ClassVar[str] = "compare"
     TABLE: ClassVar[str] = "runs"
+    SHOWN: ClassVar = ("side", "model", "ap")
+
+    def lines(self) -> tuple[str, ...]:
+        """The verdict and the difference in AP with its interval."""
+        low, high = self.ci
+        return (
+            f"B {self.b} against A {self.a}: {self.verdict}",
+            f"AP of A {self.ap_a:.3f}, of B {self.ap_b:.3f}: {self.delta:+.3f} ({low:+.3f} to {high:+.3f}, 95 %), "
+            f"allowed loss {self.margin:g}; {counted(self.images, 'image')}",
+        )

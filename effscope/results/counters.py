@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from effscope.config import CountersConfig
-from effscope.config.image_size import ImageSize
+from effscope.config.image_size import ImageSize, size_words
 from effscope.results.base import Origin, Result
 from effscope.results.counting import UncountedRow
+from effscope.results.showing import listed, with_prefix
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class CounterTerm:
     difference: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CountersResult(Result):
     """The numbers of other tools for a model.
 
@@ -70,3 +71,9 @@ class CountersResult(Result):
 
     KIND: ClassVar[str] = "counters"
     TABLE: ClassVar[str] = "rows"
+    SHOWN: ClassVar = ("counter", "unit", "count", "ours", "measured", "version", "about")
+
+    def lines(self) -> tuple[str, ...]:
+        """effscope's count, and that of every tool."""
+        counts = [f"{row.counter} {with_prefix(row.count)} {row.unit}" for row in self.rows]
+        return f"{self.model} at {size_words(self.imgsz)}: {self.macs:,} MACs", listed(counts)

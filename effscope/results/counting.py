@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from effscope.config import CostConfig
-from effscope.config.image_size import ImageSize
+from effscope.config.image_size import ImageSize, size_words
 from effscope.results.base import Origin, Result
+from effscope.results.showing import listed, number, with_prefix
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class UncountedRow:
     macs_at_most: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CostResult(Result):
     """Cost of a model; docs/cost.md says what each total counts.
 
@@ -130,6 +131,18 @@ class CostResult(Result):
 
     KIND: ClassVar[str] = "cost"
     TABLE: ClassVar[str] = "layers"
+    SHOWN: ClassVar = ("name", "block", "stage", "shape", "params", "macs", "flops", "bytes")
+
+    def lines(self) -> tuple[str, ...]:
+        """The totals as the model is and in deploy form; what is not counted; the predicted time."""
+        where = [f"at least {number(self.predicted_ms)} ms on {self.device}"] if self.predicted_ms is not None else []
+        where += [f"not counted: {listed(self.uncounted, 3)}"] if self.uncounted else []
+        return (
+            f"{self.model} at {size_words(self.imgsz)}: {self.params:,} parameters, {with_prefix(self.macs)} MACs, "
+            f"{with_prefix(self.flops)} FLOPs",
+            f"deploy form: {self.params_deploy:,} parameters; convolutions alone: {with_prefix(self.conv_flops)} FLOPs",
+            *(["; ".join(where)] if where else []),
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,7 @@ class TensorRow:
     params: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TensorsResult(Result):
     """Parameters of weights of an unknown architecture. The other totals of a cost are None."""
 
@@ -160,3 +173,8 @@ class TensorsResult(Result):
 
     KIND: ClassVar[str] = "tensors"
     TABLE: ClassVar[str] = "layers"
+    SHOWN: ClassVar = ("name", "block", "params")
+
+    def lines(self) -> tuple[str, ...]:
+        """The parameters."""
+        return f"{self.model}: {self.params:,} parameters", "unknown architecture: no MACs and FLOPs can be counted"

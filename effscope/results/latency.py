@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from effscope.config import LatencyConfig
-from effscope.config.image_size import ImageSize
+from effscope.config.image_size import ImageSize, size_words
+from effscope.errors import counted
 from effscope.results.base import Origin, Result
+from effscope.results.showing import listed, number
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class DeviceRow:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DevicesResult(Result):
     """The devices that effscope predicts times for."""
 
@@ -31,6 +33,13 @@ class DevicesResult(Result):
 
     KIND: ClassVar[str] = "devices"
     TABLE: ClassVar[str] = "rows"
+    SHOWN: ClassVar = ("name", "float32", "float16", "int8", "bandwidth", "source")
+
+    def lines(self) -> tuple[str, ...]:
+        """How many devices, and the units of their figures."""
+        return f"{counted(len(self.rows), 'device')}; peaks in FLOP/s, bandwidth in byte/s", listed(
+            [row.name for row in self.rows], 5
+        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class LatencyRow:
     bytes: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LatencyResult(Result):
     """Measured and predicted times of models, one image at a time.
 
@@ -105,6 +114,17 @@ class LatencyResult(Result):
 
     KIND: ClassVar[str] = "latency"
     TABLE: ClassVar[str] = "rows"
+    SHOWN: ClassVar = ("model", "part", "kind", "median_ms", "iqr_ms", "predicted_ms", "bound")
+
+    def lines(self) -> tuple[str, ...]:
+        """Median time of the forward pass of every model, and how it was measured."""
+        whole = [f"{row.model} {number(row.median_ms)} ms" for row in self.rows if row.kind == "whole"]
+        threads = "" if self.threads is None else f", {counted(self.threads, 'thread')}"
+        return (
+            f"{listed(whole, 4)}: forward pass of one image, {size_words(self.imgsz)}, median of "
+            f"{counted(self.rounds, 'round')}",
+            f"{self.runtime} {self.dtype} on {self.device}{threads}",
+        )
 
     def of(self, model: str, part: str) -> LatencyRow:
         """The row of one part of a model. Raises KeyError if there is none."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from effscope.config import RankConfig
 from effscope.results.base import Origin, Result
+from effscope.results.showing import listed
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ class StageRank:
     separability_2: float | None = None
 
 
+SHAPES = "random matrices of these shapes"
+"""Name of the order of random matrices."""
+
+RELATIVE = "ratio over random"
+"""Name of the order by ratio / null ratio."""
+
+OTHER_THRESHOLD, OTHER_MODEL = "threshold ", "model "
+"""How the names of orders by other thresholds, and in other models, begin."""
+
+
 @dataclass(frozen=True)
 class OrderVariant:
     """The order of the stages by another definition, or in another model.
@@ -72,6 +83,16 @@ class OrderVariant:
     order: tuple[int, ...]
     ties: tuple[tuple[int, ...], ...] = ()
     tau: float | None = None
+
+    @property
+    def is_definition(self) -> bool:
+        """Whether this is another definition of the rank of the same weights or outputs."""
+        return self.name not in (SHAPES, RELATIVE) and not self.name.startswith(OTHER_MODEL)
+
+    def lowest(self, n: int) -> frozenset[int]:
+        """Stages that are among the `n` of lowest ratio, whatever the order of equal ones."""
+        first = frozenset(self.order[:n])
+        return first.difference(*(group for group in self.ties if not first.issuperset(group)))
 
 
 @dataclass(frozen=True)
@@ -145,7 +166,7 @@ class RankDefinition:
     of: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RankResult(Result):
     """Ranks of a model's stages in ascending order of ratio, equal ratios by stage number.
 
@@ -171,10 +192,35 @@ class RankResult(Result):
     stability: tuple[OrderVariant, ...] = ()
     attention: tuple[HeadUse, ...] = ()
     notes: tuple[str, ...] = ()
-    spectra: tuple[Spectrum, ...] = field(default=(), repr=False)
+    spectra: tuple[Spectrum, ...] = ()
 
     KIND: ClassVar[str] = "rank"
     TABLE: ClassVar[str] = "stages"
+    SHOWN: ClassVar = (
+        "stage",
+        "layer",
+        "shape",
+        "rank",
+        "ratio",
+        "null_ratio",
+        "effective_rank",
+        "stable_rank",
+        "note",
+    )
+
+    def lines(self) -> tuple[str, ...]:
+        """What was ranked, the order, and the lowest rank."""
+        made, by_stage = self.definition, {row.stage: row for row in self.stages}
+        of = f"{made.weights} {made.of}" if made.of == "weights" else made.of
+        first = f"{self.model}, {of}, threshold {made.threshold}, at {made.at}"
+        if not self.order:
+            return first, "no rank"
+        lowest = by_stage[self.order[0]]
+        return (
+            first,
+            f"lowest ratio of rank to output channels first: {listed(self.order, 12)}",
+            f"{lowest.stage} ({lowest.layer}): rank {lowest.rank} of {lowest.c_out}",
+        )
 
     def ratios(self) -> dict[int, float]:
         """Stage -> ratio, for the stages with a ratio."""

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from effscope.config import SearchConfig
+from effscope.errors import counted
+from effscope.progress import duration
 from effscope.results.base import Origin, Result
 from effscope.results.codec import plain
 from effscope.results.latency import Latency
 from effscope.results.ranking import RankResult
+from effscope.results.showing import percent
 from effscope.results.stages import HEAD
 
 ACCEPTED, REJECTED, INCONCLUSIVE = "accepted", "rejected", "inconclusive"
@@ -185,7 +188,7 @@ class GivenModel:
     latency: Latency | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult(Result):
     """Which changes of a base keep its AP.
 
@@ -214,6 +217,7 @@ class SearchResult(Result):
         library_ms: time of the whole base, measured as the parts of `library`; None if they were not measured.
         front: base and judged candidates that no other one beats in AP and cost; with a target also what was predicted.
         baselines: base and chosen model as they are, at smaller image sizes and in int8, measured in turn.
+        base_epochs: epochs that the search trained the base; 0 if it did not; None in results of older versions.
     """
 
     base: str
@@ -246,9 +250,23 @@ class SearchResult(Result):
     baselines: tuple[Baseline, ...] = ()
     library_ms: float | None = None
     finish: Finish | None = None
+    base_epochs: int | None = None
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"
+    SHOWN: ClassVar = ("stage", "move", "params", "flops", "latency_ms", "ap_start", "ap_mean", "delta", "verdict")
+
+    def lines(self) -> tuple[str, ...]:
+        """What was kept, what it saves, and AP; why the search ended."""
+        kept = f"kept {spelled(self.accepted)}" if self.accepted else "nothing was changed"
+        saved = ", ".join(f"{name} {percent(-share)}" for name, share in self.saved.items()) if self.accepted else ""
+        chosen = next((t for t in reversed(self.trials) if {*t.changes} == {*self.accepted}), None)
+        ap = f"AP {chosen.ap_mean:.3f}, base {chosen.base_ap:.3f}" if chosen else f"AP of the base {self.base_ap:.3f}"
+        return (
+            f"{self.base}: {kept}",
+            "; ".join(filter(None, (saved, f"{ap} (fractions 0-1), margin {self.margin:g}"))),
+            f"{counted(len(self.trials), 'trial')} in {duration(self.seconds)}; end: {self.stop_reason}",
+        )
 
     def to_rows(self) -> list[dict[str, Any]]:
         """A dict per trial; latencies in columns of their own."""

@@ -77,7 +77,8 @@ def test_every_check_is_of_a_field(kind: type[Checked]) -> None:
         (SearchConfig, {"margin": 1.0}, "`margin` must be a fraction from 0 to 1, got 1.0"),
         (SearchConfig, {"margin": float("nan")}, "`margin` must be a fraction from 0 to 1, got nan"),
         (EvalConfig, {"convention": "voc"}, "unknown `convention` 'voc': choose one of coco, ultralytics"),
-        (LayerCostConfig, {"layers": 1}, "unknown setting 'layers': choose one of layer, cin"),
+        (LayerCostConfig, {"layers": 1}, "unknown setting 'layers': did you mean `layer`?"),
+        (LayerCostConfig, {"kind": 1}, "unknown setting 'kind': choose one of layer, cin"),
     ],
 )
 def test_wrong_values_are_named(kind: type[Any], wrong: dict[str, Any], said: str) -> None:

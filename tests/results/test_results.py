@@ -67,7 +67,7 @@ def test_every_result_is_walked() -> None:
 
 
 def test_the_package_offers_what_its_modules_define() -> None:
-    inner = {"codec", "frozen"}
+    inner = {"codec", "frozen", "showing"}
     names = [found.name for found in iter_modules(results.__path__) if found.name not in inner]
     modules = [import_module(f"effscope.results.{name}") for name in names]
     defined = {name: value for m in modules for name, value in vars(m).items() if is_own(value, m)}
@@ -114,7 +114,7 @@ COLUMNS = {
     DevicesResult: [f.name for f in fields(DeviceRow)],
     LatencyResult: [f.name for f in fields(LatencyRow)],
     RankResult: [f.name for f in fields(StageRank)],
-    EvalResult: ["class", "ap"],
+    EvalResult: ["class", "ap", "ap50", "precision", "recall", "f1", "boxes"],
     CompareResult: [f.name for f in fields(ScoredRun)],
     TrainResult: ["class", "ap"],
     SearchResult: [

@@ -9,11 +9,14 @@ from effscope.results import (
     ACCEPTED,
     Baseline,
     Change,
+    ClassScore,
     CompareResult,
+    Confusion,
     CostResult,
     CounterRow,
     CountersResult,
     CounterTerm,
+    Curve,
     DeviceRow,
     DevicesResult,
     DiffResult,
@@ -99,6 +102,7 @@ HISTORY = tuple(
     | ({"ap": 0.1 * n} if n != 2 else {})
     for n in (1, 2, 3)
 )
+FALLING = tuple(1 - n / 125 for n in range(101))
 EXAMPLES: dict[type[Result], Result] = {
     CostResult: api.cost("yolov8n", 64),
     TensorsResult: TensorsResult("w", 12, ("the rest",), (TensorRow("model.0", "Conv", 12),), MADE, ("a note",)),
@@ -120,8 +124,11 @@ EXAMPLES: dict[type[Result], Result] = {
     ),
     RankResult: RANKS,
     EvalResult: EvalResult(
-        **SCORES, origin=made(config.EvalConfig()), files={"result": "eval.json"},
-        errors=(ErrorKind("both", 3, 0.5, 0.4, 0.1, 0.05),),
+        **SCORES, origin=made(config.EvalConfig()), files={"result": "eval.json"}, data="cells/data.yaml", split="val",
+        errors=(ErrorKind("both", 3, 0.5, 0.4, 0.1, 0.05, 2),), score_cut=0.25, precision=0.75, recall=0.5, f1=0.6,
+        classes=(ClassScore("zelle", 7, 0.4, 0.6, 0.75, 0.5, 0.6),),
+        curves=(Curve("zelle", FALLING, tuple(x * (1 - x) for x in FALLING)),),
+        confusion=Confusion(("zelle", "none"), ((4, 2, 1), (0, 0, 0), (1, 0, 0)), 0.25, 0.5),
     ),
     TrainResult: TrainResult(
         **SCORES, origin=made(config.TrainConfig(limit_val=3)),
