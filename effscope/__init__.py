@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from effscope.lazy import attach
 
@@ -24,6 +25,14 @@ COMMANDS = (
     "scaled_cost", "search", "train", "zoo",
 )  # fmt: skip
 
-__getattr__, __dir__, __all__ = attach(
+_attribute, __dir__, __all__ = attach(
     __name__, {"api": COMMANDS, "errors": ("EffscopeError",), "results": ("load_result",)}
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from effscope.results import version  # noqa: PLC0415
+
+        return version("effscope")
+    return _attribute(name)

@@ -54,10 +54,11 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app.main(arguments, prog_name="effscope", standalone_mode=False)
     except Exception as error:
-        message = getattr(error, "format_message", None)  # typer's usage errors, with any version of click
-        if message is None:
+        if not hasattr(error, "format_message"):  # typer's usage errors have it, with any version of click
             raise
-        print(message() if not arguments else f"error: {message()}  (effscope --help)", file=sys.stderr)
+        from effscope.cli.habits import said_usage  # noqa: PLC0415
+
+        print(error.format_message() if not arguments else f"error: {said_usage(error)}", file=sys.stderr)
         return BAD_INPUT
     return code if isinstance(code, int) else 0
 

@@ -42,3 +42,8 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "co
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch or Python means that memory ran out."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """A number of things in words: `1 image`, `2 images`, `2,500 boxes`; `plural` if it is not the noun with an s."""
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,40 @@ def sweep(folder: Path) -> None:
         for path in folder.glob(".*.tmp"):
             if _DRAFT.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Write several files, all or none: yields an empty folder, and moves its files into `folder` when the block ends.
+
+    If the block raises, nothing is left of it: older files stay as they were, new folders are removed.
+
+    Yields:
+        A hidden folder inside `folder`.
+
+    Raises:
+        EffscopeError: a file cannot be put in its place. The message names the files that already are.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    draft = make_folder(folder) / f".{uuid.uuid4().hex}.tmp"
+    placed: list[str] = []
+    try:
+        make_folder(draft)
+        yield draft
+        for path in sorted(draft.iterdir()):
+            if (folder / path.name).is_dir():
+                raise EffscopeError(f"cannot write {folder / path.name}: it is a folder; choose another `out`")
+        for path in sorted(draft.iterdir()):
+            path.replace(folder / path.name)
+            placed.append(path.name)
+    except OSError as e:
+        left = f"; already written: {', '.join(placed)}" if placed else ""
+        raise EffscopeError(f"cannot write into {folder}: {e.strerror or e}{left}") from e
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):  # a folder with files in it stays
+            for path in new:
+                path.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from effscope.cli.habits import check_settings, unknown_command
+from effscope.cli.options import OUTPUT
 from effscope.cli.questions import Questions, answer, merged_params
 
 HOMES = {
@@ -29,19 +33,62 @@ HOMES = {
 }
 """Command -> module in this package with the function of the same name, in the order of `--help`."""
 
+MODELS = ("model", "models", "a", "b", "base", "scale", "weights", "against")
+"""Parameters that name models."""
+
+ARCHITECTURE_ONLY = ("cost", "diff", "latency")
+"""Commands whose answer does not depend on the weights."""
+
 
 class Command(TyperCommand):
     """A command that turns the garbage collector on when it starts; imported objects are never collected."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words after the command."""
+        check_settings(ctx.command_path, self.get_params(ctx), args)
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option --help, in the panel of the output."""
+        option: Any = super().get_help_option(ctx)
+        if option is not None:
+            option.rich_help_panel = OUTPUT
+        return option
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command with the garbage collector on."""
         gc.freeze()
         gc.enable()
+        if not ctx.params.get("quiet"):
+            _say_assumed(ctx)
         return self.answer(ctx)
 
     def answer(self, ctx: Any) -> Any:
         """Call the command's function."""
         return super().invoke(ctx)
+
+
+def _say_assumed(ctx: Any) -> None:
+    """Say on stderr where the name of a file that does not exist stands for a built-in model.
+
+    A wrong name is left to the command; the cost of a model says it below its table.
+    """
+    names = [name for name in MODELS if (ctx.command.name, name) != ("cost", "model")]
+    given = [ctx.params[name] for name in names if ctx.params.get(name)]
+    words = [word for value in given for word in ([value] if isinstance(value, str) else value)]
+    if not any("." in word for word in words):
+        return
+    from effscope.errors import EffscopeError  # noqa: PLC0415
+    from effscope.models.naming import find_model  # noqa: PLC0415 - the built-in models
+
+    for word in words:
+        try:
+            assumed = find_model(word, weights_matter=ctx.command.name not in ARCHITECTURE_ONLY).assumed
+        except EffscopeError:
+            continue
+        if assumed:
+            sys.stderr.write(f"{assumed}\n")
 
 
 class Commands(Mapping[str, Any]):
@@ -80,9 +127,64 @@ def _merged(name: str, questions: Questions) -> Any:
     return Asking(name, params=merged_params(list(commands.values())), help=questions.help)
 
 
-app = TyperGroup(
+class Group(TyperGroup):
+    """All commands. Words for commands of other tools are answered with ours."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of the first word.
+
+        Raises:
+            EffscopeError: there is no such command.
+        """
+        if args and args[0] not in HOMES and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise unknown_command(args[0], args[1:], list(HOMES))
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line, or answer the shell's request for completions."""
+        if any(name.startswith("_EFFSCOPE") and name.endswith("_COMPLETE") for name in os.environ):
+            from typer.completion import get_completion_inspect_parameters  # noqa: PLC0415 - only for completions
+
+            get_completion_inspect_parameters()  # teaches typer the shells
+        return super().main(*args, **options)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from effscope import __version__  # noqa: PLC0415
+
+        print(f"effscope {__version__}")
+        raise typer.Exit
+
+
+def _completion(ctx: typer.Context, param: typer.CallbackParam, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from typer import completion  # noqa: PLC0415
+
+        completion.get_completion_inspect_parameters()  # teaches typer the shells
+        called = completion.install_callback if param.name == "install" else completion.show_callback
+        called(ctx, param, value)
+
+
+def _start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    install: Annotated[
+        bool, typer.Option("--install-completion", callback=_completion, is_eager=True, hidden=True)
+    ] = False,
+    show: Annotated[bool, typer.Option("--show-completion", callback=_completion, is_eager=True, hidden=True)] = False,
+) -> None:
+    """Options before the command: each does one thing and ends."""
+
+
+app = Group(
     name="effscope",
     commands=Commands(),  # type: ignore[arg-type]  # read only, so any mapping works
+    params=_single("effscope", _start).params,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     help="Find where a vision model wastes compute, test on your data what can be removed, export the smaller model.",
+    epilog="effscope COMMAND --help lists the options of a command. effscope --install-completion: the Tab key then "
+    "completes commands and options.",
 )

@@ -7,23 +7,27 @@ from typing import Annotated
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Data, Device, Imgsz, Json, LimitVal, Out, Quiet
+from effscope.cli.options import Csv, Data, Details, Device, EvalBatch, EvalImgsz, Json, LimitVal, Out, Quiet, Split
 from effscope.cli.saving import Delivery, finish
 from effscope.cli.terminal import display
 
-SIDE = "Weights file or run folder; several, with commas or as a quoted pattern 'runs/a-*': runs with other seeds."
+SIDE = (
+    "Weights file or run folder (what train or search wrote). Several trainings with other seeds: with commas, or a "
+    "pattern in quotes, 'runs/a-*'."
+)
 
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help=SIDE)],
     b: Annotated[str, typer.Argument(metavar="B", help="The same for the other detector.")],
     data: Data,
-    imgsz: Imgsz = None,
-    batch: Annotated[int, typer.Option("--batch", help="Images per forward pass.")] = 16,
+    imgsz: EvalImgsz = None,
+    batch: EvalBatch = 16,
     device: Device = "auto",
-    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
+    split: Split = "val",
     limit_val: LimitVal = None,
-    margin: Annotated[float, typer.Option("--margin", help="Allowed loss of AP, a fraction.")] = 0.01,
+    margin: Annotated[float, typer.Option("--margin", metavar="X", help="Allowed loss of AP, a fraction.")] = 0.01,
+    details: Details = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -32,4 +36,4 @@ def compare(
     """Judge whether B is as good as A: the difference in AP with a 95 % interval."""
     with display(quiet) as (progress, say):
         result = api.compare(a, b, data, imgsz, batch, device, split, limit_val, margin, out, progress, say)
-    finish(result, Delivery(json, csv, out, quiet))
+    finish(result, Delivery(json, csv, out, quiet, details))

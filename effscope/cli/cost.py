@@ -8,24 +8,44 @@ from typing import Annotated, Any, Optional
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Json, Out, Quiet, Size
+from effscope.cli.next_steps import after_cost, suggest
+from effscope.cli.options import ANY_MODEL_WORDS, Csv, Details, Json, Out, Quiet, Size
 from effscope.cli.questions import Questions
 from effscope.cli.saving import Delivery, deliver, save, save_csv, show, write_folder
 from effscope.errors import EffscopeError, NegativeAnswer, unknown
 from effscope.results import CostResult, CountersResult, plain
 
-Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="Zoo name, layout YAML, weights or run.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=ANY_MODEL_WORDS)]
+
+
+LAYER, SCALING, OTHER_TOOLS = "One layer", "Scaling", "Other tools"
+"""Panels of the help text."""
 
 
 def of_layer(
     layer: Annotated[
-        str, typer.Option("--layer", help="Compare a layer with cheaper forms: conv3x3, c2f, cib, psa, ...")
+        str,
+        typer.Option(
+            "--layer",
+            metavar="NAME",
+            help="Compare a layer with cheaper forms: conv3x3, c2f, cib, psa, ...",
+            rich_help_panel=LAYER,
+        ),
     ],
-    cin: Annotated[int, typer.Option("--cin", help="Input channels of --layer.")] = 256,
-    cout: Annotated[int, typer.Option("--cout", help="Output channels; 0: 2 x cin at stride 2, else cin.")] = 0,
-    stride: Annotated[int, typer.Option("--stride", help="Stride of --layer.")] = 2,
-    size: Annotated[int, typer.Option("--size", help="Side of the input feature map.")] = 80,
-    symbolic: Annotated[bool, typer.Option("--symbolic", help="Also print formulas (needs sympy).")] = False,
+    cin: Annotated[
+        int, typer.Option("--cin", metavar="N", help="Input channels of --layer.", rich_help_panel=LAYER)
+    ] = 256,
+    cout: Annotated[
+        int,
+        typer.Option(
+            "--cout", metavar="N", help="Output channels; 0: 2 x cin at stride 2, else cin.", rich_help_panel=LAYER
+        ),
+    ] = 0,
+    stride: Annotated[int, typer.Option("--stride", metavar="N", help="Stride of --layer.", rich_help_panel=LAYER)] = 2,
+    size: Annotated[
+        int, typer.Option("--size", metavar="N", help="Side of the input feature map.", rich_help_panel=LAYER)
+    ] = 80,
+    symbolic: Annotated[bool, typer.Option("--symbolic", help="Also print formulas.", rich_help_panel=LAYER)] = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -36,8 +56,18 @@ def of_layer(
 
 
 def of_scaled_model(
-    scale: Annotated[str, typer.Option("--scale", metavar="MODEL", help="Compound scaling of this model.")],
-    phi: Annotated[str, typer.Option("--phi", help="Exponents of --scale: 1..3 or 0,2.")] = "0..3",
+    scale: Annotated[
+        str,
+        typer.Option(
+            "--scale",
+            metavar="MODEL",
+            help="Compound scaling of this model: depth, width and image side grow together.",
+            rich_help_panel=SCALING,
+        ),
+    ],
+    phi: Annotated[
+        str, typer.Option("--phi", metavar="LIST", help="Exponents of --scale: 1..3 or 0,2.", rich_help_panel=SCALING)
+    ] = "0..3",
     imgsz: Size = None,
     json: Json = None,
     csv: Csv = None,
@@ -52,16 +82,22 @@ def of_model(
     model: Model,
     imgsz: Size = None,
     by: Annotated[
-        str, typer.Option("--by", help="Rows of the table: layer, stage, op, or form of the model.")
+        str,
+        typer.Option(
+            "--by", metavar="WORD", help="Rows of the table: layer, stage (blocks at one resolution), op, or form."
+        ),
     ] = "layer",
     dtype: Annotated[
-        str, typer.Option("--dtype", help="Activations and weights: float32, float16, bfloat16, int8.")
+        str, typer.Option("--dtype", metavar="NAME", help="Activations and weights: float32, float16, bfloat16, int8.")
     ] = "float32",
     device: Annotated[
         Optional[str],
-        typer.Option("--device", help="Predict times: here (this machine) or a name in `effscope devices`."),
+        typer.Option(
+            "--device", metavar="NAME", help="Predict times: here (this machine) or a name that effscope devices lists."
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if an operation cannot be counted.")] = False,
+    details: Details = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -70,7 +106,7 @@ def of_model(
     """A model by layer, stage, operation or form."""
     from effscope.reporting.pages.cost import COST_VIEWS, page  # noqa: PLC0415
 
-    to = Delivery(json, csv, out, quiet)
+    to = Delivery(json, csv, out, quiet, details)
     if by not in COST_VIEWS:
         raise unknown("--by", by, COST_VIEWS)
     counted = api.cost(model, imgsz=imgsz, dtype=dtype, device=device, strict=strict)
@@ -85,6 +121,7 @@ def of_model(
         from effscope.reporting.pages import pages  # noqa: PLC0415
 
         write_folder(pages(counted), to)
+    suggest(after_cost(model, by), to)
 
 
 def of_other_counters(
@@ -92,13 +129,26 @@ def of_other_counters(
     imgsz: Size = None,
     counter: Annotated[
         Optional[str],
-        typer.Option("--as", metavar="TOOL", help="Count like paper, fvcore, thop, ultralytics or torch."),
+        typer.Option(
+            "--as",
+            metavar="TOOL",
+            help="Count like paper, fvcore, thop, ultralytics or torch.",
+            rich_help_panel=OTHER_TOOLS,
+        ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Explain the difference to other tools term by term.")
+        bool,
+        typer.Option(
+            "--explain", help="Explain the difference to other tools term by term.", rich_help_panel=OTHER_TOOLS
+        ),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Run fvcore, thop and torch's counter and compare; exit 1 if they differ.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Run fvcore, thop and torch's counter and compare; exit 1 if they differ.",
+            rich_help_panel=OTHER_TOOLS,
+        ),
     ] = False,
     json: Json = None,
     csv: Csv = None,
@@ -108,7 +158,7 @@ def of_other_counters(
     """The counts of other tools, then the terms of the difference (with --explain the csv holds only the terms).
 
     Raises:
-        NegativeAnswer: a tool returns another number than effscope's rules for it, or no tool could run.
+        NegativeAnswer: a tool returns another number than effscope's rules for it, or fails.
     """
     from effscope.reporting.pages.counters import page  # noqa: PLC0415
 
@@ -123,9 +173,7 @@ def of_other_counters(
 
 
 def _judge(result: CountersResult) -> None:
-    ran = [row for row in result.rows if row.version]
-    if ran and all(row.measured is None for row in ran):
-        raise NegativeAnswer(f"{result.model}: no tool ran: {'; '.join(f'{row.counter} {row.version}' for row in ran)}")
+    failed = [f"{row.counter} {row.version}" for row in result.rows if row.version and row.measured is None]
     wrong = [row for row in result.rows if not row.explained]
     if wrong:
         said = "; ".join(f"{r.counter} {r.version} counts {r.measured:,}, our rules for it {r.count:,}" for r in wrong)
@@ -133,6 +181,8 @@ def _judge(result: CountersResult) -> None:
         raise NegativeAnswer(
             f"{result.model}: not explained: {said}" + (f"; not counted here: {missing}" * bool(missing))
         )
+    if failed:
+        raise NegativeAnswer(f"{result.model}: not checked: {'; '.join(failed)}")
 
 
 def _choose(options: Mapping[str, Any]) -> str:

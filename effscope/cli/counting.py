@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Json, Out, Quiet, Size
+from effscope.cli.options import ANY_MODEL_WORDS, Csv, Json, Out, Quiet, Size
 from effscope.cli.saving import Delivery, deliver
 from effscope.cli.terminal import display
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="Zoo name, layout YAML, weights or run.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Second model.")],
+    a: Annotated[str, typer.Argument(metavar="A", help=ANY_MODEL_WORDS)],
+    b: Annotated[str, typer.Argument(metavar="B", help="The second model.")],
     imgsz: Size = None,
     json: Json = None,
     csv: Csv = None,
@@ -26,9 +26,10 @@ def diff(
 
 
 def zoo(
-    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Only names that contain this text.")] = "",
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Only names that contain this text.")] = "",
     backbones: Annotated[
-        bool, typer.Option("--backbones", help="List classification backbones instead (needs torch and timm).")
+        bool,
+        typer.Option("--backbones", help="List classification backbones of torchvision and timm instead (needs timm)."),
     ] = False,
     json: Json = None,
     csv: Csv = None,

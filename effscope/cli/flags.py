@@ -7,8 +7,8 @@ import re
 OTHERWISE = {"counter": "--as", "convention": "--as", "centred": "--uncentred", "models": "MODEL", "model": "MODEL"}
 """Settings with a flag of another name."""
 
-NO_FLAGS = frozenset({"learned_ap", "distil", "spectra", "load_result", "save", "files", "inputs"})
-"""Names in messages that have no flag."""
+NO_FLAGS = frozenset({"distil", "spectra", "load_result", "save", "files", "inputs", "rank"})
+"""Names in messages that have no flag: settings of the Python functions, and a function."""
 
 _NAME = re.compile(r"`([a-z][a-z0-9_]*)`")
 

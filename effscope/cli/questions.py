@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from effscope.cli.options import OUTPUT
 from effscope.errors import EffscopeError
 
 
@@ -25,13 +26,12 @@ class Questions:
 
 
 def merged_params(commands: Sequence[Any]) -> list[Any]:
-    """The parameters of all commands, each once; those of every command come last. No argument is required."""
+    """The parameters of all commands, each once; those of the output come last. No argument is required."""
     by_name = [{param.name: param for param in command.params} for command in commands]
     found = {name: param for params in by_name for name, param in params.items()}
-    shared = [name for name in found if all(name in params for params in by_name)]
     for param in found.values():
         param.required = False
-    return [found[name] for name in found if name not in shared] + [found[name] for name in shared]
+    return sorted(found.values(), key=lambda param: getattr(param, "rich_help_panel", None) == OUTPUT)
 
 
 def answer(asked: str, commands: Mapping[str, Any], context: Any) -> Any:

@@ -7,33 +7,43 @@ from typing import Annotated, Optional
 import typer
 
 from effscope import api
-from effscope.cli.options import Csv, Json, Out, Quiet, Size
+from effscope.cli.next_steps import after_rank, suggest
+from effscope.cli.options import AnyModels, Csv, Details, Json, Out, Quiet, Size
 from effscope.cli.saving import Delivery, deliver
 from effscope.cli.terminal import display
 
 
 def rank(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Zoo name, layout YAML, weights or run.")],
+    models: AnyModels,
     at: Annotated[
         str,
         typer.Option(
             "--at",
-            help="stage: its closing conv; block: last conv of its last block; all: every conv and linear layer.",
+            metavar="WORD",
+            help="What is ranked. stage (blocks at one resolution): its closing conv; block: the last conv of its last "
+            "block; all: every conv and linear layer.",
         ),
     ] = "stage",
     threshold: Annotated[
-        str, typer.Option("--threshold", help="Fraction of the largest singular value, energy:0.9, eps, or mp.")
+        str,
+        typer.Option(
+            "--threshold", metavar="X", help="Fraction of the largest singular value; or energy:0.9, eps or mp."
+        ),
     ] = "0.5",
     fold_bn: Annotated[bool, typer.Option("--fold-bn/--raw", help="Fold the batch norm into the weight.")] = True,
     activations: Annotated[
         Optional[str], typer.Option("--activations", metavar="DATA", help="Rank outputs on images instead of weights.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", help="Number of images for --activations.")] = 64,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Number of images for --activations.")] = 64,
     centred: Annotated[bool, typer.Option("--centred/--uncentred", help="Subtract the mean from activations.")] = True,
     imgsz: Size = None,
     plots: Annotated[
-        str, typer.Option("--plots", "--pictures", help="Plot formats for --out, with commas: png, svg, pdf.")
+        str,
+        typer.Option(
+            "--plots", "--pictures", metavar="LIST", help="Plot formats for --out, with commas: png, svg, pdf."
+        ),
     ] = "png",
+    details: Details = False,
     json: Json = None,
     csv: Csv = None,
     out: Out = None,
@@ -49,4 +59,6 @@ def rank(
             "imgsz": imgsz, "centred": centred, "progress": progress, "say": say,
         }  # fmt: skip
         results = api.ranks(models, **settings) if several else (api.rank(models[0], **settings),)  # type: ignore[arg-type]
-    deliver(results, Delivery(json, csv, out, quiet), formats)
+    to = Delivery(json, csv, out, quiet, details)
+    deliver(results, to, formats)
+    suggest(after_rank(models[0], results[0]), to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ class Delivery(NamedTuple):
     csv: Path | None = None
     out: Path | None = None
     quiet: bool = False
+    details: bool = False
 
     @property
     def silent(self) -> bool:
@@ -63,7 +65,7 @@ def show(pages: Callable[[], Sequence[Page]], to: Delivery) -> None:
     from effscope.reporting.render.terminal import show as show_page  # noqa: PLC0415
 
     for page in pages():
-        show_page(page)
+        show_page(page, to.details)
 
 
 def save(results: Sequence[Result], to: Delivery) -> None:
@@ -98,6 +100,9 @@ def write_folder(pages: Sequence[Page], to: Delivery, formats: Sequence[str] | N
 
 def list_files(files: dict[str, str], to: Delivery) -> None:
     """Print the names of the written files in one line, unless the output is silent or JSON."""
-    if files and not to.silent:
-        folder = Path(next(iter(files.values()))).parent
-        print(f"files in {folder}: " + ", ".join(Path(f).name for f in files.values()))
+    if not files or to.silent:
+        return
+    from effscope.reporting.render.terminal import say  # noqa: PLC0415
+
+    folder = Path(os.path.commonpath([Path(file).parent for file in files.values()]))
+    say(f"files in {folder}: " + ", ".join(dict.fromkeys(str(Path(f).relative_to(folder)) for f in files.values())))

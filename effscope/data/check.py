@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,8 @@ from effscope.data.digest import digest_of
 from effscope.data.read import SIDEWAYS, Header, read_header, read_image
 from effscope.data.record import ACTIONS, Fault, Ledger, Listing, Record, Unit
 from effscope.data.sample import DataSet, Objects, Sample, areas_of
-from effscope.errors import EffscopeError
-from effscope.progress import Say
+from effscope.errors import EffscopeError, counted
+from effscope.progress import Progress, Say, silent
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,13 @@ ADVICE: dict[Fault, str] = {
 
 
 def check_listing(
-    source: str, split: str, listing: Listing, ledger: Ledger, limit: int | None, labelled: bool = True
+    source: str,
+    split: str,
+    listing: Listing,
+    ledger: Ledger,
+    limit: int | None,
+    labelled: bool = True,
+    progress: Progress = silent,
 ) -> DataSet:
     """The usable samples of a listing, its faults and its digest.
 
@@ -55,11 +61,17 @@ def check_listing(
         ledger: faults so far; new faults are added.
         limit: keep the first `limit` usable images of the listing; None = all.
         labelled: whether there must be a box.
+        progress: called with the fraction done and a text.
 
     Raises:
         EffscopeError: no usable image or no usable box.
     """
-    samples = tuple(islice(_samples(listing, ledger), limit))
+    n = min(len(listing.images), limit or len(listing.images))
+
+    def tell(k: int) -> None:
+        progress(min(k / n, 1.0), f"{listing.doing} {k}/{max(k, n)}")
+
+    samples = tuple(islice(_samples(listing, ledger, tell), limit))
     if not samples or (labelled and not any(len(sample.boxes) for sample in samples)):
         raise EffscopeError(_nothing_left(source, split, len(samples), ledger, limit))
     return DataSet(
@@ -142,8 +154,9 @@ def _ledger(dataset: DataSet) -> Ledger:
     return Ledger(Counter(dataset.faults), {kind: list(shown) for kind, shown in dataset.examples.items()})
 
 
-def _samples(listing: Listing, ledger: Ledger) -> Iterator[Sample]:
-    for record in listing.records():
+def _samples(listing: Listing, ledger: Ledger, tell: Callable[[int], None]) -> Iterator[Sample]:
+    for n, record in enumerate(listing.records(), 1):
+        tell(n)
         header = _header(record, ledger)
         if header is None:
             continue
@@ -228,4 +241,4 @@ def _nothing_left(source: str, split: str, n_images: int, ledger: Ledger, limit:
         advice = f"raise the limit of {limit} images"
     else:
         advice = next((text for fault, text in ADVICE.items() if ledger.counts[fault.value]), advice)
-    return f"{source}, split '{split}': no usable box in {n_images} usable images ({faults}): {advice}"
+    return f"{source}, split '{split}': no usable box in {counted(n_images, 'usable image')} ({faults}): {advice}"

@@ -9,7 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from effscope.data.sample import DataSet, Objects
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, counted
 from effscope.progress import Say
 
 
@@ -64,7 +64,8 @@ def matched(dataset: DataSet, classes: tuple[str, ...], owner: str, say: Say) ->
     lost = sum(len(a.labels) - len(b.labels) for a, b in zip(dataset.samples, found.samples, strict=True))
     if lost:
         unknown = ", ".join(name for name in dataset.classes if name not in classes)
-        say(f"{dataset.split}: {lost} boxes of classes {owner} does not have are left out: {unknown}")
+        boxes = counted(lost, "box", "boxes")
+        say(f"{dataset.split}: {boxes} of classes that {owner} does not have, left out: {unknown}")
     return found
 
 

@@ -54,12 +54,12 @@ class Fault(StrEnum):
     NEAR_DUPLICATE = "near-duplicate boxes"
     EXIF_TURNED = "image turned by EXIF"
     UNTURNED_BOXES = "boxes drawn on the unturned image"
-    OTHER_SIZE = "declared size is not the image's"
+    OTHER_SIZE = "declared size differs from the image's"
 
 
 ACTIONS: dict[Fault, str] = {
     Fault.OTHER_SPLIT: "used",
-    Fault.NOT_UTF8: "read without the letters that are not",
+    Fault.NOT_UTF8: "read, with letters left out that are not UTF-8",
     Fault.NO_NAMES: "numbered",
     Fault.SHARED_NAME: "the ids added to the name",
     Fault.HIDDEN: "left out",
@@ -154,12 +154,14 @@ class Listing:
         images: identifier of each image in this format, e.g. its path, in the fixed order of the data set.
         read: function from some of `images` to their records; reads label files and notes faults while it iterates.
         category_ids: class name -> its id in the label file; empty if it has none.
+        doing: what `read` does, for the progress.
     """
 
     classes: tuple[str, ...]
     images: Sequence[Any]
     read: Callable[[Sequence[Any]], Iterator[Record]]
     category_ids: Mapping[str, Key] = field(default_factory=dict)
+    doing: str = "listing images"
 
     def records(self) -> Iterator[Record]:
         """The records of all images."""

@@ -120,7 +120,7 @@ def list_shapes(data: str, split: str, seed: int, ledger: Ledger, config: Shapes
         for index in indices:
             yield draw(settings, np.random.default_rng([seed, number, index]), f"shapes_{chosen}_{index:05d}")
 
-    return Listing(settings.kinds, range(counts[chosen]), drawn)
+    return Listing(settings.kinds, range(counts[chosen]), drawn, doing="drawing images")
 
 
 def draw(config: ShapesConfig, rng: Generator, name: str) -> Record:

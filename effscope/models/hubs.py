@@ -48,10 +48,8 @@ def _torchvision_model(name: str) -> nn.Module:
 
 
 def _timm_names() -> list[str]:
-    try:
-        import timm  # noqa: PLC0415 - optional
-    except ImportError:
-        raise EffscopeError('timm is not installed: pip install "effscope[timm]"') from None
+    import timm  # noqa: PLC0415 - optional
+
     return list(timm.list_models())
 
 
@@ -105,7 +103,7 @@ def open_hub(model: str, imgsz: ImageSize | None = None, inputs: Any = None, see
         seed: seed of the weights. The global random state does not change.
 
     Raises:
-        EffscopeError: an unknown name, a package that is not installed, or a model that cannot be traced.
+        EffscopeError: an unknown name, or a model that cannot be traced.
     """
     prefix, _, name = model.partition(":")
     hub = HUBS[prefix]

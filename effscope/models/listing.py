@@ -9,6 +9,7 @@ from effscope.costing.model import cost, cost_graph
 from effscope.errors import EffscopeError
 from effscope.layouts.zoo.catalog import ZOO
 from effscope.layouts.zoo.published import BACKBONES, BACKBONES_SOURCE, PUBLISHED, SOURCE
+from effscope.models.naming import find_model
 from effscope.models.open import open_model
 from effscope.progress import Progress
 from effscope.results import ZooResult, ZooRow, origin
@@ -60,6 +61,8 @@ def list_backbones(progress: Progress) -> ZooResult:
     Raises:
         EffscopeError: timm is not installed.
     """
+    for model, *_ in BACKBONES.values():
+        find_model(model)
     rows = []
     for n, (name, (model, params_m, macs_g)) in enumerate(BACKBONES.items()):
         progress(n / len(BACKBONES), f"tracing {model}")

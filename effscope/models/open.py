@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effscope.config.image_size import IMAGE_CHANNELS, ImageSize, size_words
-from effscope.errors import EffscopeError
-from effscope.layouts.zoo.catalog import ALIASES, ZOO, layout
+from effscope.errors import EffscopeError, counted
+from effscope.layouts.zoo.catalog import layout
 from effscope.models.file_metadata import read_metadata
+from effscope.models.naming import find_model
 from effscope.models.opened import LayoutModel, Model, TensorFile, TracedModel
 from effscope.workspace import RUN_WEIGHTS
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 IMAGE_DIMS, RECTANGLE = 4, 2
-HUB_NAMES = ("torchvision", "timm")
-OF_GRAPH = "an ONNX graph may hold norms folded and equal tensors merged: then it counts less than the model it is from"
+OF_GRAPH = "an ONNX graph can have norms folded and equal tensors merged: then its counts are below those of its model"
 USUAL_SIZE = 640
 """Default side of the image in px."""
 
@@ -31,7 +29,8 @@ def open_model(model: str | PathLike[str] | Module, imgsz: ImageSize | None = No
 
     Args:
         model: zoo name, path of a layout YAML, weights file or run folder, `torchvision:NAME`, `timm:NAME`, or a torch
-            module. Zoo names and layout YAML import no torch.
+            module. Zoo names and layout YAML import no torch. `yolov8n.yaml` or `yolov8n.pt` without such a file is the
+            built-in layout, without weights.
         imgsz: size of the image, to trace a hub's model or a module; default: native size, 640 for a module. A whole
             shape also gives a built-in model or YAML its channels.
         inputs: arguments of a module or a hub's model, instead of one image: a tensor, a tuple of arguments, or a dict
@@ -69,29 +68,17 @@ def _opened(model: str | PathLike[str] | Module, imgsz: ImageSize | None, inputs
         model = fspath(model)
     if not isinstance(model, str):
         return _of_module(model, imgsz or USUAL_SIZE, inputs)
-    if model.partition(":")[0] in HUB_NAMES:
+    found = find_model(model)
+    if found.kind == "hub":
         return _of_hub(model, imgsz, inputs)
-    if model in ZOO or model in ALIASES:
-        return LayoutModel(model, layout(model), source="built in, untrained weights")
+    if found.kind == "built in":
+        source = f"{found.assumed or 'built in'}, untrained weights"
+        notes = (found.assumed,) if found.assumed else ()
+        return LayoutModel(found.name, layout(found.name), source=source, notes=notes)
     path = Path(model)
-    if not path.exists():
-        raise _missing(model)
-    if path.suffix.lower() in YAML_SUFFIXES:
+    if found.kind == "yaml":
         return _of_yaml(path)
-    if not path.is_dir():
-        return _of_weights(path, path.stem)
-    if not (path / RUN_WEIGHTS).exists():
-        raise EffscopeError(f"{model} is a folder without {RUN_WEIGHTS}: give the folder of an effscope run")
-    return _of_weights(path / RUN_WEIGHTS, path.name)
-
-
-def _missing(model: str) -> EffscopeError:
-    near = get_close_matches(model, ZOO, n=4, cutoff=0.5)
-    meant = f"; did you mean {', '.join(near)}?" if near else ""
-    return EffscopeError(
-        f"'{model}' is neither a file nor a built-in model: give a weights file, a layout YAML, a run folder, "
-        f"torchvision:NAME, timm:NAME, or a name that `effscope zoo` lists{meant}"
-    )
+    return _of_weights(path / RUN_WEIGHTS, path.name) if found.kind == "run" else _of_weights(path, path.stem)
 
 
 def _of_yaml(path: Path) -> LayoutModel:
@@ -163,4 +150,4 @@ def _of_weights(path: Path, name: str) -> LayoutModel | TensorFile:
 
 
 def _source(name: str, nc: int, source: str) -> str:
-    return f"{name}, {nc} classes; {source}"
+    return f"{name}, {counted(nc, 'class', 'classes')}; {source}"

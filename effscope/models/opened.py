@@ -7,7 +7,7 @@ All three have the fields `name`, `state`, `classes`, `source` and `imgsz`, the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from effscope.config.image_size import IMAGE_CHANNELS, ImageSize
@@ -36,6 +36,7 @@ class LayoutModel:
         classes: class names, or None if they are not known.
         source: one line: which file was read and how.
         imgsz: image side of the training in px, or None if it is not known.
+        notes: what was assumed about the name, one line each.
     """
 
     name: str
@@ -44,6 +45,7 @@ class LayoutModel:
     classes: tuple[str, ...] | None = None
     source: str = ""
     imgsz: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def graph(self) -> Graph:
@@ -53,7 +55,8 @@ class LayoutModel:
     @property
     def outline(self) -> Outline:
         """The names of the graph's layers and stages."""
-        return outline(self.layout)
+        rows = outline(self.layout)
+        return replace(rows, notes=(*rows.notes, *self.notes)) if self.notes else rows
 
     def network(self, seed: int = 0) -> Network:
         """Build the network and load the weights; without weights, initialise it from the seed.

@@ -22,7 +22,10 @@ from effscope.cli.app import app
 from effscope.config import PROXIES, EvalConfig, LatencyConfig, LayerCostConfig, RankConfig, SearchConfig, TrainConfig
 
 SLOW = ("torch", "numpy", "pandas", "matplotlib", "sympy", "rich")
-PRINTING = {"json", "csv", "out", "quiet", "help", "models", "by", "plots", "explain"}
+PRINTING = {"json", "csv", "out", "quiet", "details", "help", "models", "by", "plots", "explain"}
+
+
+SIGNATURES = {name: inspect.signature(getattr(api, name)) for name in effscope.COMMANDS}
 
 
 class Called(Exception):
@@ -112,18 +115,25 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("search", "search",
      {**TRAINING, "base": "yolov8n", "moves": None, "order": "rank", "target": None, "library_only": False,
       "latency_table": None, "labels": "given", "head": None, "rule": "noninferior", "margin": None, "runs": 5,
-      "against": None, "finish_epochs": 0, "budget": None, "runtime": None, "base_epochs": None, "proxy_recipe": None}),
+      "against": None, "finish_epochs": 0, "budget": None, "runtime": None, "base_epochs": None, "proxy_recipe": None,
+      "learned_ap": 0.2, "keep_work": False}),
+    ("search best.pt --data d", "search",
+     {**TRAINING, "base": "best.pt", "data": "d", "moves": None, "order": "rank", "target": None, "library_only": False,
+      "latency_table": None, "labels": "given", "head": None, "rule": "noninferior", "margin": None, "runs": 5,
+      "against": None, "finish_epochs": 0, "budget": None, "runtime": None, "base_epochs": None, "proxy_recipe": None,
+      "learned_ap": 0.2, "keep_work": False}),
     ("search --base yolov8s --weights w --moves cib-lk,slim --order damage --target params=-30% "
      "--target latency=-20% --library-only --latency-table t.csv --labels none --head keep "
      "--rule paper --margin .02 --runs 3 --against o.pt --finish-epochs 9 "
-     "--budget 2h --runtime torch --base-epochs 7 --epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1",
+     "--budget 2h --runtime torch --base-epochs 7 --epochs 2 --seed 1 --recipe paper --proxy-recipe quick,lr=.1 "
+     "--learned-ap .1 --keep-work",
      "search",
      {**TRAINING, "base": "yolov8s", "weights": "w", "moves": "cib-lk,slim", "order": "damage",
       "target": ["params=-30%", "latency=-20%"], "library_only": True, "latency_table": "t.csv",
       "labels": "none", "head": "keep", "against": "o.pt", "finish_epochs": 9,
       "rule": "paper",
       "margin": 0.02, "runs": 3, "budget": "2h", "runtime": "torch", "base_epochs": 7, "epochs": 2, "seed": 1,
-      "recipe": "paper", "proxy_recipe": "quick,lr=.1"}),
+      "recipe": "paper", "proxy_recipe": "quick,lr=.1", "learned_ap": 0.1, "keep_work": True}),
     ("cost --scale yolov8n --phi 1..3", "scaled_cost",
      {"scale": "yolov8n", "phi": "1..3", "depth": 1.2, "width": 1.1, "resolution": 1.15, "imgsz": None}),
     ("diff yolov8s yolov10s --imgsz 320", "diff", {"a": "yolov8s", "b": "yolov10s", "imgsz": "320"}),
@@ -141,7 +151,9 @@ def test_words_become_an_api_call(
     with pytest.raises(Called) as called:
         entry.main()
     found = {key: value for key, value in called.value.arguments.items() if key not in ("progress", "say")}
-    assert (called.value.name, found) == (name, arguments)
+    assert (called.value.name, {key: found.get(key) for key in arguments}) == (name, arguments)
+    others = {key: value for key, value in found.items() if key not in arguments}
+    assert others == {key: SIGNATURES[name].parameters[key].default for key in others}
 
 
 def commands() -> dict[str, dict[str, Any]]:
@@ -197,9 +209,13 @@ def test_options_arguments_and_config_fields_agree(name: str) -> None:
             given = inspect.signature(function).parameters[option].default
             assert given in (default, inspect.Parameter.empty), option
             continue
+        if (name, option) == ("search", "model"):  # the same as --base
+            continue
         assert option in arguments or option in config, option
         if option in arguments and arguments[option].default is not inspect.Parameter.empty:
-            assert str(arguments[option].default) == str(default) or option == "layer", option
+            stated = default is None and option in ("base", "data")  # the help states the default
+            spelled = {str(default), f"({str(default).replace(',', ', ')})"}  # a tuple is written with commas
+            assert str(arguments[option].default) in spelled or option == "layer" or stated, option
         if option in config and option not in sized and option != "layer" and not isinstance(default, type(None)):
             assert str(config[option]) in {str(default), f"({str(default).replace(',', ', ')})"}, option
 
@@ -317,21 +333,21 @@ def test_other_counters_are_shown_explained_and_checked(
 def test_a_difference_nobody_explains_is_a_no(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from effscope.other_counters import run as tool_runs
+    from effscope.other_counters.counter import Tool
+    from effscope.other_counters.tools import TOOLS
 
-    wrong = tool_runs.Tool(lambda module, image: 7, "fvcore")
-    monkeypatch.setitem(tool_runs.TOOLS, "fvcore", wrong)
+    monkeypatch.setitem(TOOLS, "fvcore", Tool(lambda module, image: 7, "fvcore"))
     assert run(monkeypatch, "cost", "yolov8n", "--check", "--imgsz", "64", "-q") == 1
     said = capsys.readouterr().err
     assert said.startswith("error: yolov8n: not explained: fvcore ")
     assert " counts 7, our rules for it " in said
 
 
-def test_a_check_in_which_nothing_ran_is_a_no(
+def test_a_check_in_which_a_tool_fails_is_a_no(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run(monkeypatch, "cost", "rtdetr-l", "--check", "--imgsz", "64", "-q") == 1
-    assert capsys.readouterr().err.startswith("error: rtdetr-l: no tool ran: fvcore ")
+    assert capsys.readouterr().err.startswith("error: rtdetr-l: not checked: fvcore ")
     assert run(monkeypatch, "cost", "yolov8n", "--explain", "--csv", str(tmp_path / "a.csv"), "-q") == 0
     assert (tmp_path / "a.csv").read_text().startswith("counter,operation,why,calls,difference\n")
 

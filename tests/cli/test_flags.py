@@ -21,8 +21,8 @@ def test_settings_become_flags() -> None:
     assert as_flags("unknown `convention` 'voc'; `centred` needs `activations`") == (
         "unknown --as 'voc'; --uncentred needs --activations"
     )
-    assert as_flags("run `effscope zoo`, `recipe.lr` differs, `learned_ap`") == (
-        "run `effscope zoo`, `recipe.lr` differs, `learned_ap`"
+    assert as_flags("run `effscope zoo`, `recipe.lr` differs, `spectra`") == (
+        "run `effscope zoo`, `recipe.lr` differs, `spectra`"
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from effscope.cli import terminal
+from effscope.api import progress_line
 from effscope.cli.terminal import display
 from effscope.errors import EffscopeError
 from effscope.layouts.expand import expand
@@ -49,7 +49,7 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_log_gets_lines_with_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 100.0, 101.0, 200.0])
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: next(clock))
     with display(quiet=False) as (progress, say):
         say("plan: two things")
         progress(0.5, "half way")
@@ -67,7 +67,7 @@ def test_time_left_follows_the_speed_of_the_last_minute(
 ) -> None:
     """Half of the work in 100 s, then a tenth of that speed: another process has begun."""
     now = 0.0
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: now)
     with display(quiet=False) as (progress, _):
         for _ in range(6):
             progress(now / 200, "fast")
@@ -83,7 +83,7 @@ def test_time_left_begins_again_when_another_job_does(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 20.0, 40.0, 60.0, 160.0])
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: next(clock))
     with display(quiet=False) as (progress, _):
         progress(0.1, "reading")
         progress(0.9, "reading")

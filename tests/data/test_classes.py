@@ -34,7 +34,7 @@ def test_boxes_of_other_classes_are_left_out_and_counted(cats_and_dogs: DataSet)
     found = matched(cats_and_dogs, ("cat", "bird"), "best.pt", said.append)
     assert found.samples[0].labels.tolist() == [0]
     assert found.samples[0].boxes.tolist() == [[0, 0, 5, 5]]
-    assert said == ["val: 2 boxes of classes best.pt does not have are left out: dog"]
+    assert said == ["val: 2 boxes of classes that best.pt does not have, left out: dog"]
 
 
 def test_no_common_class_is_an_error(cats_and_dogs: DataSet) -> None:

@@ -191,7 +191,7 @@ def test_models_after_moves_are_recognised() -> None:
 def test_zoo_names_and_aliases() -> None:
     assert open_model("yolov5nu").layout == ZOO["yolov5n"](80)
     assert open_model("yolov8n").state is None
-    with pytest.raises(EffscopeError, match="did you mean yolov8n"):
+    with pytest.raises(EffscopeError, match="did you mean the built-in yolov8n"):
         open_model("yolov8nn")
 
 
