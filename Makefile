@@ -1,11 +1,12 @@
 # Every target sets up what it needs. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers lint test test-slow search bench-rank bench-cost bench-time bench-rule bench-train bench-dual clean
+.PHONY: help setup peers lint test test-slow test-install search bench-rank bench-cost bench-time bench-rule bench-train bench-dual clean
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 ENV := .venv/.ready
 PEERS := tests/peers/.venv/.ready
 RUN := .venv/bin
+INSTALLED := tests/install/.venv
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,6 +37,13 @@ test: $(ENV) $(PEERS)  ## all tests but the slow ones, peers included
 
 test-slow: $(ENV) $(PEERS)  ## the tests that take minutes
 	$(RUN)/pytest -n 2 -m slow
+
+test-install: | $(filter .tools/bin/uv,$(UV))  ## the built wheel in a fresh environment without extras: every command
+	rm -rf $(INSTALLED) dist
+	$(UV) build --wheel --quiet
+	$(UV) venv --quiet $(INSTALLED)
+	$(UV) pip install --quiet --python $(INSTALLED)/bin/python dist/effscope-*.whl
+	$(INSTALLED)/bin/python tests/install/walk.py
 
 search: $(ENV)  ## the main job on builtin:shapes, into runs/shapes
 	$(RUN)/effscope search --base yolov8n --out runs/shapes
@@ -75,4 +83,4 @@ bench-dual: $(ENV)  ## one-to-many, one-to-one and dual heads on real images (ab
 	mv reports/dual-assignment/page.tmp reports/dual-assignment/dual-assignment.md
 
 clean:  ## remove environments, caches and runs
-	rm -rf .venv .tools tests/peers/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis runs
+	rm -rf .venv .tools tests/peers/.venv tests/install/.venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

@@ -23,6 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+BAD_INPUT = 2
 
 
 def words_of(experiment: str, step: dict[str, Any], data: str) -> list[str]:
@@ -50,10 +51,14 @@ def run_step(experiment: str, step: dict[str, Any], data: str) -> None:
     if code:
         print(f"experiments/{experiment}: step {step['name']} failed with exit code {code}", file=sys.stderr)
         sys.exit(code)
-    report = ROOT / "reports" / experiment / step["name"]
+    made, report = ROOT / folder(experiment, step), ROOT / "reports" / experiment / step["name"]
+    missing = [name for name in step["keep"] if not (made / name).is_file()]
+    if missing:
+        print(f"experiments/{experiment}: step {step['name']} has not written {', '.join(missing)}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     report.mkdir(parents=True, exist_ok=True)
     for name in step["keep"]:
-        shutil.copy(ROOT / folder(experiment, step) / name, report / name)
+        shutil.copy(made / name, report / name)
 
 
 def main() -> None:
@@ -72,7 +77,8 @@ def main() -> None:
     data = arguments.data.rstrip("/")
     missing = missing_files(arguments.experiment, steps, data)
     if missing:
-        parser.exit(2, f"experiments/{arguments.experiment}: no {', '.join(missing)}: give the folder with --data\n")
+        said = f"experiments/{arguments.experiment}: no {', '.join(missing)}: give the folder with --data\n"
+        parser.exit(BAD_INPUT, said)
     for step in steps:
         run_step(arguments.experiment, step, data)
 

@@ -9,7 +9,7 @@ from effscope.config import CostConfig, DiffConfig
 from effscope.config.image_size import ImageSize, image_shape
 from effscope.costing.laws import ITEM_BYTES, OTHER_KINDS, VIEWS_ONLY, elements, is_counted
 from effscope.costing.nodes import STORED, NodeCost, node_costs, operation, parameters, total, weights
-from effscope.errors import unknown
+from effscope.errors import counted, unknown
 from effscope.layouts.expand import expand, outline
 from effscope.results import (
     DECODED_FORM,
@@ -148,7 +148,7 @@ def _row(name: str, block: str, rows: Sequence[NodeCost], size: int, stage: int 
 def _unreached(outline: Outline) -> CostRow:
     """A row for parameters without a node, so that every column sums to its total. They move no bytes."""
     params = sum(outline.unreached.values())
-    return CostRow("not reached", f"{len(outline.unreached)} tensors", (), params, 0, 0, 0, 0)
+    return CostRow("not reached", counted(len(outline.unreached), "tensor"), (), params, 0, 0, 0, 0)
 
 
 def _peak(graph: Graph, rows: Sequence[NodeCost]) -> tuple[int, str]:

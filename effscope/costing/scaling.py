@@ -7,6 +7,7 @@ from dataclasses import replace
 from effscope.config import IMGSZ_MULTIPLE, ScaleConfig
 from effscope.costing.model import cost
 from effscope.errors import EffscopeError
+from effscope.layouts.expand import expand
 from effscope.results import ScaleResult, ScaleRow, origin
 from effscope.spec.layout import Layout
 
@@ -26,14 +27,16 @@ def phis(text: str) -> tuple[int, ...]:
 
 
 def scaled(layout: Layout, config: ScaleConfig, phi: int) -> tuple[Layout, int]:
-    """The layout with depth and width multiplied by factor ** phi, and its image side in px, a multiple of 32.
+    """The layout with depth and width multiplied by factor ** phi, and its image side in px: a multiple of 32, or of
+    the largest stride of its head.
 
     Repeats and channels are rounded by the rule of the family. A cap on channels grows with the width.
     Source: EfficientNet (arXiv 1905.11946, section 3.3).
     """
     scale = layout.scale
     grown = replace(scale, depth=scale.depth * config.depth**phi, width=scale.width * config.width**phi)
-    side = IMGSZ_MULTIPLE * max(round(config.imgsz * config.resolution**phi / IMGSZ_MULTIPLE), 1)
+    step = max(IMGSZ_MULTIPLE, *expand(layout).info.get("strides", ()))
+    side = step * max(round(config.imgsz * config.resolution**phi / step), 1)
     return replace(layout, scale=grown), side
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from effscope.checkpoint.write import write_safetensors, write_state_dict
 from effscope.config import ExportConfig
 from effscope.data.load import load_images
 from effscope.detect.bank import Bank, load_bank
-from effscope.errors import EffscopeError, unknown
+from effscope.errors import EffscopeError
 from effscope.exporting.int8 import CALIBRATION, int8_graph, squares
 from effscope.exporting.onnx_graph import checked_graph, write_onnx
 from effscope.exporting.ultralytics_pt import write_ultralytics
-from effscope.files import make_folder, write_bytes, write_text
+from effscope.files import whole_folder, write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
 from effscope.models.file_metadata import metadata
 from effscope.models.open import USUAL_SIZE
@@ -22,6 +23,7 @@ from effscope.models.opened import Model
 from effscope.nn.build import Network
 from effscope.results import ExportResult, origin
 from effscope.spec.graph import DECODED
+from effscope.spec.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,37 @@ def _int8(job: ExportJob) -> dict[str, Path]:
     return {"int8": job.path("_int8.onnx")}
 
 
-FORMATS: dict[str, Callable[[ExportJob], dict[str, Path]]] = {
-    "yaml": _yaml,
-    "pt": _pt,
-    "safetensors": _safetensors,
-    "onnx": _onnx,
-    "int8": _int8,
+@dataclass(frozen=True)
+class Format:
+    """An export format.
+
+    Attributes:
+        write: writes a job's files into its folder and returns them by name.
+        packages: packages that it needs.
+        by_yaml: whether Ultralytics' YAML must be able to say the layout.
+        images: whether it needs images.
+    """
+
+    write: Callable[[ExportJob], dict[str, Path]]
+    packages: tuple[str, ...] = ()
+    by_yaml: bool = False
+    images: bool = False
+
+
+GRAPH_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+FORMATS: dict[str, Format] = {
+    "yaml": Format(_yaml, by_yaml=True),
+    "pt": Format(_pt, by_yaml=True),
+    "safetensors": Format(_safetensors, ("safetensors",)),
+    "onnx": Format(_onnx, GRAPH_PACKAGES),
+    "int8": Format(_int8, GRAPH_PACKAGES, images=True),
 }
-"""Format -> function that writes it and returns its files by name."""
+"""Keys are those of `config.counting.EXPORT_FORMATS`."""
 
 
 def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None, data: str | None = None) -> ExportResult:
-    """Write a model in some formats.
+    """Write a model in some formats: all of them, or no file.
 
     Args:
         model: a model with a layout. If it has no weights, random ones are written and a note says so.
@@ -109,24 +130,42 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None, dat
         data: data set or folder of images whose training images give the ranges of int8; only read for it.
 
     Raises:
-        EffscopeError: an unknown format, int8 without data, a model that is not a detector, or a model that a format
-            cannot express.
+        EffscopeError: an unknown format, int8 without data, a package that is missing, a model that is not a detector,
+            or a model that a format cannot express.
     """
-    for name in to:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
-    layout = model.layout
+    layout, side = model.layout, imgsz or model.imgsz or USUAL_SIZE
+    config = ExportConfig(tuple(to), side)
+    check_formats(to, layout, data)
     network = model.network().eval()
     if DECODED not in network.spec.views:
         raise EffscopeError(f"{model.name} has no head that effscope can decode: it cannot be exported")
     classes = model.classes or tuple(f"class{i}" for i in range(layout.nc))
-    side = imgsz or model.imgsz or USUAL_SIZE
-    if "int8" in to and data is None:
-        raise EffscopeError("int8 needs images for the ranges of its values: give `data`, the training images")
-    shown = load_bank(load_images(data, "train", classes, CALIBRATION), side) if "int8" in to and data else None
-    job = ExportJob(model, network, classes, side, make_folder(folder), shown)
-    if model.state is None:
-        job.notes.append("untrained model: the file has random weights")
-    files = {key: str(path) for name in to for key, path in FORMATS[name](job).items()}
-    made = origin(ExportConfig(tuple(to), side), layout.digest())
-    return ExportResult(model.name, side, files, tuple(job.notes), made)
+    shown = None
+    if data is not None and any(FORMATS[name].images for name in to):
+        shown = load_bank(load_images(data, "train", classes, CALIBRATION), side)
+    notes = ["untrained model: the file has random weights"] if model.state is None else []
+    with whole_folder(folder) as draft:
+        job = ExportJob(model, network, classes, side, draft, shown, notes)
+        names = {key: path.name for name in to for key, path in FORMATS[name].write(job).items()}
+    files = {key: str(folder / name) for key, name in names.items()}
+    return ExportResult(model.name, side, files, tuple(job.notes), origin(config, layout.digest()))
+
+
+def check_formats(to: Sequence[str], layout: Layout, data: str | None) -> None:
+    """Check what the formats need, before the first file is written.
+
+    Raises:
+        EffscopeError: images or a package are missing, or YAML cannot say the layout.
+    """
+    for name in to:
+        needs = FORMATS[name]
+        missing = [package for package in needs.packages if find_spec(package) is None]
+        if missing:
+            raise EffscopeError(f"{name} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+        if needs.images and data is None:
+            raise EffscopeError(f"{name} needs images for the ranges of its values: give `data`, the training images")
+        if needs.by_yaml:
+            try:
+                to_yaml(layout)
+            except EffscopeError as error:
+                raise EffscopeError(f"{name} cannot be written: {error}") from None

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from effscope.detect.predict import CENTRED
-from effscope.errors import EffscopeError, first_line
+from effscope.errors import EffscopeError, counted, first_line
 from effscope.exporting.onnx_graph import FLOATS, image_feed, session
 from effscope.spec.graph import DECODED
+
+NO_DETECTOR = "no detector that effscope knows"
+"""End of the messages on graphs of another kind."""
 
 SELECTED = "xyxy"
 """Box format of a graph that has selected its detections already."""
@@ -83,7 +86,7 @@ class GraphDetector(nn.Module):
             raise EffscopeError(f"the graph is for images of {facts.fixed} px, not {imgsz}: leave out `imgsz`")
         side = imgsz or facts.fixed or facts.named
         if side is None:
-            raise EffscopeError("the graph takes images of any size and names none: give `imgsz`")
+            raise EffscopeError("the graph takes images of any size: give `imgsz`")
         self.imgsz, self.classes = side, facts.classes
         self.form = _form(self.raw(np.zeros((1, 3, side, side), np.float32)), facts.classes)
         self.nc = self.form.nc
@@ -100,7 +103,7 @@ class GraphDetector(nn.Module):
         except Exception as error:  # onnxruntime raises its own kinds
             raise EffscopeError(f"the graph does not run at {image.shape[2]} px: {first_line(error, '')}") from error
         if found.ndim != 3 or found.shape[0] != 1:  # noqa: PLR2004
-            raise EffscopeError(f"the graph's first output has the shape {found.shape}: no detector that is known here")
+            raise EffscopeError(f"the graph's first output has the shape {found.shape}: {NO_DETECTOR}")
         return np.asarray(found)
 
     def forward(self, images: Tensor) -> dict[str, tuple[Tensor, ...]]:
@@ -133,12 +136,14 @@ def _form(output: NDArray[Any], classes: tuple[str, ...] | None) -> Form:
     _, rows, columns = output.shape
     if columns == ROW and bool((output[..., 5] == output[..., 5].round()).all()):
         if classes is None:
-            raise EffscopeError("the graph selects its detections and names no classes: how many there are is unknown")
+            raise EffscopeError(
+                "the graph selects its detections but holds no class names: the number of classes is unknown"
+            )
         return Form(SELECTED, len(classes), partial(_spread, nc=len(classes)))
     by_point = {rows - 4: Form(CENTRED, rows - 4, _same), columns - 5: Form(CENTRED, columns - 5, _without_objectness)}
     nc = len(classes) if classes is not None else (columns - 5 if rows > columns else rows - 4)
     if nc < 1 or nc not in by_point:
-        named = f"of {nc} classes" if nc > 0 else "that is known here"
+        named = f"of {counted(nc, 'class', 'classes')}" if nc > 0 else "that effscope knows"
         raise EffscopeError(f"the graph's first output has the shape {output.shape}: no detector {named}")
     return by_point[nc]
 
@@ -159,7 +164,8 @@ def _spread(values: NDArray[np.float32], nc: int) -> NDArray[np.float32]:
     labels = values[0, :, 5].astype(np.int64)
     unknown = (labels >= nc) | (labels < 0)
     if (values[0, unknown, 4] > 0).any():
-        raise EffscopeError(f"the graph detects class {labels[unknown].max()} and names only {nc} classes")
+        names = counted(nc, "class", "classes")
+        raise EffscopeError(f"the graph detects class {labels[unknown].max()} and names only {names}")
     labels = labels.clip(0, nc - 1)
     made[0, 4 + labels, np.arange(len(labels))] = values[0, :, 4]
     return made
@@ -170,7 +176,7 @@ def _facts(graph: Any) -> Facts:
     inputs = graph.get_inputs()
     shape = inputs[0].shape if len(inputs) == 1 else []
     if len(shape) != IMAGE_DIMS or inputs[0].type not in FLOATS or (isinstance(shape[1], int) and shape[1] != RGB):
-        raise EffscopeError("the graph has not one input (1, 3, S, S) of floats: no detector that is known here")
+        raise EffscopeError(f"the graph has not one input (1, 3, S, S) of floats: {NO_DETECTOR}")
     fixed = {side for side in shape[2:] if isinstance(side, int)}
     if len(fixed) > 1:
         raise EffscopeError(f"the graph is for images of {sorted(fixed)} px: only square images are scored")

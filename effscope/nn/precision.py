@@ -9,12 +9,13 @@ import torch
 from effscope.errors import EffscopeError
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str | int) -> torch.device:
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or a GPU number.
 
     Raises:
         EffscopeError: an unknown name, or torch does not see this device.
     """
+    name = str(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

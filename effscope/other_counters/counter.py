@@ -69,5 +69,5 @@ class Counter:
         if unseen:
             return 0, unseen
         times = self.repeats(source)
-        says = rule.says if times == 1 else f"{times} times: several modules share the module that makes the call"
+        says = rule.says if times == 1 else f"{times} times: a shared module"
         return times * rule.count(row), says

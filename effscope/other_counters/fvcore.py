@@ -59,19 +59,19 @@ def _batch_norm(row: NodeCost) -> int:
 RULES: Rules = {
     **rules("multiply-adds", macs, f"{CONVS} linear attention mm bmm {CELLS}"),
     **rules("broadcasting is not counted", _first_by_columns, "matmul"),
-    **rules("elementwise products count half, sums of one operand count fully", _einsum, "einsum"),
+    **rules("half of numpy's einsum estimate", _einsum, "einsum"),
     **rules("2 per value of a batch norm", _batch_norm, "batchnorm batch_norm"),
     **rules("5 per value of a norm", per_norm_input(5, 4), f"{NORMS} instance_norm"),
-    **rules("1 per value of a nearest upsampling, 4 of a bilinear one", by_mode(1, 4), "upsample resize_as"),
-    **rules("1 per value of a nearest upsampling", per_output(1), "upsample_nearest2d"),
-    **rules("4 per value of a bilinear upsampling", per_output(4), "upsample_bilinear2d grid_sampler"),
-    **rules("1 per input value of an adaptive pooling", per_input(1), "adaptive_avgpool adaptive_avg_pool2d"),
+    **rules("1 per value nearest, 4 bilinear", by_mode(1, 4), "upsample resize_as"),
+    **rules("1 per value of nearest upsampling", per_output(1), "upsample_nearest2d"),
+    **rules("4 per value of bilinear upsampling", per_output(4), "upsample_bilinear2d grid_sampler"),
+    **rules("1 per value pooled adaptively", per_input(1), "adaptive_avgpool adaptive_avg_pool2d"),
 }
 
 
 def _unseen(source: Source) -> str:
     if source.target.endswith(".padding"):
-        return "a convolution with padding 'same' or 'valid' is not counted"
+        return "padding by name: not counted"
     return "baddbmm is not counted" if source.target.startswith("baddbmm") else ""
 
 

@@ -37,7 +37,7 @@ GRUCell LSTMCell
 HOOKED = frozenset(_HOOKED.split())
 """Classes of torch.nn that thop puts hooks on."""
 
-FUNCTION_CALL = "called as a function, not as a module that the tool counts"
+FUNCTION_CALL = "a function call: not counted"
 
 
 def _transposed(row: NodeCost) -> int:
@@ -69,20 +69,18 @@ def recurrent(row: NodeCost) -> int:
 RULES: Rules = {
     **rules("multiply-adds", macs, "conv2d conv2d_given conv1d conv3d linear"),
     **rules(
-        "counted per output value, also if transposed",
+        "per output value, transposed too",
         _transposed,
         "conv_transpose2d conv_transpose1d conv_transpose3d",
     ),
     **rules("4 per value of a norm", per_norm_input(4, 2), "batchnorm layernorm batch_norm layer_norm instance_norm"),
     **rules("1 per value", per_output(1), "avgpool avg_pool1d avg_pool2d avg_pool3d prelu"),
-    **rules(
-        "1 per input and output value of an adaptive pooling", _adaptive_pool, f"adaptive_avgpool {ADAPTIVE_POOLS}"
-    ),
+    **rules("1 per value read and written", _adaptive_pool, f"adaptive_avgpool {ADAPTIVE_POOLS}"),
     **rules("3 per value of a softmax", softmax, "softmax"),
-    **rules("1 per value of a nearest upsampling, 11 of a bilinear one", by_mode(1, 11), "upsample resize_as"),
-    **rules("1 per value of a nearest upsampling", per_output(1), "upsample_nearest2d"),
-    **rules("11 per value of a bilinear upsampling", per_output(11), "upsample_bilinear2d"),
-    **rules("259 per value of a bicubic upsampling", per_output(259), "upsample_bicubic2d"),
+    **rules("1 per value nearest, 11 bilinear", by_mode(1, 11), "upsample resize_as"),
+    **rules("1 per value of nearest upsampling", per_output(1), "upsample_nearest2d"),
+    **rules("11 per value, bilinear", per_output(11), "upsample_bilinear2d"),
+    **rules("259 per value, bicubic", per_output(259), "upsample_bicubic2d"),
     **rules("gates and states count too", recurrent, f"{RECURRENT_LAYERS} {CELLS}"),
 }
 
@@ -90,7 +88,7 @@ RULES: Rules = {
 def _unseen(source: Source) -> str:
     if source.module not in HOOKED:
         return FUNCTION_CALL
-    return "a subclass of a class that the tool counts" if not source.exact else ""
+    return "a subclass: not counted" if not source.exact else ""
 
 
 def _repeats(source: Source) -> int:

@@ -27,12 +27,12 @@ def _matmul(row: NodeCost) -> int:
 RULES: Rules = {
     **rules("multiply-adds", twice_macs, f"{CONVS} linear einsum attention mm bmm inner tensordot {STEPWISE}"),
     **rules("multiply-adds", twice_macs, "sdpa mha scaled_dot_product_attention"),
-    **rules("a matrix times a vector is not counted", _matmul, "matmul"),
+    **rules("matrix x vector: not counted", _matmul, "matmul"),
 }
 
 
 def _unseen(source: Source) -> str:
-    return "torch's fused attention kernel at inference is not counted" if source.fused else ""
+    return "fused attention: not counted" if source.fused else ""
 
 
 def _run(module: nn.Module, image: Tensor) -> int:

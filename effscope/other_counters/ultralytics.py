@@ -65,17 +65,15 @@ def _fused_attention(row: NodeCost) -> int:
 
 THOP_RULES: Rules = {
     **rules("multiply-adds", macs, f"{CONVS} linear matmul bmm einsum attention bilinear"),
-    **rules(
-        "products, and the softmax in torch's attention module", _fused_attention, "sdpa scaled_dot_product_attention"
-    ),
+    **rules("products, softmax if in a module", _fused_attention, "sdpa scaled_dot_product_attention"),
     **rules("4 per value of a norm", per_norm_input(4, 2), f"batchnorm batch_norm instance_norm rms_norm {NORMS}"),
-    **rules("sums of the windows and a quotient per value", _pool, "avgpool"),
-    **rules("sums of the windows and a quotient per value", _adaptive_pool, f"adaptive_avgpool {ADAPTIVE_POOLS}"),
+    **rules("sums and a quotient per value", _pool, "avgpool"),
+    **rules("sums and a quotient per value", _adaptive_pool, f"adaptive_avgpool {ADAPTIVE_POOLS}"),
     **rules("3 per value of a softmax", softmax, "softmax"),
     **rules("1 per value", per_output(1), "prelu"),
-    **rules("0 per value of a nearest upsampling, 11 of a bilinear one", by_mode(0, 11), "upsample resize_as"),
-    **rules("11 per value of a bilinear upsampling", per_output(11), "upsample_bilinear2d"),
-    **rules("259 per value of a bicubic upsampling", per_output(259), "upsample_bicubic2d"),
+    **rules("0 per value nearest, 11 bilinear", by_mode(0, 11), "upsample resize_as"),
+    **rules("11 per value, bilinear", per_output(11), "upsample_bilinear2d"),
+    **rules("259 per value, bicubic", per_output(259), "upsample_bicubic2d"),
     **rules("gates and states count too", recurrent, f"{RECURRENT_LAYERS} {CELLS}"),
 }
 """Rules of ultralytics-thop, in MACs."""

@@ -57,4 +57,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python experiments/bccd-yolov8n/fitting.py MODEL DATA")
     main()

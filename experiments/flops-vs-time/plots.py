@@ -9,15 +9,18 @@ from typing import Any
 from pages import SE, Key, Row, cells, pairs, time
 
 from effscope.costing.roofline import Device
-from effscope.reporting.plots.style import BLUE, GREEN, GREY, INK, ORANGE, figure
+from effscope.reporting.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, figure
 
 CROWD = (0.15, 0.34)
 """From and to: predicted time as a share of the longest measured time where names would overlap."""
 
-COLOURS = {
-    "standard": INK, "dw, pw": BLUE, "pw, dw": ORANGE, "bottleneck": INK, "inverted residual": GREEN,
-    "cib": BLUE, "cib, large kernel": "#46a6b8", "ghost bottleneck": ORANGE, "convnext": "#7d5ba6",
+MARKS = {
+    "standard": (INK, "o"), "dw, pw": (BLUE, "s"), "pw, dw": (ORANGE, "^"), "bottleneck": (INK, "o"),
+    "inverted residual": (GREEN, "D"), "cib": (BLUE, "s"), "cib, large kernel": (SKY, "P"),
+    "ghost bottleneck": (ORANGE, "^"), "convnext": (PURPLE, "X"),
 }  # fmt: skip
+"""Form -> colour and marker, different ones within a panel."""
+
 PANELS = {
     "layers": "forms of a 3x3 convolution (hollow: with SE)",
     "blocks": "blocks of a stage",
@@ -48,22 +51,21 @@ def draw(rows: Sequence[Row], machine: Device, path: Path) -> None:
         axes_of[0].set_ylabel("ms measured, least", fontsize=8)
     title = f"one image on {machine.name}, float32, eager torch; dotted: measured = predicted"
     drawing.suptitle(title, fontsize=10, x=0.02, ha="left")
-    named = [axes.get_legend_handles_labels() for axes in grid[0][:2]]
-    handles, labels = ([one for found in named for one in found[k]] for k in (0, 1))
-    drawing.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=9)
+    for axes in grid[0][:2]:
+        axes.legend(frameon=False, fontsize=7, loc="upper left", handletextpad=0.2)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, metadata={"Software": None})
 
 
 def _forms(axes: Any, rows: Sequence[Row], predicted: Key) -> None:
-    """One colour for each form, a grey line through the forms of a cell; both axes are logarithmic."""
+    """One colour and marker for each form, a grey line through the forms of a cell; both axes are logarithmic."""
     for group in cells(rows):
         axes.plot([predicted(r) for r in group], [time(r) for r in group], color=GREY, lw=0.3, zorder=0)
     for form in dict.fromkeys(row.form for row in rows):
         points = [row for row in rows if row.form == form]
-        colour = COLOURS[form.removesuffix(SE)]
+        colour, marker = MARKS[form.removesuffix(SE)]
         axes.scatter(
-            [predicted(r) for r in points], [time(r) for r in points], s=18, edgecolors=colour,
+            [predicted(r) for r in points], [time(r) for r in points], s=18, marker=marker, edgecolors=colour,
             facecolors="white" if form.endswith(SE) else colour, label=None if form.endswith(SE) else form,
         )  # fmt: skip
     axes.set_xscale("log")

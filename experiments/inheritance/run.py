@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -268,9 +268,10 @@ mean ± deviation over the seeds; in brackets the share of your model's AP at on
 
 
 if __name__ == "__main__":
-    command, *rest = sys.argv[1:]
-    commands: dict[str, Callable[[], object]] = {
-        "measure": lambda: measure(Path(rest[0]), rest[1:]),
-        "page": lambda: print(page()),
-    }
-    commands[command]()
+    match sys.argv[1:]:
+        case ["measure", data, *names] if Path(data).is_dir():
+            measure(Path(data), names)
+        case ["page"]:
+            print(page())
+        case _:
+            sys.exit("usage: python experiments/inheritance/run.py measure DATA [NAME...], or page; DATA is a folder")

@@ -19,8 +19,7 @@ from effscope.costing.nodes import node_costs, total
 from effscope.costing.torch_laws import FUNCTIONS
 from effscope.errors import EffscopeError
 from effscope.nn.silenced import silenced
-from effscope.other_counters.run import TOOLS
-from effscope.other_counters.tools import COUNTERS
+from effscope.other_counters.tools import COUNTERS, TOOLS
 from effscope.tracing.aten_kinds import KINDS
 from effscope.tracing.importer import Imported, import_module
 

@@ -138,7 +138,7 @@ def test_a_state_dict_says_what_it_cannot_tell(tmp_path: Path) -> None:
     floats = sum(value.numel() for value in net.state_dict().values() if value.is_floating_point())
     assert found.params == floats > parameters(net)
     assert any(
-        "does not tell parameters from buffers: 2 tensors count as parameters (scale, std)" in n for n in found.notes
+        "does not tell parameters from buffers: 2 tensors counted as parameters (scale, std)" in n for n in found.notes
     )
 
 

@@ -18,9 +18,10 @@ from support.golden_files import lively
 from effscope import api
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig
+from effscope.config.counting import EXPORT_FORMATS
 from effscope.detect.predict import detect
 from effscope.errors import EffscopeError
-from effscope.exporting import onnx_graph
+from effscope.exporting import formats, onnx_graph
 from effscope.exporting.formats import FORMATS
 from effscope.layouts.expand import expand
 from effscope.layouts.moves import move
@@ -166,7 +167,55 @@ def test_a_layout_that_yaml_cannot_express_is_refused_and_leaves_no_file(tmp_pat
     for to in ("yaml", "pt"):
         with pytest.raises(EffscopeError, match="light class head"):
             api.export(str(tmp_path / "m.safetensors"), to, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("to", "data", "says"), [
+    ("safetensors,int8", None, "int8 needs images"),
+    ("safetensors,yaml", None, "yaml cannot be written: .*Ultralytics' YAML has no such block"),
+    ("safetensors,int8", "nowhere", "data set 'nowhere' does not exist"),
+    (" , ", None, "`to` names no format"),
+])  # fmt: skip
+def test_needs_of_every_format_are_checked_before_the_first_file(
+    tmp_path: Path, to: str, data: str | None, says: str
+) -> None:
+    with pytest.raises(EffscopeError, match=says):
+        api.export("yolox-nano", to, tmp_path / "a" / "b", 64, data=data)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "onnxscript" else True)
+    with pytest.raises(EffscopeError, match="onnx needs onnxscript: pip install onnxscript"):
+        api.export("yolov8n", "safetensors,onnx", tmp_path / "out", 64)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("before", [(), ("yolov8n.yaml", "kept.txt")])
+def test_a_format_that_fails_while_it_is_written_leaves_the_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    for name in before:
+        out.mkdir(exist_ok=True)
+        (out / name).write_text("old")
+    monkeypatch.setattr(onnx_graph, "TOLERANCE_PX", -1.0)
+    with pytest.raises(EffscopeError, match="onnxruntime differs from torch"):
+        api.export("yolov8n", "yaml,safetensors,onnx", out, 64)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == set(before)
+    assert all((out / name).read_text() == "old" for name in before)
+    assert out.exists() == bool(before)
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_file_is_placed(tmp_path: Path) -> None:
+    (tmp_path / "yolov8n.yaml").mkdir()
+    with pytest.raises(EffscopeError, match=r"yolov8n\.yaml: it is a folder"):
+        api.export("yolov8n", "safetensors,yaml", tmp_path, 64)
+    assert [path.name for path in tmp_path.iterdir()] == ["yolov8n.yaml"]
+
+
+def test_the_formats_of_the_settings_are_those_that_are_written() -> None:
+    assert tuple(FORMATS) == EXPORT_FORMATS
 
 
 def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

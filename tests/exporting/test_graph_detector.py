@@ -109,7 +109,7 @@ def test_the_size_is_the_files_or_the_users() -> None:
     assert GraphDetector(graph(answer, open_sized), 1, 128).imgsz == 128
     assert GraphDetector(graph(answer, open_sized, imgsz="[96, 96]"), 1, 64).imgsz == 64, "metadata are a default"
     assert GraphDetector(graph(answer, open_sized, imgsz="[64, 96]"), 1, 64).imgsz == 64
-    with pytest.raises(EffscopeError, match="takes images of any size and names none: give `imgsz`"):
+    with pytest.raises(EffscopeError, match="takes images of any size: give `imgsz`"):
         GraphDetector(graph(answer, open_sized), 1)
     with pytest.raises(EffscopeError, match="is for images of 64 px, not 128"):
         GraphDetector(graph(answer), 1, 128)
@@ -131,9 +131,9 @@ def test_a_class_without_a_name_is_refused() -> None:
         (graph(np.zeros((1, 7, 2), np.float32), (1, 1, 64, 64)), "has not one input \\(1, 3, S, S\\) of floats"),
         (graph(np.zeros((1, 7), np.float32)), "first output has the shape \\(1, 7\\)"),
         (graph(np.zeros((4, 7, 2), np.float32)), "first output has the shape \\(4, 7, 2\\)"),
-        (graph(np.zeros((1, 7, 20), np.float32), names="['a']"), "shape \\(1, 7, 20\\): no detector of 1 classes"),
-        (graph(np.zeros((1, 3, 3), np.float32)), "shape \\(1, 3, 3\\): no detector that is known here"),
-        (graph(np.zeros((1, 9, 6), np.float32)), "names no classes"),
+        (graph(np.zeros((1, 7, 20), np.float32), names="['a']"), "shape \\(1, 7, 20\\): no detector of 1 class"),
+        (graph(np.zeros((1, 3, 3), np.float32)), "shape \\(1, 3, 3\\): no detector that effscope knows"),
+        (graph(np.zeros((1, 9, 6), np.float32)), "holds no class names"),
     ],
 )
 def test_other_graphs_are_refused_in_one_line(data: bytes, said: str) -> None:

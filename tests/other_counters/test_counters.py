@@ -24,8 +24,8 @@ from effscope.models.open import open_model
 from effscope.models.opened import TracedModel
 from effscope.nn.build import build, view
 from effscope.other_counters.compare import counters
-from effscope.other_counters.run import TOOLS, crosscheck
-from effscope.other_counters.tools import COUNTERS
+from effscope.other_counters.run import crosscheck
+from effscope.other_counters.tools import COUNTERS, TOOLS
 from effscope.results import CountersResult
 
 ASKED = ("yolov8n", "yolov8s", "yolov10n")
@@ -154,16 +154,33 @@ def test_a_tool_that_fails_gives_its_reason_in_one_line() -> None:
     assert [row.version.partition(" ")[2] for row in found.rows if row.counter in TOOLS] == ["fails: no"] * 3
 
 
-def test_missing_tools_give_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    from effscope.other_counters import run as module
+@pytest.mark.parametrize(
+    ("names", "missing"), [((), "needs fvcore and thop,"), (("thop",), "needs thop,"), (("fvcore",), "needs fvcore,")]
+)
+def test_tools_that_are_asked_for_and_missing_are_an_error_before_anything_is_counted(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], missing: str
+) -> None:
+    """fvcore is not there; a module thop is, but of another package."""
+    from effscope.api import counters as of_model
+    from effscope.other_counters import compare
+    from effscope.other_counters import tools as module
 
-    network = view(build(expand(layout("yolov8n"))), "decoded")
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "fvcore" else True)
     monkeypatch.setattr(module, "version", lambda name: "none" if name == "thop" else "1")
-    rows = {row.counter: row for row in crosscheck(counters_of("yolov8n", SMALL), network).rows}
-    assert rows["fvcore"].version == 'not installed: pip install "effscope[crosscheck]"'
-    assert rows["thop"].version.startswith("the module thop is from another package")
-    assert rows["fvcore"].measured is rows["thop"].measured is None
-    assert rows["torch"].measured == rows["torch"].count
+    monkeypatch.setattr(compare, "node_costs", lambda *_: pytest.fail("it has counted"))
+    with pytest.raises(EffscopeError, match=missing) as error:
+        of_model("yolov8n", counter=names[0] if names else None, check=True)
+    said = str(error.value)
+    assert said.endswith('pip install "effscope[crosscheck]"; or check one that is installed, with `counter` torch')
+
+
+def test_a_tool_that_is_there_is_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from effscope.api import counters as of_model
+    from effscope.other_counters import tools as module
+
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "fvcore" else True)
+    (row,) = of_model("yolov8n", SMALL, "torch", check=True).rows
+    assert row.measured == row.count > 0
+    network = view(build(expand(layout("yolov8n"))), "decoded")
     with pytest.raises(EffscopeError, match="paper cannot run on a module"):
         crosscheck(counters_of("yolov8n", SMALL, "paper"), network)

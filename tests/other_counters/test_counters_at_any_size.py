@@ -12,7 +12,7 @@ from torch import nn
 
 import effscope
 from effscope.config.image_size import ImageSize, image_shape
-from effscope.other_counters.run import TOOLS
+from effscope.other_counters.tools import TOOLS
 
 SIZES: tuple[ImageSize, ...] = (
     (1, 1, 64, 96),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from effscope.other_counters.run import TOOLS
+from effscope.other_counters.tools import TOOLS
 from effscope.results import CountersResult
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from shutil import copyfile
 
+import pytest
+
 from effscope import api
 from effscope.data.write import write_yolo
+from support.command_line import run
 from support.small_detector import coloured_squares
 from support.tiny_search import LAYOUT
 from support.tiny_search import LEARNS as SMALL_LEARNS
@@ -40,6 +40,10 @@ SMALL = {
 """Options that make a command of the README fast; what it shows stays the same kind of thing."""
 
 
+FASTER = {"best.safetensors": "small.safetensors", "yolov8n": "small.yaml"}
+"""Base of a search in the README -> a smaller one that takes the same way."""
+
+
 def make_place(folder: Path) -> Path:
     """A folder with a trained `best.safetensors` and a `data.yaml` of the same classes, as a user would have; and a
     trained model of three stages, which is searched faster."""
@@ -57,21 +61,23 @@ def make_place(folder: Path) -> Path:
         eval_every=0,
     )  # fmt: skip
     assert small.ap > 0.3
-    copyfile(folder / "small" / "model.safetensors", folder / "small.safetensors")
+    for name in ("small", "last"):
+        copyfile(folder / "small" / "model.safetensors", folder / f"{name}.safetensors")
     return folder
 
 
-def run_shown(command: str, place: Path) -> None:
+def run_shown(command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Run a command of the README in the place, with the options that make it fast."""
     words = shlex.split(command, comments=True)
     words += shlex.split(SMALL.get(words[1], ""))
     if words[1] == "search":
-        words = ["small.safetensors" if word == "best.safetensors" else word for word in words]
+        words = [FASTER.get(word, word) for word in words]
         words += ["--runtime", "torch"]  # tests/searching has those through onnxruntime
-    single = {**os.environ, "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", *words]
-    done = subprocess.run(argv, cwd=place, capture_output=True, text=True, env=single, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(place)
+    capsys.readouterr()
+    code = run(monkeypatch, *words[1:])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert "Traceback" not in printed.err
     if words[1] == "search":
-        assert "kept: " in done.stdout
+        assert "kept: " in printed.out

@@ -11,7 +11,7 @@ import numpy as np
 
 from effscope.checkpoint.formats.onnx_weights import GraphWeights, graph_weights
 from effscope.checkpoint.pickled.policy import shown
-from effscope.errors import EffscopeError
+from effscope.errors import EffscopeError, counted
 
 MOST_PER_BYTE = 2
 """Maximum number of values in one byte: int4 is the smallest type."""
@@ -132,7 +132,7 @@ def _load_external(model: Any, path: Path) -> int:
     except (ValueError, TypeError) as error:
         raise EffscopeError("it does not say rightly where its numbers are: export it again") from error
     names = sorted({one.location for one in found})
-    said = f"the numbers of {len(external)} tensors are in other files ({shown(', '.join(names))})"
+    said = f"the numbers of {counted(len(external), 'tensor')} are in other files ({shown(', '.join(names))})"
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
         raise EffscopeError(f"{said} outside its folder: do not use it, or save the model as one file")
     try:

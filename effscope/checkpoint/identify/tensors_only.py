@@ -23,6 +23,7 @@ from effscope.checkpoint.identify.layer_kinds import (
 from effscope.checkpoint.identify.norm_order import followed
 from effscope.checkpoint.layer_calls import COMPUTED
 from effscope.checkpoint.pickled.module_tree import ModuleRecord
+from effscope.errors import counted
 from effscope.spec import ops
 from effscope.spec.graph import Graph, Node
 from effscope.spec.outline import Outline
@@ -124,7 +125,7 @@ def tensor_outline(
     keys = "".join(f"{node.name}{sorted(node.args.items(), key=str)}" for node in graph.nodes)
     digest = hashlib.sha256(keys.encode()).hexdigest()[:16]
     loose = sum(node.op == "batchnorm" and not node.inputs for node in graph.nodes)
-    raw = (f"{loose} batch norms are not folded, the file does not tell what they follow: those ranks are raw",)
+    raw = (f"not folded: {counted(loose, 'batch norm')}, the file does not tell what they follow: those ranks are raw",)
     rows = {p: (p or "(top)", classes.get(p, "")) for p in graph.layers}
     return Outline(name, rows, digest=digest, notes=(NOTE, *(raw if loose else ()), *_unsure(graph, buffers)))
 
@@ -155,9 +156,11 @@ def _unsure(graph: Graph, buffers: frozenset[str] | None) -> tuple[str, ...]:
     said = []
     if names:
         few = _few(names)
-        said.append(f"the file does not tell parameters from buffers: {len(names)} tensors count as parameters {few}")
+        of = counted(len(names), "tensor")
+        said.append(f"the file does not tell parameters from buffers: {of} counted as parameters {few}")
     if packed:
-        said.append(f"{len(packed)} integer tensors are not counted: they may hold packed weights {_few(packed)}")
+        of = counted(len(packed), "integer tensor")
+        said.append(f"not counted: {of} that may hold packed weights {_few(packed)}")
     return tuple(said)
 
 
