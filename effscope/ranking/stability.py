@@ -7,14 +7,8 @@ from dataclasses import replace
 from itertools import count
 
 from effscope.ranking.order import Ratios, kendall_tau, ordered, ties, unsettled
-from effscope.results import OrderVariant, RankResult
+from effscope.results import OTHER_MODEL, RELATIVE, SHAPES, OrderVariant, RankResult
 from effscope.thresholds import Threshold
-
-SHAPES = "random matrices of these shapes"
-"""Name of the order of random matrices."""
-
-RELATIVE = "ratio over random"
-"""Name of the order by ratio / null ratio."""
 
 LEAST_NULL = 0.02
 """Smallest null ratio to divide by: smaller ratios are at most one value, by chance."""
@@ -83,7 +77,7 @@ def _others(result: RankResult, others: Sequence[RankResult]) -> tuple[OrderVari
         same = result.same_layers(other)
         shared = {stage: ratio for stage, ratio in other.ratios().items() if stage in same}
         if len(set(shared) & set(own)) > 1:
-            found.append(_variant(f"model {other.model}", own, shared))
+            found.append(_variant(f"{OTHER_MODEL}{other.model}", own, shared))
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from effscope.results import Result
 
 BAR_WIDTH = 12
+
+DETAILS = "Details"
+"""Title of the section after the answer."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Page:
 
     Attributes:
         title: heading of the page.
-        sections: in reading order. A terminal shows only the first one, the answer; files have all sections.
+        sections: in reading order. A terminal shows only the first one, the answer, or all of them if asked; files have
+            all sections.
         name: name of its text files, without the extension.
         result: saved together with the page; None if another page saves it.
         saved: name of that JSON file; `name`.json if empty.
@@ -112,11 +117,19 @@ class Page:
         return tuple(part for section in self.sections for part in section.parts)
 
 
-def single(name: str, result: Result, *parts: Part | None, title: str = "") -> Page:
-    """A page of one section with the parts that are not None."""
-    found = tuple(part for part in parts if part is not None)
+def single(
+    name: str, result: Result, *parts: Part | None, title: str = "", details: Sequence[Part | None] = ()
+) -> Page:
+    """A page with the parts that are not None: the answer, and a section with details if there are any."""
+    found, more = present(*parts), present(*details)
     tables = [part.title for part in found if isinstance(part, Table)]
-    return Page(title or tables[0], (Section("", found),), name, result)
+    sections = (Section("", found), *((Section(DETAILS, more),) if more else ()))
+    return Page(title or tables[0], sections, name, result)
+
+
+def present(*parts: Part | None) -> tuple[Part, ...]:
+    """The parts that are not None."""
+    return tuple(part for part in parts if part is not None)
 
 
 def warning(lines: Sequence[str]) -> Text | None:
@@ -142,6 +155,17 @@ def bar(fraction: float, width: int = BAR_WIDTH) -> str:
     eighths = round(max(0.0, min(fraction, 1.0)) * width * 8)
     full, rest = divmod(eighths, 8)
     return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
+
+
+def on_data(data: str, imgsz: int) -> str:
+    """Data and image size, for titles: "on bccd/data.yaml, 256 px"."""
+    return f"on {'/'.join(PurePath(data).parts[-2:])}, {imgsz} px"
+
+
+def signed(change: float, digits: int = 1) -> str:
+    """A number with its sign; no minus before zero: "+0.3", "0.0", "-1.2"."""
+    text = f"{change:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
 
 
 def points(ap: float | None) -> str:

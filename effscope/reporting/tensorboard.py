@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from effscope.errors import EffscopeError
 
 FOLDER = "tensorboard"
+
+
+def check_installed() -> None:
+    """Raises EffscopeError if TensorBoard is not installed. Imports nothing."""
+    if find_spec("tensorboard") is None:
+        raise _missing()
+
+
+def _missing() -> EffscopeError:
+    return EffscopeError('`track` needs TensorBoard: pip install "effscope[track]"')
 
 
 def board(folder: Path) -> Callable[[dict[str, float]], None]:
@@ -19,10 +30,11 @@ def board(folder: Path) -> Callable[[dict[str, float]], None]:
     Raises:
         EffscopeError: TensorBoard is not installed.
     """
+    check_installed()
     try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (an extra)
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
     except ImportError:
-        raise EffscopeError("`track` needs TensorBoard: pip install 'effscope[track]'") from None
+        raise _missing() from None
     writer: Any = None
 
     def take(row: dict[str, float]) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from effscope.files import write_bytes
 from effscope.reporting.page import Page
 from effscope.reporting.pages import pages
-from effscope.reporting.render import PLAIN, RENDERERS
+from effscope.reporting.render import PLAIN, RENDERERS, Content
 from effscope.results import Result
 
 FORMATS = (*PLAIN, "png")
@@ -29,29 +29,38 @@ def write(made: Sequence[Page], folder: Path, formats: Sequence[str] = FORMATS) 
     Returns:
         Name of each file -> its path.
     """
-    files: dict[str, str] = {}
-    results: dict[Path, Result] = {}
+    rendered = _files(made, formats)
+    for file, content in rendered.items():
+        write_bytes(folder / file, content())
+    results = {file: page.result for page in made if page.result is not None for file in [_saved(page)]}
+    for file, result in reversed(results.items()):
+        result.save(folder / file)
+    return {file: str(folder / file) for file in (*results, *rendered)}
+
+
+def _files(made: Sequence[Page], formats: Sequence[str]) -> dict[str, Content]:
+    """Name of each file but the saved results -> its content."""
+    contents: dict[str, Content] = {}
     for page in made:
-        if page.result is not None:
-            place = folder / (page.saved or f"{page.name}.json")
-            results[place] = page.result
-            files[place.name] = str(place)
         for name in formats:
-            for file, content in RENDERERS[name](page, formats).items():
-                write_bytes(folder / file, content)
-                files[file] = str(folder / file)
-    for place, result in reversed(results.items()):
-        result.save(place)
-    return files
+            contents |= RENDERERS[name](page, formats)
+    return contents
+
+
+def _saved(page: Page) -> str:
+    """File name of a page's result."""
+    return page.saved or f"{page.name}.json"
 
 
 def publish(result: R, folder: Path, formats: Sequence[str] = FORMATS) -> R:
     """Write the pages of a result that lists its files (a training, an evaluation, a search).
 
     Returns:
-        The saved result, with the written files in `files`.
+        The saved result, with every written file in `files`: by its role, or by its name if it has none.
     """
-    roles = {role: file for page in pages(result) for role, file in page.roles.items()}
+    made = pages(result)
+    roles = {role: file for page in made for role, file in page.roles.items()}
+    roles |= {file: file for file in _files(made, formats) if file not in roles.values()}
     files: dict[str, str] = result.files  # type: ignore[attr-defined]
     listed = replace(result, files=files | {role: str(folder / file) for role, file in roles.items()})  # type: ignore[call-arg]
     write(pages(listed), folder, formats)

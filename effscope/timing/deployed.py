@@ -82,7 +82,7 @@ def graph_file(path: Path, imgsz: int | None, device: str) -> Deployed:
     """An ONNX file, run by onnxruntime as it is.
 
     Raises:
-        EffscopeError: the device is no CPU, the file cannot be read, it is no detector that is known here, or the side
+        EffscopeError: the device is no CPU, the file cannot be read, it is no detector that effscope knows, or the side
             of its images is no multiple of 32 px.
     """
     _check_cpu(device)

@@ -11,6 +11,7 @@ import torch
 from effscope.config import EvalConfig, LatencyConfig
 from effscope.config.image_size import image_shape
 from effscope.detect.predict import CENTRED, select
+from effscope.errors import counted
 from effscope.timing.dummy_outputs import decoded
 from effscope.timing.runnable import Runnable
 
@@ -38,7 +39,7 @@ class PostProcessing:
     def part(self) -> str:
         """Name of its row."""
         conf = f", conf {self.conf:g}" if self.box_format == CENTRED else ""
-        return f"{METHODS[self.box_format]}, {self.objects} objects{conf}"
+        return f"{METHODS[self.box_format]}, {counted(self.objects, 'object')}{conf}"
 
     def prepared(self, model: Runnable, config: LatencyConfig, device: torch.device) -> Callable[[], object]:
         """A call that post-processes a dummy output of the model's head."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from support.results import BY_KIND
 
 from effscope import api
 from effscope.errors import EffscopeError
-from effscope.reporting.page import Page, Plot, Rows, Table
+from effscope.reporting.page import Page, Plot, Rows, Table, single
 from effscope.reporting.pages import pages
 from effscope.reporting.pages.counters import page as counters_page
+from effscope.reporting.pages.gains import gains_table, in_words
 from effscope.reporting.render import RENDERERS, markdown, terminal
 from effscope.reporting.render import csv as csv_files
 from effscope.reporting.render.figure import image
@@ -38,18 +40,27 @@ RANKS = (api.rank("yolov8n"), replace(api.rank("yolov10n"), model="another/model
 
 
 def shown(
-    made: Sequence[Page], columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    made: Sequence[Page],
+    columns: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    details: bool = False,
 ) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     capsys.readouterr()
     for page in made:
-        terminal.show(page)
-    return capsys.readouterr().out
+        terminal.show(page, details)
+    return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
 
 
 def plots(made: Sequence[Page]) -> list[Plot]:
     return [part for page in made for part in page.parts() if isinstance(part, Plot)]
+
+
+def contents(page: Page) -> dict[str, bytes]:
+    """The csv files of a page."""
+    return {name: content() for name, content in csv_files.render(page, ()).items()}
 
 
 @pytest.mark.parametrize("several", [*((kind,) for kind in KINDS), ("rank", "rank")], ids="+".join)
@@ -67,7 +78,7 @@ def test_a_saved_result_has_the_pages_of_the_live_one(
         assert text.strip()
     for one, other in zip(live, again, strict=True):
         assert markdown.text(one) == markdown.text(other)
-        assert csv_files.render(one, ()) == csv_files.render(other, ())
+        assert contents(one) == contents(other)
         assert one.name and one.title and len({page.name for page in live}) == len(live)
     assert plots(live) == plots(again)
     assert sum(len(page.parts()) for page in live) > 0
@@ -87,7 +98,8 @@ FILES = {
     "tensors": ["cost.json", "cost_by_layer.csv", "cost_by_layer.md"],
     "layer_cost": ["cost.csv", "cost.json", "cost.md"],
     "latency": ["latency.csv", "latency.json", "latency.md", "latency.png"],
-    "eval": ["eval.json", "eval.md"],
+    "eval": ["confusion.csv", "confusion.png", "errors.csv", "eval.csv", "eval.json", "eval.md", "f1_curve.csv",
+             "f1_curve.png", "pr_curve.csv", "pr_curve.png"],
     "compare": ["compare.json", "compare.md"],
     "train": ["history.csv", "history.png", "train.json", "train.md", "transfer.csv"],
     "search": ["ap_vs_cost.png", "baselines.csv", "heads.csv", "library.csv", "orders.csv", "rank.csv", "rank.json",
@@ -126,11 +138,12 @@ def test_a_published_result_lists_its_files(tmp_path: Path) -> None:
         ("train", {"history", "plot", "summary", "result", "transfer"}),
         ("eval", {"result", "summary"}),
     ):
-        result = replace(BY_KIND[kind], files={"weights": str(tmp_path / kind / "w")})
-        listed = publish(result, tmp_path / kind)
-        assert listed.files.keys() == {"weights", *roles}
-        assert all(Path(listed.files[role]).is_file() for role in roles)
-        assert load_result(tmp_path / kind) == listed
+        folder = tmp_path / kind
+        result = replace(BY_KIND[kind], files={"weights": str(folder / "w")})
+        listed = publish(result, folder)
+        assert {"weights", *roles} <= listed.files.keys()
+        assert {Path(file) for role, file in listed.files.items() if role != "weights"} == set(folder.iterdir())
+        assert load_result(folder) == listed
         saved = json.loads(Path(listed.files["result"]).read_text())
         assert saved["files"] == {what: Path(file).name for what, file in listed.files.items()}
 
@@ -148,12 +161,13 @@ def first_text(result: Result) -> str:
 
 def test_verdicts_and_warnings_come_first() -> None:
     assert first_text(BY_KIND["search"]).splitlines() == [
-        "kept: stages 8   stopped: every stage was tried   wall time 0.1 min",
-        "against your model: 10.0 % fewer parameters, 20.0 % fewer FLOPs, 30 % slower in onnxruntime 1.32.0; "
-        "AP 41.0 (mean of 2 runs; the written weights, of the first, 40.0), your model had 42.0 as given (-1.0)",
+        "the chosen model is smaller than your model, but slower",
+        "kept: stages 8",
+        "stopped: every stage was tried",
         "judged by one run each: another seed may give another verdict",
         "a note",
-    ]  # fmt: skip
+        "wall time 0.1 min",
+    ]
     assert "untrained weights" in first_text(RANKS[0])
     assert first_text(BY_KIND["tensors"]) == "not counted: the rest"
     assert first_text(api.cost("rtdetr-l", 64)).startswith("not counted: model.28.queries x 1")
@@ -165,13 +179,92 @@ def test_a_search_says_what_it_proved_and_what_it_can_tell() -> None:
     result = BY_KIND["search"]
     assert isinstance(result, SearchResult)
     lines = first_text(replace(result, rule="noninferior")).splitlines()
-    assert lines[2:4] == [
-        "proved with 95 % confidence: the changed stages cost less than 1 AP points after the same training as the "
+    assert lines[3:5] == [
+        "proved with 95 % confidence: the changed stages cost less than 1 AP point, after the same training as the "
         "base (-1.0 to +3.0)",
         "these runs on these images can tell a loss of 0.5 points from none",
     ]  # fmt: skip
     none = replace(result, rule="noninferior", trials=(), accepted=(), resolvable=None)
     assert "proved" not in first_text(none)
+
+
+def width(table: Table) -> int:
+    """Characters of a table on a terminal."""
+    names = tuple(column.strip() for column in table.columns)
+    wide = [max(len(cell) for cell in cells) for cells in zip(names, *table.rows, strict=True)]
+    return sum(wide) + 2 * (len(wide) - 1)
+
+
+@pytest.mark.parametrize("several", [*((kind,) for kind in KINDS), ("rank", "rank")], ids="+".join)
+def test_every_table_fits_80_columns(
+    several: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No row is broken, no cell is cut, also of the tables that only the details show."""
+    made = pages(*(RANKS if len(several) > 1 else (BY_KIND[several[0]],)))
+    text = shown(made, 80, monkeypatch, capsys, details=True)
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    for table in (part for page in made for part in page.parts() if isinstance(part, Table)):
+        assert width(terminal.fitted(table, 80)) <= 80, table.title
+        for row in terminal.fitted(table, 80).rows:
+            assert all(cell.strip() in text for cell in row)
+
+
+def test_a_table_that_is_too_wide_wraps_its_widest_text_and_cuts_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "many words that say why a number is what it is " * 3
+    wide = Table(
+        "t", ("name", "why", "n"), (("model.22.cv3.0.1.conv", words.strip(), "1,234,567"),), frozenset({"name", "why"})
+    )
+    text = shown([single("a", BY_KIND["cost"], wide)], 80, monkeypatch, capsys)
+    assert max(map(len, text.splitlines())) <= 80
+    assert " ".join(text.split()).count("many words") == 3 and "model.22.cv3.0.1.conv" in text and "1,234,567" in text
+
+
+def test_details_are_the_sections_after_the_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = pages(RANKS[0])
+    answer, every = (shown(made, 80, monkeypatch, capsys, details) for details in (False, True))
+    assert every.startswith(answer) and "further measures" in every.removeprefix(answer)
+    assert "further measures" not in answer and "# Ranks of yolov8n" in markdown.text(made[0])
+
+
+def test_the_chosen_model_stands_beside_the_given_one() -> None:
+    result = BY_KIND["search"]
+    assert isinstance(result, SearchResult)
+    table = gains_table(result)
+    assert table is not None and table.columns == ("", "your model", "chosen", "change", "95 % interval")
+    assert table.rows == (
+        ("AP, as given", "42.0", "41.0", "-1.0", ""),
+        ("AP, same training", "40.0", "41.0", "+1.0", "-1.0 to +3.0"),
+        ("parameters", "0.00 M", "0.00 M", "-10.0 %", ""),
+        ("FLOPs", "0.00 G", "0.00 G", "-20.0 %", ""),
+        ("ms, one thread", "9.5", "12.3", "+30.0 %", ""),
+    )
+    assert table.notes[0] == (
+        "AP x 100; 'same training': your model with the light head, and the chosen model, after the same training, "
+        "mean of 2 runs"
+    )
+    as_given = replace(result, accepted=(), trials=(), base_params=120)
+    assert gains_table(as_given) is None
+
+
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ({"params": 0.3, "latency": 0.2}, "smaller than your model, and faster"),
+        ({"params": 0.3, "latency": 0.01}, "smaller than your model, but not faster"),
+        ({"params": 0.3, "latency": -0.2}, "smaller than your model, but slower"),
+        ({"params": 0.001, "latency": 0.2}, "as large as your model, and faster"),
+        ({"params": -0.1, "latency": 0.2}, "larger than your model, but faster"),
+        ({"params": 0.3}, "smaller than your model; its time was not measured"),
+    ],
+)
+def test_smaller_and_faster_are_said_in_words(saved: dict[str, float], said: str) -> None:
+    result = BY_KIND["search"]
+    assert isinstance(result, SearchResult)
+    assert in_words(replace(result, saved=saved)) == f"the chosen model is {said}"
 
 
 @pytest.mark.parametrize("stage", [8, None])
@@ -180,13 +273,15 @@ def test_the_table_of_a_search_fits_a_narrow_terminal(stage: int | None) -> None
     result = BY_KIND["search"]
     assert isinstance(result, SearchResult)
     trial = replace(result.trials[0], stage=stage, move=None if stage is None else "cib-lk", verdict="inconclusive")
-    (table,) = (
-        part for part in pages(replace(result, trials=(trial,)))[0].sections[0].parts if isinstance(part, Table)
+    table = next(
+        part
+        for part in pages(replace(result, trials=(trial,)))[0].parts()
+        if getattr(part, "title", "") == "step by step"
     )
+    assert isinstance(table, Table)
     shown = terminal.fitted(table, 80)
-    wide = [max(len(cell) for cell in cells) for cells in zip(shown.columns, *shown.rows, strict=True)]
-    assert sum(wide) + 2 * (len(wide) - 1) <= 80
-    assert {"stage", "vs base", "interval", "runs", "verdict"} <= set(shown.columns)
+    assert width(shown) <= 80
+    assert {"stage", "vs base", "95 % interval", "verdict", "params", "ms"} <= set(shown.columns)
     assert ("swap" in shown.columns) == (stage is not None)
     assert terminal.fitted(table, 120) == table
 
@@ -216,14 +311,18 @@ def test_a_comparison_says_its_verdict_and_which_noise_it_knows() -> None:
 
 def test_a_search_page_can_be_read_alone() -> None:
     text = markdown.text(pages(BY_KIND["search"])[0])
-    assert text.startswith("# Search on m\n\n- kept: stages 8")
+    assert text.startswith(
+        "# Search on m\n\n- the chosen model is smaller than your model, but slower\n- kept: stages 8"
+    )
     assert text.index("## Where the rank is low") < text.index("## How it was made")
-    assert "- rule: margin, margin 1 AP points\n" in text and "- 64 px, base 60 epochs" in text
+    assert "- rule: margin, margin 1 AP point\n" in text and "- 64 px, short trainings 10 epochs" in text
+    trained = replace(BY_KIND["search"], base_epochs=30)  # type: ignore[call-arg]  # less than the setting
+    assert "- 64 px, base 30 epochs, short" in markdown.text(pages(trained)[0])
     trials, free, library = (part for part in pages(BY_KIND["search"])[0].parts() if isinstance(part, Rows))
     assert [row["latency_ms"] for row in free.rows] == [9.5, 8.5, None]
     assert [row["move"] for row in library.rows] == ["slim-50", "light-head"]
     assert text.index("## What can be replaced by what") < text.index("## Where the rank is low")
-    assert csv_files.render(pages(BY_KIND["search"])[0], ())["trials.csv"].decode().splitlines() == [
+    assert contents(pages(BY_KIND["search"])[0])["trials.csv"].decode().splitlines() == [
         ",".join(trials.rows[0]),
         "8,cib,90,900,0.3,0.41,0.4 0.42,0.4,0.01,-0.01 0.03,accepted,8:cib,a note,7.5,0.1,4.5,0.2",
     ]
@@ -268,11 +367,14 @@ def test_an_evaluation_lists_the_files_it_wrote_and_no_other(
     (tmp_path / "foreign.txt").write_text("mine")
     words = ("eval", str(trained), "--data", "builtin:shapes", "--limit-val", "2", "--out", str(tmp_path))
     assert run(monkeypatch, *words) == 0
-    listed = capsys.readouterr().out.splitlines()[-1].partition(": ")[2].split(", ")
+    printed = " ".join(capsys.readouterr().out.split("\n"))
+    listed = printed.partition(f"files in {tmp_path}: ")[2].partition("next: ")[0].replace(" ", "").split(",")
     assert sorted([*listed, "foreign.txt"]) == sorted(file.name for file in tmp_path.iterdir())
     result: Any = load_result(tmp_path)
     assert {Path(file).name for file in result.files.values()} == set(listed)
-    assert {"eval.json", "eval.md", "images.csv", "detections.json", "picture_00.png", "picture_01.png"} == set(listed)
+    made = {f"{name}.{ext}" for name in ("pr_curve", "f1_curve", "confusion") for ext in ("csv", "png")}
+    own = {"eval.json", "eval.md", "eval.csv", "images.csv", "detections.json", "picture_00.png", "picture_01.png"}
+    assert own | made == set(listed)
     assert result.origin.data.keys() == {"val"}
     rows = list(csv.DictReader((tmp_path / "images.csv").open()))
     assert [row["image"] for row in rows] and {"image", "boxes", "detections", "ap"} == set(rows[0])
@@ -305,10 +407,10 @@ def test_a_rank_saved_by_the_command_line_opens_again(
 def test_a_result_is_written_after_the_files_that_show_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a process that is killed between leaves no result that names files which are not there."""
 
-    def fails(page: Page, formats: Sequence[str]) -> dict[str, bytes]:
+    def fails() -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(RENDERERS, "png", fails)
+    monkeypatch.setitem(RENDERERS, "png", lambda page, formats: {"a.png": fails})
     for kind in ("train", "search"):
         with pytest.raises(KeyboardInterrupt):
             publish(BY_KIND[kind], tmp_path / kind)  # type: ignore[type-var]

@@ -13,6 +13,7 @@ from support.results import BY_KIND, HISTORY, TRIAL
 from effscope import api
 from effscope.reporting.page import Page, Plot
 from effscope.reporting.pages import pages
+from effscope.reporting.plots.front import front_plot
 from effscope.reporting.plots.latency import latency_plot
 from effscope.reporting.plots.rank import RANDOM, THRESHOLD, compared_plot, rank_plot, spectra_plot
 from effscope.reporting.plots.search import LOWEST, LOWEST_AP, search_plot
@@ -22,6 +23,7 @@ from effscope.results import (
     ACCEPTED,
     REJECTED,
     Change,
+    FrontPoint,
     LatencyResult,
     SearchResult,
     TrainResult,
@@ -46,7 +48,9 @@ def test_upright_bars() -> None:
     (ticks,) = axes.collections
     assert [tuple(xy) for xy in ticks.get_offsets()] == [(n, row.null_ratio) for n, row in enumerate(ranked)]
     assert [text.get_text() for text in axes.texts] == [f"{row.rank}/{row.c_out}" for row in ranked]
-    assert axes.get_title(loc="left") == "yolov8n: singular values above 0.5 of the largest"
+    assert " ".join(axes.get_title(loc="left").split()) == (
+        "yolov8n: singular values above 0.5 of the largest; untrained weights: these ranks say nothing about redundancy"
+    )
 
 
 def test_lying_bars() -> None:
@@ -68,7 +72,11 @@ def test_a_line_for_each_model() -> None:
     plot = compared_plot(RANKS)
     axes = plot.draw(plot).axes[0]
     lines = {line.get_label(): line for line in axes.get_lines() if not str(line.get_label()).startswith("_")}
-    assert list(lines) == ["yolov8n", "...del/with/a/long/name.pt", "random matrices of those shapes"]
+    assert list(lines) == [
+        "yolov8n (untrained)", "...del/with/a/long/name.pt (untrained)", "dotted: random matrices of those shapes"
+    ]  # fmt: skip
+    styles = [(line.get_linestyle(), line.get_marker()) for line in list(lines.values())[:2]]
+    assert len(set(styles)) == 2  # told apart in grey
     for result, line in zip(RANKS, lines.values(), strict=False):
         assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == result.ratios()
     assert axes.get_xlabel() == "stage" and axes.get_ylabel() == "rank / output channels"
@@ -102,22 +110,28 @@ def test_marks_of_a_search(rule: str, lowest: float) -> None:
     assert isinstance(base, SearchResult)
     rejected = replace(TRIAL, stage=4, flops=800, ap_mean=0.3, verdict="rejected", changes=(Change(4, "cib"),))
     plot = search_plot(replace(base, rule=rule, trials=(TRIAL, rejected)))
-    assert [row["mark"] for row in plot.rows] == [LOWEST, "base", "accepted", "rejected"]
-    axes = plot.draw(plot).axes[0]
-    level, kept = axes.get_lines()[:2]
+    assert [row["mark"] for row in plot.rows] == [LOWEST, "your model", "base", "accepted", "rejected"]
+    drawing = plot.draw(plot)
+    upper, lower = drawing.axes
+    level, kept = upper.get_lines()[:2]
     assert list(level.get_ydata()) == pytest.approx([lowest, lowest])
-    assert list(kept.get_xdata()) == pytest.approx([1e-6, 9e-7]) and list(kept.get_ydata()) == pytest.approx([40, 41])
-    marks = [found for found in axes.collections if isinstance(found, PathCollection)]
+    assert list(kept.get_xdata()) == [1, 2] and list(kept.get_ydata()) == pytest.approx([40, 41])
+    marks = [found for found in upper.collections if isinstance(found, PathCollection)]
     drawn = [tuple(xy) for dots in marks for xy in dots.get_offsets()]
-    assert drawn[:5] == [
-        pytest.approx(xy) for xy in ((1e-6, 40), (9e-7, 30), (9e-7, 41), (8e-7, 30), (8e-7, 30))
-    ]  # fmt: skip
-    (first, _) = (found.get_segments()[0] for found in axes.collections if isinstance(found, LineCollection))
-    assert first.tolist() == [pytest.approx(xy) for xy in ((9e-7, 39), (9e-7, 43))]  # the interval of stage 8
-    assert [text.get_text() for text in axes.texts] == [LOWEST_AP[rule][0], "+ stage 8", "+ stage 4"]
-    assert axes.get_xlabel() == "GFLOPs at 64 px"
-    legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
-    assert legend == ["base", "accepted", "rejected", "at once, before labelled training"]
+    at_once, trained = [(0, 42), (1, 35), (2, 30), (3, 30)], [(1, 40), (2, 41), (3, 30)]
+    assert drawn == [pytest.approx(xy) for xy in (*at_once, *trained)]
+    (first, _) = (found.get_segments()[0] for found in upper.collections if isinstance(found, LineCollection))
+    assert first.tolist() == [pytest.approx(xy) for xy in ((2, 39), (2, 43))]  # the interval of stage 8
+    costs = {line.get_label(): list(line.get_ydata()) for line in lower.get_lines()}
+    assert costs["parameters"] == pytest.approx([100, 100 * 100 / 120, 100 * 90 / 120, 100 * 90 / 120])
+    assert costs["FLOPs"] == pytest.approx([100, 100 * 1000 / 1100, 100 * 900 / 1100, 100 * 800 / 1100])
+    assert costs["time"] == pytest.approx([100, 100 * 8.5 / 9.5, 100 * 7.5 / 9.5, 100 * 7.5 / 9.5])
+    names = [label.get_text() for label in lower.get_xticklabels()]
+    assert names == ["your\nmodel", "light\nhead", "8:\ncib", "4:\ncib"]
+    legend = [text.get_text() for text in upper.get_legend().get_texts()]
+    limit = LOWEST_AP[rule][0].format("1 AP point")
+    assert legend == [limit, "at once, before training", "base", "trained, accepted", "trained, rejected"]
+    assert "64 px" in drawing.get_suptitle() and "builtin:shapes" in drawing.get_suptitle()
 
 
 @pytest.mark.parametrize("rule", LOWEST_AP)
@@ -132,8 +146,23 @@ def test_a_rule_without_a_lowest_ap_has_no_line() -> None:
     base = BY_KIND["search"]
     assert isinstance(base, SearchResult)
     plot = search_plot(replace(base, rule="luck", trials=(TRIAL,)))
-    assert [row["mark"] for row in plot.rows] == ["base", "accepted"]
-    assert not plot.draw(plot).axes[0].texts[1:]
+    assert [row["mark"] for row in plot.rows] == ["your model", "base", "accepted"]
+    assert LOWEST not in {line.get_label() for line in plot.draw(plot).axes[0].get_lines()}
+
+
+def test_what_can_be_had_by_the_cost_of_the_target() -> None:
+    base = BY_KIND["search"]
+    assert isinstance(base, SearchResult)
+    predicted = FrontPoint((Change(4, "cib"),), 60, 500, 6.5, None, "predicted", 0.3)
+    result = replace(base, target={"flops": 0.2}, front=(*base.front, predicted))
+    plot = front_plot(result)
+    axes = plot.draw(plot).axes[0]
+    drawn = {dots.get_label(): [tuple(xy) for xy in dots.get_offsets()] for dots in axes.collections}
+    assert drawn["at once, predicted"] == [pytest.approx((100 * (1 - 500 / 1100), 30))]
+    assert drawn["trained, accepted"] == [pytest.approx((100 * (1 - 900 / 1100), 41))]
+    assert axes.get_xlabel() == "saved FLOPs, % of your model"
+    times = front_plot(replace(result, target={"latency": 0.2}))
+    assert times.rows[2]["saved"] == pytest.approx(100 * (1 - 6.5 / 9.5))
 
 
 def test_curves_of_a_training() -> None:

@@ -13,15 +13,17 @@ from support.command_line import run
 
 from effscope import api
 from effscope.errors import EffscopeError
-from effscope.reporting.page import Table
+from effscope.reporting.page import Table, Text
 from effscope.reporting.pages import pages
-from effscope.reporting.pages.rank import UNTRAINED, compared_table, heads_table, rank_table, warnings
+from effscope.reporting.pages.heads import heads_table
+from effscope.reporting.pages.rank import UNTRAINED, compared_table, measures_table, rank_table, warning_text
+from effscope.reporting.pages.rank_order import order_notes, orders_table
 from effscope.reporting.render import PLAIN, plot_formats
 from effscope.reporting.render.figure import ENDINGS
 from effscope.reporting.render.markdown import table as to_markdown
 from effscope.reporting.render.terminal import fitted
 from effscope.reporting.write import write
-from effscope.results import HeadUse, OrderVariant, RankDefinition, RankResult, StageRank
+from effscope.results import SHAPES, HeadUse, OrderVariant, RankDefinition, RankResult, StageRank
 
 MADE = api.rank("yolov8n")
 
@@ -53,22 +55,69 @@ def test_marks_and_notes_say_what_is_odd() -> None:
         notes=("eps: 1e-07, as stored",),
     )  # fmt: skip
     table = rank_table(result)
-    assert [r[0] for r in table.rows] == ["2=", "4=~", "1!", "3"]
-    assert table.rows[2][-1] == "0.40 0.60" and "depthwise" in " ".join(table.rows[3])
+    assert [(r[0], r[6]) for r in table.rows] == [("2", "="), ("4", "=~"), ("1", "!"), ("3", "")]
+    assert "depthwise" in " ".join(table.rows[3])
     text = "\n".join(table.notes)
     for said in (
         "= equal ratio", "~ a singular value is equal to",
-        "! the largest singular value decides the count: without it stage 1 60/64",
-        "order to try: 2 = 4, 1 (equal ratios)", "0.50 to 0.90 over thresholds 0.3-0.7; -1.00 model other",
-        "order depends on the definition: all stages",
-        "stage 3: depthwise: no rank", "separable:", "random:", "eps: 1e-07", "BN folded",
+        "! one very large singular value makes the count small: without it stage 1 has 60/64",
+        "order to try: 2 = 4, 1",
+        "not sure: no stage is in the lower half by every definition tried (thresholds 0.3 to 0.7, raw weights)",
+        "stage 3: depthwise: no rank", "random:", "eps: 1e-07", "batch norm folded in",
     ):  # fmt: skip
         assert said in text, said
+    orders = orders_table(result)
+    assert orders is not None
+    assert orders.rows == (
+        ("threshold 0.3", "0.50", "2, 4, 1"), ("threshold 0.7", "0.90", "4, 2, 1"), ("raw weights", "-", "1, 2, 4"),
+        ("other", "-1.00", "1, 2"),
+    )  # fmt: skip
+    measures = measures_table(result)
+    assert measures is not None and measures.rows[2] == ("1", "model.1.cv2", "50", "9.0", "1.10", "0.40", "0.60")
+
+
+def order_of(*stages: int, name: str = "threshold 0.3", ties: tuple[tuple[int, ...], ...] = ()) -> OrderVariant:
+    return OrderVariant(name, stages, ties, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        ((order_of(2, 1, 4, 3), order_of(1, 2, 3, 4, name="raw weights")), "sure: stages 1, 2 are in the lower half"),
+        ((order_of(1, 3, 2, 4),), "sure: stage 1 is in the lower half"),
+        ((order_of(1, 2, 3, 4, ties=((2, 3),)),), "sure: stage 1 is in the lower half"),  # 2 and 3 are equal
+        ((order_of(3, 4, 1, 2),), "not sure: no stage is in the lower half"),
+        ((order_of(1, 2, 3, 4), order_of(4, 3, 2, 1, name=SHAPES)), "sure: stages 1, 2 are in the lower half"),
+    ],
+)
+def test_what_is_sure_of_the_order_is_what_every_definition_says(variants: tuple[OrderVariant, ...], said: str) -> None:
+    rows = [row(n, 0.1 * n) for n in range(1, 5)]
+    result = made(*rows, unsettled=((1, 2, 3, 4),), stability=variants)
+    assert any(line.startswith(said) for line in order_notes(result))
+    settled = order_notes(replace(result, unsettled=()))
+    assert any(line.startswith("sure: every definition tried") for line in settled)
+
+
+def test_an_order_that_the_shapes_explain_is_told() -> None:
+    rows = [row(n, 0.1 * n) for n in range(1, 5)]
+    said = [
+        any(line.startswith("caution: random matrices") for line in order_notes(made(*rows, stability=(
+            OrderVariant(SHAPES, (1, 2, 3, 4), (), tau),
+        ))))
+        for tau in (0.9, 0.5, None)
+    ]  # fmt: skip
+    assert said == [True, False, False]
+
+
+def test_untrained_weights_have_no_order_to_try() -> None:
+    assert MADE.definition.weights == "random" and MADE.order
+    assert order_notes(MADE) == []
+    assert "order to try" not in to_markdown(rank_table(MADE)) and "redundant" not in rank_table(MADE).title
 
 
 def test_a_plain_result_says_nothing_odd() -> None:
     text = "\n".join(rank_table(made(row(1, 0.2), row(2, 0.4))).notes)
-    assert not re.search(r"^[=~!] |separable|Kendall|order depends|equal|untrained", text, re.MULTILINE)
+    assert not re.search(r"^[=~!] |sure|caution|equal|untrained", text, re.MULTILINE)
     assert "order to try: 1, 2" in text
     assert "no stage can be ranked" in rank_table(made(row(1, None, note="depthwise"))).notes
 
@@ -79,7 +128,7 @@ def test_outputs_and_random_weights_are_told() -> None:
     assert "the fewest singular values that hold 90 % of the energy" in text
     assert "mean not subtracted, activations over 3 images" in text
     assert "random:" not in text
-    assert warnings(MADE) == [UNTRAINED] and not warnings(made(row(1, 0.2)))
+    assert warning_text(MADE) == Text((UNTRAINED,)) and warning_text(made(row(1, 0.2))) is None
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
@@ -88,7 +137,7 @@ def test_columns_are_left_out_until_the_table_fits(width: int) -> None:
     table = fitted(full, width)
     cells = [[len(c.strip()) for c in r] for r in (table.columns, *table.rows)]
     used = sum(max(column) for column in zip(*cells, strict=True)) + 2 * (len(table.columns) - 1)
-    assert used <= max(width, 66)
+    assert used <= width
     assert all(column in table.columns for column in ("stage", "layer", "rank", "ratio", "random"))
     assert all(len(r) == len(table.columns) for r in table.rows)
     if width == 120:
@@ -184,7 +233,7 @@ def test_names_that_would_be_one_file_are_two(tmp_path: Path) -> None:
 def test_long_notes_push_no_column_out() -> None:
     rows = tuple(row(n, None, note="depthwise: each filter sees one channel, " * 3) for n in range(1, 4))
     table = fitted(rank_table(made(row(4, 0.3), *rows)), 120)
-    assert {"eff.", "stable", "gap", "separable"} <= set(table.columns)
+    assert {"random", "rank", "shape"} <= set(table.columns)
     assert any(note.startswith("stages 1, 2, 3: depthwise") for note in table.notes)
 
 

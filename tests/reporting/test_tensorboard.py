@@ -32,5 +32,5 @@ def test_curves_come_back_as_tensorboard_reads_them(tmp_path: Path) -> None:
 
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(EffscopeError, match=r"pip install 'effscope\[track\]'"):
+    with pytest.raises(EffscopeError, match=r'pip install "effscope\[track\]"'):
         board(tmp_path)

@@ -83,9 +83,9 @@ def test_what_cannot_be_run_is_said(place: Path) -> None:
     with pytest.raises(EffscopeError, match="int8 needs images for the ranges of its values: give `data`"):
         api.export(str(place / "trained"), "int8", place / "none")
     assert not (place / "none").exists()
-    with pytest.raises(EffscopeError, match="`data` is used for int8 alone"):
+    with pytest.raises(EffscopeError, match="`data` is used only for int8"):
         api.export(str(place / "trained"), "onnx", place / "none", data=data)
-    with pytest.raises(EffscopeError, match="reads squares of one size, `convention` ultralytics pads more"):
+    with pytest.raises(EffscopeError, match="reads squares of one size; `convention` ultralytics pads more"):
         api.eval(known["onnx"], data, convention="ultralytics")
     with pytest.raises(EffscopeError, match="no class in common"):
         api.eval(known["onnx"], "builtin:shapes")

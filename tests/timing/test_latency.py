@@ -6,6 +6,7 @@ No test asserts a time.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from effscope.models.open import open_model
 from effscope.models.opened import TensorFile
 from effscope.nn.build import build
 from effscope.reporting.pages.devices import devices_table
-from effscope.reporting.pages.latency import latency_table
+from effscope.reporting.pages.latency import latency_table, parts_table
 from effscope.reporting.plots.latency import latency_plot
 from effscope.reporting.render.markdown import table as to_markdown
 from effscope.results import LatencyResult, LatencyRow, version
@@ -94,10 +95,25 @@ def test_result_to_json_and_to_a_table(measured: LatencyResult, tmp_path: Path) 
     data = json.loads(measured.to_json())
     assert {"model", "part", "median_ms", "iqr_ms", "predicted_ms"} <= set(data["rows"][0])
     assert LatencyResult.from_dict(data) == measured
-    table = latency_table(measured)
-    assert len(table.rows) == len(measured.rows) and all(len(row) == len(table.columns) for row in table.rows)
+    table, models = latency_table(measured), list(dict.fromkeys(row.model for row in measured.rows))
+    assert [row[0] for row in table.rows] == models  # a row a model, the parts are details
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    for model in models:
+        parts = [row.part for row in measured.rows if row.model == model and row.part != "Latency_f"]
+        assert len(parts_table(measured, model).rows) == len(parts)
     text = to_markdown(table)
     assert f"{measured.threads} thread" in text and "float32" in text and "NVIDIA T4" in text
+
+
+def test_a_difference_within_the_spread_is_no_difference(measured: LatencyResult) -> None:
+    def timed(model: str, ms: float) -> LatencyRow:
+        return LatencyRow(model, "forward", "whole", ms, 0.5, ms - 0.3)
+
+    rows = (timed("a", 10.0), timed("b", 10.4), timed("c", 11.0))
+    result = replace(measured, rows=rows, rounds=9, parts_over_whole={})  # two standard errors: 0.44 ms
+    table = latency_table(result)
+    assert [row[:3] for row in table.rows] == [("a", "10.00", ""), ("b", "10.40", "+4 %"), ("c", "11.00", "+10 %")]
+    assert table.notes[-1] == "no difference shown between a and b: the noise is larger"
 
 
 def test_bars_are_the_parts_of_the_first_total(measured: LatencyResult) -> None:
@@ -109,7 +125,7 @@ def test_bars_are_the_parts_of_the_first_total(measured: LatencyResult) -> None:
         assert [row["part"] for row in bar] == [*PARTS, post.part]
         assert [row["left_ms"] for row in bar[1:]] == pytest.approx([r["left_ms"] + r["width_ms"] for r in bar[:-1]])
         end = bar[-1]["left_ms"] + bar[-1]["width_ms"]
-        assert end == pytest.approx(measured.of(model, "forward").median_ms + post.median_ms)
+        assert end == pytest.approx(total.median_ms)  # the number of the table
     (small,) = (row for row in plot.rows if row["model"] == "Small" and row["bar"] == "roofline")
     assert small["width_ms"] == measured.of("Small", "forward").predicted_ms
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from effscope.reporting.page import Part, Rows, Table, points
+from effscope.reporting.page import Part, Rows, Table, points, signed
 from effscope.results import Baseline, SearchResult, plain
 
 BASE = "the base"
 """Name of the row that the others are compared with."""
 
-GIVEN = "your model"
+GIVEN, CHOSEN = "your model", "the chosen model"
 
 COLUMNS = ("form", "true AP", "AP", "vs base", "ms", "time", "ms all", "torch ms")
 NARROW = ("ms all", "vs base")
@@ -56,7 +56,7 @@ def baselines_table(result: SearchResult) -> tuple[Part, ...]:
     columns = tuple(column for column in COLUMNS if column not in hidden)
     cells = tuple(tuple(row[column] for column in columns) for row in rows)
     notes = _notes(result, "true AP" not in hidden)
-    table = Table("what else there is", columns, cells, frozenset({"form"}), notes, NARROW)
+    table = Table("measured in turn", columns, cells, frozenset({"form"}), notes, NARROW)
     return (table, Rows("baselines", [_flat(one) for one in result.baselines]))
 
 
@@ -89,9 +89,9 @@ def _row(one: Baseline, first: Baseline) -> dict[str, str]:
         "true AP": "" if one.true_ap is None else points(one.true_ap),
         "torch ms": "" if one.torch is None else f"{one.torch.ms:.1f}",
         "AP": points(one.ap),
-        "vs base": "" if one is first else f"{100 * (one.ap - first.ap):+.1f}",
+        "vs base": "" if one is first else signed(100 * (one.ap - first.ap)),
         "ms": "" if ms is None else f"{ms:.1f}",
-        "time": "" if ms is None or not whole or one is first else f"{100 * (ms / whole - 1):+.0f} %",
+        "time": "" if ms is None or not whole or one is first else f"{signed(100 * (ms / whole - 1), 0)} %",
         "ms all": "" if one.latency is None or one.latency.all_ms is None else f"{one.latency.all_ms:.1f}",
     }
 

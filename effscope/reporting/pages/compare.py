@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effscope.errors import counted
 from effscope.reporting.page import Page, Section, Table, Text, points
 from effscope.results import CompareResult
 
@@ -16,7 +17,7 @@ def pages(result: CompareResult) -> tuple[Page, ...]:
 
 def verdict(result: CompareResult) -> tuple[str, ...]:
     """The verdict, and what its interval holds."""
-    images = f"{100 * result.image_sd:.2f} from the choice of {result.images} images"
+    images = f"{100 * result.image_sd:.2f} from the choice of {counted(result.images, 'image')}"
     if result.run_sd is None:
         noise = (
             f"standard error of the difference: {images}; one run a side, so the noise of training is not in the "
@@ -35,5 +36,5 @@ def compare_table(result: CompareResult) -> Table:
         rows.append((side, name, points(ap)))
         if len(runs) > 1:
             rows += [("", run.model, points(run.ap)) for run in runs]
-    notes = (f"AP50-95 x 100 on {result.images} images; the interval is a 95 % interval",)
+    notes = (f"AP50-95 x 100 on {counted(result.images, 'image')}; the interval is a 95 % interval",)
     return Table("AP", ("side", "model", "AP"), tuple(rows), frozenset({"side", "model"}), notes)

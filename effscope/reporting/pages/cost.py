@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from effscope.config import size_words
-from effscope.reporting.page import Page, Rows, Section, Table, share, short, warning
+from effscope.reporting.page import Page, Rows, Table, Text, share, short, single, warning
 from effscope.results import DECODED_FORM, OTHER_KINDS, CostResult, CostRow, FormRow, UncountedRow, plain
 
 COST_VIEWS = {"layer": "layers", "stage": "stages", "op": "ops", "form": "forms"}
@@ -21,7 +22,7 @@ FUSED = {
 def pages(result: CostResult) -> tuple[Page, ...]:
     """One page per view; the first one saves the result."""
     first, *others = (page(result, by) for by in COST_VIEWS)
-    return (Page(first.title, first.sections, first.name, result, "cost.json"), *others)
+    return (replace(first, saved="cost.json"), *(replace(other, result=None) for other in others))
 
 
 def page(result: CostResult, by: str = "layer") -> Page:
@@ -29,72 +30,97 @@ def page(result: CostResult, by: str = "layer") -> Page:
     name, rows = f"cost_by_{by}", [plain(row) for row in getattr(result, COST_VIEWS[by])]
     table = forms_table(result) if by == "form" else cost_table(result, by)
     parts = (warning(coverage_lines(result)), table, Rows(name, rows))
-    return Page(f"Cost of {result.model}", (Section("", tuple(p for p in parts if p is not None)),), name)
+    return single(name, result, *parts, title=f"Cost of {result.model}", details=(_how_counted(result),))
 
 
 def cost_table(result: CostResult, by: str = "layer") -> Table:
     """Cost by layer, stage or primitive, with the totals below."""
     timed = result.predicted_ms is not None
-    rows = [_cost_row(row, result, timed) for row in getattr(result, COST_VIEWS[by])]
-    total: tuple[str, ...] = (
-        "total", "", f"{result.params_one_head:,}", "100.0", short(result.macs), short(result.flops), "100.0",
-        f"{result.bytes / 1e6:,.1f}", f"{result.flops / result.bytes:,.1f}" if result.bytes else "-",
-    )  # fmt: skip
-    if timed:
-        total = (*total, f"{result.predicted_ms:.3f}", result.bound)
-    columns = (by, "block", "params", "%", "MACs", "FLOPs", "% ", "MB moved", "FLOP/B")
+    rows = [_cost_row(row, result) for row in getattr(result, COST_VIEWS[by])]
+    total = {
+        by: "total",
+        "params": f"{result.params_one_head:,}",
+        "% params": "100.0",
+        "MACs": short(result.macs),
+        "FLOPs": short(result.flops),
+        "% FLOPs": "100.0",
+        "MB moved": f"{result.bytes / 1e6:,.1f}",
+        "FLOP/B": f"{result.flops / result.bytes:,.1f}" if result.bytes else "-",
+        "ms": f"{result.predicted_ms or 0:.3f}",
+        "bound": result.bound,
+    }
+    hidden = (frozenset() if timed else {"ms", "bound"}) | (frozenset() if any(r["block"] for r in rows) else {"block"})
+    columns = tuple(column for column in (by, *COLUMNS) if column not in hidden)
+    cells = tuple(
+        tuple(row.get(column, "") for column in columns) for row in ({by: row.pop(""), **row} for row in rows)
+    )
     return Table(
         f"{result.model} at {size_words(result.imgsz)}",
-        (*columns, *(("ms", "bound") if timed else ())),
-        (*rows, total),
+        columns,
+        (*cells, tuple(total.get(column, "") for column in columns)),
         frozenset({by, "block", "bound"}),
         _cost_notes(result),
-        narrow=("FLOP/B", "bound", "%", "% "),
+        narrow=("FLOP/B", "bound", "MACs", "MB moved", "% params", "% FLOPs", "block"),
     )
 
 
-def _cost_row(row: CostRow, result: CostResult, timed: bool) -> tuple[str, ...]:
-    return (
-        row.name + (f" (stage {row.stage})" if row.stage and not row.name.startswith("stage") else ""),
-        row.block,
-        f"{row.params:,}",
-        share(row.params, result.params_one_head),
-        short(row.macs),
-        short(row.flops),
-        share(row.flops, result.flops),
-        f"{row.bytes / 1e6:,.1f}",
-        f"{row.intensity:,.1f}",
-        *((f"{row.predicted_ms or 0:.3f}", row.bound) if timed else ()),
-    )
+COLUMNS = ("block", "params", "% params", "MACs", "FLOPs", "% FLOPs", "MB moved", "FLOP/B", "ms", "bound")
+"""Columns after the name of a row."""
+
+
+def _cost_row(row: CostRow, result: CostResult) -> dict[str, str]:
+    """Column -> cell; the name of the row is under the empty name."""
+    return {
+        "": row.name + (f" (stage {row.stage})" if row.stage and not row.name.startswith("stage") else ""),
+        "block": row.block,
+        "params": f"{row.params:,}",
+        "% params": share(row.params, result.params_one_head),
+        "MACs": short(row.macs),
+        "FLOPs": short(row.flops),
+        "% FLOPs": share(row.flops, result.flops),
+        "MB moved": f"{row.bytes / 1e6:,.1f}",
+        "FLOP/B": f"{row.intensity:,.1f}",
+        "ms": f"{row.predicted_ms or 0:.3f}",
+        "bound": row.bound,
+    }
 
 
 PUBLISHED = {
-    True: "papers on YOLOs publish the last two: {params:.1f} M and the GFLOPs of convolutions",
-    False: "papers on backbones publish params as built, and multiply-adds under the name FLOPs: {macs}",
+    True: "papers on YOLOs print {params:.1f} M and {conv:.4g} G: deploy form, FLOPs of convolutions alone (2 x MAC)",
+    False: "papers on backbones print the parameters as built, and multiply-adds under the name FLOPs: {macs}",
 }
 """Whether a model is a detector -> the figures that papers print."""
 
 
 def _cost_notes(result: CostResult) -> tuple[str, ...]:
-    kinds = [f"{kind} {short(getattr(result, kind))}" for kind in OTHER_KINDS if getattr(result, kind)]
+    """What papers print of this model, what the prediction is, and what else the reader must know."""
     detector = any(row.form == DECODED_FORM for row in result.forms)
-    published = PUBLISHED[detector].format(params=result.params_deploy / 1e6, macs=short(result.macs))
+    published = PUBLISHED[detector].format(
+        params=result.params_deploy / 1e6, conv=result.conv_flops / 1e9, macs=short(result.macs)
+    )
+    made = [published]
+    if result.predicted_ms is not None:
+        made.append(f"ms: lower bound on {result.device} in {result.dtype}, deploy form")
+    return (*made, *result.notes)
+
+
+def _how_counted(result: CostResult) -> Text:
+    """What each total counts."""
+    kinds = [f"{kind} {short(getattr(result, kind))}" for kind in OTHER_KINDS if getattr(result, kind)]
     made = [
         f"params {result.params:,} as built, {result.params_one_head:,} with one head, "
         f"{result.params_deploy:,} in deploy form; convolutions alone: {result.conv_flops / 1e9:.4g} GFLOPs (2 x MAC)",
-        published,
         f"FLOPs: 2 x MAC {short(2 * result.macs)}" + "".join(f" + {kind}" for kind in kinds),
         f"{result.dtype}: peak of live activations {result.peak_activation_bytes / 1e6:,.1f} MB, at {result.peak_at}; "
-        "FLOP/B: FLOPs per byte moved",
+        "MB moved: read and written; FLOP/B: FLOPs per byte moved",
     ]
     if result.predicted_ms is not None:
         made += [
-            f"ms: lower bound on {result.device} in {result.dtype}, deploy form: for each operation the longer time "
-            f"of compute and memory traffic; {FUSED[bool(result.fused)]}",
+            "ms: for each operation the longer time of compute and memory traffic; " + FUSED[bool(result.fused)],
             f"memory limits operations below {result.ridge:,.1f} FLOP/B; source of the device's figures: "
             f"{result.device_source}",
         ]
-    return (*made, *result.notes, result.convention)
+    return Text((*made, result.convention))
 
 
 def uncounted_lines(rows: Sequence[UncountedRow]) -> list[str]:

@@ -30,13 +30,14 @@ def counters_table(result: CountersResult) -> Table:
     )
     notes = [f"ours: {result.macs:,} multiply-adds at inference"]
     notes += [f"{row.counter}: {row.about}" for row in result.rows]
+    notes += [f"{row.counter} {row.version}" for row in result.rows if row.version and row.measured is None]
     return Table(
         f"{result.model} at {size_words(result.imgsz)}",
         ("as", "count", "unit", "% to ours", *(("tool - rule", "version") if ran else ())),
         rows,
         frozenset({"as", "unit", "version"}),
         (*notes, *result.notes),
-        narrow=("version",),
+        narrow=("version",) if ran else (),
     )
 
 
@@ -46,7 +47,7 @@ def _change(count: int, ours: int) -> str:
 
 def _answer(row: CounterRow) -> str:
     if row.measured is None:
-        return ""
+        return "failed" if row.version else ""
     return "the same" if row.explained else f"{row.measured - row.count:+,}"
 
 
@@ -54,7 +55,7 @@ def terms_table(result: CountersResult, counter: str) -> Table:
     """From effscope's multiply-adds to the count of a tool, the largest term first."""
     row = next(row for row in result.rows if row.counter == counter)
     terms = [term for term in result.terms if term.counter == counter]
-    start = "our multiply-adds" if row.unit == "MACs" else "our multiply-adds, 2 FLOPs each"
+    start = "ours" if row.unit == "MACs" else "ours, 2 FLOPs each"
     lines = (
         (start, "", "", f"{row.ours:,}"),
         *((term.operation, f"{term.calls}", term.why, f"{term.difference:+,}") for term in terms),
@@ -66,4 +67,5 @@ def terms_table(result: CountersResult, counter: str) -> Table:
         lines,
         frozenset({"operation", "why"}),
         (row.about,),
+        narrow=("calls",),
     )

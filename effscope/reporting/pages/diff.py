@@ -22,7 +22,7 @@ def diff_table(result: DiffResult) -> Table:
     columns = ("part", "params A", "params B", "change", "FLOPs A", "FLOPs B", "change ")
     title = f"A = {result.a}, B = {result.b}, at {size_words(result.imgsz)}"
     notes = ("params with one head; FLOPs as in `effscope cost`; change: from A to B",)
-    return Table(title, columns, (*rows, whole), frozenset({"part"}), notes)
+    return Table(title, columns, (*rows, whole), frozenset({"part"}), notes, narrow=("change ", "change"))
 
 
 def _pair(a: int | None, b: int | None) -> tuple[str, str, str]:

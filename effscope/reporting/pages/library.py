@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from effscope.reporting.page import Part, Rows, Table, points
+from effscope.reporting.page import Part, Rows, Table, points, signed
 from effscope.results import LibraryRow, SearchResult, plain, stage_name
 
 COLUMNS = ("stage", "move", "params", "FLOPs", "ms", "error", "AP at once", "loss")
@@ -24,7 +24,7 @@ def library_table(result: SearchResult) -> tuple[Part, ...]:
             "ms": _faster(row, result.library_ms),
             "error": "" if row.error is None else f"{row.error:.3f}",
             "AP at once": points(row.ap),
-            "loss": f"{100 * row.damage:.1f}",
+            "loss": signed(100 * row.damage),
         }
         cells.append(tuple(known[column] for column in columns))
     notes = [
@@ -39,7 +39,7 @@ def library_table(result: SearchResult) -> tuple[Part, ...]:
 
 
 def _saved(share: float) -> str:
-    return f"{-100 * share:+.1f} %"
+    return f"{signed(-100 * share)} %"
 
 
 def _faster(row: LibraryRow, whole_ms: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Ranks, the stability of their order, and attention heads; comparison of several models."""
+"""Ranks of one model, and of several side by side."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from effscope.reporting.page import Page, Part, Rows, Section, Table, bar, warning
+from effscope.reporting.page import Page, Part, Rows, Section, Table, Text, bar, single
+from effscope.reporting.pages.heads import heads_table
+from effscope.reporting.pages.rank_order import order_notes, orders_table, shortened
 from effscope.reporting.plots.rank import compared_plot, rank_plot, spectra_plot
-from effscope.results import HeadUse, RankResult, StageRank, plain
+from effscope.results import RankResult, StageRank, plain
 from effscope.thresholds import read_threshold
 
 WHERE = {
@@ -18,18 +20,18 @@ WHERE = {
 }
 """`at` of a definition in words."""
 
-COLUMNS = ("stage", "layer", "shape", "rank", "ratio", " ", "random", "eff.", "stable", "gap", "separable")
-NARROW = ("stable", "gap", "eff.", "separable")
+COLUMNS = ("stage", "layer", "ratio", " ", "random", "rank", "  ", "shape")
+NARROW = ("shape", " ")
 """Columns that a narrow terminal leaves out, in this order."""
 
 MARKS = {
     "=": "equal ratio with another stage, ordered by stage number",
     "~": "a singular value is equal to the threshold: rounding may change the count",
-    "!": "the largest singular value decides the count: without it {}",
+    "!": "one very large singular value makes the count small: without it {}",
 }
-RANDOM = "random: ratio of a Gaussian matrix of that shape"
-UNTRAINED = "untrained weights: these are ranks of random matrices, not a measure of redundancy"
-MOST_SAID, MOST_NOTES = 12, 4
+RANDOM = "random: the ratio of a Gaussian matrix of that shape; far below it, channels are not used"
+UNTRAINED = "untrained weights: these are ranks of random matrices; they say nothing about redundancy"
+MOST_NOTES = 4
 
 
 def pages(*results: RankResult) -> tuple[Page, ...]:
@@ -44,15 +46,16 @@ def pages(*results: RankResult) -> tuple[Page, ...]:
 
 
 def _page(result: RankResult, stem: str, further: Sequence[Part]) -> Page:
+    heads = heads_table(result) if result.attention else None
     parts = (
-        warning(warnings(result)),
+        warning_text(result),
         rank_table(result),
-        heads_table(result) if result.attention else None,
+        heads,
         Rows(stem, result.to_rows()),
         rank_plot(result, stem),
-        *further,
     )
-    return Page(f"Ranks of {result.model}", (Section("", tuple(p for p in parts if p is not None)),), stem, result)
+    details = (measures_table(result), orders_table(result))
+    return single(stem, result, *parts, *further, title=f"Ranks of {result.model}", details=details)
 
 
 def _joint(results: Sequence[RankResult]) -> tuple[Part, ...]:
@@ -104,19 +107,20 @@ def _heads(results: Sequence[RankResult]) -> list[dict[str, Any]]:
     return [{"model": result.model, **plain(use)} for result in results for use in result.attention]
 
 
-def warnings(result: RankResult) -> list[str]:
-    """Warnings above the table."""
-    return [UNTRAINED] if result.definition.weights == "random" else []
+def warning_text(result: RankResult) -> Text | None:
+    """A warning above the table; None for trained weights."""
+    return Text((UNTRAINED,)) if result.definition.weights == "random" else None
 
 
 def rank_table(result: RankResult) -> Table:
-    """Stages in ascending rank."""
-    notes = (*_definition(result), *_mark_notes(result), *_row_notes(result), *_order_notes(result))
+    """Stages in ascending rank, and what their order is worth."""
+    notes = (*order_notes(result), *_mark_notes(result), *_row_notes(result), *_definition(result))
+    trained = result.definition.weights != "random"
     table = Table(
-        f"{result.model}: where the rank is low, the stage is redundant",
+        f"{result.model}: " + ("a low rank means a redundant stage" if trained else "ranks of untrained weights"),
         COLUMNS,
         tuple(map(_row, result.stages)),
-        frozenset({"layer", " "}),
+        frozenset({"layer", " ", "  "}),
         tuple(note for note in notes if note),
         NARROW,
     )
@@ -129,49 +133,62 @@ def _marks(row: StageRank) -> str:
 
 def _row(row: StageRank) -> tuple[str, ...]:
     shape = f"{row.shape[0]} x {row.shape[1]}"
+    name = row.layer.removesuffix(".conv")
     if row.rank is None or row.ratio is None:
-        return (str(row.stage), row.layer, shape, "n/a", "", row.note.partition(":")[0], "", "", "", "", "")
-    separable = (row.separability_1, row.separability_2)
-    return (
-        str(row.stage) + _marks(row),
-        row.layer.removesuffix(".conv"),
-        shape,
-        f"{row.rank}/{row.c_out}",
-        f"{row.ratio:.2f}",
-        bar(row.ratio),
-        "-" if row.null_ratio is None else f"{row.null_ratio:.2f}",
-        f"{row.effective_rank or 0:.0f}",
-        f"{row.stable_rank or 0:.1f}",
-        "-" if row.top_gap is None else f"{row.top_gap:.2f}",
-        " ".join(f"{share:.2f}" for share in separable if share is not None) or "-",
+        return (str(row.stage), name, "", row.note.partition(":")[0], "", "n/a", "", shape)
+    null = "-" if row.null_ratio is None else f"{row.null_ratio:.2f}"
+    ratio, rank = f"{row.ratio:.2f}", f"{row.rank}/{row.c_out}"
+    return (str(row.stage), name, ratio, bar(row.ratio), null, rank, _marks(row), shape)
+
+
+def measures_table(result: RankResult) -> Table | None:
+    """Further measures of each spectrum; None if no stage has a rank."""
+    ranked = [row for row in result.stages if row.rank is not None]
+    if not ranked:
+        return None
+    rows = tuple(
+        (
+            str(row.stage),
+            row.layer.removesuffix(".conv"),
+            f"{row.effective_rank or 0:.0f}",
+            f"{row.stable_rank or 0:.1f}",
+            "-" if row.top_gap is None else f"{row.top_gap:.2f}",
+            "-" if row.separability_1 is None else f"{row.separability_1:.2f}",
+            "-" if row.separability_2 is None else f"{row.separability_2:.2f}",
+        )
+        for row in ranked
     )
+    notes = (
+        "effective: effective rank, exp of the entropy of the singular values divided by their sum",
+        "stable: stable rank, the sum of the squared singular values / the largest square",
+        "gap: largest / second largest singular value",
+        "1 term, 2 terms: share of the energy of the stage's convolutions larger than 1x1 that one or two "
+        "depthwise-separable terms keep",
+    )
+    columns = ("stage", "layer", "effective", "stable", "gap", "1 term", "2 terms")
+    return Table("further measures", columns, rows, frozenset({"layer"}), notes)
 
 
 def _definition(result: RankResult) -> list[str]:
     d = result.definition
     if d.of == "weights":
-        of = "weights, BN folded" if d.fold_bn else "weights, raw"
-        null = f"{RANDOM}; compare ratios of different shapes only relative to it"
+        of = "weights, batch norm folded in" if d.fold_bn else "weights, raw"
     else:
-        centred = "mean subtracted" if d.centred else "mean not subtracted"
-        of, null = f"outputs of the convolution, {centred}, {d.of}", ""
-    shapes = {row.stage for row in result.stages if row.separability_1 is not None}
-    separable = (
-        "separable: share of the energy of convs larger than 1x1 that one and two depthwise-separable terms keep"
-    )
-    notes = [
+        of = f"outputs of the convolution, {'mean subtracted' if d.centred else 'mean not subtracted'}, {d.of}"
+    return [
         result.source,
-        f"rank: {read_threshold(d.threshold).words}; {of}; {WHERE[d.at]}",
-        null,
-        separable if shapes else "",
+        f"ratio: rank / output channels; rank: {read_threshold(d.threshold).words}; {of}",
+        f"layer: {WHERE[d.at]}"
+        + ("" if d.at == "all" else "; stage: blocks at one resolution, numbered from the input"),
+        RANDOM if d.of == "weights" else "",
+        *result.notes,
     ]
-    return [*notes, *result.notes]
 
 
 def _mark_notes(result: RankResult) -> list[str]:
     shown = "".join(map(_marks, result.stages))
-    spiked = [f"stage {r.stage} {r.rank_without_top}/{r.c_out}" for r in result.stages if r.spike]
-    without = ", ".join(spiked[:MOST_SAID]) + (", ..." if len(spiked) > MOST_SAID else "")
+    spiked = [f"stage {r.stage} has {r.rank_without_top}/{r.c_out}" for r in result.stages if r.spike]
+    without = shortened(spiked, ", ")
     return [f"{mark} {words.format(without)}" for mark, words in MARKS.items() if mark in shown]
 
 
@@ -182,48 +199,9 @@ def _row_notes(result: RankResult) -> list[str]:
         if row.note:
             of.setdefault(row.note, []).append(str(row.stage))
     told = [
-        f"{'stage' if len(stages) == 1 else 'stages'} {_shortened(stages, ', ')}: {note}" for note, stages in of.items()
+        f"{'stage' if len(stages) == 1 else 'stages'} {shortened(stages, ', ')}: {note}" for note, stages in of.items()
     ]
     return told[:MOST_NOTES] + ([f"and {len(told) - MOST_NOTES} more such notes"] if len(told) > MOST_NOTES else [])
-
-
-def _order_notes(result: RankResult) -> list[str]:
-    if not result.order:
-        return ["no stage can be ranked"]
-    notes = [f"order to try: {_order(result)}"]
-    taus = _taus(result)
-    if taus:
-        notes.append(f"Kendall tau of the order: {'; '.join(taus)}")
-    if result.unsettled:
-        groups = [_shortened(list(map(str, group)), " ") for group in result.unsettled]
-        every = len(result.unsettled[0]) == len(result.order)
-        notes.append("order depends on the definition: " + ("all stages" if every else _shortened(groups, " | ")))
-    return notes
-
-
-def _order(result: RankResult) -> str:
-    """8, 4, 7, 1 = 3, 2."""
-    follows = {stage: group[n - 1] for group in result.ties for n, stage in enumerate(group) if n}
-    text = "".join(
-        ("" if not n else " = " if stage in follows else ", ") + str(stage) for n, stage in enumerate(result.order)
-    )
-    return text + (" (equal ratios)" if follows else "")
-
-
-def _taus(result: RankResult) -> list[str]:
-    """One entry for all thresholds together, and one for each other definition or model."""
-    told: list[str] = []
-    levels = [v for v in result.stability if v.name.startswith("threshold ")]
-    known = [v.tau for v in levels if v.tau is not None]
-    if known:
-        names = [float(v.name.split()[1]) for v in levels]
-        told.append(f"{min(known):.2f} to {max(known):.2f} over thresholds {min(names):g}-{max(names):g}")
-    others = [v for v in result.stability if v not in levels and v.tau is not None]
-    return [*told, *(f"{v.tau:.2f} {v.name}" for v in others[:MOST_SAID])]
-
-
-def _shortened(words: Sequence[str], between: str) -> str:
-    return between.join(words[:MOST_SAID]) + (f"{between}..." if len(words) > MOST_SAID else "")
 
 
 def compared_table(results: Sequence[RankResult]) -> Table:
@@ -240,32 +218,7 @@ def compared_table(results: Sequence[RankResult]) -> Table:
     unlike = [r.model for r in results[1:] if len(results[0].same_layers(r)) < len(r.stages)]
     if unlike:
         notes.append(f"some stages are other layers than in {names[0]}: {', '.join(unlike)}")
+    untrained = [result.model for result in results if result.definition.weights == "random"]
+    if untrained:
+        notes.append(f"untrained weights, their ranks say nothing about redundancy: {', '.join(untrained)}")
     return Table("rank / output channels, by stage", ("stage", *names), rows, notes=tuple(notes))
-
-
-def heads_table(result: RankResult) -> Table:
-    """Attention layers: entropy and similarity of their heads, and the most similar pair."""
-    layers: dict[str, list[HeadUse]] = {}
-    for use in result.attention:
-        layers.setdefault(use.layer, []).append(use)
-    notes = (
-        "entropy: entropy of a head's attention weights / that of uniform attention; 1 is uniform",
-        "alike: 1 - Jensen-Shannon divergence / ln 2 of two heads: mean over all pairs; most alike: the closest pair",
-    )
-    columns = ("layer", "heads", "positions", "entropy", "alike", "most alike")
-    rows = tuple(_layer(name, uses) for name, uses in layers.items())
-    return Table(f"{result.model}: attention heads, {result.definition.of}", columns, rows, frozenset({"layer"}), notes)
-
-
-def _layer(name: str, uses: Sequence[HeadUse]) -> tuple[str, ...]:
-    ratios = [use.entropy_ratio for use in uses]
-    alike = [use.similarity for use in uses if use.similarity is not None]
-    nearest = max(uses, key=lambda use: use.nearest_similarity or 0.0)
-    return (
-        name.rpartition(".")[0] or name,
-        str(len(uses)),
-        str(uses[0].positions),
-        f"{min(ratios):.2f}-{max(ratios):.2f}",
-        f"{sum(alike) / len(alike):.2f}" if alike else "-",
-        f"{nearest.head}, {nearest.nearest}: {nearest.nearest_similarity:.2f}" if nearest.nearest else "-",
-    )

@@ -21,4 +21,5 @@ def tensors_table(result: TensorsResult) -> Table:
     rows = tuple((row.name, row.block, f"{row.params:,}", share(row.params, result.params)) for row in result.layers)
     total = ("total", "", f"{result.params:,}", "100.0")
     columns = ("part", "block", "params", "%")
-    return Table(result.model, columns, (*rows, total), frozenset({"part", "block"}), result.notes)
+    left = frozenset({"part", "block"})
+    return Table(result.model, columns, (*rows, total), left, result.notes, narrow=("block", "%"))

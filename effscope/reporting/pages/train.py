@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effscope.errors import counted
 from effscope.reporting.page import Page, Rows, Section, Table, warning
 from effscope.reporting.pages.eval import eval_table
 from effscope.reporting.plots.train import history_plot
@@ -27,7 +28,7 @@ def pages(result: TrainResult) -> tuple[Page, ...]:
 def train_table(result: TrainResult) -> Table:
     """AP over all classes and per class, with time and memory."""
     speed = (
-        f"{result.epochs} epochs in {result.seconds:.0f} s, {result.images_per_s:.1f} images/s, "
+        f"{counted(result.epochs, 'epoch')} in {result.seconds:.0f} s, {result.images_per_s:.1f} images/s, "
         f"peak memory {result.peak_memory_mb:,.0f} MB"
     )
     return eval_table(result, speed, *([result.transfer] if result.transfer else []))

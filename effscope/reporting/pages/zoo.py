@@ -27,7 +27,7 @@ def zoo_table(result: ZooResult) -> Table:
         notes.append("-: effscope cannot build it yet")
     notes += [f"{row.model}*: {row.note}" for row in result.models if row.params is not None and row.note][:MOST_NOTES]
     shown = tuple(row[:1] + row[1 + (not built) :] for row in rows)
-    return Table(result.title, columns, shown, frozenset({"model"}), tuple(notes))
+    return Table(result.title, columns, shown, frozenset({"model"}), tuple(notes), narrow=(*built, "published"))
 
 
 def _zoo_row(row: ZooRow, params: str, work: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from effscope.reporting.page import Plot
-from effscope.reporting.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED, figure
+from effscope.reporting.plots.style import INK, MUTED, RED, SKY, figure, line_style
 from effscope.results import RankResult
 from effscope.thresholds import read_threshold
 
@@ -27,9 +27,6 @@ LONGEST_NAME = 26
 MOST_MARKED = 24
 """Maximum number of stages with a marker and a tick each."""
 
-LINES = (BLUE, ORANGE, GREEN, RED, "#7d5ba6", "#46a6b8", "#8c6d31", INK)
-"""Colours of models, in their order."""
-
 MOST_PANELS, ACROSS = 24, 4
 """Maximum number of spectra in one plot (those of the lowest ratio), and panels per row."""
 
@@ -38,12 +35,15 @@ FIGURE_SPACE = "\u2007"
 
 RATIO, RANDOM, THRESHOLD = "rank / output channels", "random matrix of that shape", "threshold"
 
+UNTRAINED = "; untrained weights: these ranks say nothing about redundancy"
+
 Marks = Sequence[Mapping[str, Any]]
 
 
 def _title(result: RankResult) -> str:
     words = read_threshold(result.definition.threshold).words
-    return words if result.definition.of == "weights" else f"{words}, outputs over images"
+    of = "" if result.definition.of == "weights" else f", {result.definition.of}"
+    return words + of
 
 
 def _short(name: str) -> str:
@@ -65,7 +65,8 @@ def rank_plot(result: RankResult, name: str) -> Plot | None:
         for row in result.stages
         if row.ratio is not None
     )
-    return Plot(name, f"{_short(result.model)}: {_title(result)}", rows, draw_rank, "", RATIO) if rows else None
+    title = f"{_short(result.model)}: {_title(result)}" + UNTRAINED * (result.definition.weights == "random")
+    return Plot(name, title, rows, draw_rank, "", RATIO) if rows else None
 
 
 def draw_rank(plot: Plot) -> Figure:
@@ -87,10 +88,10 @@ def _nulls(rows: Marks) -> list[tuple[int, float]]:
 
 def _upright_bars(axes: Axes, rows: Marks, name: str) -> None:
     xs = range(len(rows))
-    axes.bar(xs, [row["ratio"] for row in rows], color=BLUE, width=0.62, label="this model")
+    axes.bar(xs, [row["ratio"] for row in rows], color=SKY, width=0.62, label="this model")
     nulls = _nulls(rows)
     if nulls:
-        axes.scatter([x for x, _ in nulls], [y for _, y in nulls], marker="_", s=620, color=RED, label=RANDOM)
+        axes.scatter([x for x, _ in nulls], [y for _, y in nulls], marker="_", s=620, color=INK, label=RANDOM)
     for x, row in zip(xs, rows, strict=True):
         axes.annotate(
             f"{row['rank']}/{row['c_out']}", (x, 0), ha="center", va="top", fontsize=8, color=INK, xytext=(0, -3),
@@ -105,10 +106,10 @@ def _upright_bars(axes: Axes, rows: Marks, name: str) -> None:
 
 def _lying_bars(axes: Axes, rows: Marks, name: str) -> None:
     ys = range(len(rows))
-    axes.barh(ys, [row["ratio"] for row in rows], color=BLUE, height=0.66, label="this model")
+    axes.barh(ys, [row["ratio"] for row in rows], color=SKY, height=0.66, label="this model")
     nulls = _nulls(rows)
     if nulls:
-        axes.scatter([x for _, x in nulls], [y for y, _ in nulls], marker="|", s=90, color=RED, label=RANDOM)
+        axes.scatter([x for _, x in nulls], [y for y, _ in nulls], marker="|", s=90, color=INK, label=RANDOM)
     for y, row in zip(ys, rows, strict=True):
         axes.annotate(
             f"{row['rank']}/{row['c_out']}", (1.0, y), xycoords=("axes fraction", "data"), ha="left", va="center",
@@ -125,12 +126,17 @@ def _lying_bars(axes: Axes, rows: Marks, name: str) -> None:
 def compared_plot(results: Sequence[RankResult]) -> Plot:
     """Ratio by stage in forward order, one line per model, as in the YOLOv10 paper (arXiv 2405.14458, figure 3a)."""
     rows = tuple(
-        {"line": result.model, "stage": row.stage, "ratio": row.ratio, "null_ratio": row.null_ratio}
+        {"line": _line_name(result), "stage": row.stage, "ratio": row.ratio, "null_ratio": row.null_ratio}
         for result in results
         for row in sorted(result.stages, key=lambda row: row.stage)
     )
     x = "convolution, in forward order" if results[0].definition.at == "all" else "stage"
     return Plot("compared", _title(results[0]), rows, draw_compared, x, RATIO)
+
+
+def _line_name(result: RankResult) -> str:
+    """A model in the legend; untrained weights say so."""
+    return _short(result.model) + " (untrained)" * (result.definition.weights == "random")
 
 
 def draw_compared(plot: Plot) -> Figure:
@@ -141,15 +147,14 @@ def draw_compared(plot: Plot) -> Figure:
     names = list(dict.fromkeys(row["line"] for row in plot.rows))
     for n, name in enumerate(names):
         rows = [row for row in plot.rows if row["line"] == name and row["ratio"] is not None]
-        xs, colour = [row["stage"] for row in rows], LINES[n % len(LINES)]
-        nulls = [row["null_ratio"] for row in rows]
-        style: dict[str, Any] = {"marker": "o", "ms": 4} if len(rows) <= MOST_MARKED else {}
-        axes.plot(xs, [row["ratio"] for row in rows], color=colour, lw=1.6, label=_short(name), **style)
+        xs, nulls = [row["stage"] for row in rows], [row["null_ratio"] for row in rows]
+        style = line_style(n, len(rows) <= MOST_MARKED)
+        axes.plot(xs, [row["ratio"] for row in rows], label=name, **style)
         if nulls and None not in nulls:
             drawn = True
-            axes.plot(xs, nulls, color=colour, lw=1, ls=":", alpha=0.7)
+            axes.plot(xs, nulls, **{**style, "ls": ":", "lw": 0.9, "ms": 3, "mfc": "white"})
     if drawn:
-        axes.plot([], [], color=GREY, lw=1, ls=":", label="random matrices of those shapes")
+        axes.plot([], [], color=MUTED, lw=0.9, ls=":", label="dotted: random matrices of those shapes")
     stages = sorted({row["stage"] for row in plot.rows})
     if len(stages) <= MOST_MARKED:
         axes.set_xticks(stages)
@@ -211,7 +216,8 @@ def draw_spectra(plot: Plot) -> Figure:
     for axes in grid.flat[len(stages) :]:
         axes.set_visible(False)
     models = [name for name in dict.fromkeys(row["line"] for row in plot.rows) if name not in {RANDOM, THRESHOLD}]
-    styles = {name: (LINES[n % len(LINES)], "-") for n, name in enumerate(models)} | {RANDOM: (GREY, ":")}
+    styles: dict[str, Mapping[str, Any]] = {name: line_style(n, False) for n, name in enumerate(models)}
+    styles[RANDOM] = {"color": MUTED, "ls": ":", "lw": 1.3}
     for stage, axes in panels.items():
         rows = [row for row in plot.rows if row["stage"] == stage]
         for name in dict.fromkeys(row["line"] for row in rows):
@@ -236,9 +242,8 @@ def draw_spectra(plot: Plot) -> Figure:
     return drawing
 
 
-def _draw_line(axes: Axes, name: str, rows: Marks, styles: Mapping[str, tuple[str, str]]) -> None:
+def _draw_line(axes: Axes, name: str, rows: Marks, styles: Mapping[str, Mapping[str, Any]]) -> None:
     if name == THRESHOLD:
         axes.axhline(rows[0]["y"], color=RED, lw=0.8, ls="--", label=name)
         return
-    colour, style = styles[name]
-    axes.plot([row["x"] for row in rows], [row["y"] for row in rows], color=colour, lw=1.3, ls=style, label=name)
+    axes.plot([row["x"] for row in rows], [row["y"] for row in rows], label=name, **styles[name])

@@ -1,110 +1,176 @@
-"""AP against FLOPs: the base and every candidate."""
+"""A search step by step: AP with its interval above, cost below."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from effscope.reporting.page import Plot
-from effscope.reporting.plots.style import BLUE, GREY, INK, MUTED, RED, figure
-from effscope.results import ACCEPTED, SearchResult, place_name
+from effscope.reporting.page import Plot, on_data
+from effscope.reporting.plots.style import BLUE, INK, MUTED, RED, figure, line_style
+from effscope.results import ACCEPTED, Latency, SearchResult, Trial, stage_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BASE, LOWEST, PREDICTED, START = "base", "limit", "predicted", "at once, before labelled training"
+GIVEN, BASE, LOWEST = "your model", "base", "limit"
 
 LOWEST_AP: dict[str, tuple[str, Callable[[float, float], float]]] = {
-    "noninferior": ("base minus margin: intervals must be above", lambda base, margin: base - margin),
-    "margin": ("base minus margin", lambda base, margin: base - margin),
-    "paper": ("base", lambda base, margin: base),
+    "noninferior": ("limit for the interval: base - {}", lambda base, margin: base - margin),
+    "margin": ("limit: base - {}", lambda base, margin: base - margin),
+    "paper": ("limit: base", lambda base, margin: base),
 }
 """Rule -> the limit that AP, or its interval, must reach: words, and the value from the base's AP and the margin.
 
 Other rules are drawn without this line.
 """
 
+START, COST = "at once, before training", "% of your model"
+
+MARKS = {BASE: (INK, "o"), ACCEPTED: (BLUE, "s")}
+OTHER_MARK = (RED, "X")
+"""Verdict -> colour and marker; those of all other verdicts."""
+
+COSTS = {"params": "parameters", "flops": "FLOPs", "ms": "time"}
+"""Key of a row -> legend entry."""
+
+MOST_UPRIGHT = 12
+"""With more steps the names are turned."""
+
+Marks = Sequence[Mapping[str, Any]]
+
+
+def about(result: SearchResult) -> str:
+    """Model, data and image size, for titles."""
+    config = result.origin.config
+    return (
+        f"{result.base}, {result.imgsz} px" if config is None else f"{result.base} {on_data(config.data, result.imgsz)}"
+    )
+
+
+def points_word(margin: float) -> str:
+    """A margin in words: "1 AP point", "0.5 AP points"."""
+    return f"{100 * margin:g} AP point{'s' * (round(100 * margin, 6) != 1)}"
+
 
 def search_plot(result: SearchResult) -> Plot:
-    """Marks: the limit of the rule, the base, each trial with its AP at once and after training, predicted choices."""
+    """Rows: the limit of the rule, the user's model, the base, each trial; AP x 100, costs in % of the user's model."""
+    whole = _Cost.of_given(result)
     rows: list[dict[str, Any]] = []
     if result.rule in LOWEST_AP:
         words, limit = LOWEST_AP[result.rule]
-        rows.append({"mark": LOWEST, "label": words, "ap": 100 * limit(result.base_ap, result.margin)})
-    rows.append({"mark": BASE, "gflops": result.base_flops / 1e9, "ap": 100 * result.base_ap})
-    rows += [
-        {
-            "mark": t.verdict,
-            "label": f"candidate {n}" if t.stage is None else f"+ {place_name(t.stage)}",
-            "gflops": t.flops / 1e9,
-            "ap_start": 100 * t.ap_start,
-            "ap": 100 * t.ap_mean,
-            "low": None if t.ci is None else 100 * (t.ap_mean + t.ci[0] - t.delta),
-            "high": None if t.ci is None else 100 * (t.ap_mean + t.ci[1] - t.delta),
-        }
-        for n, t in enumerate(result.trials, 1)
-    ]
-    rows += [
-        {"mark": PREDICTED, "gflops": point.flops / 1e9, "ap_start": 100 * point.ap_at_once}
-        for point in sorted(result.front, key=lambda point: point.flops)
-        if point.verdict == PREDICTED and point.ap_at_once is not None
-    ]
-    title = f"AP against FLOPs, search on {result.base}"
-    return Plot("ap_vs_cost", title, tuple(rows), draw_search, f"GFLOPs at {result.imgsz} px", "AP50-95 x 100")
+        label = words.format(points_word(result.margin))
+        rows.append({"mark": LOWEST, "label": label, "ap": 100 * limit(result.base_ap, result.margin)})
+    own = _Cost(result.base_params, result.base_flops, result.base_latency)
+    given, name = result.given, GIVEN if result.given else BASE
+    if given is not None and (own.params, own.flops) != (whole.params, whole.flops):
+        rows.append({"mark": GIVEN, "label": GIVEN, **whole.shares(whole), "ap_start": _points(given.ap), "ap": None})
+        name = "light head"
+    starts = {"ap_start": 100 * result.base_ap_start, "ap": 100 * result.base_ap}
+    rows.append({"mark": BASE, "label": name, **own.shares(whole), **starts, "low": None, "high": None})
+    for n, trial in enumerate(result.trials, 1):
+        shares = _Cost(trial.params, trial.flops, trial.latency).shares(whole)
+        rows.append({"mark": trial.verdict, "label": _label(n, trial), **shares, **_aps(trial)})
+    return Plot("ap_vs_cost", f"Search on {about(result)}", tuple(rows), draw_search, COST, "AP50-95 x 100")
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Parameters, FLOPs and time of a model."""
+
+    params: int
+    flops: int
+    latency: Latency | None
+
+    @classmethod
+    def of_given(cls, result: SearchResult) -> _Cost:
+        """That of the user's model; in results of older versions, of the base."""
+        given = result.given
+        if given is None:
+            return cls(result.base_params, result.base_flops, result.base_latency)
+        return cls(given.params, given.flops, given.latency or result.base_latency)
+
+    def shares(self, whole: _Cost) -> dict[str, float | None]:
+        """In % of another model's."""
+        ms = 100 * self.latency.ms / whole.latency.ms if self.latency and whole.latency else None
+        return {"params": 100 * self.params / whole.params, "flops": 100 * self.flops / whole.flops, "ms": ms}
+
+
+def _points(ap: float | None) -> float | None:
+    return None if ap is None else 100 * ap
+
+
+def _label(n: int, trial: Trial) -> str:
+    """The step that a trial tests."""
+    return f"candidate {n}" if trial.stage is None else f"{stage_name(trial.stage)}: {trial.move}"
+
+
+def _aps(trial: Trial) -> dict[str, float | None]:
+    """AP at once and trained, with the interval of its difference to the base around it."""
+    low, high = trial.ci or (None, None)
+    return {
+        "ap_start": 100 * trial.ap_start, "ap": 100 * trial.ap_mean,
+        "low": None if low is None else 100 * (trial.ap_mean + low - trial.delta),
+        "high": None if high is None else 100 * (trial.ap_mean + high - trial.delta),
+    }  # fmt: skip
 
 
 def draw_search(plot: Plot) -> Figure:
-    """A dashed line at the limit of the rule, a line through accepted models with intervals, hollow marks at once, a
-    dotted line through predicted choices."""
-    drawing = figure(7, 4.2)
-    axes = drawing.subplots()
-    trials = [row for row in plot.rows if row["mark"] not in {BASE, LOWEST, PREDICTED}]
-    unmade = [row for row in plot.rows if row["mark"] == PREDICTED]
-    base = next(row for row in plot.rows if row["mark"] == BASE)
+    """Steps from left to right. Above: AP trained with intervals, AP at once hollow, the limit dashed. Below: costs."""
+    steps = [row for row in plot.rows if row["mark"] != LOWEST]
+    drawing = figure(max(7.0, 1.2 + 0.7 * len(steps)), 5.4)
+    upper, lower = drawing.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for row in plot.rows:
         if row["mark"] == LOWEST:
-            _lowest(axes, row["ap"], row["label"])
-    kept = [base, *(row for row in trials if row["mark"] == ACCEPTED)]
-    axes.plot([row["gflops"] for row in kept], [row["ap"] for row in kept], color=BLUE, lw=1.5, zorder=1)
-    axes.scatter([base["gflops"]], [base["ap"]], color=INK, s=46, zorder=3, label=BASE)
-    if unmade:
-        at = ([row["gflops"] for row in unmade], [row["ap_start"] for row in unmade])
-        axes.plot(*at, color=GREY, lw=1, ls=":", marker="o", ms=3, mfc="white", zorder=0, label="at once, predicted")
-    for row in trials:
-        _trial(axes, row)
-    for verdict in dict.fromkeys(row["mark"] for row in trials):
-        axes.scatter([], [], color=_colour(verdict), s=42, label=verdict)
-    axes.scatter([], [], facecolors="white", edgecolors=INK, s=28, label=START)
-    axes.set_xlabel(plot.x)
-    axes.set_ylabel(plot.y)
-    axes.margins(0.12, 0.18)
-    axes.spines[["top", "right"]].set_visible(False)
+            upper.axhline(row["ap"], color=MUTED, lw=1, ls="--", zorder=0, label=row["label"])
+    _draw_ap(upper, steps)
+    _draw_costs(lower, steps)
+    upper.set_ylabel(plot.y)
+    lower.set_ylabel(plot.x)
+    turned = 90 if len(steps) > MOST_UPRIGHT else 0
+    names = [row["label"].replace(" ", "\n", 1) for row in steps] if not turned else [row["label"] for row in steps]
+    lower.set_xticks(range(len(steps)), names, fontsize=8, rotation=turned)
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(axis="x", length=0)
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
     drawing.suptitle(plot.title, fontsize=10, x=0.02, ha="left")
-    drawing.legend(frameon=False, fontsize=8, loc="outside lower left", ncols=5, columnspacing=1.2)
     return drawing
 
 
-def _lowest(axes: Axes, ap: float, words: str) -> None:
-    axes.axhline(ap, color=GREY, lw=1, ls="--", zorder=0)
-    axes.annotate(
-        words, (1, ap), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=7, color=MUTED,
-        xytext=(0, -2), textcoords="offset points",
-    )  # fmt: skip
+def _draw_ap(axes: Axes, steps: Marks) -> None:
+    """A mark per model and its interval; the shape says the verdict."""
+    kept = [(x, row["ap"]) for x, row in enumerate(steps) if row["mark"] in (BASE, ACCEPTED)]
+    axes.plot(*zip(*kept, strict=True), color=BLUE, lw=1.2, zorder=1)
+    starts = [(x, row["ap_start"]) for x, row in enumerate(steps) if row["ap_start"] is not None]
+    if starts:
+        xs, ys = zip(*starts, strict=True)
+        axes.scatter(xs, ys, facecolors="white", edgecolors=INK, s=26, zorder=2, label=START)
+    for verdict in dict.fromkeys(row["mark"] for row in steps if row["ap"] is not None):
+        colour, marker = MARKS.get(verdict, OTHER_MARK)
+        rows = [(x, row) for x, row in enumerate(steps) if row["mark"] == verdict]
+        label = verdict if verdict == BASE else f"trained, {verdict}"
+        axes.scatter(
+            [x for x, _ in rows],
+            [row["ap"] for _, row in rows],
+            color=colour,
+            marker=marker,
+            s=46,
+            zorder=3,
+            label=label,
+        )
+        for x, row in rows:
+            if row["low"] is not None:
+                spread = [[row["ap"] - row["low"]], [row["high"] - row["ap"]]]
+                axes.errorbar([x], [row["ap"]], spread, color=colour, capsize=4, lw=1.2, zorder=2)
+    axes.margins(0.06, 0.12)
 
 
-def _trial(axes: Axes, row: Any) -> None:
-    x, colour = row["gflops"], _colour(row["mark"])
-    axes.plot([x, x], [row["ap_start"], row["ap"]], color=colour, lw=0.8, alpha=0.5)
-    axes.scatter([x], [row["ap_start"]], facecolors="white", edgecolors=colour, s=28, zorder=2)
-    axes.scatter([x], [row["ap"]], color=colour, s=42, zorder=3)
-    if row["low"] is not None:
-        axes.errorbar([x], [row["ap"]], [[row["ap"] - row["low"]], [row["high"] - row["ap"]]], color=colour, capsize=3)
-    axes.annotate(
-        row["label"], (x, max(row["ap"], row["ap_start"], row["high"] or 0.0)), rotation=40, fontsize=8, color=colour,
-        xytext=(2, 7), textcoords="offset points",
-    )  # fmt: skip
-
-
-def _colour(verdict: str) -> str:
-    return BLUE if verdict == ACCEPTED else RED
+def _draw_costs(axes: Axes, steps: Marks) -> None:
+    """A line per cost, in % of the user's model; 0 is on the axis."""
+    for n, (key, name) in enumerate(COSTS.items()):
+        known = [(x, row[key]) for x, row in enumerate(steps) if row[key] is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), label=name, **line_style(n))
+    axes.set_ylim(0, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from effscope.reporting.page import Plot
+from effscope.reporting.page import Plot, on_data
 from effscope.reporting.plots.style import BLUE, GREEN, INK, RED, figure
 from effscope.results import TrainResult
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSSES = {"box": BLUE, "cls": RED, "dfl": INK}
-"""Loss term of the history -> colour."""
+LOSSES: dict[str, tuple[str, Any]] = {"box": (BLUE, "-"), "cls": (RED, "-."), "dfl": (INK, (0, (1, 1)))}
+"""Loss term of the history -> colour and line style."""
 
 SHARES = {"top1": "-", "top5": "--", "top10": ":"}
 """Share of one-to-one points within the best 1, 5 or 10 one-to-many points -> line style."""
@@ -26,7 +26,10 @@ def history_plot(result: TrainResult) -> Plot | None:
     """The plot of the history; None without an epoch."""
     if not result.history:
         return None
-    return Plot("history", f"{result.model}: training", tuple(result.history), draw_history, "epoch", "loss")
+    config = result.origin.config
+    where = "" if config is None else f" {on_data(config.data, config.imgsz)}"
+    title = f"Training of {result.model}{where}"
+    return Plot("history", title, tuple(result.history), draw_history, "epoch", "loss")
 
 
 def scored(history: Epochs) -> list[tuple[float, float]]:
@@ -46,14 +49,16 @@ def draw_history(plot: Plot) -> Figure:
         _draw_matching(panels[1], plot.rows)
     panels[-1].set_xlabel(plot.x)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    drawing.suptitle(plot.title, fontsize=10, x=0.02, ha="left")
     return drawing
 
 
 def _draw_losses(axes: Axes, history: Epochs) -> None:
     epochs = [row["epoch"] for row in history]
     mark = "o" if len(epochs) == 1 else None
-    for name, colour in LOSSES.items():
-        axes.plot(epochs, [row[name] for row in history], color=colour, lw=1.4, marker=mark, label=f"{name} loss")
+    for name, (colour, style) in LOSSES.items():
+        losses = [row[name] for row in history]
+        axes.plot(epochs, losses, color=colour, ls=style, lw=1.4, marker=mark, label=f"{name} loss")
     points = scored(history)
     right = axes.twinx() if len(points) > 1 else None
     if right is not None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from effscope.errors import unknown
 from effscope.reporting.page import Page
 from effscope.reporting.render import csv, figure, markdown
 
-Renderer = Callable[[Page, Sequence[str]], dict[str, bytes]]
-"""(page, all formats of this call) -> {file name: content}."""
+Content = Callable[[], bytes]
+"""Makes the content of a file."""
+
+Renderer = Callable[[Page, Sequence[str]], Mapping[str, Content]]
+"""(page, all formats of this call) -> {file name: its content}."""
 
 RENDERERS: dict[str, Renderer] = {
     "csv": csv.render,

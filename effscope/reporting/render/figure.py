@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from effscope.reporting.page import Page, Plot
 
@@ -17,9 +18,9 @@ REPEATABLE = {
 """Metadata to omit, so that the same data give the same file."""
 
 
-def render(ending: str, page: Page, formats: Sequence[str]) -> dict[str, bytes]:
+def render(ending: str, page: Page, formats: Sequence[str]) -> dict[str, Callable[[], bytes]]:
     """One file for each plot."""
-    return {f"{part.name}.{ending}": image(part, ending) for part in page.parts() if isinstance(part, Plot)}
+    return {f"{part.name}.{ending}": partial(image, part, ending) for part in page.parts() if isinstance(part, Plot)}
 
 
 def image(plot: Plot, ending: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from effscope.reporting.page import Page, Part, Plot, Section, Table, Text
 
@@ -10,9 +10,9 @@ SHOWN = ("png", "svg")
 """Formats of plots that Markdown shows."""
 
 
-def render(page: Page, formats: Sequence[str]) -> dict[str, bytes]:
+def render(page: Page, formats: Sequence[str]) -> dict[str, Callable[[], bytes]]:
     """One file with all sections; it shows plots that are written as png or svg."""
-    return {f"{page.name}.md": text(page, formats).encode()}
+    return {f"{page.name}.md": lambda: text(page, formats).encode()}
 
 
 def text(page: Page, formats: Sequence[str] = SHOWN[:1]) -> str:
