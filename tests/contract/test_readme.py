@@ -23,8 +23,10 @@ def test_readme_shows_the_commands() -> None:
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if shlex.split(one)[1] not in LONG])
-def test_command_runs(command: str, place: Path) -> None:
-    run_shown(command, place)
+def test_command_runs(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_shown(command, place, monkeypatch, capsys)
 
 
 SHOWN = {

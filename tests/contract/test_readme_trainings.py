@@ -15,8 +15,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if shlex.split(one)[1] in LONG])
-def test_command_runs(command: str, place: Path) -> None:
-    run_shown(command, place)
+def test_command_runs(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_shown(command, place, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("code", PYTHON)
