@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import weight_norm
 
 from effscope import api
+from effscope.models.open import OF_GRAPH
 from effscope.results import StageRank
 
 QUICK = ("normed", "tied")
@@ -99,7 +100,7 @@ def walked(name: str, folder: Path) -> Iterator[tuple[str, Score]]:
         score = Score()
         if file is not None:
             cost, ranks = api.cost(str(file)), api.rank(str(file), at="all")
-            said = any("ONNX graph may hold" in note for note in cost.notes)
+            said = OF_GRAPH in cost.notes
             score.files, score.params = 1, int(cost.params == right.params or said)
             rows = {row.layer: row for row in ranks.stages}
             for path in right.ranks:
