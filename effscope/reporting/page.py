@@ -46,10 +46,11 @@ class Table:
     narrow: tuple[str, ...] = ()
 
     def without(self, column: str) -> Table:
-        """The table without one column."""
+        """The table without one column, and without the notes that begin with its name and a colon."""
         n = self.columns.index(column)
         rows = tuple((*row[:n], *row[n + 1 :]) for row in self.rows)
-        return replace(self, columns=(*self.columns[:n], *self.columns[n + 1 :]), rows=rows)
+        notes = tuple(note for note in self.notes if not note.startswith(f"{column.strip()}: "))
+        return replace(self, columns=(*self.columns[:n], *self.columns[n + 1 :]), rows=rows, notes=notes)
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,8 @@ class SearchResult(Result):
         front: base and judged candidates that no other one beats in AP and cost; with a target also what was predicted.
         baselines: base and chosen model as they are, at smaller image sizes and in int8, measured in turn.
         base_epochs: epochs that the search trained the base; 0 if it did not; None in results of older versions.
+        given_ci: confidence interval of the chosen model's mean AP minus that of the user's model as given; None if the
+            user's model has no AP.
     """
 
     base: str
@@ -251,6 +253,7 @@ class SearchResult(Result):
     library_ms: float | None = None
     finish: Finish | None = None
     base_epochs: int | None = None
+    given_ci: tuple[float, float] | None = None
 
     KIND: ClassVar[str] = "search"
     TABLE: ClassVar[str] = "trials"

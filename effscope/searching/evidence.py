@@ -129,6 +129,15 @@ def independent(base: Arm, candidate: Arm) -> Estimate:
     return Estimate(delta, sum(parts), df, images, sum(known), _groups(base))
 
 
+def against_fixed(fixed: Run, candidate: Arm) -> Estimate:
+    """The difference between an arm and one detector that is as it is: training again is no noise of it."""
+    delta, images = mean_ap(candidate) - fixed.ap, _image_variance(candidate, (fixed,))
+    if len(candidate) < 2:  # noqa: PLR2004
+        return Estimate(delta, 0.0, MANY, images, groups=_groups((fixed,)))
+    one_run, n = _variance([run.ap for run in candidate]), len(candidate)
+    return Estimate(delta, one_run / n, n - 1, images, one_run, _groups((fixed,)))
+
+
 def pair_variance(base: Arm, arms: Iterable[Arm]) -> tuple[float | None, float]:
     """Variance of the difference between a run and the base's run with the same seed, and its degrees of freedom.
 

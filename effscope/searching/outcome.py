@@ -8,15 +8,15 @@ from effscope.config import SearchConfig
 from effscope.errors import EffscopeError
 from effscope.files import write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
-from effscope.results import Change, Finish, GivenModel, Latency, RankResult, SearchResult, origin
+from effscope.results import ACCEPTED, Change, Finish, GivenModel, Latency, RankResult, SearchResult, origin
 from effscope.searching.changes import layout_of
-from effscope.searching.evidence import Run
+from effscope.searching.evidence import Run, against_fixed
 from effscope.searching.front import front
 from effscope.searching.jobs import GIVEN, Measurement
 from effscope.searching.journal import JOURNAL
 from effscope.searching.policies.library import WHOLE, piece_times, rows
 from effscope.searching.policies.state import Standing, State, arms, better_finished
-from effscope.searching.rules import compared, smallest_margin
+from effscope.searching.rules import COMPARED, compared, smallest_margin
 from effscope.spec.layout import Layout
 from effscope.workspace import RUN_WEIGHTS, Workspace
 
@@ -92,8 +92,7 @@ def result_of(
     """
     assert now.base is not None and now.base.ap is not None
     runtime, threads = _timed_by(state, now)
-    data = {split: digests[split] for split in ("train", "val")}
-    chosen = layout_of(layout, now.accepted).digest()
+    data, chosen = {split: digests[split] for split in ("train", "val")}, layout_of(layout, now.accepted).digest()
     made = origin(config, chosen, data, (config.seed,), weights=digests["weights"])
     return SearchResult(
         base=name,
@@ -127,7 +126,18 @@ def result_of(
         front=front(state, now),
         baselines=() if now.baselines is None else now.baselines.baselines,
         base_epochs=base_epochs,
+        given_ci=_against_given(state, now),
     )
+
+
+def _against_given(state: State, now: Standing) -> tuple[float, float] | None:
+    """Interval of AP of the chosen model's runs minus AP of the user's model as given; None if it cannot be known."""
+    assert now.base is not None
+    if now.base.given_ap is None or not now.base_runs:
+        return None
+    runs = next((len(trial.ap_runs) for trial in reversed(now.trials) if trial.verdict == ACCEPTED), len(now.base_runs))
+    chosen = state.arm(now.accepted, runs)
+    return against_fixed(Run(now.base.given_ap, now.base.given_left_out), chosen).interval(COMPARED)
 
 
 def finish(state: State, now: Standing, epochs: int) -> Finish | None:

@@ -68,5 +68,5 @@ def test_a_narrow_zoo_keeps_names_counts_and_ap() -> None:
         table = table.without(column)
     names = [re.sub(r"\*$", "", row[0]) for row in table.rows]
     assert set(ZOO) <= set(names)
-    assert {"model", "deploy", "conv FLOPs", "AP"} <= set(table.columns)
+    assert {"model", "deploy params", "conv FLOPs", "AP"} <= set(table.columns)
     assert open_model("yolov8n").name in names

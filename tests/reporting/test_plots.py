@@ -73,7 +73,8 @@ def test_a_line_for_each_model() -> None:
     axes = plot.draw(plot).axes[0]
     lines = {line.get_label(): line for line in axes.get_lines() if not str(line.get_label()).startswith("_")}
     assert list(lines) == [
-        "yolov8n (untrained)", "...del/with/a/long/name.pt (untrained)", "dotted: random matrices of those shapes"
+        "yolov8n (untrained)", "...del/with/a/long/name.pt (untrained)",
+        "dotted, same colour: random matrices of those shapes",
     ]  # fmt: skip
     styles = [(line.get_linestyle(), line.get_marker()) for line in list(lines.values())[:2]]
     assert len(set(styles)) == 2  # told apart in grey
@@ -118,19 +119,22 @@ def test_marks_of_a_search(rule: str, lowest: float) -> None:
     assert list(kept.get_xdata()) == [1, 2] and list(kept.get_ydata()) == pytest.approx([40, 41])
     marks = [found for found in upper.collections if isinstance(found, PathCollection)]
     drawn = [tuple(xy) for dots in marks for xy in dots.get_offsets()]
-    at_once, trained = [(0, 42), (1, 35), (2, 30), (3, 30)], [(1, 40), (2, 41), (3, 30)]
+    at_once, trained = [(1, 35), (2, 30), (3, 30)], [(0, 42), (1, 40), (2, 41), (3, 30)]
     assert drawn == [pytest.approx(xy) for xy in (*at_once, *trained)]
     (first, _) = (found.get_segments()[0] for found in upper.collections if isinstance(found, LineCollection))
     assert first.tolist() == [pytest.approx(xy) for xy in ((2, 39), (2, 43))]  # the interval of stage 8
     costs = {line.get_label(): list(line.get_ydata()) for line in lower.get_lines()}
     assert costs["parameters"] == pytest.approx([100, 100 * 100 / 120, 100 * 90 / 120, 100 * 90 / 120])
     assert costs["FLOPs"] == pytest.approx([100, 100 * 1000 / 1100, 100 * 900 / 1100, 100 * 800 / 1100])
-    assert costs["time"] == pytest.approx([100, 100 * 8.5 / 9.5, 100 * 7.5 / 9.5, 100 * 7.5 / 9.5])
+    assert costs["time, one thread or GPU"] == pytest.approx([100, 100 * 8.5 / 9.5, 100 * 7.5 / 9.5, 100 * 7.5 / 9.5])
     names = [label.get_text() for label in lower.get_xticklabels()]
     assert names == ["your\nmodel", "light\nhead", "8:\ncib", "4:\ncib"]
     legend = [text.get_text() for text in upper.get_legend().get_texts()]
     limit = LOWEST_AP[rule][0].format("1 AP point")
-    assert legend == [limit, "at once, before training", "base", "trained, accepted", "trained, rejected"]
+    assert legend == [
+        limit, "at once, before training", "your model as given", "base, trained", "trained, accepted",
+        "trained, rejected",
+    ]  # fmt: skip
     assert "64 px" in drawing.get_suptitle() and "builtin:shapes" in drawing.get_suptitle()
 
 
@@ -161,6 +165,8 @@ def test_what_can_be_had_by_the_cost_of_the_target() -> None:
     assert drawn["at once, predicted"] == [pytest.approx((100 * (1 - 500 / 1100), 30))]
     assert drawn["trained, accepted"] == [pytest.approx((100 * (1 - 900 / 1100), 41))]
     assert axes.get_xlabel() == "saved FLOPs, % of your model"
+    (target,) = (line for line in axes.get_lines() if line.get_label() == "target")
+    assert list(target.get_xdata()) == [20, 20]
     times = front_plot(replace(result, target={"latency": 0.2}))
     assert times.rows[2]["saved"] == pytest.approx(100 * (1 - 6.5 / 9.5))
 

@@ -101,7 +101,7 @@ def test_what_is_sure_of_the_order_is_what_every_definition_says(variants: tuple
 def test_an_order_that_the_shapes_explain_is_told() -> None:
     rows = [row(n, 0.1 * n) for n in range(1, 5)]
     said = [
-        any(line.startswith("caution: random matrices") for line in order_notes(made(*rows, stability=(
+        any(line.startswith("caution: the shapes alone") for line in order_notes(made(*rows, stability=(
             OrderVariant(SHAPES, (1, 2, 3, 4), (), tau),
         ))))
         for tau in (0.9, 0.5, None)
@@ -138,6 +138,7 @@ def test_columns_are_left_out_until_the_table_fits(width: int) -> None:
     cells = [[len(c.strip()) for c in r] for r in (table.columns, *table.rows)]
     used = sum(max(column) for column in zip(*cells, strict=True)) + 2 * (len(table.columns) - 1)
     assert used <= width
+    assert ("in a wider terminal also:" in table.notes[-1]) == (table.columns != full.columns)
     assert all(column in table.columns for column in ("stage", "layer", "rank", "ratio", "random"))
     assert all(len(r) == len(table.columns) for r in table.rows)
     if width == 120:

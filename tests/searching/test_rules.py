@@ -19,7 +19,16 @@ from effscope.config import SearchConfig
 from effscope.detect.jackknife import GROUPS
 from effscope.errors import EffscopeError
 from effscope.results import ACCEPTED, INCONCLUSIVE, REJECTED
-from effscope.searching.evidence import Arm, Evidence, Run, independent, pair_variance, paired, resolvable
+from effscope.searching.evidence import (
+    Arm,
+    Evidence,
+    Run,
+    against_fixed,
+    independent,
+    pair_variance,
+    paired,
+    resolvable,
+)
 from effscope.searching.rules import ALPHAS, LOOKS, RULES, MoreRuns, Terms, Verdict, compared, noninferior
 
 
@@ -259,3 +268,13 @@ def test_looks_come_in_order() -> None:
 def test_a_rule_needs_two_runs() -> None:
     with pytest.raises(EffscopeError, match="`runs` must be at least 2"):
         SearchConfig(runs=1)
+
+
+def test_a_fixed_detector_has_no_noise_of_training() -> None:
+    """One-sample Student's t against scipy, and no interval wider than the images where there is one run."""
+    aps, fixed = (0.30, 0.32, 0.31, 0.34, 0.33), 0.35
+    found = against_fixed(Run(fixed), tuple(Run(ap) for ap in aps))
+    low, high = found.interval(0.025)
+    theirs = stats.ttest_1samp(aps, fixed).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((theirs.low - fixed, theirs.high - fixed))
+    assert against_fixed(Run(fixed), (Run(0.3),)).interval(0.025) == (pytest.approx(-0.05), pytest.approx(-0.05))

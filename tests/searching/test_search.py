@@ -21,6 +21,7 @@ from effscope.config import DistilConfig
 from effscope.errors import EffscopeError, NegativeAnswer
 from effscope.models.open import open_model
 from effscope.progress import silent, unsaid
+from effscope.reporting.pages.gains import chosen_ap
 from effscope.results import ACCEPTED, REJECTED, Change, SearchResult
 from effscope.searching import context as context_module
 from effscope.searching import run as run_module
@@ -308,6 +309,8 @@ def test_the_light_head_is_fitted_and_the_rest_is_exactly_the_given_model(place:
     assert result.given.fitted_ap is not None
     assert result.given.ap is not None
     assert result.given.params > result.base_params
+    assert result.given_ci is not None  # of what the light head and the changes cost together
+    assert result.given_ci[0] <= chosen_ap(result) - result.given.ap <= result.given_ci[1]
     (file,) = (place / "fitted" / "work").glob("base-*.safetensors")
     given, base = state_of(trained), dict(read_checkpoint(file).state)
     changed = {key for key, value in base.items() if key in given and not torch.equal(value, given[key])}

@@ -40,12 +40,12 @@ SMALL = {
 """Options that make a command of the README fast; what it shows stays the same kind of thing."""
 
 
-FASTER = {"best.safetensors": "small.safetensors", "yolov8n": "small.yaml"}
+FASTER = {"best.pt": "small.pt", "yolov8n": "small.yaml"}
 """Base of a search in the README -> a smaller one that takes the same way."""
 
 
 def make_place(folder: Path) -> Path:
-    """A folder with a trained `best.safetensors` and a `data.yaml` of the same classes, as a user would have; and a
+    """A folder with a trained `best.pt` and a `data.yaml` of the same classes, as a user would have; and a
     trained model of three stages, which is searched faster."""
     yaml = write_yolo([coloured_squares(48), coloured_squares(12, "val", seed=3)], folder / "data")
     (folder / "data.yaml").write_text(f"path: {yaml.parent}\n{yaml.read_text()}")
@@ -54,15 +54,16 @@ def make_place(folder: Path) -> Path:
         "yolov8n", data=data, out=folder / "run", imgsz=64, epochs=25, batch=8, recipe=LEARNS, eval_every=0
     )
     assert done.ap > 0.3
-    copyfile(folder / "run" / "model.safetensors", folder / "best.safetensors")
     (folder / "small.yaml").write_text(LAYOUT)
     small = api.train(
         str(folder / "small.yaml"), data=data, out=folder / "small", imgsz=64, epochs=20, batch=8, recipe=SMALL_LEARNS,
         eval_every=0,
     )  # fmt: skip
     assert small.ap > 0.3
-    for name in ("small", "last"):
-        copyfile(folder / "small" / "model.safetensors", folder / f"{name}.safetensors")
+    for run_name, names in (("run", ("best",)), ("small", ("small", "last"))):
+        exported = api.export(str(folder / run_name), "pt", folder / "exported").files["pt"]
+        for name in names:
+            copyfile(exported, folder / f"{name}.pt")
     return folder
 
 

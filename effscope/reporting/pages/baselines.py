@@ -20,28 +20,28 @@ def beaten(result: SearchResult) -> str | None:
     chosen = next((one for one in result.baselines if one.chosen), None)
     if chosen is None or chosen.latency is None:
         return None
-    better = [
-        one for one in result.baselines
-        if not one.chosen and one.latency and one.latency.ms <= chosen.latency.ms and _as_good(one, chosen, result)
-    ]  # fmt: skip
-    if not better:
+    faster = [one for one in result.baselines if not one.chosen and one.latency and one.latency.ms <= chosen.latency.ms]
+    better = [one for one in faster if _as_good(one, chosen, result, 0.0)]
+    within = [one for one in faster if _as_good(one, chosen, result, result.margin)]
+    if not within:
         return None
-    best = max(better, key=lambda one: one.ap)
+    best = max(better or within, key=lambda one: one.ap)
     assert best.latency is not None
     times = f"{best.latency.ms:.1f} against {chosen.latency.ms:.1f} ms"
+    much = "has as much AP" if better else "loses less AP than the margin"
     return (
-        f"{best.name} is at least as fast as the chosen model ({times}) and has as much AP ({points(best.ap)} against "
+        f"{best.name} is at least as fast as the chosen model ({times}) and {much} ({points(best.ap)} against "
         f"{points(chosen.ap)}): {'take it instead' if best.rival else 'it needs no changed layer'}"
     )
 
 
-def _as_good(one: Baseline, chosen: Baseline, result: SearchResult) -> bool:
-    """Whether a form has the chosen model's AP: the true one if it is known. Agreement of your model with itself is no
-    AP."""
+def _as_good(one: Baseline, chosen: Baseline, result: SearchResult, margin: float) -> bool:
+    """Whether a form has the chosen model's AP less a margin: the true one if it is known. Agreement of your model with
+    itself is no AP."""
     if one.true_ap is not None and chosen.true_ap is not None:
-        return one.true_ap >= chosen.true_ap
+        return one.true_ap >= chosen.true_ap - margin
     without_labels = result.origin.config is not None and result.origin.config.labels == "none"
-    return one.ap >= chosen.ap and not (without_labels and one.name in (GIVEN, BASE))
+    return one.ap >= chosen.ap - margin and not (without_labels and one.name in (GIVEN, BASE))
 
 
 def baselines_table(result: SearchResult) -> tuple[Part, ...]:

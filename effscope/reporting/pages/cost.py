@@ -29,7 +29,7 @@ def page(result: CostResult, by: str = "layer") -> Page:
     """The page of one view; `by` is a key of `COST_VIEWS`."""
     name, rows = f"cost_by_{by}", [plain(row) for row in getattr(result, COST_VIEWS[by])]
     table = forms_table(result) if by == "form" else cost_table(result, by)
-    parts = (warning(coverage_lines(result)), table, Rows(name, rows))
+    parts = (warning((*result.notes, *coverage_lines(result))), table, Rows(name, rows))
     return single(name, result, *parts, title=f"Cost of {result.model}", details=(_how_counted(result),))
 
 
@@ -86,14 +86,14 @@ def _cost_row(row: CostRow, result: CostResult) -> dict[str, str]:
 
 
 PUBLISHED = {
-    True: "papers on YOLOs print {params:.1f} M and {conv:.4g} G: deploy form, FLOPs of convolutions alone (2 x MAC)",
+    True: "papers on YOLOs print {params:.1f} M and {conv:.1f} G: deploy form, FLOPs of convolutions alone (2 x MAC)",
     False: "papers on backbones print the parameters as built, and multiply-adds under the name FLOPs: {macs}",
 }
 """Whether a model is a detector -> the figures that papers print."""
 
 
 def _cost_notes(result: CostResult) -> tuple[str, ...]:
-    """What papers print of this model, what the prediction is, and what else the reader must know."""
+    """What papers print of this model, and what the prediction is."""
     detector = any(row.form == DECODED_FORM for row in result.forms)
     published = PUBLISHED[detector].format(
         params=result.params_deploy / 1e6, conv=result.conv_flops / 1e9, macs=short(result.macs)
@@ -101,7 +101,7 @@ def _cost_notes(result: CostResult) -> tuple[str, ...]:
     made = [published]
     if result.predicted_ms is not None:
         made.append(f"ms: lower bound on {result.device} in {result.dtype}, deploy form")
-    return (*made, *result.notes)
+    return tuple(made)
 
 
 def _how_counted(result: CostResult) -> Text:
@@ -146,7 +146,6 @@ def forms_table(result: CostResult) -> Table:
         "training: all heads, raw logits; one head: the head for inference, raw logits; decoded: boxes and scores; "
         "deploy: batch norms folded, branches merged",
         f"{result.dtype}; live at once: peak of live activations for one image",
-        *result.notes,
     )
     columns = ("form", "params", "MACs", "FLOPs", "conv FLOPs", "MB moved", "MB live at once")
     return Table(

@@ -10,6 +10,13 @@ from effscope.results import ACCEPTED, SearchResult, Trial, spelled, stage_name
 SAME = 0.02
 """Share of the time below which two models are as fast."""
 
+SPEEDS = ("faster", "slower", "not faster")
+
+BUSY = 0.5
+"""Spread of times / their median above which they tell nothing."""
+
+ROUNDING = 1e-9
+
 LEAST_SAVED = 0.01
 """Share of the parameters from which a model counts as smaller."""
 
@@ -21,8 +28,44 @@ def verdict(result: SearchResult) -> Text:
         n = len(result.library)
         return Text((f"{n} change{'s' * (n != 1)}, each alone; {time}", *_agreement(result), *result.notes))
     first = beaten(result)
-    lines = (*((first,) if first else ()), in_words(result), f"kept: {_kept(result)}", f"stopped: {result.stop_reason}")
+    lines = (
+        *missed_target(result), *((first,) if first else ()), in_words(result), *against_given(result),
+        f"kept: {_kept(result)}", f"stopped: {result.stop_reason}",
+    )  # fmt: skip
     return Text((*lines, *proof(result), *_finished(result), *_agreement(result), *result.notes, time))
+
+
+COST_WORDS = {"params": "parameters", "flops": "FLOPs", "latency": "time"}
+"""Cost of a target -> its word."""
+
+
+def missed_target(result: SearchResult) -> tuple[str, ...]:
+    """A line if the chosen model saves less than the user asked for."""
+    missed = [
+        f"{100 * result.saved.get(cost, 0.0):.1f} % fewer {COST_WORDS[cost]}".replace("fewer time", "less time")
+        + f" instead of {100 * share:g} %"
+        for cost, share in result.target.items()
+        if result.base_runs and result.saved.get(cost, 0.0) < share - ROUNDING
+    ]
+    return (f"the target is not reached: {', '.join(missed)}",) if missed else ()
+
+
+def against_given(result: SearchResult) -> tuple[str, ...]:
+    """How AP of the chosen model stands to that of the user's model as given; nothing if it is not known."""
+    given, ci = result.given, result.given_ci
+    if given is None or given.ap is None or ci is None or _without_labels(result):
+        return ()
+    change, margin = chosen_ap(result) - given.ap, points_word(result.margin)
+    if ci[0] > -result.margin:
+        said = f"the loss is below the margin of {margin}"
+    else:
+        said = f"the loss {'is' if change < -result.margin else 'may be'} more than the margin of {margin}"
+    head = "; part of it comes from the light head, which is not judged" * (_has_light_head(result) and change < 0)
+    return (f"AP against your model as given: {signed(100 * change)} ({interval(ci)}): {said}{head}",)
+
+
+def _without_labels(result: SearchResult) -> bool:
+    return result.origin.config is not None and result.origin.config.labels == "none"
 
 
 def in_words(result: SearchResult) -> str:
@@ -33,9 +76,28 @@ def in_words(result: SearchResult) -> str:
     size = _word(result.saved["params"], LEAST_SAVED, ("smaller than", "larger than", "as large as"))
     if "latency" not in result.saved:
         return f"the chosen model is {size} your model; its time was not measured"
-    speed = _word(result.saved["latency"], SAME, ("faster", "slower", "not faster"))
+    speed = speed_word(result)
     link = "and" if (result.saved["params"] > 0) == (speed == "faster") else "but"
     return f"the chosen model is {size} your model, {link} {speed}"
+
+
+def speed_word(result: SearchResult) -> str:
+    """Whether the chosen model is faster than the user's: with one thread, and with all if that is another answer."""
+    spread = time_spread(result)
+    if spread > BUSY:
+        return f"no speed can be told: the turns of one model spread by {100 * spread:.0f} %, the machine was busy"
+    words = [_word(result.saved[key], SAME, SPEEDS) for key in ("latency", "latency_all") if key in result.saved]
+    if len(set(words)) == 1 or result.threads == 1:
+        return words[0]
+    return f"{words[0]} with one thread, {words[1]} with {result.threads}"
+
+
+def time_spread(result: SearchResult) -> float:
+    """The largest interquartile range of the measured times / their median; 0 without times."""
+    known = [trial.latency for trial in result.trials] + [result.base_latency, result.given and result.given.latency]
+    shares = [one.iqr_ms / one.ms for one in known if one]
+    shares += [one.all_iqr_ms / one.all_ms for one in known if one and one.all_ms and one.all_iqr_ms is not None]
+    return max(shares, default=0.0)
 
 
 def _has_light_head(result: SearchResult) -> bool:
@@ -60,7 +122,7 @@ def gains_table(result: SearchResult) -> Table | None:
     ]  # fmt: skip
     if given.ap is not None:
         change = signed(100 * (chosen_ap(result) - given.ap))
-        rows.insert(0, ("AP, as given", points(given.ap), points(chosen_ap(result)), change, ""))
+        rows.insert(0, ("AP, as given", points(given.ap), points(chosen_ap(result)), change, interval(result.given_ci)))
     before, threads = given.latency, result.threads
     if before is not None and "latency" in result.saved:
         one = "ms, one thread" if before.all_ms is not None else "ms"
@@ -118,7 +180,8 @@ def _kept(result: SearchResult) -> str:
     if not result.accepted:
         return "none of the changes"
     if len({change.move for change in result.accepted}) == 1 and not result.target:
-        return f"stages {', '.join(stage_name(change.stage) for change in result.accepted)}"
+        several = "s" * (len(result.accepted) > 1)
+        return f"stage{several} {', '.join(stage_name(change.stage) for change in result.accepted)}"
     return spelled(result.accepted)
 
 
@@ -133,7 +196,10 @@ def proof(result: SearchResult) -> tuple[str, ...]:
             f"same training as the base ({interval(trial.ci)})"
         )
     if result.resolvable is not None:
-        lines.append(f"these runs on these images can tell a loss of {100 * result.resolvable:.1f} points from none")
+        lines.append(
+            f"with these runs and images a harmless change passes four times in five at a margin of "
+            f"{100 * result.resolvable:.1f} points; at smaller margins it often ends inconclusive"
+        )
     return tuple(lines)
 
 

@@ -118,7 +118,8 @@ def parts_table(result: LatencyResult, model: str) -> Table:
     rows = [row for row in result.rows if row.model == model and (row.kind != "total" or row.part.startswith(TOTAL))]
     notes = (
         "forward: without post-processing, Latency^f of the YOLOv10 paper",
-        "x predicted: measured / predicted; bound: what limits most of the predicted time",
+        "x predicted: measured / predicted",
+        "bound: what limits most of the predicted time",
     )
     columns = ("part", "ms", "IQR", "predicted", "x predicted", "bound")
     cells = tuple(_part(row, same_device) for row in rows)

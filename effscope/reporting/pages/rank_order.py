@@ -54,7 +54,10 @@ def _shapes(result: RankResult) -> list[str]:
     tau = next((variant.tau for variant in result.stability if variant.name == SHAPES), None)
     if tau is None or tau < ALIKE:
         return []
-    return [f"caution: random matrices of these shapes have nearly the same order (Kendall tau {tau:.2f} of 1)"]
+    return [
+        f"caution: the shapes alone give nearly this order (random matrices: Kendall tau {tau:.2f} of 1); what the "
+        "training did is how far each ratio is below random"
+    ]
 
 
 def orders_table(result: RankResult) -> Table | None:

@@ -7,7 +7,7 @@ from effscope.reporting.page import Page, Part, Rows, Section, Table, Text, poin
 from effscope.reporting.pages import rank
 from effscope.reporting.pages.baselines import baselines_table
 from effscope.reporting.pages.front import front_table
-from effscope.reporting.pages.gains import gains_table, interval, verdict
+from effscope.reporting.pages.gains import gains_table, interval, time_spread, verdict
 from effscope.reporting.pages.go_on import go_on
 from effscope.reporting.pages.library import library_table
 from effscope.reporting.plots.rank import rank_plot
@@ -66,16 +66,18 @@ def search_table(result: SearchResult) -> Table:
     params, flops = (given.params, given.flops) if given else (result.base_params, result.base_flops)
     whole = {"params": f"{params / 1e6:.2f} M", "FLOPs": f"{flops / 1e9:.2f} G"}
     rows: list[dict[str, str]] = []
-    name, cost, start = "base", whole, result.base_ap_start
+    name, cost, start, latency = "base", whole, result.base_ap_start, result.base_latency
     if given is not None:
         name = "your model"
         if (result.base_params, result.base_flops) != (params, flops):
             rows.append({"stage": name, **whole, **_times(given.latency), "AP at once": _points(given.ap)})
             name, cost = "light head", _changes(result.base_params, result.base_flops, params, flops)
             start = result.base_ap_start if given.fitted_ap is None else given.fitted_ap
+        else:
+            latency = given.latency or latency  # the same model: one time
     rows.append(
         {
-            "stage": name, **cost, **_times(result.base_latency), "AP at once": _points(start),
+            "stage": name, **cost, **_times(latency), "AP at once": _points(start),
             "trained": points(result.base_ap), "runs": str(len(result.base_runs)),
         }
     )  # fmt: skip
@@ -89,7 +91,7 @@ def search_table(result: SearchResult) -> Table:
         f"vs base: AP x 100 against '{name}', both after the same short training; each row keeps the accepted changes "
         "above it",
         "params and FLOPs: against your model",
-        _timing_note(result),
+        *_timing_notes(result),
     ]
     if several:
         notes.append("runs: short trainings, with the seeds of the base's; after fewer runs a verdict must be clearer")
@@ -115,16 +117,13 @@ def _times(latency: Latency | None) -> dict[str, str]:
     return {"ms": f"{latency.ms:.1f}"} | ({} if latency.all_ms is None else {"ms all": f"{latency.all_ms:.1f}"})
 
 
-def _timing_note(result: SearchResult) -> str:
+def _timing_notes(result: SearchResult) -> tuple[str, ...]:
     """What was timed, and how far the turns spread."""
-    known = [trial.latency for trial in result.trials] + [result.base_latency, result.given and result.given.latency]
-    shares = [latency.iqr_ms / latency.ms for latency in known if latency]
-    shares += [one.all_iqr_ms / one.all_ms for one in known if one and one.all_ms and one.all_iqr_ms is not None]
-    spread = max(shares, default=0.0)
-    how = f", one thread and all {result.threads}" if result.threads > 1 else ""
+    how = ", one thread" if result.threads > 1 else ""
     return (
         f"ms: {result.runtime or 'torch'}, float32, one image of {result.imgsz} px, in turn{how}; the middle half of "
-        f"the turns within {100 * spread:.0f} % of the median"
+        f"the turns within {100 * time_spread(result):.0f} % of the median",
+        *((f"ms all: all {result.threads} threads",) if result.threads > 1 else ()),
     )
 
 

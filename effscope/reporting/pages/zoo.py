@@ -7,7 +7,7 @@ from effscope.results import ZooResult, ZooRow
 
 MOST_NOTES = 9
 
-COUNT_NAMES = {"params": "params", "params_deploy": "deploy", "macs": "MACs", "conv_flops": "conv FLOPs"}
+COUNT_NAMES = {"params": "params", "params_deploy": "deploy params", "macs": "MACs", "conv_flops": "conv FLOPs"}
 """Count of a ZooRow -> its column."""
 
 
@@ -22,7 +22,7 @@ def zoo_table(result: ZooResult) -> Table:
     rows = tuple(_zoo_row(row, params, work) for row in result.models)
     built = ("params",) if params != "params" else ()
     columns = ("model", *built, COUNT_NAMES[params], "published", COUNT_NAMES[work], "published ", "AP")
-    notes = [f"{result.size}; published: {result.source}; in brackets: ours - published"]
+    notes = [f"{result.size}; published, AP: {result.source}; in brackets: ours - published"]
     if any(row.params is None for row in result.models):
         notes.append("-: effscope cannot build it yet")
     notes += [f"{row.model}*: {row.note}" for row in result.models if row.params is not None and row.note][:MOST_NOTES]

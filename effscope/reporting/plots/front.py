@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from effscope.reporting.page import Plot
-from effscope.reporting.plots.search import BASE, MARKS, OTHER_MARK, START, about
-from effscope.reporting.plots.style import GREY, INK, figure
+from effscope.reporting.plots.search import MARKS, OTHER_MARK, START, WORDS, about
+from effscope.reporting.plots.style import GREY, INK, MUTED, figure
 from effscope.results import FrontPoint, SearchResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PREDICTED, AP_AXIS = "predicted", "AP50-95 x 100"
+PREDICTED, TARGET, AP_AXIS = "predicted", "target", "AP50-95 x 100"
 
 COSTS = {"params": "parameters", "flops": "FLOPs", "latency": "time"}
 """Cost of a target -> its word on the axis."""
@@ -33,6 +33,8 @@ def front_plot(result: SearchResult) -> Plot:
         }
         for point in result.front
     )
+    asked = result.target.get(cost)
+    rows += ({"mark": TARGET, "saved": 100 * asked},) if asked else ()
     title = f"What can be had: {about(result)}"
     return Plot("front", title, rows, draw_front, f"saved {COSTS[cost]}, % of your model", AP_AXIS)
 
@@ -53,20 +55,26 @@ def draw_front(plot: Plot) -> Figure:
     """Predicted choices hollow on a dotted line, judged models filled; the shape says the verdict."""
     drawing = figure(7, 3.8)
     axes = drawing.subplots()
-    predicted = [row for row in plot.rows if row["mark"] == PREDICTED and row["ap_start"] is not None]
+    for row in plot.rows:
+        if row["mark"] == TARGET:
+            axes.axvline(row["saved"], color=MUTED, lw=1, ls="--", zorder=0, label="target")
+    points = [row for row in plot.rows if row["mark"] != TARGET]
+    predicted = [row for row in points if row["mark"] == PREDICTED and row["ap_start"] is not None]
     if predicted:
         at = ([row["saved"] for row in predicted], [row["ap_start"] for row in predicted])
         axes.plot(*at, color=GREY, ls=":", lw=1.2, zorder=0)
-        axes.scatter(*at, facecolors="white", edgecolors=INK, marker="o", s=26, label="at once, predicted")
-    made = [row for row in plot.rows if row["mark"] != PREDICTED]
+        axes.scatter(
+            *at, facecolors="white", edgecolors=INK, marker="o", s=26, clip_on=False, label="at once, predicted"
+        )
+    made = [row for row in points if row["mark"] != PREDICTED]
     starts = [row for row in made if row["ap_start"] is not None]
     if starts:
         at = ([row["saved"] for row in starts], [row["ap_start"] for row in starts])
-        axes.scatter(*at, facecolors="white", edgecolors=INK, marker="s", s=26, label=START)
+        axes.scatter(*at, facecolors="white", edgecolors=INK, marker="s", s=90, label=START)
     for verdict in dict.fromkeys(row["mark"] for row in made):
         colour, marker = MARKS.get(verdict, OTHER_MARK)
         rows = [row for row in made if row["mark"] == verdict and row["ap"] is not None]
-        label = verdict if verdict == BASE else f"trained, {verdict}"
+        label = WORDS.get(verdict, f"trained, {verdict}")
         at = ([row["saved"] for row in rows], [row["ap"] for row in rows])
         axes.scatter(*at, color=colour, marker=marker, s=46, zorder=3, label=label)
     axes.set_ylim(0, None)

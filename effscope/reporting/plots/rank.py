@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from effscope.reporting.page import Plot
-from effscope.reporting.plots.style import INK, MUTED, RED, SKY, figure, line_style
+from effscope.reporting.plots.style import INK, MUTED, SKY, figure, line_style
 from effscope.results import RankResult
 from effscope.thresholds import read_threshold
 
@@ -143,7 +143,7 @@ def draw_compared(plot: Plot) -> Figure:
     """A line per model; dotted lines for random matrices of those shapes."""
     drawing = figure(7, 4)
     axes = drawing.subplots()
-    drawn = False
+    drawn, highest = False, max((row["ratio"] or 0.0 for row in plot.rows), default=0.0)
     names = list(dict.fromkeys(row["line"] for row in plot.rows))
     for n, name in enumerate(names):
         rows = [row for row in plot.rows if row["line"] == name and row["ratio"] is not None]
@@ -153,14 +153,15 @@ def draw_compared(plot: Plot) -> Figure:
         if nulls and None not in nulls:
             drawn = True
             axes.plot(xs, nulls, **{**style, "ls": ":", "lw": 0.9, "ms": 3, "mfc": "white"})
+            highest = max(highest, *nulls)
     if drawn:
-        axes.plot([], [], color=MUTED, lw=0.9, ls=":", label="dotted: random matrices of those shapes")
+        axes.plot([], [], color=MUTED, lw=0.9, ls=":", label="dotted, same colour: random matrices of those shapes")
     stages = sorted({row["stage"] for row in plot.rows})
     if len(stages) <= MOST_MARKED:
         axes.set_xticks(stages)
     axes.set_xlabel(plot.x)
     axes.set_ylabel(plot.y)
-    axes.set_ylim(0, 1.08 * max((row["ratio"] or 0.0 for row in plot.rows), default=0.0) or 1.0)
+    axes.set_ylim(0, 1.08 * highest or 1.0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(fill(plot.title, WIDEST_TITLE), fontsize=10, loc="left")
     drawing.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(3, len(names) + 1))
@@ -244,6 +245,6 @@ def draw_spectra(plot: Plot) -> Figure:
 
 def _draw_line(axes: Axes, name: str, rows: Marks, styles: Mapping[str, Mapping[str, Any]]) -> None:
     if name == THRESHOLD:
-        axes.axhline(rows[0]["y"], color=RED, lw=0.8, ls="--", label=name)
+        axes.axhline(rows[0]["y"], color=INK, lw=0.8, ls=(0, (6, 3)), label=name)
         return
     axes.plot([row["x"] for row in rows], [row["y"] for row in rows], label=name, **styles[name])

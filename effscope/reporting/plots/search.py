@@ -28,11 +28,14 @@ Other rules are drawn without this line.
 
 START, COST = "at once, before training", "% of your model"
 
-MARKS = {BASE: (INK, "o"), ACCEPTED: (BLUE, "s")}
+MARKS = {GIVEN: (INK, "*"), BASE: (INK, "o"), ACCEPTED: (BLUE, "s")}
 OTHER_MARK = (RED, "X")
 """Verdict -> colour and marker; those of all other verdicts."""
 
-COSTS = {"params": "parameters", "flops": "FLOPs", "ms": "time"}
+WORDS = {GIVEN: "your model as given", BASE: "base, trained"}
+"""Mark -> legend entry; of the others, their verdict."""
+
+COSTS = {"params": "parameters", "flops": "FLOPs", "ms": "time, one thread or GPU"}
 """Key of a row -> legend entry."""
 
 MOST_UPRIGHT = 12
@@ -65,8 +68,11 @@ def search_plot(result: SearchResult) -> Plot:
     own = _Cost(result.base_params, result.base_flops, result.base_latency)
     given, name = result.given, GIVEN if result.given else BASE
     if given is not None and (own.params, own.flops) != (whole.params, whole.flops):
-        rows.append({"mark": GIVEN, "label": GIVEN, **whole.shares(whole), "ap_start": _points(given.ap), "ap": None})
+        as_given = {"ap_start": None, "ap": _points(given.ap), "low": None, "high": None}
+        rows.append({"mark": GIVEN, "label": GIVEN, **whole.shares(whole), **as_given})
         name = "light head"
+    else:
+        own = whole  # the same model: one time
     starts = {"ap_start": 100 * result.base_ap_start, "ap": 100 * result.base_ap}
     rows.append({"mark": BASE, "label": name, **own.shares(whole), **starts, "low": None, "high": None})
     for n, trial in enumerate(result.trials, 1):
@@ -150,7 +156,7 @@ def _draw_ap(axes: Axes, steps: Marks) -> None:
     for verdict in dict.fromkeys(row["mark"] for row in steps if row["ap"] is not None):
         colour, marker = MARKS.get(verdict, OTHER_MARK)
         rows = [(x, row) for x, row in enumerate(steps) if row["mark"] == verdict]
-        label = verdict if verdict == BASE else f"trained, {verdict}"
+        label = WORDS.get(verdict, f"trained, {verdict}")
         axes.scatter(
             [x for x, _ in rows],
             [row["ap"] for _, row in rows],

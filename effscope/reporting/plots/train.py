@@ -49,6 +49,8 @@ def draw_history(plot: Plot) -> Figure:
         _draw_matching(panels[1], plot.rows)
     panels[-1].set_xlabel(plot.x)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(plot.rows) == 1:
+        panels[-1].set_xlim(0, 2)
     drawing.suptitle(plot.title, fontsize=10, x=0.02, ha="left")
     return drawing
 
@@ -60,7 +62,7 @@ def _draw_losses(axes: Axes, history: Epochs) -> None:
         losses = [row[name] for row in history]
         axes.plot(epochs, losses, color=colour, ls=style, lw=1.4, marker=mark, label=f"{name} loss")
     points = scored(history)
-    right = axes.twinx() if len(points) > 1 else None
+    right = axes.twinx() if points else None
     if right is not None:
         right.plot(
             *zip(*points, strict=True), color=GREEN, lw=1.4, ls="--", marker="o", ms=3, label="AP x 100", clip_on=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -84,12 +85,16 @@ def _show_table(table: Table, screen: Console) -> None:
 
 
 def fitted(table: Table, width: int) -> Table:
-    """The table without as many of its `narrow` columns as needed to fit the width in characters."""
+    """The table without as many of its `narrow` columns as needed to fit the width in characters; a note names them."""
+    dropped: list[str] = []
     for column in (column for column in table.narrow if column in table.columns):
         if _total(_natural(table)) <= width:
             break
         table = table.without(column)
-    return table
+        dropped += [column.strip()] * bool(column.strip())
+    if not dropped:
+        return table
+    return replace(table, notes=(*table.notes, f"in a wider terminal also: {', '.join(dropped)}"))
 
 
 def widths(table: Table, width: int) -> list[int]:
