@@ -53,8 +53,11 @@ def after_latency(model: str) -> list[str]:
 
 def after_train(result: TrainResult, data: str) -> list[str]:
     """What it finds wrong, and what can be taken out."""
+    from effscope.config import SearchConfig  # noqa: PLC0415 - a count needs none
+
     folder = Path(result.files["result"]).parent
-    return [command("eval", folder, "--data", data, "--errors"), command("search", folder, "--data", data)]
+    checked = command("eval", folder, "--data", data, "--errors")
+    return [checked, command("search", folder, "--data", data)] if result.ap >= SearchConfig.learned_ap else [checked]
 
 
 def after_eval(model: str, data: str, result: EvalResult) -> list[str]:

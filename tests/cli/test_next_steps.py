@@ -31,6 +31,9 @@ CASES = {
     "train": (
         next_steps.after_train(TRAIN, "d.yaml"), ["eval runs/t --data d.yaml --errors", "search runs/t --data d.yaml"],
     ),
+    "train, not learned": (
+        next_steps.after_train(replace(TRAIN, ap=0.1), "d.yaml"), ["eval runs/t --data d.yaml --errors"],
+    ),
     "eval": (
         next_steps.after_eval("m.pt", "d.yaml", replace(EVAL, errors=())),
         ["eval m.pt --data d.yaml --errors --out eval"],
