@@ -27,18 +27,18 @@ def main() -> None:
     except EffscopeError as error:
         if debug:
             raise
-        print(f"error: {as_flags(str(error))}", file=sys.stderr)
+        _tell(f"error: {as_flags(str(error))}")
         code = error.exit_code
     except (RuntimeError, MemoryError) as error:
         if debug or not ran_out_of_memory(error):
             raise
-        print("error: out of memory: give a smaller --imgsz, --batch or model", file=sys.stderr)
+        _tell("error: out of memory: give a smaller --imgsz, --batch or model")
         code = BAD_INPUT
     except OSError as error:  # a full disk, a closed pipe
         if debug:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: the system says: {error.strerror or error}{where}", file=sys.stderr)
+        _tell(f"error: the system says: {error.strerror or error}{where}")
         code = BAD_INPUT
     except (KeyboardInterrupt, Abort):
         print("\ninterrupted; finished work is kept, run the same command again to continue", file=sys.stderr)
@@ -58,9 +58,23 @@ def _run(arguments: list[str]) -> int:
             raise
         from effscope.cli.habits import said_usage  # noqa: PLC0415
 
-        print(error.format_message() if not arguments else f"error: {said_usage(error)}", file=sys.stderr)
+        if arguments:
+            _tell(f"error: {said_usage(error)}")
+        else:
+            print(error.format_message(), file=sys.stderr)
         return BAD_INPUT
     return code if isinstance(code, int) else 0
+
+
+def _tell(line: str) -> None:
+    """Print a line on stderr: on a terminal wrapped at words, else in one line."""
+    if sys.stderr.isatty():
+        from shutil import get_terminal_size  # noqa: PLC0415
+
+        from effscope.api.progress_line import wrapped  # noqa: PLC0415
+
+        line = wrapped(line, get_terminal_size().columns)
+    print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from effscope.api.progress_line import shown
 from effscope.config import ImageSize, ScaleConfig, check_imgsz, check_stride, image_shape, read_image_size, square_side
 from effscope.errors import EffscopeError, NegativeAnswer
+from effscope.models.naming import warn_of_assumed
 from effscope.models.open import USUAL_SIZE, open_model
 from effscope.models.opened import LayoutModel, TracedModel
 from effscope.progress import Auto, Progress
@@ -36,7 +37,8 @@ def cost(
     inputs: Any = None,
 ) -> CostResult | TensorsResult:
     """Exact parameters, MACs, FLOPs, bytes and memory of a model on one input; for weights of an unknown architecture
-    only the parameters. Zoo names and YAML need no torch.
+    only the parameters. Zoo names and YAML need no torch. A name like `yolov8n.pt` without such a file is the built-in
+    layout, with a warning and a note.
 
     Args:
         model: zoo name, layout YAML, weights file, run folder, torchvision:NAME, timm:NAME, or a torch module.
@@ -84,6 +86,7 @@ class _Opened:
 def _opened(model: str | Module, imgsz: ImageSize | str | None, inputs: Any = None) -> _Opened:
     size = None if imgsz is None else read_image_size("imgsz", imgsz)
     opened = open_model(model, size, inputs)
+    warn_of_assumed(model)
     check_imgsz(size, detector=isinstance(opened, LayoutModel))
     outline = replace(opened.outline, model=opened.name)
     if isinstance(opened, TracedModel):

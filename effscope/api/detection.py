@@ -13,7 +13,7 @@ from effscope.config.checks import one_of
 from effscope.data.naming import look_up_data
 from effscope.errors import EffscopeError
 from effscope.models.naming import look_up, no_weights
-from effscope.models.open import open_model
+from effscope.models.open import USUAL_SIZE, open_model
 from effscope.models.opened import colour_model
 from effscope.progress import Auto, Progress, Say
 from effscope.results import CompareResult, EvalResult, origin
@@ -56,7 +56,7 @@ def eval(
         progress: "auto" (a bar on a terminal and in a notebook), None, or called with the fraction done and a text.
         say: "auto" (lines above the bar, if there is one), None, or called with each fault of the data.
         errors: count the errors by kind, and compute the AP without each kind.
-        convention: "coco", or "ultralytics" for the AP that its `val` prints: half a stride more padding, and
+        convention: "coco", or "ultralytics" for AP near that of its `val`: half a stride more padding, and
             boxes are not clipped to the image.
         runtime: "torch", or "onnx": onnxruntime runs and times the detector on the CPU, with images padded to squares,
             as deployed. An ONNX file, also in int8 or of another tool, is then run as it is. Default: onnx for an ONNX
@@ -135,6 +135,7 @@ def compare(
         EffscopeError: bad input, no weights, or files that know different classes of the data.
     """
     fraction("margin", margin)
+    check_imgsz(imgsz)
     if limit_val is not None:
         at_least(1)("limit_val", limit_val)
     from effscope.searching.sides import named, told_apart  # noqa: PLC0415
@@ -144,13 +145,18 @@ def compare(
     look_up_data(data)
     from effscope.reporting.write import publish  # noqa: PLC0415 - imports torch
     from effscope.searching.compare import compare as compared  # noqa: PLC0415
+    from effscope.searching.compare import other_sizes  # noqa: PLC0415
 
     short = dict(zip((*files[0], *files[1]), told_apart((*files[0], *files[1])), strict=True))
     sides = [[replace(_with_weights(name), name=short[name]) for name in side] for side in files]
-    first = sides[0][0]
-    config = EvalConfig(imgsz=imgsz or first.imgsz or 640, batch=batch, device=device)
+    config = EvalConfig(imgsz=imgsz or sides[0][0].imgsz or USUAL_SIZE, batch=batch, device=device)
+    notes = () if imgsz else other_sizes((sides[0], sides[1]), config.imgsz)
     with shown(progress, say) as (report, tell):
-        result = compared((sides[0], sides[1]), data, split, limit_val, config, margin, report, tell)
+        for note in notes:
+            tell(note)
+        result = replace(
+            compared((sides[0], sides[1]), data, split, limit_val, config, margin, report, tell), notes=notes
+        )
     return result if out is None else publish(result, Path(out))
 
 
@@ -193,7 +199,7 @@ def _scored(
     cut = by_class.get("score_cut")
     matrix, at_cut = (None, None) if cut is None else confusion(*judged, cut, labelled.classes)
     kinds = error_analysis(*judged, found, at_cut) if errors else ()
-    timed = detector.timed()
+    timed = detector.timed(say)
     result = EvalResult(
         model=detector.name, **found.to_dict(), origin=made, errors=kinds, ap_se=matches.standard_error(), **by_class,
         data=data, split=split, curves=curves(found, matches, dataset.classes), confusion=matrix,

@@ -11,7 +11,7 @@ from effscope.config import ExportConfig, check_imgsz
 from effscope.config.search import DEFAULT_MOVES
 from effscope.data.naming import look_up_data
 from effscope.errors import EffscopeError
-from effscope.models.naming import look_up
+from effscope.models.naming import check_overwrites, look_up
 from effscope.models.open import open_model
 from effscope.models.opened import colour_model
 from effscope.progress import Auto, Progress
@@ -20,9 +20,18 @@ if TYPE_CHECKING:
     from effscope.results import ExportResult
 
 
+USUAL_FORMAT = "safetensors"
+
+LIBRARY_MODEL = "model.onnx"
+"""The whole model, as `library` writes it."""
+
+LIBRARY_TABLE = "latency.csv"
+"""The table of `library`, in which users write their times."""
+
+
 def export(
     model: str,
-    to: str | Sequence[str] = "safetensors",
+    to: str | Sequence[str] | None = None,
     out: str | Path = "export",
     imgsz: int | None = None,
     library: bool = False,
@@ -51,6 +60,10 @@ def export(
     check_imgsz(imgsz)
     look_up(model)
     if library:
+        if to is not None:
+            raise EffscopeError("`library` writes ONNX files of its own: leave out `to`, or `library`")
+        check_overwrites([Path(out) / LIBRARY_MODEL], model)
+        _check_times(Path(out) / LIBRARY_TABLE)
         from effscope.searching.pieces import write_library  # noqa: PLC0415 - imports torch
 
         with shown(progress, None) as (report, _):
@@ -59,7 +72,8 @@ def export(
             )
     if moves is not None:
         raise EffscopeError("`moves` is used with `library`: give it, or leave out `moves`")
-    named = [part.strip() for part in to.split(",")] if isinstance(to, str) else list(to)
+    asked = USUAL_FORMAT if to is None else to
+    named = [part.strip() for part in asked.split(",")] if isinstance(asked, str) else list(asked)
     formats = list(dict.fromkeys(part for part in named if part))
     if data is not None and "int8" not in formats:
         raise EffscopeError("`data` is used only for int8: name it in `to`, or leave out `data`")
@@ -68,4 +82,14 @@ def export(
         look_up_data(data, labelled=False)
     from effscope.exporting.formats import export as write  # noqa: PLC0415 - imports torch
 
-    return write(open_model(model), formats, Path(out), imgsz, data)
+    given = [model] if data is None else [model, data]
+    return write(open_model(model), formats, Path(out), imgsz, data, given)
+
+
+def _check_times(table: Path) -> None:
+    """Refuse to write an empty table over one with times of a device."""
+    if not table.is_file():
+        return
+    lines = table.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    if any(line.rpartition(",")[2].strip() for line in lines):
+        raise EffscopeError(f"{table} holds times, and an empty table would be written over it: choose another `out`")

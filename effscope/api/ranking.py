@@ -75,10 +75,10 @@ def rank(
     look_up(model)
     if activations is not None:
         look_up_data(activations)
-    from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
-
     opened = open_model(model, size, inputs)
     check_imgsz(size, detector=isinstance(opened, LayoutModel))
+    from effscope.ranking.models import rank_model  # noqa: PLC0415 - imports torch
+
     images, of = None, "weights"
     weights = "random" if opened.state is None else "checkpoint"
     with shown(progress if activations else None, say) as (report, tell):

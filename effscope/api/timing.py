@@ -18,7 +18,7 @@ from effscope.config import (
     read_image_size,
 )
 from effscope.errors import EffscopeError
-from effscope.models.naming import look_up
+from effscope.models.naming import look_up, warn_of_assumed
 from effscope.models.open import USUAL_SIZE, open_model
 from effscope.models.opened import LayoutModel, TracedModel
 from effscope.progress import Auto, Progress
@@ -56,8 +56,7 @@ def latency(
     check_names(settings, LatencySettings.__annotations__)
     asked = None if imgsz is None else read_image_size("imgsz", imgsz)
     look_up(*given, weights_matter=False)
-    from effscope.timing.measure import latency as measured  # noqa: PLC0415 - imports torch
-
+    warn_of_assumed(*given)
     first = open_model(given[0], asked, inputs)
     side = first.size if isinstance(first, TracedModel) else asked or first.imgsz or USUAL_SIZE
     opened = [first, *(open_model(model, side or None, inputs) for model in given[1:])]
@@ -65,6 +64,8 @@ def latency(
     for graph in (model.graph for model in opened if isinstance(model, LayoutModel)):
         check_stride(side, graph.info.get("strides", ()))
     config = configured(LatencyConfig, {"imgsz": side, **settings})
+    from effscope.timing.measure import latency as measured  # noqa: PLC0415 - imports torch
+
     with shown(progress, None) as (report, _):
         return measured(opened, config, report)
 

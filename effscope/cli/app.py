@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
@@ -36,6 +37,15 @@ HOMES = {
 MODELS = ("model", "models", "a", "b", "base", "scale", "weights", "against")
 """Parameters that name models."""
 
+INPUTS = (*MODELS, "data", "activations", "latency_table")
+"""Parameters that name files or folders of the user."""
+
+PLACES = ("json", "csv", "out")
+"""Parameters that name where to write."""
+
+RUNS = ("train", "search")
+"""Commands that write a model into `out`."""
+
 ARCHITECTURE_ONLY = ("cost", "diff", "latency")
 """Commands whose answer does not depend on the weights."""
 
@@ -60,22 +70,40 @@ class Command(TyperCommand):
         """Run the command with the garbage collector on."""
         gc.freeze()
         gc.enable()
-        if not ctx.params.get("quiet"):
+        _check_places(ctx)
+        quick = ctx.command.name == "cost"
+        if not quick:
             _say_assumed(ctx)
-        return self.answer(ctx)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "there is no file '", UserWarning)  # Python's form of the same lines
+            answer = self.answer(ctx)
+        if quick:  # afterwards, so that an error is one line
+            _say_assumed(ctx)
+        return answer
 
     def answer(self, ctx: Any) -> Any:
         """Call the command's function."""
         return super().invoke(ctx)
 
 
+def _check_places(ctx: Any) -> None:
+    """Refuse places where the command's results cannot be written, or would replace what was given."""
+    if any(ctx.params.get(name) is not None for name in PLACES):
+        from effscope.cli.saving import OF_RUNS, check_places  # noqa: PLC0415
+
+        given = [ctx.params[name] for name in INPUTS if ctx.params.get(name)]
+        check_places(ctx.params, given, OF_RUNS if ctx.command.name in RUNS else ())
+
+
 def _say_assumed(ctx: Any) -> None:
     """Say on stderr where the name of a file that does not exist stands for a built-in model.
 
-    A wrong name is left to the command; the cost of a model says it below its table.
+    A wrong name is left to the command. The cost of a model says it above its table, so not twice on one terminal.
     """
-    names = [name for name in MODELS if (ctx.command.name, name) != ("cost", "model")]
-    given = [ctx.params[name] for name in names if ctx.params.get(name)]
+    tabled = ctx.command.name == "cost" and not ctx.params.get("quiet") and ctx.params.get("json") != "-"
+    if tabled and sys.stdout.isatty() and sys.stderr.isatty():
+        return
+    given = [ctx.params[name] for name in MODELS if ctx.params.get(name)]
     words = [word for value in given for word in ([value] if isinstance(value, str) else value)]
     if not any("." in word for word in words):
         return

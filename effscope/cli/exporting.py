@@ -17,8 +17,13 @@ from effscope.cli.terminal import display
 def export(
     model: Model,
     to: Annotated[
-        str, typer.Option("--to", metavar="LIST", help="Formats, with commas: yaml, pt, safetensors, onnx, int8.")
-    ] = "safetensors",
+        Optional[str],
+        typer.Option(
+            "--to",
+            metavar="LIST",
+            help="Formats, with commas: yaml, pt, safetensors, onnx, int8. Default: safetensors.",
+        ),
+    ] = None,
     library: Annotated[
         bool,
         typer.Option(

@@ -86,7 +86,7 @@ def eval(
     ] = False,
     convention: Annotated[
         str,
-        typer.Option("--as", metavar="WORD", help="coco; or ultralytics: AP as its val prints it, boxes not clipped."),
+        typer.Option("--as", metavar="WORD", help="coco; or ultralytics: padding and boxes as in its val, AP near it."),
     ] = "coco",
     runtime: Annotated[
         Optional[str],

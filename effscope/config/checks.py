@@ -58,9 +58,11 @@ def image_side(name: str, value: Any) -> None:
 
 
 def fraction(name: str, value: Any) -> None:
-    """Check for a number from 0 to less than 1."""
+    """Check for a loss or a level of AP: a number from 0 to less than 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise EffscopeError(f"`{name}` must be a fraction from 0 to 1, got {value!r}")
+        raise EffscopeError(
+            f"`{name}` must be a fraction, at least 0 and below 1 (0.01 is one AP point), got {value!r}"
+        )
 
 
 def positive(name: str, value: Any) -> None:

@@ -60,7 +60,10 @@ NO_LABELS = "none"
 AGREEMENT_MARGIN = 0.05
 """`margin` without labels: agreement falls about five times as fast as AP (experiments/target/notes.md)."""
 
-_TARGET = re.compile(rf"({'|'.join(COSTS)})\s*=\s*-?(\d+(?:\.\d+)?)\s*%")
+RUNS = (2, 3, 5)
+"""Values of `runs` for the rule noninferior: how many runs it knows how to judge."""
+
+_TARGET = re.compile(rf"({'|'.join(COSTS)})\s*=\s*(-?)(\d+(?:\.\d+)?)\s*%")
 
 
 def moves_of(words: str | Sequence[str]) -> tuple[str, ...]:
@@ -82,14 +85,17 @@ def targets_of(words: str | Sequence[str]) -> dict[str, float]:
     """Name of a cost -> the fraction to save, of texts like "params=-30%" in a list or with commas between them.
 
     Raises:
-        EffscopeError: another text, a percentage that is not between 0 and 100, or two for one cost.
+        EffscopeError: another text, no minus, a percentage that is not between 0 and 100, or two for one cost.
     """
     found: dict[str, float] = {}
     for word in _listed("target", words):
         match = _TARGET.fullmatch(word)
-        share = float(match.group(2)) / 100 if match else 0.0
+        share = float(match.group(3)) / 100 if match else 0.0
         if match is None or not 0 < share < 1:
             raise EffscopeError(f"`target` must be like params=-30%, flops=-30% or latency=-20%, got {word!r}")
+        if not match.group(2):
+            meant = f"{match.group(1)}=-{match.group(3)}%"
+            raise EffscopeError(f"`target` says what to save with a minus: write {meant}, got {word!r}")
         if match.group(1) in found:
             raise EffscopeError(f"`target` names {match.group(1)} twice")
         found[match.group(1)] = share
@@ -243,6 +249,7 @@ def search_config(settings: Mapping[str, Any]) -> SearchConfig:
     """
     given = {name: value for name, value in settings.items() if value is not None}
     saved, library = targets_of(given.get("target", ())), bool(given.get("library_only"))
+    _check_runs(given)
     _check_together(given, saved, library)
     asks_more = bool(saved) or library
     moves = moves_of(given.get("moves", DEFAULT_MOVES["target" if asks_more else "greedy"]))
@@ -251,6 +258,13 @@ def search_config(settings: Mapping[str, Any]) -> SearchConfig:
         given.setdefault("margin", AGREEMENT_MARGIN)
     given.setdefault("head", "light" if set(COMPACT) & set(moves) and not asks_more else "keep")
     return sized(SearchConfig, vars(proxy(given.get("data") or BUILTIN_SHAPES)), given)
+
+
+def _check_runs(given: Mapping[str, Any]) -> None:
+    """Refuse a number of runs that the rule noninferior cannot judge. The other rules take one run."""
+    runs = given.get("runs", RUNS[-1])
+    if given.get("rule", SearchConfig.rule) == SearchConfig.rule and runs not in RUNS:
+        raise EffscopeError(f"`runs` must be 2, 3 or 5 with the rule {SearchConfig.rule}, got {runs!r}")
 
 
 def _check_together(given: Mapping[str, Any], saved: Mapping[str, float], library: bool) -> None:

@@ -26,7 +26,7 @@ VAL_EVERY = 5
 IMAGE_FAULTS = frozenset(
     fault.value
     for fault in (
-        Fault.OTHER_SPLIT, Fault.HIDDEN, Fault.UNKNOWN_SUFFIX, Fault.LISTED_TWICE, Fault.SHARED_ID,
+        Fault.FOUND_BELOW, Fault.OTHER_SPLIT, Fault.HIDDEN, Fault.UNKNOWN_SUFFIX, Fault.LISTED_TWICE, Fault.SHARED_ID,
         Fault.MISSING_IMAGE, Fault.UNREADABLE_IMAGE, Fault.FILLED, Fault.EXIF_TURNED,
     )
 )  # fmt: skip

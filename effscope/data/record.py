@@ -27,6 +27,7 @@ MAX_EXAMPLES = 3
 class Fault(StrEnum):
     """Every kind of fault of a data set. The value is the key in `DataSet.faults`."""
 
+    FOUND_BELOW = "data set in a subfolder"
     OTHER_SPLIT = "split taken from another"
     NOT_UTF8 = "file that is not UTF-8"
     NO_NAMES = "classes without names"
@@ -58,6 +59,7 @@ class Fault(StrEnum):
 
 
 ACTIONS: dict[Fault, str] = {
+    Fault.FOUND_BELOW: "used",
     Fault.OTHER_SPLIT: "used",
     Fault.NOT_UTF8: "read, with letters left out that are not UTF-8",
     Fault.NO_NAMES: "numbered",

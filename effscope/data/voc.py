@@ -53,7 +53,17 @@ class VocFolder:
 
 
 def is_voc(data: str) -> bool:
-    """Whether `data` is a folder with XML files in it, in a usual subfolder, or next to the images."""
+    """Whether `data` is a folder with XML files in it, or below its folder of annotations, images or a split."""
+    path = Path(data)
+    if not path.is_dir():
+        return False
+    usual = [path / name for name in (*ANNOTATION_FOLDERS, *IMAGE_FOLDERS, *SPLIT_NAMES)]
+    below = [folder for folder in usual if folder.is_dir()] + [path] * (path.name in ANNOTATION_FOLDERS)
+    return any(map(_is_xml, path.iterdir())) or any(next(_annotations(folder), None) for folder in below)
+
+
+def has_voc(data: str) -> bool:
+    """Whether `data` is a folder with XML files anywhere below it."""
     path = Path(data)
     return path.is_dir() and next(_annotations(_annotation_folder(path)), None) is not None
 
@@ -100,7 +110,11 @@ def _annotation_folder(path: Path) -> Path:
 
 
 def _annotations(folder: Path) -> Iterator[Path]:
-    return (file for file in files_under(folder) if file.suffix.lower() == ".xml")
+    return filter(_is_xml, files_under(folder))
+
+
+def _is_xml(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
 
 
 def _image_folder(root: Path) -> Path:

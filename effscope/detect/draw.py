@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from effscope.data.sample import Sample
+from effscope.detect.labels import Colour, Font, Label, write_labels
 from effscope.detect.predict import Detections
-
-Colour = tuple[int, int, int]
 
 COLOURS: tuple[Colour, ...] = (
     (230, 25, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (0, 128, 128),
@@ -83,16 +82,20 @@ def draw(
         for box in truth.boxes:
             _dashed(pen, [float(v) * style.gain for v in box], style)
     font = ImageFont.load_default(style.text)
+    shown = [k for k in np.argsort(-found.scores, kind="stable") if found.scores[k] >= least_score]  # surest first
+    boxes = [[float(v) * style.gain for v in found.boxes[k]] for k in shown]
+    names = [
+        Label(f"{classes[label]} {score:.2f}", box, COLOURS[label % len(COLOURS)], (255, 255, 255))
+        for label, score, box in zip(found.labels[shown].tolist(), found.scores[shown], boxes, strict=True)
+    ]
+    for name in reversed(names):  # the surest on top
+        pen.rectangle(name.box, outline=name.ground, width=style.line)
     if truth is not None and missed is not None:
-        for (left, _, _, bottom), label in zip(truth.boxes[missed] * style.gain, truth.labels[missed], strict=True):
-            _name(pen, (left, bottom), classes[label], TRUTH, font, INK)
-    shown = [k for k in range(len(found.scores)) if found.scores[k] >= least_score]
-    labels = [int(found.labels[k]) for k in reversed(shown)]  # best last, so it is on top; names above all boxes
-    boxes = [[float(v) * style.gain for v in found.boxes[k]] for k in reversed(shown)]
-    for box, label in zip(boxes, labels, strict=True):
-        pen.rectangle(box, outline=COLOURS[label % len(COLOURS)], width=style.line)
-    for k, box, label in zip(reversed(shown), boxes, labels, strict=True):
-        _name(pen, box[:2], f"{classes[label]} {found.scores[k]:.2f}", COLOURS[label % len(COLOURS)], font)
+        names += [
+            Label(classes[label], [float(v) * style.gain for v in box], TRUTH, INK, below=True)
+            for box, label in zip(truth.boxes[missed], truth.labels[missed], strict=True)
+        ]
+    write_labels(pen, names, font)
     return drawing
 
 
@@ -114,23 +117,6 @@ def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], style: Style) -> Non
     for start, end, level in ((y0, y1, x0), (y0, y1, x1)):
         for at in np.arange(start, end, 2 * dash):
             pen.line((level, at, level, min(at + dash, end)), fill=TRUTH, width=style.line)
-
-
-def _name(
-    pen: ImageDraw.ImageDraw,
-    corner: Sequence[float],
-    text: str,
-    colour: Colour,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-    ink: Colour = (255, 255, 255),
-) -> None:
-    """Write text on a colour above this left corner of a box, or below it at the upper edge of the image."""
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-    wide, high = right - left + 4, bottom - top + 4
-    x = min(max(corner[0], 0), max(pen.im.size[0] - wide, 0))
-    y = corner[1] - high if corner[1] >= high else max(corner[1], 0)
-    pen.rectangle((x, y, x + wide, y + high), fill=colour)
-    pen.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
 
 
 def with_legend(drawing: Image.Image, least_score: float) -> Image.Image:
@@ -163,7 +149,7 @@ def with_legend(drawing: Image.Image, least_score: float) -> Image.Image:
     return made
 
 
-def _wrapped(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> list[str]:
+def _wrapped(text: str, width: int, font: Font) -> list[str]:
     """The text in lines of at most so many px, broken between words."""
     lines = [""]
     for word in text.split():

@@ -18,6 +18,7 @@ from effscope.exporting.ultralytics_pt import write_ultralytics
 from effscope.files import whole_folder, write_bytes, write_text
 from effscope.layouts.ultralytics_yaml.layout_yaml import to_yaml
 from effscope.models.file_metadata import metadata
+from effscope.models.naming import check_overwrites
 from effscope.models.open import USUAL_SIZE
 from effscope.models.opened import Model
 from effscope.nn.build import Network
@@ -96,12 +97,14 @@ class Format:
 
     Attributes:
         write: writes a job's files into its folder and returns them by name.
+        endings: what its files add to the model's name.
         packages: packages that it needs.
         by_yaml: whether Ultralytics' YAML must be able to say the layout.
         images: whether it needs images.
     """
 
     write: Callable[[ExportJob], dict[str, Path]]
+    endings: tuple[str, ...]
     packages: tuple[str, ...] = ()
     by_yaml: bool = False
     images: bool = False
@@ -110,16 +113,23 @@ class Format:
 GRAPH_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 FORMATS: dict[str, Format] = {
-    "yaml": Format(_yaml, by_yaml=True),
-    "pt": Format(_pt, by_yaml=True),
-    "safetensors": Format(_safetensors, ("safetensors",)),
-    "onnx": Format(_onnx, GRAPH_PACKAGES),
-    "int8": Format(_int8, GRAPH_PACKAGES, images=True),
+    "yaml": Format(_yaml, (".yaml",), by_yaml=True),
+    "pt": Format(_pt, (".pt", "_state_dict.pt"), by_yaml=True),
+    "safetensors": Format(_safetensors, (".safetensors",), ("safetensors",)),
+    "onnx": Format(_onnx, (".onnx",), GRAPH_PACKAGES),
+    "int8": Format(_int8, ("_int8.onnx",), GRAPH_PACKAGES, images=True),
 }
 """Keys are those of `config.counting.EXPORT_FORMATS`."""
 
 
-def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None, data: str | None = None) -> ExportResult:
+def export(
+    model: Model,
+    to: Sequence[str],
+    folder: Path,
+    imgsz: int | None,
+    data: str | None = None,
+    given: Sequence[str] = (),
+) -> ExportResult:
     """Write a model in some formats: all of them, or no file.
 
     Args:
@@ -128,14 +138,16 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None, dat
         folder: output folder; created if it does not exist.
         imgsz: side of the image in px; default: the size in training, else 640.
         data: data set or folder of images whose training images give the ranges of int8; only read for it.
+        given: paths of the user that must stay as they are: of the model and the data.
 
     Raises:
         EffscopeError: an unknown format, int8 without data, a package that is missing, a model that is not a detector,
-            or a model that a format cannot express.
+            a model that a format cannot express, or a file that would be written over one of `given`.
     """
     layout, side = model.layout, imgsz or model.imgsz or USUAL_SIZE
     config = ExportConfig(tuple(to), side)
     check_formats(to, layout, data)
+    check_overwrites(written(model, to, folder), *given)
     network = model.network().eval()
     if DECODED not in network.spec.views:
         raise EffscopeError(f"{model.name} has no head that effscope can decode: it cannot be exported")
@@ -149,6 +161,11 @@ def export(model: Model, to: Sequence[str], folder: Path, imgsz: int | None, dat
         names = {key: path.name for name in to for key, path in FORMATS[name].write(job).items()}
     files = {key: str(folder / name) for key, name in names.items()}
     return ExportResult(model.name, side, files, tuple(job.notes), origin(config, layout.digest()))
+
+
+def written(model: Model, to: Sequence[str], folder: Path) -> list[Path]:
+    """The files of some formats."""
+    return [folder / f"{model.name}{ending}" for name in to for ending in FORMATS[name].endings]
 
 
 def check_formats(to: Sequence[str], layout: Layout, data: str | None) -> None:

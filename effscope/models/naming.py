@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -11,11 +14,14 @@ from typing import Any, Literal
 
 from effscope.errors import EffscopeError
 from effscope.layouts.zoo.catalog import ALIASES, ZOO
-from effscope.workspace import RUN_WEIGHTS
+from effscope.workspace import IDENTITY, RUN_WEIGHTS
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 WEIGHTS_SUFFIXES = frozenset({".pt", ".pth", ".safetensors", ".onnx", ".torchscript", ".pt2", ".ckpt"})
 HUB_NAMES = ("torchvision", "timm")
+
+RUN_RESULTS = ("train.json", "search.json")
+"""What a run writes at its end."""
 
 Kind = Literal["built in", "hub", "yaml", "weights", "run"]
 
@@ -99,6 +105,45 @@ def look_up(*models: Any, weights_matter: bool = True, trained: bool = False, se
             raise no_weights(f"`{setting}` {fspath(model)}" if setting else fspath(model))
 
 
+def check_overwrites(written: Iterable[Path], *given: Any, setting: str = "out") -> None:
+    """Refuse to write over what was given, before anything is written.
+
+    Args:
+        written: files that would be written.
+        given: paths of models and data; what is no path, or does not exist, is passed over. A folder of a run stands
+            for its weights.
+        setting: the setting that names where to write.
+
+    Raises:
+        EffscopeError: a file that would be written is one of those given.
+    """
+    paths = [Path(one) for one in given if isinstance(one, (str, PathLike)) and Path(one).exists()]
+    kept = [path for one in paths for path in (one, one / RUN_WEIGHTS) if path.exists()]
+    for file in written:
+        if file.exists() and any(file.samefile(path) for path in kept):
+            raise EffscopeError(f"{file} is what was given, and would be written over: choose another `{setting}`")
+
+
+def warn_of_assumed(*models: Any) -> None:
+    """Warn, at the line that called effscope, of each name of a missing file that stands for a built-in layout.
+
+    Args:
+        models: arguments as in `open_model`, which can be opened; modules and None are passed over.
+    """
+    names = [fspath(model) for model in models if isinstance(model, (str, PathLike))]
+    for assumed in dict.fromkeys(find_model(name).assumed for name in names):
+        if assumed:
+            warnings.warn(assumed, UserWarning, stacklevel=_frames_of_effscope())
+
+
+def _frames_of_effscope() -> int:
+    """How many callers, this function's own first, are code of effscope."""
+    n, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        n, frame = n + 1, frame.f_back
+    return n
+
+
 def no_weights(model: str) -> EffscopeError:
     """The error for a model that must have trained weights."""
     return EffscopeError(f"{model} has no weights: give a weights file or a run folder")
@@ -109,9 +154,20 @@ def _existing(path: Path, model: str) -> Named:
         return Named("yaml", model)
     if not path.is_dir():
         return Named("weights", model)
+    if not (path / RUN_WEIGHTS).exists() and (path / IDENTITY).exists():
+        raise _without_model(path, model)
     if not (path / RUN_WEIGHTS).exists():
         raise EffscopeError(f"{model} is a folder without {RUN_WEIGHTS}: give the folder of an effscope run")
     return Named("run", model)
+
+
+def _without_model(path: Path, model: str) -> EffscopeError:
+    """The error for the folder of a run that has no model, or not yet."""
+    if any((path / result).exists() for result in RUN_RESULTS):
+        return EffscopeError(f"{model} holds a run that ended without a model: give the weights file of another run")
+    return EffscopeError(
+        f"{model} holds a run that is not finished, so it has no model yet: run the same command again, it continues"
+    )
 
 
 def _built_in(name: str) -> str | None:

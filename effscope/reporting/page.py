@@ -81,7 +81,15 @@ class Rows:
     rows: Sequence[Mapping[str, Any]]
 
 
-Part = Text | Table | Plot | Rows
+@dataclass(frozen=True)
+class Picture:
+    """An image file beside the page, which Markdown shows. Other renderers skip it."""
+
+    title: str
+    file: str
+
+
+Part = Text | Table | Plot | Rows | Picture
 
 
 @dataclass(frozen=True)

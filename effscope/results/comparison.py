@@ -35,6 +35,7 @@ class CompareResult(Result):
         run_sd: standard deviation of the AP of one run; None if no side has two.
         image_sd: standard error of `delta` over the choice of images.
         images: how many were scored.
+        notes: lines for the user on the comparison.
         files: content of each file -> its path.
     """
 
@@ -52,11 +53,17 @@ class CompareResult(Result):
     image_sd: float
     images: int
     origin: Origin[EvalConfig]
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
     files: dict[str, str] = field(default_factory=dict, kw_only=True)
 
     KIND: ClassVar[str] = "compare"
     TABLE: ClassVar[str] = "runs"
     SHOWN: ClassVar = ("side", "model", "ap")
+
+    @property
+    def at_size(self) -> str:
+        """The image size in words, " at 640 px"; empty if the result has no settings."""
+        return "" if self.origin.config is None else f" at {self.origin.config.imgsz} px"
 
     def lines(self) -> tuple[str, ...]:
         """The verdict and the difference in AP with its interval."""
@@ -64,5 +71,5 @@ class CompareResult(Result):
         return (
             f"B {self.b} against A {self.a}: {self.verdict}",
             f"AP of A {self.ap_a:.3f}, of B {self.ap_b:.3f}: {self.delta:+.3f} ({low:+.3f} to {high:+.3f}, 95 %), "
-            f"allowed loss {self.margin:g}; {counted(self.images, 'image')}",
+            f"allowed loss {self.margin:g}; {counted(self.images, 'image')}{self.at_size}",
         )

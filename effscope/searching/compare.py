@@ -85,5 +85,14 @@ def _check_classes(model: Model, first: Model, data: DataSet) -> None:
         )
 
 
+def other_sizes(sides: tuple[Side, Side], used: int) -> tuple[str, ...]:
+    """A line for the user if a model was trained with another image size than the one that is used for all, in px."""
+    own = {f"{letter} {model.name}": model.imgsz for letter, side in zip("AB", sides, strict=True) for model in side}
+    others = [f"{name} was trained at {size} px" for name, size in own.items() if size not in (None, used)]
+    if not others:
+        return ()
+    return (f"{', '.join(others)}, but both sides are judged at {used} px: `imgsz` sets another size",)
+
+
 def _title(side: Side) -> str:
     return side[0].name if len(side) == 1 else f"{side[0].name} and {len(side) - 1} more"

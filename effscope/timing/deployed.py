@@ -18,7 +18,8 @@ from effscope.models.opened import Model
 from effscope.nn.build import Network
 from effscope.nn.fuse import deploy
 from effscope.nn.precision import pick_device
-from effscope.timing.in_turn import Timed, graphs_in_turn
+from effscope.progress import Say, unsaid
+from effscope.timing.in_turn import Timed, graphs_in_turn, slowed
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ class Deployed:
         """Whether a graph of another tool selects its detections itself."""
         return isinstance(self.network, GraphDetector) and self.network.form.box_format == SELECTED
 
-    def timed(self) -> Timed | None:
-        """Its latency with one thread and with all; None in torch, where `effscope latency` measures it."""
+    def timed(self, say: Say = unsaid) -> Timed | None:
+        """Its latency with one thread and with all; None in torch, where `effscope latency` measures it.
+
+        Args:
+            say: called if the machine is busy.
+        """
         if self.graph is None:
             return None
+        for line in slowed(torch.get_num_threads()):
+            say(f"{self.name}: {line}")
         return graphs_in_turn({self.name: (self.graph, self.imgsz)}, torch.get_num_threads())
 
 

@@ -17,6 +17,7 @@ from effscope.nn.precision import pick_device
 from effscope.progress import Say, unsaid
 from effscope.results import Latency, version
 from effscope.timing.clock import Spread, by_turns, call_ms, threads
+from effscope.training.threads import busy
 
 ROUNDS = 40
 FORWARD = "forward"
@@ -131,6 +132,12 @@ def _pass(network: Network, image: torch.Tensor) -> object:
 
 def _image(imgsz: int) -> torch.Tensor:
     return torch.rand(image_shape(imgsz), generator=torch.Generator().manual_seed(0))
+
+
+def slowed(n_threads: int) -> tuple[str, ...]:
+    """A line if other processes need the cores of so many threads, else none. A steady load is not seen in a spread."""
+    words = busy(n_threads)
+    return (f"{words}; these times are longer than on a quiet machine",) if words else ()
 
 
 def named(package: str) -> str:

@@ -19,12 +19,13 @@ from effscope.nn.precision import pick_device
 from effscope.progress import Progress, silent
 from effscope.results import LatencyResult, LatencyRow, origin
 from effscope.timing.clock import Job, Spread, by_turns, call_ms, threads
+from effscope.timing.in_turn import slowed
 from effscope.timing.peaks import processor, this_machine, torch_dtype
 from effscope.timing.post_processing import post_processings
 from effscope.timing.runnable import Runnable, runnable
 
 FORWARD = "forward"
-BUSY = 0.2
+WIDE = 0.2
 """Interquartile range over median of a forward pass. Above it a note says that the machine was busy."""
 
 
@@ -60,6 +61,7 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
     _check(config)
     device = pick_device(config.device)
     with threads(config.threads) as n_threads, torch.inference_mode(), ExitStack() as opened:
+        disturbed = slowed(n_threads) if device.type == "cpu" else ()
         on = _prediction_device(config)
         prepared = [opened.enter_context(runnable(model, config, device)) for model in models]
         named = dict(zip(_unique([model.name for model in prepared]), prepared, strict=True))
@@ -86,7 +88,7 @@ def latency(models: Sequence[Model], config: LatencyConfig | None = None, progre
         rows=rows,
         origin=origin(config, " ".join(m.outline.digest for m in models), seeds=(config.seed,)),
         parts_over_whole=_parts_over_whole(rows),
-        notes=(*notes, *_busy(rows, config.rounds)),
+        notes=(*disturbed, *notes, *_varying(rows, config.rounds)),
     )
 
 
@@ -168,8 +170,8 @@ def _too_few_boxes(name: str, model: Runnable, config: LatencyConfig) -> tuple[s
     return (f"{name}: its head has {boxes} boxes, too few for {' or '.join(left)} objects",) if left else ()
 
 
-def _busy(rows: Sequence[LatencyRow], rounds: int) -> tuple[str, ...]:
+def _varying(rows: Sequence[LatencyRow], rounds: int) -> tuple[str, ...]:
     if rounds == 1:
         return ("a single round has no spread: set `rounds` to 5 or more",)
-    names = [row.model for row in rows if row.kind == "whole" and row.iqr_ms > BUSY * row.median_ms]
+    names = [row.model for row in rows if row.kind == "whole" and row.iqr_ms > WIDE * row.median_ms]
     return (f"times of {', '.join(names)} vary widely: the machine was busy, or `rounds` is small",) if names else ()

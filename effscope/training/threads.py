@@ -1,4 +1,4 @@
-"""How many CPU threads a run uses: fewer than usual where other processes keep the cores busy."""
+"""Whether other processes keep the cores busy, and how many CPU threads a run then uses."""
 
 from __future__ import annotations
 
@@ -31,6 +31,26 @@ def cores_of_others() -> float:
     return psutil.cpu_percent(LOOK_SECONDS) / 100 * (os.cpu_count() or 1)
 
 
+def busy(threads: int) -> str:
+    """What to say of a machine whose other processes need the cores of this one's threads; "" of any other.
+
+    This process waits `LOOK_SECONDS` meanwhile.
+
+    Args:
+        threads: number of threads that this process works with.
+    """
+    cores, others = os.cpu_count() or 1, cores_of_others()
+    return _words(others, cores) if _is_busy(others, threads, cores) else ""
+
+
+def _is_busy(others: float, threads: int, cores: int) -> bool:
+    return others > SPARE and others + threads > cores + SPARE
+
+
+def _words(others: float, cores: int) -> str:
+    return f"this machine is busy: other processes use {others:.1f} of its {cores} cores"
+
+
 def pick_threads(network: Network, imgsz: int, batch: int, group: Processes, say: Say) -> int:
     """The number of threads with which this process trains fastest now.
 
@@ -50,9 +70,9 @@ def pick_threads(network: Network, imgsz: int, batch: int, group: Processes, say
     """
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     others = cores_of_others()
-    if others <= SPARE or others + threads <= cores + SPARE:
+    if not _is_busy(others, threads, cores):
         return threads
-    busy = f"this machine is busy: other processes use {others:.1f} of its {cores} cores"
+    words = _words(others, cores)
     numbers = {threads, max(round(cores - others), 1), 1}
     if len(numbers) > 1 and group.device.type == "cpu" and not set(CHOSEN) & set(os.environ):
         speeds = {}
@@ -63,9 +83,9 @@ def pick_threads(network: Network, imgsz: int, batch: int, group: Processes, say
         if best < threads:
             gain = speeds[best] / speeds[threads]
             of_all = counted(threads, "thread")
-            say(f"{busy}; this run uses {best} of {of_all}, now {gain:.1f} times as fast as all of them")
+            say(f"{words}; this run uses {best} of {of_all}, now {gain:.1f} times as fast as all of them")
             return best
-    say(f"{busy}; this takes longer than on a quiet machine")
+    say(f"{words}; this takes longer than on a quiet machine")
     return threads
 
 

@@ -86,7 +86,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
      {"model": "best.pt", "to": "yaml,onnx", "out": Path("o"), "imgsz": 320, "library": False, "moves": None,
       "data": None}),
     ("export best.pt --library --moves slim --out o --data d", "export",
-     {"model": "best.pt", "to": "safetensors", "out": Path("o"), "imgsz": None, "library": True, "moves": "slim",
+     {"model": "best.pt", "to": None, "out": Path("o"), "imgsz": None, "library": True, "moves": "slim",
       "data": "d"}),
     ("cost yolov8s --imgsz 320 --by op", "cost",
      {"model": "yolov8s", "imgsz": "320", "dtype": "float32", "device": None, "strict": False, "inputs": None}),
@@ -328,6 +328,8 @@ def test_other_counters_are_shown_explained_and_checked(
         "fvcore": True, "thop": True, "torch": True,
     }  # fmt: skip
     assert {file.name for file in out.iterdir()} == {"counters.json", "counters.csv", "counters.md"}
+    lines = (out / "counters.md").read_text().splitlines()
+    assert {line.split("|")[1].strip() for line in lines if "not run" in line} == {"paper", "ultralytics"}
 
 
 def test_a_difference_nobody_explains_is_a_no(

@@ -73,7 +73,7 @@ REFUSED = [
     "search nosuch.pt", "search --data nosuch.yaml", "search --target latency=-9% --latency-table nosuch.csv",
     "search --against nosuch.pt", "export nosuch.pt", "export yolov8n --to tflite", "latency yolov8n nosuch.pt",
     "compare a.pt b.pt --data builtin:shapes", "compare a/*.pt b.pt --data builtin:shapes", "diff yolov8n nosuch.pt",
-    "cost yolov8n.pt --check --as paper",
+    "cost yolov8n.pt --check --as paper", "rank yolov8n --imgsz 100", "latency yolov8n yolov10n --imgsz 100",
 ]  # fmt: skip
 
 
@@ -102,9 +102,11 @@ def test_an_assumed_model_is_said_in_one_line(
     assert capsys.readouterr().err == "there is no file 'yolov8n.yaml': this is the built-in layout yolov8n\n"
     assert run(monkeypatch, "cost", "yolov8n.pt", "--details") == 0
     shown = capsys.readouterr()
-    assert shown.err == "" and shown.out.count("there is no file 'yolov8n.pt'") == 1
-    assert run(monkeypatch, "diff", "yolov8n.yaml", "yolov10n", "-q") == 0
-    assert capsys.readouterr().err == ""
+    told = "there is no file 'yolov8n.pt': this is the built-in layout yolov8n, without its weights\n"
+    assert shown.err == told and shown.out.startswith(told)
+    for words in (("cost", "yolov8n.pt"), ("diff", "yolov10n", "yolov8n.pt")):
+        assert run(monkeypatch, *words, "-q") == 0
+        assert capsys.readouterr() == ("", told)
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

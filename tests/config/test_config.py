@@ -6,6 +6,8 @@ from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from effscope import api, config
 from effscope.config import (
@@ -26,7 +28,9 @@ from effscope.config import (
     search_config,
     training_config,
 )
+from effscope.config.search import COSTS, targets_of
 from effscope.errors import EffscopeError
+from effscope.searching.rules import LOOKS
 
 CONFIGS = [
     kind for name in config.__all__ if isinstance(kind := getattr(config, name), type) and name.endswith("Config")
@@ -74,8 +78,8 @@ def test_every_check_is_of_a_field(kind: type[Checked]) -> None:
         (RankConfig, {"at": "end"}, "unknown `at` 'end': choose one of stage, block, all"),
         (SearchConfig, {"moves": ("prune",)}, "unknown `moves` 'prune': choose one of cib, cib-lk, slim-75"),
         (SearchConfig, {"target": ("params=-130%",)}, "`target` must be like params=-30%"),
-        (SearchConfig, {"margin": 1.0}, "`margin` must be a fraction from 0 to 1, got 1.0"),
-        (SearchConfig, {"margin": float("nan")}, "`margin` must be a fraction from 0 to 1, got nan"),
+        (SearchConfig, {"margin": 1.0}, "`margin` must be a fraction, at least 0 and below 1 (0.01"),
+        (SearchConfig, {"margin": float("nan")}, "is one AP point), got nan"),
         (EvalConfig, {"convention": "voc"}, "unknown `convention` 'voc': choose one of coco, ultralytics"),
         (LayerCostConfig, {"layers": 1}, "unknown setting 'layers': did you mean `layer`?"),
         (LayerCostConfig, {"kind": 1}, "unknown setting 'kind': choose one of layer, cin"),
@@ -145,3 +149,20 @@ def test_an_unknown_setting_is_an_error_of_effscope(call: Any) -> None:
 def test_a_rate_is_a_number_above_zero(rate: Any) -> None:
     with pytest.raises(EffscopeError, match="`lr` must be a number above 0"):
         DistilConfig(lr=rate)
+
+
+@pytest.mark.parametrize("runs", [4, 6, 1, "3"])
+def test_runs_are_those_that_the_rule_can_judge(runs: Any) -> None:
+    assert config.search.RUNS == LOOKS
+    with pytest.raises(EffscopeError, match="`runs` must be 2, 3 or 5 with the rule noninferior, got"):
+        search_config({"runs": runs})
+    assert [search_config({"runs": n}).runs for n in LOOKS] == [2, 3, 5]
+    assert search_config({"runs": 4, "rule": "margin"}).runs == 4  # it takes one run, whatever is allowed
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 99), st.sampled_from(COSTS))
+def test_a_target_has_a_minus(percent: int, cost: str) -> None:
+    assert targets_of(f"{cost}=-{percent}%") == {cost: percent / 100}
+    with pytest.raises(EffscopeError, match=f"with a minus: write {cost}=-{percent}%, got '{cost}={percent}%'"):
+        search_config({"target": f"{cost}={percent}%"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,10 @@ import pytest
 from PIL import Image
 
 from effscope.config import BUILTIN_SHAPES
-from effscope.data.load import load
+from effscope.data.check import fault_lines
+from effscope.data.load import load, load_images
+from effscope.data.naming import look_up_data
+from effscope.data.record import Fault
 from effscope.data.sample import DataSet
 from effscope.data.write import write_coco, write_voc, write_yolo
 from effscope.errors import EffscopeError
@@ -51,6 +56,55 @@ def test_voc_files_are_found(image: str, xml: str, drawn: list[DataSet], tmp_pat
         names = {sample.name for split in ("train", "val") for sample in load(str(tmp_path / "moved"), split).samples}
         assert len(names) == 2 * N_IMAGES
         assert load(str(tmp_path / "moved"), "train", seed=3).digest != dataset.digest
+
+
+WRITERS: dict[str, Callable[..., Path]] = {"coco": write_coco, "voc": write_voc, "yolo": write_yolo}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("place", ["a", "deep/er/set"])
+def test_the_only_set_below_a_folder_is_read_and_named(
+    kind: str, place: str, drawn: list[DataSet], tmp_path: Path
+) -> None:
+    made = WRITERS[kind](drawn, tmp_path / place)
+    (tmp_path / "other" / "empty").mkdir(parents=True)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    own, found = load(str(made), "val"), load(str(tmp_path), "val")
+    assert (found.digest, dict(own.faults), dict(found.faults)) == (own.digest, {}, {Fault.FOUND_BELOW.value: 1})
+    assert fault_lines(found) == [
+        f"data set in a subfolder: 1, used (e.g. {tmp_path} is no data set, {tmp_path / place} is read)"
+    ]
+    images = load_images(str(tmp_path), "val", ())
+    assert {Fault.FOUND_BELOW.value: 1} == dict(images.faults) and len(images.samples) == len(own.samples)
+
+
+def test_a_folder_of_several_sets_is_refused_and_names_them(drawn: list[DataSet], tmp_path: Path) -> None:
+    for place, write in (("cells", write_coco), ("more/boards", write_yolo), ("more/cars", write_voc)):
+        write(drawn, tmp_path / place)
+    with pytest.raises(EffscopeError, match=r"holds 3 data sets: cells, more/boards, more/cars: name one of them$"):
+        load(str(tmp_path), "val")
+    with pytest.raises(EffscopeError, match="holds 3 data sets"):
+        look_up_data(str(tmp_path))
+    assert load(f"coco:{tmp_path}", "val").digest == load(str(tmp_path / "cells"), "val").digest
+    write_yolo(drawn, tmp_path / "itself")
+    (tmp_path / "cells").rename(tmp_path / "itself" / "copy")
+    assert not load(str(tmp_path / "itself"), "val").faults  # a data set itself, whatever is below
+
+
+def test_folders_of_xml_files_are_several_sets_unless_they_are_read_as_one(
+    drawn: list[DataSet], tmp_path: Path
+) -> None:
+    source = write_voc(drawn, tmp_path / "set")
+    files = sorted(source.glob("Annotations/*.xml"))
+    for n, file in enumerate(files):
+        folder = tmp_path / "moved" / "ab"[n % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in (file, source / f"JPEGImages/{file.stem}.png"):
+            old.rename(folder / old.name)
+    moved = tmp_path / "moved"
+    with pytest.raises(EffscopeError, match=re.escape(f"a, b: name one of them; voc:{moved} reads all XML files")):
+        load(str(moved), "train")
+    assert sum(len(load(f"voc:{moved}", split).samples) for split in ("train", "val")) == len(files)
 
 
 def test_voc_splits_with_equal_names_stay_apart(drawn: list[DataSet], tmp_path: Path) -> None:

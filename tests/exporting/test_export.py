@@ -16,6 +16,7 @@ import torch
 from support.golden_files import lively
 
 from effscope import api
+from effscope.api.exporting import LIBRARY_MODEL, LIBRARY_TABLE
 from effscope.checkpoint.write import write_safetensors
 from effscope.config import EvalConfig
 from effscope.config.counting import EXPORT_FORMATS
@@ -30,6 +31,8 @@ from effscope.models.file_metadata import metadata
 from effscope.models.open import open_model
 from effscope.nn.build import Network, build
 from effscope.nn.fuse import deploy
+from effscope.searching.pieces import TABLE
+from effscope.searching.policies.library import WHOLE
 from effscope.spec.layout import Layout
 
 CLASSES = ("red", "green", "blue")
@@ -153,6 +156,42 @@ def test_the_state_dict_is_plain(exported: dict[str, str], model: tuple[Path, Ne
     own = model[1].state_dict()
     assert set(state) == set(own)
     assert all(torch.equal(state[key], own[key]) for key in own)
+
+
+@pytest.mark.parametrize("to", ["safetensors", "yaml,safetensors"])
+def test_the_users_own_file_is_never_written_over(model: tuple[Path, Network], tmp_path: Path, to: str) -> None:
+    own = tmp_path / "best.safetensors"
+    own.write_bytes(model[0].read_bytes())
+    (tmp_path / "link").symlink_to(tmp_path)
+    for out in (tmp_path, tmp_path / "link"):
+        with pytest.raises(EffscopeError, match=r"best\.safetensors is what was given.*choose another `out`"):
+            api.export(str(own), to, out)
+    assert own.read_bytes() == model[0].read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "link"]
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(b"mine")
+    with pytest.raises(EffscopeError, match="choose another `out`"):
+        api.export(str(graph), library=True, out=tmp_path)
+    assert graph.read_bytes() == b"mine"
+
+
+def test_the_files_of_a_format_are_those_that_are_looked_for(exported: dict[str, str]) -> None:
+    names = {Path(path).name for path in exported.values()}
+    assert names == {f"model{ending}" for name in EXPORT_FORMATS if name != "int8" for ending in FORMATS[name].endings}
+    assert f"{WHOLE}.onnx" == LIBRARY_MODEL and TABLE == LIBRARY_TABLE
+
+
+def test_a_library_has_no_formats(tmp_path: Path) -> None:
+    with pytest.raises(EffscopeError, match="leave out `to`, or `library`"):
+        api.export("yolov8n", "onnx", tmp_path, library=True)
+
+
+def test_times_in_the_table_of_a_library_stay(tmp_path: Path) -> None:
+    table = tmp_path / TABLE
+    table.write_text("stage,move,ms\nmodel,,\n4,cib,1.5\n")
+    with pytest.raises(EffscopeError, match=r"latency\.csv holds times.*choose another `out`"):
+        api.export("yolov8n", library=True, out=tmp_path)
+    assert "1.5" in table.read_text() and list(tmp_path.iterdir()) == [table]
 
 
 def test_an_unknown_format_writes_nothing(tmp_path: Path) -> None:

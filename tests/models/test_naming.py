@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,18 @@ def test_a_cost_of_an_assumed_model_says_so_and_that_of_a_file_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assumed, named = api.cost("yolov8n.pt", 64), api.cost("yolov8n", 64)
+    with pytest.warns(UserWarning, match=r"there is no file 'yolov8n.pt'") as warned:
+        assumed = api.cost("yolov8n.pt", 64)
+    assert [(line.filename, str(line.message)) for line in warned] == [(__file__, assumed.notes[-1])]
+    with pytest.warns(UserWarning, match="there is no file") as warned:
+        api.diff("yolov10n", "yolov8n.yaml", 64)
+    assert [line.filename for line in warned] == [__file__]
+    with pytest.warns(UserWarning, match="there is no file") as warned:
+        api.latency(["yolov8n.pt", "yolov8n.pt"], 64, rounds=1, objects=(10,), predict="NVIDIA RTX 3090")
+    assert [line.filename for line in warned] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        named = api.cost("yolov8n", 64)
     assert assumed.params == named.params
     assert [note for note in assumed.notes if note not in named.notes] == [find_model("yolov8n.pt").assumed]
 
@@ -96,3 +108,14 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch: py
     for ask in (lambda: api.cost("timm:ghostnet_100"), lambda: api.zoo(backbones=True)):
         with pytest.raises(EffscopeError, match=r'is not installed: pip install "effscope\[(timm|torchvision)\]"'):
             ask()
+
+
+def test_the_folder_of_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(EffscopeError, match="not finished, so it has no model yet: run the same command again"):
+        find_model(str(tmp_path))
+    (tmp_path / "search.json").write_text("{}")
+    with pytest.raises(EffscopeError, match="ended without a model"):
+        find_model(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert find_model(str(tmp_path)).kind == "run"

@@ -109,7 +109,7 @@ def test_the_errors_say_gain_and_what_is_left_and_are_in_every_output() -> None:
     error = ErrorKind("both", 1300, 0.5, 0.45, 0.1, 0.05, 20)
     result = replace(OLD, errors=(error,))
     table = errors_table(result)
-    assert table.columns == ("error", "AP gain", "AP without", "AP50 gain", "AP50 without", "at cut", "all")
+    assert table.columns == ("error", "AP gain", "AP without", "AP50 gain", "AP50 without", "at cut", "any score")
     assert table.rows == (("both", "+5.0", "45.0", "+10.0", "50.0", "20", "1,300"),)
     (page,) = pages(result)
     assert table in page.sections[0].parts
@@ -140,17 +140,44 @@ def test_a_training_shows_precision_where_it_was_computed() -> None:
 
 def test_a_narrow_peak_of_f1_that_smoothing_hides_is_told() -> None:
     peak = Curve("zelle", (1.0,) * 101, (0.1, 0.2, 0.95, *(0.6,) * 98))
-    told = "without smoothing: mean F1 95.0, from score 0.02; that peak is narrow"
+    told = "mean F1 is 95.0 at score 0.02, above the 60.0 of the table: a peak too narrow for the smoothed curve"
     assert told in eval_table(replace(OLD, curves=(peak,))).notes
     flat = replace(peak, f1=(0.1, 0.2, 0.64, *(0.6,) * 98))
-    assert not [note for note in eval_table(replace(OLD, curves=(flat,))).notes if "smoothing" in note]
+    assert not [note for note in eval_table(replace(OLD, curves=(flat,))).notes if "smoothed curve" in note]
+
+
+def test_the_counts_of_errors_are_tied_to_those_of_the_confusion_matrix() -> None:
+    matrix = Confusion(("a", "b"), ((4, 2, 3), (0, 5, 1), (2, 1, 0)), 0.25, 0.5)
+    at_cut = {"classification": 2, "localisation": 2, "both": 0, "duplicate": 1, "background": 0, "missed": 4}
+    errors = tuple(ErrorKind(kind, 9, 0.5, 0.4, 0.0, 0.0, n) for kind, n in at_cut.items())
+    result = replace(OLD, confusion=matrix, errors=errors, boxes=15)
+    notes = errors_table(result).notes
+    assert (
+        "at cut, detections: 14 = 9 right + 5 wrong (2 of another class and 3 match no box); the first five kinds sum "
+        "to 5"
+    ) in notes
+    assert (
+        "at cut, boxes: 15 = 9 found + 6 not found as their class: 4 missed, 2 with one of the first two errors"
+    ) in notes
+    answer = eval_table(result).notes
+    assert "15 boxes: 9 found, 2 as another class, 4 not found" in answer
+    assert "14 detections: 9 right, 2 of another class, 3 match no box" in answer
+    assert not [note for note in errors_table(replace(result, confusion=None)).notes if note.startswith("at cut")]
+
+
+def test_markdown_shows_the_drawn_images() -> None:
+    files = {"picture_00": "far/away/picture_00.png", "images": "far/away/images.csv"}
+    (page,) = pages(replace(OLD, files=files))
+    assert markdown.text(page).count("](picture_00.png)") == 1
+    assert "picture" not in markdown.text(pages(OLD)[0])
 
 
 def test_no_confusion_and_no_detection_are_said() -> None:
     matrix = Confusion(("zelle", "none"), ((0, 0, 7), (0, 0, 0), (0, 0, 0)), 0.25, 0.5)
     silent = ClassScore("zelle", 7, 0.0, 0.0, 1.0, 0.0, 0.0)
     notes = eval_table(replace(OLD, confusion=matrix, classes=(silent,))).notes
-    assert "no two classes are confused" in notes and "7 of 7 boxes not found, 0 of 0 detections match no box" in notes
+    assert "no two classes are confused" in notes and "7 boxes: 0 found, 0 as another class, 7 not found" in notes
+    assert "0 detections: 0 right, 0 of another class, 0 match no box" in notes
     assert any(note.startswith("P 100 beside R 0") for note in notes)
     assert any("1 class without a box" in note for note in notes)
 

@@ -282,7 +282,8 @@ def test_a_missed_target_and_a_loss_against_the_given_model_come_first() -> None
     """The changed stages may be proved while the light head, which no run judges, costs AP."""
     result = BY_KIND["search"]
     assert isinstance(result, SearchResult) and result.given is not None
-    missed = replace(result, target={"params": 0.15, "latency": 0.1}, saved={"params": 0.101, "flops": 0.0, "latency": 0.2})
+    saved = {"params": 0.101, "flops": 0.0, "latency": 0.2}
+    missed = replace(result, target={"params": 0.15, "latency": 0.1}, saved=saved)
     assert first_text(missed).splitlines()[0] == "the target is not reached: 10.1 % fewer parameters instead of 15 %"
     assert "not reached" not in first_text(replace(missed, target={"params": 0.1}))
     given = replace(result.given, ap=0.43)

@@ -14,6 +14,7 @@ from effscope.checkpoint.write import write_safetensors
 from effscope.errors import EffscopeError
 from effscope.models.file_metadata import metadata
 from effscope.models.open import open_model
+from effscope.reporting.pages.compare import compare_table
 from effscope.results import ACCEPTED, REJECTED
 from effscope.searching.sides import named, told_apart
 
@@ -57,6 +58,23 @@ def test_a_damaged_detector_is_rejected_and_its_image_noise_is_the_jackknifes(pl
     assert found.delta < -0.1 and found.ci[0] < found.delta < found.ci[1] < 0
     assert found.image_sd > 0
     assert "1 run against 1" in found.note
+
+
+def test_another_size_in_training_is_said_with_the_size_that_both_are_judged_at(place: Path) -> None:
+    opened, data, said = open_model(str(place / "trained")), str(place / "data" / "data.yaml"), list[str]()
+    assert opened.state is not None and opened.classes is not None
+    file = place / "larger.safetensors"
+    write_safetensors(file, opened.state, metadata(opened.layout, opened.classes, 96))
+    trained = str(place / "trained")
+    found = api.compare(trained, str(file), data, device="cpu", batch=8, say=said.append)
+    line = "B larger was trained at 96 px, but both sides are judged at 64 px: `imgsz` sets another size"
+    assert said == list(found.notes) == [line]
+    table = compare_table(found)
+    assert table.title == "AP at 64 px" and line in table.notes
+    assert "at 64 px" in found.lines()[1]
+    given = api.compare(trained, str(file), data, imgsz=96, device="cpu", batch=8)
+    assert given.notes == () and compare_table(given).title == "AP at 96 px"
+    assert api.compare(str(file), str(file), data, device="cpu", batch=8).origin.config == given.origin.config
 
 
 def test_several_files_a_side_are_runs(place: Path) -> None:

@@ -24,7 +24,7 @@ from effscope.results import SearchResult, load_result
 from effscope.searching import run as run_module
 from effscope.searching.context import Context
 from effscope.searching.jobs import job_book
-from effscope.searching.plan import Plan
+from effscope.searching.plan import Plan, plan_line
 from effscope.workspace import Workspace, run_folder
 
 ORDER = (2, 3, 1)
@@ -183,6 +183,17 @@ def test_a_stopped_search_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, pl
     assert said[0] == f"continuing: 4 of at most {at_most} jobs are done"  # the fifth is done, not yet in the journal
     assert said[1].startswith("plan: ")
     assert len(first.done) + len(script.done) <= at_most
+
+
+def test_the_plan_says_the_target_in_words(place: Path) -> None:
+    for target, words in (
+        (("params=-15%",), ", target: 15 % fewer parameters, "),
+        (("flops=-30%", "latency=-2.5%"), ", target: 30 % fewer FLOPs and 2.5 % less time, "),
+    ):
+        context = Context(replace(settings(place), target=target), 1, "cpu")
+        assert words in plan_line(context, Plan.of(context), 10.0, "out")
+    context = Context(settings(place), 1, "cpu")
+    assert "target" not in plan_line(context, Plan.of(context), 10.0, "out")
 
 
 @pytest.mark.parametrize(("known", "said_first"), [(("crimson", "navy"), True), (CLASSES, False)])

@@ -303,7 +303,7 @@ def test_given_weights_of_the_same_classes_are_not_trained_again(
 
 def test_the_light_head_is_fitted_and_the_rest_is_exactly_the_given_model(place: Path, trained: Path) -> None:
     result = search_tiny(place, "fitted", weights=str(trained), learned_ap=0.0, rule="paper")
-    assert any("its light head is fitted to its own" in note for note in result.notes)
+    assert any("a light class head is fitted to its own head" in note for note in result.notes)
     assert any(note.startswith("light head: in closed form, error ") for note in result.notes)
     assert result.given is not None
     assert result.given.fitted_ap is not None

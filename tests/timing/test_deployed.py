@@ -89,3 +89,14 @@ def test_what_cannot_be_run_is_said(place: Path) -> None:
         api.eval(known["onnx"], data, convention="ultralytics")
     with pytest.raises(EffscopeError, match="no class in common"):
         api.eval(known["onnx"], "builtin:shapes")
+
+
+@pytest.mark.parametrize(("others", "runtime", "said"), [(30.0, "onnx", 1), (0.0, "onnx", 0), (30.0, "torch", 0)])
+def test_a_busy_machine_is_said_where_an_evaluation_times(
+    others: float, runtime: str, said: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("effscope.training.threads.cores_of_others", lambda: others)
+    lines: list[str] = []
+    data = str(place / "data" / "data.yaml")
+    api.eval(str(place / "trained"), data, limit_val=1, runtime=runtime, device="cpu", say=lines.append)
+    assert len([line for line in lines if "this machine is busy: other processes use 30.0 of" in line]) == said

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from effscope import api
 from effscope.config import EvalConfig, LatencyConfig
 from effscope.costing.model import cost
 from effscope.costing.roofline import device, list_devices
@@ -23,6 +24,8 @@ from effscope.layouts.zoo.catalog import layout
 from effscope.models.open import open_model
 from effscope.models.opened import TensorFile
 from effscope.nn.build import build
+from effscope.reporting.page import Text
+from effscope.reporting.pages import pages
 from effscope.reporting.pages.devices import devices_table
 from effscope.reporting.pages.latency import latency_table, parts_table
 from effscope.reporting.plots.latency import latency_plot
@@ -308,6 +311,21 @@ def test_torch_times_what_cannot_be_exported(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_wide_spread_gets_a_note() -> None:
     row = LatencyRow("m", "forward", "whole", 10.0, 3.0, 9.0)
     calm = LatencyRow("m", "forward", "whole", 10.0, 1.0, 9.0)
-    assert measure._busy([row], 5) == ("times of m vary widely: the machine was busy, or `rounds` is small",)
-    assert measure._busy([calm], 5) == ()
-    assert measure._busy([calm], 1) == ("a single round has no spread: set `rounds` to 5 or more",)
+    assert measure._varying([row], 5) == ("times of m vary widely: the machine was busy, or `rounds` is small",)
+    assert measure._varying([calm], 5) == ()
+    assert measure._varying([calm], 1) == ("a single round has no spread: set `rounds` to 5 or more",)
+
+
+@pytest.mark.parametrize(("others", "busy"), [(30.0, True), (0.0, False)])
+def test_a_busy_machine_is_told_above_the_times(others: float, busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A steady load makes every pass longer and no spread wider: only the load itself shows it."""
+    monkeypatch.setattr("effscope.training.threads.cores_of_others", lambda: others)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    result = api.latency("yolov8n", 64, rounds=2, objects=(10,), threads=1, predict="NVIDIA T4")
+    told = (
+        "this machine is busy: other processes use 30.0 of its 8 cores; these times are longer than on a quiet machine"
+    )
+    assert [note for note in result.notes if "busy:" in note] == [told] * busy
+    (page,) = pages(result)
+    above = page.sections[0].parts[0]
+    assert isinstance(above, Text) == bool(result.notes) and (not busy or told in above.lines)  # type: ignore[union-attr]

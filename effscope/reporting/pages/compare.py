@@ -36,5 +36,8 @@ def compare_table(result: CompareResult) -> Table:
         rows.append((side, name, points(ap)))
         if len(runs) > 1:
             rows += [("", run.model, points(run.ap)) for run in runs]
-    notes = (f"AP50-95 x 100 on {counted(result.images, 'image')}; the interval is a 95 % interval",)
-    return Table("AP", ("side", "model", "AP"), tuple(rows), frozenset({"side", "model"}), notes)
+    notes = (
+        f"AP50-95 x 100 on {counted(result.images, 'image')}{result.at_size}; the interval is a 95 % interval",
+        *result.notes,
+    )
+    return Table(f"AP{result.at_size}", ("side", "model", "AP"), tuple(rows), frozenset({"side", "model"}), notes)

@@ -47,7 +47,7 @@ def _change(count: int, ours: int) -> str:
 
 def _answer(row: CounterRow) -> str:
     if row.measured is None:
-        return "failed" if row.version else ""
+        return "failed" if row.version else "not run"
     return "the same" if row.explained else f"{row.measured - row.count:+,}"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from effscope.errors import counted
-from effscope.reporting.page import DETAILS, Page, Part, Rows, Section, Table, points, present, signed
+from effscope.reporting.page import DETAILS, Page, Part, Picture, Rows, Section, Table, points, present, signed
 from effscope.reporting.plots.eval import NO_BOX, NOT_FOUND, confusion_plot, cropped, f1_plot, pr_plot
 from effscope.results import CURVE_RECALLS, CURVE_SCORES, Confusion, EvalResult, Latency, TrainResult, plain
 
@@ -19,6 +20,9 @@ LONGEST = 32
 
 NARROW_PEAK = 0.05
 """A largest mean F1 this much above the F1 at the cut is told."""
+
+DRAWN = "picture_"
+"""How the names of drawn images in `files` begin."""
 
 MOST_PAIRS = 4
 """Confused pairs in a line."""
@@ -36,11 +40,18 @@ def pages(result: EvalResult) -> tuple[Page, ...]:
         Rows("errors", [plain(error) for error in result.errors]),
     )
     details = present(
-        confused_table(result), pr_plot(result), f1_plot(result), confusion_plot(result), *_curve_rows(result)
-    )
+        confused_table(result), pr_plot(result), f1_plot(result), confusion_plot(result), *_curve_rows(result),
+        *_pictures(result),
+    )  # fmt: skip
     sections = (Section("", present(*first)), *((Section(DETAILS, details),) if details else ()))
     roles = {"result": "eval.json", "summary": "eval.md"}
     return (Page(f"AP of {result.model}", sections, "eval", result, roles=roles),)
+
+
+def _pictures(result: EvalResult) -> tuple[Picture, ...]:
+    """The images with boxes that were drawn."""
+    files = [Path(path).name for what, path in sorted(result.files.items()) if what.startswith(DRAWN)]
+    return tuple(Picture("image with its detections and true boxes", file) for file in files)
 
 
 def eval_table(result: EvalResult | TrainResult, *notes: str) -> Table:
@@ -89,34 +100,45 @@ def _cut(result: EvalResult | TrainResult) -> tuple[str, ...]:
     """Where P, R and F1 are measured."""
     if result.score_cut is None:
         return ()
-    where = f"P, R, F1: IoU .5, score from {result.score_cut:.3f}: best mean F1, smoothed (Ultralytics' val)"
+    where = f"P, R, F1: IoU .5, score from {result.score_cut:.3f}: best smoothed mean F1 (Ultralytics' val)"
     alone = any(one.precision == 1 and one.recall == 0 for one in result.classes)
     note = ("P 100 beside R 0: the class has no detection from that score",) if alone else ()
     return (where, *_peak(result), *note)
 
 
 def _peak(result: EvalResult | TrainResult) -> tuple[str, ...]:
-    """The largest mean F1, if smoothing puts the cut elsewhere."""
+    """The largest mean F1 without smoothing, if smoothing puts the cut elsewhere."""
     if not isinstance(result, EvalResult) or not result.curves or result.f1 is None:
         return ()
     best, score = max(zip(map(fmean, zip(*(one.f1 for one in result.curves), strict=True)), CURVE_SCORES, strict=True))
     if best < result.f1 + NARROW_PEAK:
         return ()
-    return (f"without smoothing: mean F1 {points(best)}, from score {score:.2f}; that peak is narrow",)
+    return (
+        f"mean F1 is {points(best)} at score {score:.2f}, above the {points(result.f1)} of the table: a peak too "
+        "narrow for the smoothed curve",
+    )
 
 
 def _confused(result: EvalResult | TrainResult) -> tuple[str, ...]:
-    """The most frequent confusions, and how many boxes are missed and detections false."""
+    """The most frequent confusions, and what became of all boxes and detections from the cut."""
     found = result.confusion if isinstance(result, EvalResult) else None
     if found is None:
         return ()
     pairs = [f"{cropped(true)} as {cropped(seen)} {n:,}" for true, seen, n in found.pairs()[:MOST_PAIRS]]
-    seen = sum(map(sum, found.counts)) - found.missed
+    right, other = _pairs(found)
     return (
         f"most confused: {', '.join(pairs)}" if pairs else "no two classes are confused",
-        f"{found.missed:,} of {counted(result.boxes, 'box', 'boxes')} not found, {found.false:,} of "
-        f"{counted(seen, 'detection')} match no box",
+        f"{counted(right + other + found.missed, 'box', 'boxes')}: {right:,} found, {other:,} as another class, "
+        f"{found.missed:,} not found",
+        f"{counted(right + other + found.false, 'detection')}: {right:,} right, {other:,} of another class, "
+        f"{found.false:,} match no box",
     )
+
+
+def _pairs(found: Confusion) -> tuple[int, int]:
+    """Pairs of a box and a detection: of the same class, of two classes."""
+    other = sum(n for _, _, n in found.pairs())
+    return sum(map(sum, found.counts)) - found.missed - found.false - other, other
 
 
 def _conditions(result: EvalResult | TrainResult) -> tuple[str, ...]:
@@ -146,21 +168,38 @@ def errors_table(result: EvalResult) -> Table:
         )
         for e in result.errors
     )  # fmt: skip
-    config = result.origin.config
     notes = (
         "without: AP x 100 without the errors of this kind alone (arXiv 2008.08115)",
         "classification: wrong class, IoU .5 on; localisation: right class, IoU .1 to .5",
         "both: wrong class, IoU .1 to .5; background: IoU below .1 with every box",
         "missed: a box without a match and without one of the first two errors",
         "a duplicate can fit the object better: without duplicates AP can fall",
-        f"at cut: errors from the score cut; all: from score {config.conf:g}" if config else "",
+        *_counts(result),
     )
-    columns = ("error", "AP gain", "AP without", "AP50 gain", "AP50 without", "at cut", "all")
+    columns = ("error", "AP gain", "AP without", "AP50 gain", "AP50 without", "at cut", "any score")
     table = Table(
-        f"{result.model}: errors by kind", columns, rows, frozenset({"error"}), tuple(filter(None, notes)),
-        ("all", "AP50 without"),
-    )  # fmt: skip
+        f"{result.model}: errors by kind", columns, rows, frozenset({"error"}), notes, ("any score", "AP50 without")
+    )
     return table if any(e.at_cut is not None for e in result.errors) else table.without("at cut")
+
+
+def _counts(result: EvalResult) -> tuple[str, ...]:
+    """What the columns of counts count, and how they belong to the sums of the confusion matrix."""
+    config, found, at_cut = result.origin.config, result.confusion, {e.kind: e.at_cut for e in result.errors}
+    said = [f"any score: number of errors from score {config.conf:g}"] if config else []
+    missed = at_cut.get("missed")
+    if found is None or missed is None:
+        return tuple(said)
+    right, other = _pairs(found)
+    wrong, alone = other + found.false, other + found.missed
+    near = f": {missed:,} missed, {alone - missed:,} with one of the first two errors"
+    return (
+        f"at cut: number of errors from score {found.score:.3f}, where P, R and F1 are measured",
+        f"at cut, detections: {right + wrong:,} = {right:,} right + {wrong:,} wrong ({other:,} of another class and "
+        f"{found.false:,} match no box); the first five kinds sum to {wrong:,}",
+        f"at cut, boxes: {right + alone:,} = {right:,} found + {alone:,} not found as their class{near}",
+        *said,
+    )
 
 
 def confused_table(result: EvalResult) -> Table | None:

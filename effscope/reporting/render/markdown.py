@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from effscope.reporting.page import Page, Part, Plot, Section, Table, Text
+from effscope.reporting.page import Page, Part, Picture, Plot, Section, Table, Text
 
 SHOWN = ("png", "svg")
 """Formats of plots that Markdown shows."""
@@ -38,6 +38,8 @@ def _part(part: Part, ending: str) -> str:
         return _list(part.lines)
     if isinstance(part, Plot) and ending:
         return f"![{part.title}]({part.name}.{ending})"
+    if isinstance(part, Picture):
+        return f"![{part.title}]({part.file})"
     return ""
 
 
