@@ -212,7 +212,9 @@ def _times(looks: tuple[int, ...]) -> str:
 def base_words(context: Context, plan: Plan) -> str:
     """What happens to the base before any candidate, for the plan and the notes."""
     if context.fits:
-        return "its weights know these classes" + (", a light class head is fitted to its own head" if plan.fits_head else "")
+        return "its weights know these classes" + (
+            ", a light class head is fitted to its own head" if plan.fits_head else ""
+        )
     if context.given.state is None:
         return f"no weights, trained {counted(plan.base_epochs, 'epoch')}"
     return (
