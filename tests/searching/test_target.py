@@ -284,7 +284,8 @@ def test_words_of_moves_and_targets() -> None:
     assert moves_of("cib, slim") == ("cib", "slim-75", "slim-50")
     assert moves_of(["dense"]) == ("slim-75", "slim-50", "shallow")
     assert targets_of(["params=-30%", "latency=-12.5%"]) == {"params": 0.3, "latency": 0.125}
-    assert targets_of("flops=20%") == {"flops": 0.2}
+    with pytest.raises(EffscopeError, match="write flops=-20%"):
+        targets_of("flops=20%")  # to save a fifth, or to keep one
     with pytest.raises(EffscopeError, match="`target` names params twice"):
         targets_of("params=-30%,params=-20%")
     for other in (5, True, {"cib": 1}):

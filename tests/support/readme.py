@@ -18,13 +18,15 @@ from support.tiny_search import LEARNS as SMALL_LEARNS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line.removeprefix("$ ")
-    for language, text in BLOCKS
-    if language == "console"
-    for line in text.splitlines()
-    if line.startswith("$ effscope")
-]
+COMMANDS = list(
+    dict.fromkeys(
+        line.removeprefix("$ ")
+        for language, text in BLOCKS
+        if language == "console"
+        for line in text.splitlines()
+        if line.startswith("$ effscope")
+    )
+)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 LONG = ("search", "train")
 """Commands that test_readme_trainings.py runs; the two files run side by side."""
