@@ -68,7 +68,7 @@ def _taken_over(work: Work, network: Network, transfer: Transfer) -> Measurement
     work.notes.append(
         f"the light head costs {100 * (given - score.ap):.1f} AP points, more than the margin, so its class towers "
         f"learned from labels: AP {100 * score.ap:.1f} before, {100 * after.ap:.1f} after; "
-        + ("the base has the trained head" if better else "the base keeps the head as it was before")
+        + ("the base has the trained head" if better else "no better, so the light head stays as it was fitted")
     )
     work.store(context.layout, trained if better else network)
     found = work.measured(after if better else score)

@@ -59,7 +59,7 @@ def against_given(result: SearchResult) -> tuple[str, ...]:
     if ci[0] > -result.margin:
         said = f"the loss is below the margin of {margin}"
     else:
-        said = f"the loss {'is' if change < -result.margin else 'may be'} more than the margin of {margin}"
+        said = f"the loss {'is' if ci[1] < -result.margin else 'may be'} more than the margin of {margin}"
     head = "; part of it comes from the light head, which is not judged" * (_has_light_head(result) and change < 0)
     return (f"AP against your model as given: {signed(100 * change)} ({interval(ci)}): {said}{head}",)
 
