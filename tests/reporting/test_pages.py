@@ -328,7 +328,7 @@ def test_a_search_says_first_that_a_smaller_image_is_as_good() -> None:
         other = replace(smaller, ap=ap, latency=Latency(ms, 0.1))
         text = first_text(replace(result, baselines=(base, chosen, other)))
         assert text.startswith("the base at 32 px is at least as fast as the chosen model") == said
-        assert ("loses less AP than the margin" in text) == (said and ap < 0.4)
+        assert ("is below its AP by less than the margin" in text) == (said and ap < 0.4)
     assert "needs no changed layer" not in first_text(replace(result, baselines=(base,)))
 
 

@@ -28,10 +28,10 @@ def beaten(result: SearchResult) -> str | None:
     best = max(better or within, key=lambda one: one.ap)
     assert best.latency is not None
     times = f"{best.latency.ms:.1f} against {chosen.latency.ms:.1f} ms"
-    much = "has as much AP" if better else "loses less AP than the margin"
+    much = "has as much AP" if better else "is below its AP by less than the margin"
     return (
         f"{best.name} is at least as fast as the chosen model ({times}) and {much} ({points(best.ap)} against "
-        f"{points(chosen.ap)}): {'take it instead' if best.rival else 'it needs no changed layer'}"
+        f"{points(chosen.ap)}, measured in turn): {'take it instead' if best.rival else 'it needs no changed layer'}"
     )
 
 
