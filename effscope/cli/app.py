@@ -213,6 +213,6 @@ app = Group(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     help="Find where a vision model wastes compute, test on your data what can be removed, export the smaller model.",
-    epilog="effscope COMMAND --help lists the options of a command. effscope --install-completion: the Tab key then "
-    "completes commands and options.",
+    epilog="effscope COMMAND --help lists the options of a command. With --install-completion the Tab key completes "
+    "commands and options.",
 )

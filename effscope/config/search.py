@@ -51,8 +51,8 @@ FAMILIES = {
 }
 """Word in `moves` -> the moves it stands for."""
 
-COSTS = ("params", "flops", "latency")
-"""What a `target` may ask to save."""
+LESS = {"params": "fewer parameters", "flops": "fewer FLOPs", "latency": "less time"}
+"""What a `target` may ask to save -> a saving of it in words."""
 
 NO_LABELS = "none"
 """Value of `labels`: the base's detections are the labels."""
@@ -63,7 +63,7 @@ AGREEMENT_MARGIN = 0.05
 RUNS = (2, 3, 5)
 """Values of `runs` for the rule noninferior: how many runs it knows how to judge."""
 
-_TARGET = re.compile(rf"({'|'.join(COSTS)})\s*=\s*(-?)(\d+(?:\.\d+)?)\s*%")
+_TARGET = re.compile(rf"({'|'.join(LESS)})\s*=\s*(-?)(\d+(?:\.\d+)?)\s*%")
 
 
 def moves_of(words: str | Sequence[str]) -> tuple[str, ...]:

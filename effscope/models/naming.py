@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from effscope.errors import EffscopeError
 from effscope.layouts.zoo.catalog import ALIASES, ZOO
-from effscope.workspace import IDENTITY, RUN_WEIGHTS
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 WEIGHTS_SUFFIXES = frozenset({".pt", ".pth", ".safetensors", ".onnx", ".torchscript", ".pt2", ".ckpt"})
@@ -118,6 +117,8 @@ def check_overwrites(written: Iterable[Path], *given: Any, setting: str = "out")
         EffscopeError: a file that would be written is one of those given.
     """
     paths = [Path(one) for one in given if isinstance(one, (str, PathLike)) and Path(one).exists()]
+    from effscope.workspace import RUN_WEIGHTS  # noqa: PLC0415 - a count needs none
+
     kept = [path for one in paths for path in (one, one / RUN_WEIGHTS) if path.exists()]
     for file in written:
         if file.exists() and any(file.samefile(path) for path in kept):
@@ -154,6 +155,8 @@ def _existing(path: Path, model: str) -> Named:
         return Named("yaml", model)
     if not path.is_dir():
         return Named("weights", model)
+    from effscope.workspace import IDENTITY, RUN_WEIGHTS  # noqa: PLC0415 - a count needs none
+
     if not (path / RUN_WEIGHTS).exists() and (path / IDENTITY).exists():
         raise _without_model(path, model)
     if not (path / RUN_WEIGHTS).exists():

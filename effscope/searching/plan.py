@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from effscope.config import data_words, targets_of
+from effscope.config.search import LESS
 from effscope.errors import counted
 from effscope.progress import duration
 from effscope.searching.context import Context
@@ -20,9 +21,6 @@ OVERHEAD = 1.3
 
 SHORT = 1.0
 """Weight of a job that takes seconds."""
-
-LESS = {"params": "fewer parameters", "flops": "fewer FLOPs", "latency": "less time"}
-"""Name of a cost in a target -> a saving of it, in words."""
 
 NAMED = 3
 """Most classes that a line names."""

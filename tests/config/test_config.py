@@ -28,7 +28,7 @@ from effscope.config import (
     search_config,
     training_config,
 )
-from effscope.config.search import COSTS, targets_of
+from effscope.config.search import LESS, targets_of
 from effscope.errors import EffscopeError
 from effscope.searching.rules import LOOKS
 
@@ -161,7 +161,7 @@ def test_runs_are_those_that_the_rule_can_judge(runs: Any) -> None:
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 99), st.sampled_from(COSTS))
+@given(st.integers(1, 99), st.sampled_from(LESS))
 def test_a_target_has_a_minus(percent: int, cost: str) -> None:
     assert targets_of(f"{cost}=-{percent}%") == {cost: percent / 100}
     with pytest.raises(EffscopeError, match=f"with a minus: write {cost}=-{percent}%, got '{cost}={percent}%'"):

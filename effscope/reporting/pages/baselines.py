@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effscope.config.search import NO_LABELS
 from effscope.reporting.page import Part, Rows, Table, points, signed
 from effscope.results import Baseline, SearchResult, plain
 
@@ -40,8 +41,12 @@ def _as_good(one: Baseline, chosen: Baseline, result: SearchResult, margin: floa
     itself is no AP."""
     if one.true_ap is not None and chosen.true_ap is not None:
         return one.true_ap >= chosen.true_ap - margin
-    without_labels = result.origin.config is not None and result.origin.config.labels == "none"
-    return one.ap >= chosen.ap - margin and not (without_labels and one.name in (GIVEN, BASE))
+    return one.ap >= chosen.ap - margin and not (without_labels(result) and one.name in (GIVEN, BASE))
+
+
+def without_labels(result: SearchResult) -> bool:
+    """Whether AP is agreement with the user's model."""
+    return result.origin.config is not None and result.origin.config.labels == NO_LABELS
 
 
 def baselines_table(result: SearchResult) -> tuple[Part, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from effscope.config.search import LESS
+from effscope.errors import counted
 from effscope.reporting.page import Table, Text, points, signed
-from effscope.reporting.pages.baselines import beaten
+from effscope.reporting.pages.baselines import CHOSEN, GIVEN, beaten, without_labels
 from effscope.reporting.plots.search import about, points_word
 from effscope.results import ACCEPTED, SearchResult, Trial, spelled, stage_name
 
@@ -25,8 +27,8 @@ def verdict(result: SearchResult) -> Text:
     """What was kept and why the search stopped; what it means; how sure it is."""
     time = f"wall time {result.seconds / 60:.1f} min"
     if not result.base_runs:
-        n = len(result.library)
-        return Text((f"{n} change{'s' * (n != 1)}, each alone; {time}", *_agreement(result), *result.notes))
+        changes = counted(len(result.library), "change")
+        return Text((f"{changes}, each alone; {time}", *_agreement(result), *result.notes))
     first = beaten(result)
     lines = (
         *missed_target(result), *((first,) if first else ()), in_words(result), *against_given(result),
@@ -35,15 +37,10 @@ def verdict(result: SearchResult) -> Text:
     return Text((*lines, *proof(result), *_finished(result), *_agreement(result), *result.notes, time))
 
 
-COST_WORDS = {"params": "parameters", "flops": "FLOPs", "latency": "time"}
-"""Cost of a target -> its word."""
-
-
 def missed_target(result: SearchResult) -> tuple[str, ...]:
     """A line if the chosen model saves less than the user asked for."""
     missed = [
-        f"{100 * result.saved.get(cost, 0.0):.1f} % fewer {COST_WORDS[cost]}".replace("fewer time", "less time")
-        + f" instead of {100 * share:g} %"
+        f"{100 * result.saved.get(cost, 0.0):.1f} % {LESS[cost]} instead of {100 * share:g} %"
         for cost, share in result.target.items()
         if result.base_runs and result.saved.get(cost, 0.0) < share - ROUNDING
     ]
@@ -53,7 +50,7 @@ def missed_target(result: SearchResult) -> tuple[str, ...]:
 def against_given(result: SearchResult) -> tuple[str, ...]:
     """How AP of the chosen model stands to that of the user's model as given; nothing if it is not known."""
     given, ci = result.given, result.given_ci
-    if given is None or given.ap is None or ci is None or _without_labels(result):
+    if given is None or given.ap is None or ci is None or without_labels(result):
         return ()
     change, margin = chosen_ap(result) - given.ap, points_word(result.margin)
     if ci[0] > -result.margin:
@@ -62,10 +59,6 @@ def against_given(result: SearchResult) -> tuple[str, ...]:
         said = f"the loss {'is' if ci[1] < -result.margin else 'may be'} more than the margin of {margin}"
     head = "; part of it comes from the light head, which is not judged" * (_has_light_head(result) and change < 0)
     return (f"AP against your model as given: {signed(100 * change)} ({interval(ci)}): {said}{head}",)
-
-
-def _without_labels(result: SearchResult) -> bool:
-    return result.origin.config is not None and result.origin.config.labels == "none"
 
 
 def in_words(result: SearchResult) -> str:
@@ -165,14 +158,14 @@ def chosen_trial(result: SearchResult) -> Trial | None:
 
 def chosen_ap(result: SearchResult) -> float:
     """Mean AP of the chosen model after the short training."""
-    accepted = [trial.ap_mean for trial in result.trials if trial.verdict == ACCEPTED]
-    return accepted[-1] if accepted else result.base_ap
+    last = chosen_trial(result)
+    return result.base_ap if last is None else last.ap_mean
 
 
 def chosen_runs(result: SearchResult) -> tuple[float, ...]:
     """AP of each short training of the chosen model."""
-    accepted = [trial.ap_runs for trial in result.trials if trial.verdict == ACCEPTED]
-    return accepted[-1] if accepted else result.base_runs
+    last = chosen_trial(result)
+    return result.base_runs if last is None else last.ap_runs
 
 
 def _kept(result: SearchResult) -> str:
@@ -209,7 +202,7 @@ def _finished(result: SearchResult) -> tuple[str, ...]:
     if end is None:
         return ()
     other = "your model as given" if given is not None and given.ap is not None else "the base"
-    more = f"{end.epochs} more epoch{'s' * (end.epochs > 1)}"
+    more = counted(end.epochs, "more epoch")
     written = "the written weights" if end.kept else "less than before: the weights of the first run are written"
     return (
         f"after {more}: AP {100 * end.ap:.1f} ({written}), {other} has {100 * end.against:.1f}: {end.verdict}, "
@@ -220,7 +213,7 @@ def _finished(result: SearchResult) -> tuple[str, ...]:
 def _true_ap(result: SearchResult) -> tuple[str, ...]:
     """In a search without labels, what the labels say that the images have after all."""
     known = {one.name: one.true_ap for one in result.baselines if one.true_ap is not None}
-    chosen, given = known.get("the chosen model"), known.get("your model")
+    chosen, given = known.get(CHOSEN), known.get(GIVEN)
     if chosen is None or not given:
         return ()
     return (
@@ -231,8 +224,7 @@ def _true_ap(result: SearchResult) -> tuple[str, ...]:
 
 def _agreement(result: SearchResult) -> tuple[str, ...]:
     """What AP is in a search without labels."""
-    config = result.origin.config
-    if config is None or config.labels != "none":
+    if not without_labels(result):
         return ()
     return (
         "no labels were used: AP is agreement with your model, whose detections count as the truth",

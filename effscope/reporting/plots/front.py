@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from effscope.reporting.page import Plot
-from effscope.reporting.plots.search import MARKS, OTHER_MARK, START, WORDS, about
+from effscope.reporting.plots.search import MARKS, OTHER_MARK, START, WORDS, Cost, about
 from effscope.reporting.plots.style import GREY, INK, MUTED, figure
 from effscope.results import FrontPoint, SearchResult
 
@@ -45,10 +45,8 @@ def _cost(point: FrontPoint, cost: str) -> float:
 
 def _whole(result: SearchResult, cost: str) -> float:
     """What the user's model costs; in results of older versions, the base."""
-    given = result.given
-    latency = (given.latency if given else None) or result.base_latency
-    params, flops = (given.params, given.flops) if given else (result.base_params, result.base_flops)
-    return {"params": params, "flops": flops, "latency": latency.ms if latency else 1.0}[cost]
+    whole = Cost.of_given(result)
+    return {"params": whole.params, "flops": whole.flops, "latency": whole.latency.ms if whole.latency else 1.0}[cost]
 
 
 def draw_front(plot: Plot) -> Figure:

@@ -59,13 +59,13 @@ def points_word(margin: float) -> str:
 
 def search_plot(result: SearchResult) -> Plot:
     """Rows: the limit of the rule, the user's model, the base, each trial; AP x 100, costs in % of the user's model."""
-    whole = _Cost.of_given(result)
+    whole = Cost.of_given(result)
     rows: list[dict[str, Any]] = []
     if result.rule in LOWEST_AP:
         words, limit = LOWEST_AP[result.rule]
         label = words.format(points_word(result.margin))
         rows.append({"mark": LOWEST, "label": label, "ap": 100 * limit(result.base_ap, result.margin)})
-    own = _Cost(result.base_params, result.base_flops, result.base_latency)
+    own = Cost(result.base_params, result.base_flops, result.base_latency)
     given, name = result.given, GIVEN if result.given else BASE
     if given is not None and (own.params, own.flops) != (whole.params, whole.flops):
         as_given = {"ap_start": None, "ap": _points(given.ap), "low": None, "high": None}
@@ -76,13 +76,13 @@ def search_plot(result: SearchResult) -> Plot:
     starts = {"ap_start": 100 * result.base_ap_start, "ap": 100 * result.base_ap}
     rows.append({"mark": BASE, "label": name, **own.shares(whole), **starts, "low": None, "high": None})
     for n, trial in enumerate(result.trials, 1):
-        shares = _Cost(trial.params, trial.flops, trial.latency).shares(whole)
+        shares = Cost(trial.params, trial.flops, trial.latency).shares(whole)
         rows.append({"mark": trial.verdict, "label": _label(n, trial), **shares, **_aps(trial)})
     return Plot("ap_vs_cost", f"Search on {about(result)}", tuple(rows), draw_search, COST, "AP50-95 x 100")
 
 
 @dataclass(frozen=True)
-class _Cost:
+class Cost:
     """Parameters, FLOPs and time of a model."""
 
     params: int
@@ -90,14 +90,14 @@ class _Cost:
     latency: Latency | None
 
     @classmethod
-    def of_given(cls, result: SearchResult) -> _Cost:
+    def of_given(cls, result: SearchResult) -> Cost:
         """That of the user's model; in results of older versions, of the base."""
         given = result.given
         if given is None:
             return cls(result.base_params, result.base_flops, result.base_latency)
         return cls(given.params, given.flops, given.latency or result.base_latency)
 
-    def shares(self, whole: _Cost) -> dict[str, float | None]:
+    def shares(self, whole: Cost) -> dict[str, float | None]:
         """In % of another model's."""
         ms = 100 * self.latency.ms / whole.latency.ms if self.latency and whole.latency else None
         return {"params": 100 * self.params / whole.params, "flops": 100 * self.flops / whole.flops, "ms": ms}
@@ -157,15 +157,8 @@ def _draw_ap(axes: Axes, steps: Marks) -> None:
         colour, marker = MARKS.get(verdict, OTHER_MARK)
         rows = [(x, row) for x, row in enumerate(steps) if row["mark"] == verdict]
         label = WORDS.get(verdict, f"trained, {verdict}")
-        axes.scatter(
-            [x for x, _ in rows],
-            [row["ap"] for _, row in rows],
-            color=colour,
-            marker=marker,
-            s=46,
-            zorder=3,
-            label=label,
-        )
+        at = ([x for x, _ in rows], [row["ap"] for _, row in rows])
+        axes.scatter(*at, color=colour, marker=marker, s=46, zorder=3, label=label)
         for x, row in rows:
             if row["low"] is not None:
                 spread = [[row["ap"] - row["low"]], [row["high"] - row["ap"]]]
